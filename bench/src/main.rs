@@ -1,0 +1,2 @@
+//! Benchmarks of an exec-server against the limits of this machine.
+fn main() {}

@@ -1,0 +1,173 @@
+//! The message envelope: JSON-RPC 2.0 without the `jsonrpc` member (section 4).
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use crate::{Method, Notification, RpcError, WireEncode, encode};
+
+/// A request's id: a string or a signed 64-bit integer, echoed with its type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RequestId {
+    /// An integer id.
+    Number(i64),
+    /// A text id.
+    Text(String),
+}
+
+impl RequestId {
+    /// The id of an answer to something that had no readable id (section 4.3).
+    pub const UNREADABLE: Self = Self::Number(-1);
+}
+
+/// A received message, told apart by its members.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// Has `method` and `id`.
+    Request {
+        /// To be echoed.
+        id: RequestId,
+        /// The method's name.
+        method: Cow<'a, str>,
+        /// Raw JSON, `null` when missing.
+        params: &'a str,
+    },
+    /// Has `method` and no `id`.
+    Notification {
+        /// The notification's name.
+        method: Cow<'a, str>,
+        /// Raw JSON, `null` when missing.
+        params: &'a str,
+    },
+    /// Has `id` and `result`.
+    Answer {
+        /// The request's id.
+        id: RequestId,
+        /// Raw JSON of the result.
+        result: &'a str,
+    },
+    /// Has `id` and `error`.
+    Failure {
+        /// The request's id.
+        id: RequestId,
+        /// What went wrong.
+        error: RpcError,
+    },
+}
+
+/// W3C trace context; read for its type only.
+#[derive(Deserialize)]
+struct Trace {
+    #[serde(default, rename = "traceparent")]
+    _traceparent: Option<String>,
+    #[serde(default, rename = "tracestate")]
+    _tracestate: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<RpcError>,
+    #[serde(default, rename = "trace")]
+    _trace: Option<Trace>,
+    #[serde(default, rename = "jsonrpc")]
+    _jsonrpc: IgnoredAny,
+}
+
+/// Keeps `null` apart from a missing member.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// A sentence for the answer with id `-1` and code `-32600` (section 4.3, column 0.169).
+    pub fn parse(message: &'a [u8]) -> Result<Self, RpcError> {
+        let malformed = |why: String| RpcError::invalid_request(format!("malformed message: {why}"));
+        let text = std::str::from_utf8(message).map_err(|e| malformed(e.to_string()))?;
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(malformed("expected one JSON object".into()));
+        }
+        let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        let id = envelope
+            .id
+            .map(|raw| {
+                serde_json::from_str::<RequestId>(raw.get())
+                    .map_err(|_| malformed("id must be a string or a 64-bit integer".into()))
+            })
+            .transpose()?;
+        let params = envelope.params.map_or("null", RawValue::get);
+        match (envelope.method, id, envelope.result, envelope.error) {
+            (Some(method), Some(id), _, _) => Ok(Self::Request { id, method, params }),
+            (Some(method), None, _, _) => Ok(Self::Notification { method, params }),
+            (None, Some(id), Some(result), _) => Ok(Self::Answer { id, result: result.get() }),
+            (None, Some(id), None, Some(error)) => Ok(Self::Failure { id, error }),
+            _ => Err(malformed("neither a request, a notification nor an answer".into())),
+        }
+    }
+}
+
+fn member(name: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Appends a request.
+pub fn request<M: Method>(id: &RequestId, params: &M::Params, out: &mut Vec<u8>) {
+    out.push(b'{');
+    member("id", out);
+    encode::json(id, out);
+    out.push(b',');
+    member("method", out);
+    encode::json(M::NAME, out);
+    out.push(b',');
+    member("params", out);
+    encode::json(params, out);
+    out.push(b'}');
+}
+
+/// Appends a successful answer.
+pub fn answer(id: &RequestId, result: &(impl WireEncode + ?Sized), out: &mut Vec<u8>) {
+    out.push(b'{');
+    member("id", out);
+    encode::json(id, out);
+    out.push(b',');
+    member("result", out);
+    result.encode(out);
+    out.push(b'}');
+}
+
+/// Appends an error answer.
+pub fn failure(id: &RequestId, error: &RpcError, out: &mut Vec<u8>) {
+    out.push(b'{');
+    member("id", out);
+    encode::json(id, out);
+    out.push(b',');
+    member("error", out);
+    encode::json(error, out);
+    out.push(b'}');
+}
+
+/// Appends a notification.
+pub fn notification<N: Notification>(params: &N::Params, out: &mut Vec<u8>) {
+    out.push(b'{');
+    member("method", out);
+    encode::json(N::NAME, out);
+    out.push(b',');
+    member("params", out);
+    encode::json(params, out);
+    out.push(b'}');
+}

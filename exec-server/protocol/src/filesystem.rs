@@ -1,0 +1,414 @@
+//! Files (section 10).
+
+use serde::{Deserialize, Serialize};
+
+use crate::encode::{Empty, encode_with_serde};
+use crate::path::WirePath;
+use crate::sandbox::Sandbox;
+use crate::{Base64Bytes, WireEncode, encode, methods, notifications};
+
+methods! {
+    /// A whole file (10.1).
+    ReadFile: "fs/readFile" (ReadFileParams) -> ReadFileResult;
+    /// Creates or replaces a file's content (10.2).
+    WriteFile: "fs/writeFile" (WriteFileParams) -> Empty;
+    /// Makes a directory (10.3).
+    CreateDirectory: "fs/createDirectory" (CreateDirectoryParams) -> Empty;
+    /// Kind, size and times (10.4).
+    GetMetadata: "fs/getMetadata" (GetMetadataParams) -> Metadata;
+    /// The real path (10.5).
+    Canonicalize: "fs/canonicalize" (CanonicalizeParams) -> CanonicalizeResult;
+    /// The names in a directory (10.6).
+    ReadDirectory: "fs/readDirectory" (ReadDirectoryParams) -> ReadDirectoryResult;
+    /// A tree, breadth first (10.7).
+    Walk: "fs/walk" (WalkParams) -> WalkResult;
+    /// Removes a file or a tree (10.8).
+    Remove: "fs/remove" (RemoveParams) -> Empty;
+    /// Copies a file or a tree (10.9).
+    Copy: "fs/copy" (CopyParams) -> Empty;
+    /// Opens a handle (10.10).
+    Open: "fs/open" (OpenParams) -> OpenResult;
+    /// Reads a block of an open file.
+    ReadBlock: "fs/readBlock" (ReadBlockParams) -> ReadBlockResult;
+    /// Writes a block of an open file.
+    WriteBlock: "fs/writeBlock" (WriteBlockParams) -> Empty;
+    /// Closes a handle.
+    Close: "fs/close" (CloseParams) -> Empty;
+    /// Watches paths that do not exist (10.11).
+    WatchMissing: "fs/watchMissing" (WatchMissingParams) -> WatchMissingResult;
+}
+notifications! {
+    /// A watched path came to be; sent once.
+    MissingChanged: "fs/missingChanged" (MissingChangedParams);
+}
+
+/// Params of `fs/readFile`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadFileParams {
+    /// The file.
+    pub path: WirePath,
+    /// False refuses a symlink anywhere in the path; default true.
+    #[serde(default)]
+    pub follow_symlinks: Option<bool>,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Result of `fs/readFile`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadFileResult {
+    /// The file's bytes.
+    #[serde(rename = "dataBase64")]
+    pub data: Base64Bytes,
+}
+
+impl WireEncode for ReadFileResult {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"dataBase64\":");
+        encode::base64_string(&self.data.0, out);
+        out.push(b'}');
+    }
+}
+
+/// Params of `fs/writeFile`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteFileParams {
+    /// The file.
+    pub path: WirePath,
+    /// Base64 text; kept undecoded since bad base64 is `-32600` here (10.2).
+    pub data_base64: String,
+    /// False refuses a symlink anywhere in the path; default true.
+    #[serde(default)]
+    pub follow_symlinks: Option<bool>,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Params of `fs/createDirectory`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateDirectoryParams {
+    /// The directory.
+    pub path: WirePath,
+    /// Make parents too; default true.
+    #[serde(default)]
+    pub recursive: Option<bool>,
+    /// False refuses a symlink anywhere in the path; default true.
+    #[serde(default)]
+    pub follow_symlinks: Option<bool>,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Params of `fs/getMetadata`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetMetadataParams {
+    /// The name to examine.
+    pub path: WirePath,
+    /// False refuses a symlink anywhere in the path; default true.
+    #[serde(default)]
+    pub follow_symlinks: Option<bool>,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Result of `fs/getMetadata`: kind and size of the target; `is_symlink` is about the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// The target is a directory.
+    pub is_directory: bool,
+    /// The target is a regular file.
+    pub is_file: bool,
+    /// The name itself is a symlink.
+    pub is_symlink: bool,
+    /// Bytes.
+    #[serde(default)]
+    pub size: u64,
+    /// Milliseconds since 1970; 0 when unknown.
+    pub created_at_ms: i64,
+    /// Milliseconds since 1970.
+    pub modified_at_ms: i64,
+}
+
+/// Params of `fs/canonicalize`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanonicalizeParams {
+    /// An existing path.
+    pub path: WirePath,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Result of `fs/canonicalize`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CanonicalizeResult {
+    /// The real path.
+    pub path: WirePath,
+}
+
+/// Params of `fs/readDirectory`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadDirectoryParams {
+    /// The directory.
+    pub path: WirePath,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Result of `fs/readDirectory`, unsorted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadDirectoryResult {
+    /// The names.
+    pub entries: Vec<DirectoryEntry>,
+}
+
+/// One name in a directory; its kind is the target's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectoryEntry {
+    /// Shown lossily when it is not UTF-8.
+    pub file_name: String,
+    /// The target is a directory.
+    pub is_directory: bool,
+    /// The target is a regular file.
+    pub is_file: bool,
+}
+
+/// Params of `fs/walk`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WalkParams {
+    /// The root, itself not listed.
+    pub path: WirePath,
+    /// How far to go.
+    pub options: WalkOptions,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// How far a walk goes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WalkOptions {
+    /// 0 lists the root's children.
+    pub max_depth: u64,
+    /// Directories entered, at most.
+    pub max_directories: u64,
+    /// Entries listed, at most.
+    pub max_entries: u64,
+    /// Enter directories through symlinks, each once.
+    pub follow_directory_symlinks: bool,
+    /// List, but do not enter, directories whose name starts with a dot.
+    #[serde(default)]
+    pub prune_hidden_directories: bool,
+}
+
+/// Result of `fs/walk`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WalkResult {
+    /// Breadth first, sorted bytewise within a directory.
+    pub entries: Vec<WalkEntry>,
+    /// What could not be examined.
+    pub errors: Vec<WalkError>,
+    /// A bound was hit.
+    pub truncated: bool,
+}
+
+/// A file or directory that a walk found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkEntry {
+    /// Where it is.
+    pub path: WirePath,
+    /// What it is.
+    pub kind: WalkKind,
+}
+
+/// What a walk lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WalkKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// Something that a walk could not examine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkError {
+    /// Where.
+    pub path: WirePath,
+    /// Why.
+    pub message: String,
+}
+
+/// Params of `fs/remove`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoveParams {
+    /// The name to remove, never through a symlink.
+    pub path: WirePath,
+    /// Default true.
+    #[serde(default)]
+    pub recursive: Option<bool>,
+    /// A missing path is fine; default true.
+    #[serde(default)]
+    pub force: Option<bool>,
+    /// False refuses a symlink anywhere in the path; default true.
+    #[serde(default)]
+    pub follow_symlinks: Option<bool>,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Params of `fs/copy`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyParams {
+    /// From.
+    pub source_path: WirePath,
+    /// To.
+    pub destination_path: WirePath,
+    /// Needed for a directory.
+    pub recursive: bool,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Params of `fs/open`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenParams {
+    /// Chosen by the client, at most 32 bytes.
+    pub handle_id: String,
+    /// The file.
+    pub path: WirePath,
+    /// For reading or for replacing.
+    #[serde(default)]
+    pub mode: OpenMode,
+    /// What the operation may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What a handle is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenMode {
+    /// Read a regular file.
+    #[default]
+    Read,
+    /// Create or truncate, then write.
+    Replace,
+}
+
+/// Result of `fs/open`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenResult {
+    /// As asked.
+    pub handle_id: String,
+}
+
+/// Params of `fs/readBlock`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadBlockParams {
+    /// An open handle.
+    pub handle_id: String,
+    /// Bytes from the start.
+    pub offset: u64,
+    /// 1 to 1,048,576.
+    pub len: u64,
+}
+
+/// Result of `fs/readBlock`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadBlockResult {
+    /// What was read.
+    pub chunk: Base64Bytes,
+    /// Fewer than `len` bytes came back.
+    pub eof: bool,
+}
+
+impl WireEncode for ReadBlockResult {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"chunk\":");
+        encode::base64_string(&self.chunk.0, out);
+        out.extend_from_slice(b",\"eof\":");
+        encode::json(&self.eof, out);
+        out.push(b'}');
+    }
+}
+
+/// Params of `fs/writeBlock`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteBlockParams {
+    /// An open handle.
+    pub handle_id: String,
+    /// Bytes from the start; a hole is filled with zeros.
+    pub offset: u64,
+    /// 1 to 1,048,576 bytes.
+    pub chunk: Base64Bytes,
+}
+
+/// Params of `fs/close`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloseParams {
+    /// A handle; unknown ones are fine.
+    pub handle_id: String,
+}
+
+/// Params of `fs/watchMissing`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchMissingParams {
+    /// Greater than every id used before on the connection.
+    pub watch_id: u64,
+    /// Paths that do not exist, at most 64. A foreign one makes the answer false (10.11).
+    pub missing: Vec<WirePath>,
+    /// A path that exists.
+    #[serde(default)]
+    pub present: Option<WirePath>,
+}
+
+/// Result of `fs/watchMissing`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WatchMissingResult {
+    /// Whether the watch runs.
+    pub watching: bool,
+}
+
+/// Params of `fs/missingChanged`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingChangedParams {
+    /// The watch that ended.
+    pub watch_id: u64,
+}
+
+encode_with_serde!(
+    Metadata,
+    CanonicalizeResult,
+    ReadDirectoryResult,
+    WalkResult,
+    OpenResult,
+    WatchMissingResult,
+);

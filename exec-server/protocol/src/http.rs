@@ -1,0 +1,132 @@
+//! HTTP requests made from the machine (section 11).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Base64Bytes, WireEncode, encode, methods, notifications};
+
+methods! {
+    /// Makes one HTTP request (11.1).
+    Request: "http/request" (RequestParams) -> RequestResult;
+}
+notifications! {
+    /// A piece of a streamed body (11.2).
+    BodyDelta: "http/request/bodyDelta" (BodyDeltaParams);
+}
+
+/// Params of `http/request`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestParams {
+    /// Any HTTP token, sent as written.
+    pub method: String,
+    /// `http` or `https`.
+    pub url: String,
+    /// In order, repeats kept.
+    #[serde(default)]
+    pub headers: Vec<RequestHeader>,
+    /// The request's body.
+    #[serde(default, rename = "bodyBase64")]
+    pub body: Option<Base64Bytes>,
+    /// Limit in milliseconds, the body included; none when absent.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// What to do with redirects.
+    #[serde(default)]
+    pub redirect_policy: RedirectPolicy,
+    /// Names the stream of a streamed body.
+    pub request_id: String,
+    /// Send the body as notifications.
+    #[serde(default)]
+    pub stream_response: bool,
+}
+
+/// A header to send.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestHeader {
+    /// Header name.
+    pub name: String,
+    /// Header value.
+    pub value: String,
+    /// A variable of the server's environment whose value is appended to `value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_env_var: Option<String>,
+}
+
+/// What to do with redirects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedirectPolicy {
+    /// Follow them, up to a limit.
+    #[default]
+    Follow,
+    /// Answer with the redirect itself.
+    Stop,
+}
+
+/// A received header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseHeader {
+    /// Lower case.
+    pub name: String,
+    /// Visible ASCII text.
+    pub value: String,
+}
+
+/// Result of `http/request`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestResult {
+    /// The HTTP status.
+    pub status: u16,
+    /// The response's headers.
+    pub headers: Vec<ResponseHeader>,
+    /// The whole body, or nothing when it is streamed.
+    #[serde(rename = "bodyBase64")]
+    pub body: Base64Bytes,
+}
+
+impl WireEncode for RequestResult {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"status\":");
+        encode::number(self.status.into(), out);
+        out.extend_from_slice(b",\"headers\":");
+        encode::json(&self.headers, out);
+        out.extend_from_slice(b",\"bodyBase64\":");
+        encode::base64_string(&self.body.0, out);
+        out.push(b'}');
+    }
+}
+
+/// Params of `http/request/bodyDelta`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BodyDeltaParams {
+    /// The request's id.
+    pub request_id: String,
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// What arrived; empty in the last one.
+    #[serde(rename = "deltaBase64")]
+    pub delta: Base64Bytes,
+    /// The last one.
+    pub done: bool,
+    /// What broke the body, in the last one.
+    pub error: Option<String>,
+}
+
+impl WireEncode for BodyDeltaParams {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"requestId\":");
+        encode::json(&self.request_id, out);
+        out.extend_from_slice(b",\"seq\":");
+        encode::number(self.seq, out);
+        out.extend_from_slice(b",\"deltaBase64\":");
+        encode::base64_string(&self.delta.0, out);
+        out.extend_from_slice(b",\"done\":");
+        encode::json(&self.done, out);
+        out.extend_from_slice(b",\"error\":");
+        encode::json(&self.error, out);
+        out.push(b'}');
+    }
+}

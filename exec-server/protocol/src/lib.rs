@@ -1,0 +1,68 @@
+//! The words of the exec-server protocol: methods, params, results and errors. No I/O.
+//!
+//! Facts come from `protocol.md`; section numbers in the docs of this crate mean that file.
+
+pub mod bytes;
+pub mod encode;
+pub mod envelope;
+pub mod environment;
+pub mod error;
+pub mod filesystem;
+pub mod http;
+pub mod path;
+pub mod process;
+pub mod sandbox;
+pub mod session;
+
+pub use bytes::Base64Bytes;
+pub use encode::WireEncode;
+pub use envelope::{Incoming, RequestId};
+pub use error::{ErrorCode, RpcError};
+pub use path::WirePath;
+
+/// Ties a request's name, params and result together (section 1.1).
+pub trait Method {
+    /// The method's name on the wire.
+    const NAME: &'static str;
+    /// What the client sends.
+    type Params: serde::Serialize + serde::de::DeserializeOwned + Send + 'static;
+    /// What the server answers.
+    type Result: WireEncode + serde::Serialize + serde::de::DeserializeOwned + Send + 'static;
+}
+
+/// Ties a notification's name and params together.
+pub trait Notification {
+    /// The notification's name on the wire.
+    const NAME: &'static str;
+    /// What it carries.
+    type Params: serde::Serialize + serde::de::DeserializeOwned + Send + 'static;
+}
+
+/// Declares methods: `/// doc` `Type: "name" (Params) -> Result;`.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident: $wire:literal ($params:ty) -> $result:ty;)*) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl $crate::Method for $name {
+            const NAME: &'static str = $wire;
+            type Params = $params;
+            type Result = $result;
+        })*
+    };
+}
+pub(crate) use methods;
+
+/// Declares notifications: `/// doc` `Type: "name" (Params);`.
+macro_rules! notifications {
+    ($($(#[$doc:meta])* $name:ident: $wire:literal ($params:ty);)*) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl $crate::Notification for $name {
+            const NAME: &'static str = $wire;
+            type Params = $params;
+        })*
+    };
+}
+pub(crate) use notifications;

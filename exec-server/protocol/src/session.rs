@@ -1,0 +1,39 @@
+//! The handshake (section 5).
+
+use serde::{Deserialize, Serialize};
+
+use crate::encode::{Empty, encode_with_serde};
+use crate::environment::EnvironmentInfo;
+use crate::{methods, notifications};
+
+methods! {
+    /// Opens or resumes a session (5.1).
+    Initialize: "initialize" (InitializeParams) -> InitializeResult;
+}
+notifications! {
+    /// Sent by the client once it has the answer to `initialize` (5.2).
+    Initialized: "initialized" (Empty);
+}
+
+/// Params of `initialize`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitializeParams {
+    /// Who connects; may be empty.
+    pub client_name: String,
+    /// The session to take up again.
+    #[serde(default)]
+    pub resume_session_id: Option<String>,
+}
+
+/// Result of `initialize`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitializeResult {
+    /// Random UUID v4, lower case.
+    pub session_id: String,
+    /// What this machine is; absent from servers before 0.169.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_info: Option<EnvironmentInfo>,
+}
+encode_with_serde!(InitializeResult);

@@ -1,0 +1,1 @@
+//! Reaches an exec-server: connects, calls, follows output, resumes.

@@ -1,0 +1,1 @@
+//! The three capabilities as traits, and what this machine is.

@@ -1,0 +1,1 @@
+//! HTTP requests made from this machine.

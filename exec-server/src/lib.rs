@@ -1,0 +1,14 @@
+//! Lends a machine to a coding agent: programs, files and HTTP, served to and asked of an exec-server.
+
+pub mod client;
+pub mod environment;
+pub mod filesystem;
+pub mod http;
+pub mod limits;
+pub mod process;
+pub mod rpc;
+pub mod server;
+pub mod transport;
+
+pub use codex_exec_protocol as protocol;
+pub use limits::Limits;

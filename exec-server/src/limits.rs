@@ -1,0 +1,121 @@
+//! Every bound of the server, in one place: its default, and what happens at it.
+
+use std::time::Duration;
+
+/// The bounds. `Default` gives the released programs' values where `protocol.md` section 16 has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; one more is refused with HTTP 503.
+    pub connections: usize,
+    /// Sessions, attached and detached; one more `initialize` is refused with `-32600`.
+    pub sessions: usize,
+    /// Processes of one session that are not evicted; one more start is refused with `-32600`.
+    pub processes_per_session: usize,
+    /// Output retained for one process, over all streams; then the oldest goes, or the program waits.
+    pub retained_output_bytes: usize,
+    /// Largest chunk of output, the size of one read.
+    pub output_chunk_bytes: usize,
+    /// Received websocket frame; a larger one ends the connection (2.3).
+    pub frame_bytes: usize,
+    /// Received websocket message; a larger one ends the connection (2.3).
+    pub message_bytes: usize,
+    /// Received line on a pipe or Unix socket; a longer one ends the connection (3).
+    pub line_bytes: usize,
+    /// HTTP request head of an upgrade; a larger one is answered with 431.
+    pub http_head_bytes: usize,
+    /// Time for a peer to send its HTTP head or first line; then the connection ends.
+    pub handshake_time: Duration,
+    /// Encoded answers and notifications that wait for a socket, for one connection; then nothing more is encoded.
+    pub outgoing_bytes: usize,
+    /// Requests of one connection in work or waiting for their answer to be sent; then the reader stops reading.
+    pub requests_in_flight: usize,
+    /// Slow requests (a waiting read, files, HTTP) of one connection that run at once; more wait their turn.
+    pub concurrent_requests: usize,
+    /// Bytes queued for one process's stdin; then the next write waits for its answer.
+    pub queued_write_bytes: usize,
+    /// Writes queued for one process's stdin; then the next write waits for its answer.
+    pub queued_writes: usize,
+    /// `writeId`s remembered for one process; the oldest is forgotten first (8.4).
+    pub remembered_write_ids: usize,
+    /// Life of a session without connection; then everything it owns ends (5.3).
+    pub detached_time: Duration,
+    /// How long a full log stalls its program with nobody attached; then the oldest output goes.
+    pub hold_time: Duration,
+    /// Life of an ended process's record after close (8.6).
+    pub ended_process_time: Duration,
+    /// How long an attached connection may take to answer the ping that a newcomer sets off.
+    pub challenge_time: Duration,
+    /// Between pings of the server (2.3).
+    pub ping_interval: Duration,
+    /// Without any sign of life for this long, a peer counts as gone.
+    pub silence_time: Duration,
+    /// Open file handles of one connection (10.10); one more is refused with `-32600`.
+    pub file_handles: usize,
+    /// Length of a file handle's id in bytes (10.10).
+    pub handle_id_bytes: usize,
+    /// Largest file for `fs/readFile` (10.1); a larger one is refused with `-32600`.
+    pub read_file_bytes: u64,
+    /// Largest block (10.10); a larger one is refused with `-32600`.
+    pub block_bytes: u64,
+    /// Paths of one `fs/watchMissing` (10.11); more make it answer false.
+    pub watched_paths: usize,
+    /// Depth of a walk (10.7); a larger option is refused with `-32600`.
+    pub walk_depth: u64,
+    /// Directories of a walk (10.7).
+    pub walk_directories: u64,
+    /// Entries of a walk (10.7).
+    pub walk_entries: u64,
+    /// Size of a walk's result, counted as 64 bytes and the URI for each entry (10.7).
+    pub walk_result_bytes: usize,
+    /// Buffered HTTP response body; a larger one is `-32603`, with the advice to stream it.
+    pub http_body_bytes: usize,
+    /// Running HTTP streams of one connection; one more is refused with `-32602`.
+    pub http_streams: usize,
+    /// Redirects followed for one request; one more is `-32603`.
+    pub http_redirects: usize,
+    /// Largest wait of a request (`waitMs`, `timeoutMs`, `graceMs`); longer ones are cut to it.
+    pub longest_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        Self {
+            connections: 1024,
+            sessions: 1024,
+            processes_per_session: 1024,
+            retained_output_bytes: MIB,
+            output_chunk_bytes: 64 << 10,
+            frame_bytes: 16 * MIB,
+            message_bytes: 64 * MIB,
+            line_bytes: 64 * MIB,
+            http_head_bytes: 16 << 10,
+            handshake_time: Duration::from_secs(30),
+            outgoing_bytes: 512 << 10,
+            requests_in_flight: 1024,
+            concurrent_requests: 64,
+            queued_write_bytes: 8 * MIB,
+            queued_writes: 4096,
+            remembered_write_ids: 4096,
+            detached_time: Duration::from_secs(80),
+            hold_time: Duration::from_secs(30),
+            ended_process_time: Duration::from_secs(80),
+            challenge_time: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(30),
+            silence_time: Duration::from_secs(90),
+            file_handles: 128,
+            handle_id_bytes: 32,
+            read_file_bytes: 512 << 20,
+            block_bytes: 1 << 20,
+            watched_paths: 64,
+            walk_depth: 64,
+            walk_directories: 10_000,
+            walk_entries: 50_000,
+            walk_result_bytes: 4 * MIB,
+            http_body_bytes: 512 * MIB,
+            http_streams: 128,
+            http_redirects: 10,
+            longest_wait: Duration::from_secs(24 * 3600),
+        }
+    }
+}

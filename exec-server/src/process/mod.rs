@@ -1,0 +1,1 @@
+//! Runs programs on pipes or a terminal, and keeps their output.

@@ -1,0 +1,1 @@
+//! Serves connections: handshake, routing table, outbox; sessions that outlive connections.

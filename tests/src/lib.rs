@@ -1,0 +1,1 @@
+//! Test support: starts the built binary and talks to it.
