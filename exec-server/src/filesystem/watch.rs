@@ -1,6 +1,6 @@
 //! `fs/watchMissing` (10.11): tells once when paths that did not exist may have come to be.
 
-mod chain;
+pub(super) mod chain;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

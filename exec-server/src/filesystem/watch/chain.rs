@@ -44,7 +44,7 @@ const OF_ITSELF: ReadFlags = ReadFlags::DELETE_SELF
     .union(ReadFlags::MODIFY);
 
 /// An inotify descriptor and what is relevant about each of its watches.
-pub(super) struct Watches {
+pub(in crate::filesystem) struct Watches {
     /// Taken out only to be dropped elsewhere: closing waits for the kernel's readers.
     inotify: Option<OwnedFd>,
     names: HashMap<i32, HashSet<OsString>>,
@@ -61,13 +61,13 @@ enum End {
 impl Watches {
     /// # Errors
     /// The system's, for example too many inotify instances.
-    pub(super) fn new() -> Result<Self, Errno> {
+    pub(in crate::filesystem) fn new() -> Result<Self, Errno> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self { inotify: Some(inotify), names: HashMap::new() })
     }
 
     /// Watches for a path to appear. None when it exists, even as a dangling symlink, or cannot be watched.
-    pub(super) fn add_missing(&mut self, path: &Path) -> Option<()> {
+    pub(in crate::filesystem) fn add_missing(&mut self, path: &Path) -> Option<()> {
         match self.follow(path, false)? {
             End::Missing => Some(()),
             End::Exists(..) => None,
@@ -75,7 +75,7 @@ impl Watches {
     }
 
     /// Watches for a path to go or, if it is a file, to be written. None when it does not exist or cannot be watched.
-    pub(super) fn add_present(&mut self, path: &Path) -> Option<()> {
+    pub(in crate::filesystem) fn add_present(&mut self, path: &Path) -> Option<()> {
         match self.follow(path, true)? {
             End::Missing => None,
             End::Exists(path, FileType::RegularFile) => {
@@ -150,7 +150,7 @@ impl Watches {
     ///
     /// # Errors
     /// `EAGAIN` when there is no more for now; others when nothing can be seen any more.
-    pub(super) fn read_changes(&self) -> Result<bool, Errno> {
+    pub(in crate::filesystem) fn read_changes(&self) -> Result<bool, Errno> {
         let mut buffer = [const { MaybeUninit::uninit() }; 4096];
         let mut events = inotify::Reader::new(self.descriptor().ok_or(Errno::BADF)?, &mut buffer);
         loop {
