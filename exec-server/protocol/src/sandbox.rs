@@ -231,7 +231,9 @@ impl Sandbox {
             Permissions::Tagged(Profile::Managed {
                 file_system: FileSystem::Restricted { entries, .. },
                 ..
-            }) => !entries.iter().any(Entry::grants_root_write) || entries.iter().any(Entry::narrows_root_write),
+            }) => {
+                !entries.iter().any(Entry::grants_root_write) || entries.iter().any(Entry::narrows_root_write)
+            }
             Permissions::Tagged(_) => false,
         }
     }
