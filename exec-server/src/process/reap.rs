@@ -47,6 +47,12 @@ impl Ending {
         }
     }
 
+    /// An end that nobody knows anything of.
+    pub(super) const fn unknown() -> Self {
+        let (cpu_user, cpu_system) = (Duration::ZERO, Duration::ZERO);
+        Self { how: How::Exited(-1), core_dumped: false, cpu_user, cpu_system, max_rss_bytes: 0 }
+    }
+
     /// The signal that killed it.
     #[must_use]
     pub fn signal(&self) -> Option<i32> {
@@ -83,6 +89,15 @@ pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
         children.spawned.remove(&pid);
     }
     answer
+}
+
+/// Waits for a program that was killed before anybody watched it. Blocks.
+pub(super) fn wait_for_killed(pid: Pid) {
+    let _ = rustix::process::waitid(
+        rustix::process::WaitId::Pid(pid),
+        rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+    );
+    let _ = try_reap(pid);
 }
 
 fn wait(pid: Pid) -> io::Result<Option<Ending>> {
