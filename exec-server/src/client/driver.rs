@@ -91,7 +91,11 @@ impl Shared {
         lock(&self.session).as_ref().and_then(|session| session.environment_info.clone())
     }
 
-    pub(super) async fn call<M: Method>(&self, params: &M::Params, retry: Retry) -> Result<M::Result, ClientError> {
+    pub(super) async fn call<M: Method>(
+        &self,
+        params: &M::Params,
+        retry: Retry,
+    ) -> Result<M::Result, ClientError> {
         let lost = |reason: &str| ClientError::Lost(reason.to_owned());
         // The queue's receiver lives as long as the driver, whose end is told by the calls.
         let permit = self.outgoing.reserve().await;
@@ -151,10 +155,14 @@ impl Shared {
             Incoming::Answer { id: RequestId::Number(id), result } => {
                 lock(&self.calls).answer(id, Ok(result.to_owned()));
             }
-            Incoming::Failure { id: RequestId::Number(id), error } => lock(&self.calls).answer(id, Err(error)),
+            Incoming::Failure { id: RequestId::Number(id), error } => {
+                lock(&self.calls).answer(id, Err(error))
+            }
             Incoming::Notification { method, params } => return self.notified(&method, params),
             // This client offers the server no methods; a server asks only those that announced some (section 13).
-            Incoming::Request { method, .. } => tracing::warn!(%method, "the exec-server asked something unknown"),
+            Incoming::Request { method, .. } => {
+                tracing::warn!(%method, "the exec-server asked something unknown")
+            }
             Incoming::Answer { .. } | Incoming::Failure { .. } => {}
         }
         Ok(After::Nothing)
@@ -180,7 +188,9 @@ impl Shared {
             BodyDelta::NAME => {
                 let delta = decode::<BodyDelta>(params)?;
                 let request_id = delta.request_id.clone();
-                let Some(body) = lock(&self.bodies).get(&request_id).cloned() else { return Ok(After::Nothing) };
+                let Some(body) = lock(&self.bodies).get(&request_id).cloned() else {
+                    return Ok(After::Nothing);
+                };
                 if body.accept(delta) {
                     self.remove_body(&request_id);
                 }
@@ -202,8 +212,7 @@ impl Shared {
             let mut room = pin!(inbox.room().notified());
             room.as_mut().enable();
             let waiting = lock(&self.calls).any_waiting();
-            let bound =
-                if waiting { self.options.queue_bytes_with_calls } else { self.options.queue_bytes };
+            let bound = if waiting { self.options.queue_bytes_with_calls } else { self.options.queue_bytes };
             if inbox.fits(bound) {
                 return;
             }
@@ -269,7 +278,11 @@ impl Shared {
     }
 
     /// Sends everything that can be sent without waiting for new calls.
-    async fn write_queued(&self, writer: &mut LinkWriter, queue: &mut mpsc::Receiver<i64>) -> std::io::Result<()> {
+    async fn write_queued(
+        &self,
+        writer: &mut LinkWriter,
+        queue: &mut mpsc::Receiver<i64>,
+    ) -> std::io::Result<()> {
         while let Ok(id) = queue.try_recv() {
             self.write_call(writer, id).await?;
         }
@@ -291,26 +304,24 @@ impl Shared {
     async fn recover(&self) {
         let processes: Vec<_> =
             lock(&self.processes).iter().map(|(id, inbox)| (id.clone(), Arc::clone(inbox))).collect();
-        futures_util::future::join_all(
-            processes.iter().map(|(id, inbox)| async move {
-                let Some(after) = inbox.recover_after() else { return };
-                let params = ReadParams {
-                    process_id: id.clone(),
-                    after_seq: Some(after),
-                    max_bytes: None,
-                    wait_ms: Some(0),
-                };
-                match self.call::<Read>(&params, Retry::Safe).await {
-                    Ok(read) => inbox.recovered(read),
-                    // A further loss: the next recovery, or the end, tells the follower.
-                    Err(ClientError::Lost(_)) => {}
-                    Err(error) => {
-                        lock(&self.processes).remove(id);
-                        inbox.disconnected(format!("the program's output can't be taken up again: {error}"));
-                    }
+        futures_util::future::join_all(processes.iter().map(|(id, inbox)| async move {
+            let Some(after) = inbox.recover_after() else { return };
+            let params = ReadParams {
+                process_id: id.clone(),
+                after_seq: Some(after),
+                max_bytes: None,
+                wait_ms: Some(0),
+            };
+            match self.call::<Read>(&params, Retry::Safe).await {
+                Ok(read) => inbox.recovered(read),
+                // A further loss: the next recovery, or the end, tells the follower.
+                Err(ClientError::Lost(_)) => {}
+                Err(error) => {
+                    lock(&self.processes).remove(id);
+                    inbox.disconnected(format!("the program's output can't be taken up again: {error}"));
                 }
-            }),
-        )
+            }
+        }))
         .await;
     }
 
@@ -502,7 +513,9 @@ async fn handshake(
                     return Err(ClientError::Rpc(error));
                 }
                 Ok(_) => {}
-                Err(RpcError { message, .. }) => return Err(failed(format!("it is no exec-server: {message}"))),
+                Err(RpcError { message, .. }) => {
+                    return Err(failed(format!("it is no exec-server: {message}")));
+                }
             }
         };
         let mut message = Vec::new();

@@ -89,10 +89,17 @@ pub(super) struct Link {
 /// What is left of an endpoint once its first connection is made.
 #[derive(Debug)]
 pub(super) enum Again {
-    WebSocket { url: String, bearer: Option<Bearer> },
-    Unix { path: PathBuf },
+    WebSocket {
+        url: String,
+        bearer: Option<Bearer>,
+    },
+    Unix {
+        path: PathBuf,
+    },
     /// The session ends with the connection.
-    Never { target: String },
+    Never {
+        target: String,
+    },
 }
 
 impl Endpoint {
@@ -151,7 +158,9 @@ impl Again {
         match tokio::time::timeout(time, opening).await {
             Ok(Ok((reader, writer))) => Ok(Link { reader, writer, child: None }),
             Ok(Err(reason)) => Err(ClientError::Connect { target: self.target(), reason }),
-            Err(_) => Err(ClientError::TimedOut { target: self.target(), what: "the connection", after: time }),
+            Err(_) => {
+                Err(ClientError::TimedOut { target: self.target(), what: "the connection", after: time })
+            }
         }
     }
 }
@@ -195,10 +204,9 @@ async fn open_websocket(url: &str, bearer: Option<&Bearer>) -> Result<(LinkReade
         .max_message_size(Some(LONGEST_MESSAGE))
         .max_frame_size(Some(LONGEST_MESSAGE))
         .read_buffer_size(64 << 10);
-    let (socket, _) =
-        tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None)
-            .await
-            .map_err(|error| error.to_string())?;
+    let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(websocket(socket))
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -25,7 +25,7 @@ pub(super) enum LinkReader {
 /// The sending half.
 pub(super) enum LinkWriter {
     WebSocket(SplitSink<Socket, Message>),
-    Lines(Box<dyn AsyncWrite + Send + Unpin>),
+    Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
 }
 
 /// Both halves of a websocket.
@@ -40,7 +40,10 @@ pub(super) fn lines(
     output: impl AsyncWrite + Send + Unpin + 'static,
 ) -> (LinkReader, LinkWriter) {
     let input = BufReader::with_capacity(64 << 10, Box::new(input) as Box<dyn AsyncRead + Send + Unpin>);
-    (LinkReader::Lines { input, line: Vec::new(), consumed: true }, LinkWriter::Lines(Box::new(output)))
+    (
+        LinkReader::Lines { input, line: Vec::new(), consumed: true },
+        LinkWriter::Lines(BufWriter::new(Box::new(output))),
+    )
 }
 
 impl LinkReader {

@@ -71,7 +71,13 @@ impl Follow {
 
     /// Takes one numbered event; hands on to `out` what is now in order. A number seen before is dropped. More than
     /// `bound` bytes behind a gap give the gap up as lost.
-    pub(super) fn accept(&mut self, seq: u64, event: ProcessEvent, bound: usize, out: &mut Vec<ProcessEvent>) {
+    pub(super) fn accept(
+        &mut self,
+        seq: u64,
+        event: ProcessEvent,
+        bound: usize,
+        out: &mut Vec<ProcessEvent>,
+    ) {
         self.hold(seq, event);
         self.publish(out);
         if self.held_bytes > bound {

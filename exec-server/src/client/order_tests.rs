@@ -13,10 +13,20 @@ fn exited(code: i32) -> ProcessEvent {
     ProcessEvent::Exited { code, details: ExitDetails::default() }
 }
 
-fn read(chunks: &[(u64, &str)], next_seq: u64, exit_code: Option<i32>, closed: bool, lost_bytes: u64) -> ReadResult {
+fn read(
+    chunks: &[(u64, &str)],
+    next_seq: u64,
+    exit_code: Option<i32>,
+    closed: bool,
+    lost_bytes: u64,
+) -> ReadResult {
     let chunks = chunks
         .iter()
-        .map(|(seq, text)| Chunk { seq: *seq, stream: Stream::Stdout, chunk: text.as_bytes().to_vec().into() })
+        .map(|(seq, text)| Chunk {
+            seq: *seq,
+            stream: Stream::Stdout,
+            chunk: text.as_bytes().to_vec().into(),
+        })
         .collect();
     ReadResult {
         chunks,
