@@ -267,7 +267,7 @@ impl Session {
         }
     }
 
-    fn take(&mut self, event: Option<ProcessEvent>, room: Option<Room<'_>>) -> Next {
+    fn take(&mut self, event: Option<ProcessEvent>, room: Option<Room>) -> Next {
         // Without room, nobody reads our stdout any more.
         let Some(room) = room else { return Next::Abort(BROKEN_PIPE) };
         match event {
