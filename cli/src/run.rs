@@ -20,7 +20,7 @@ use codex_exec_server::protocol::process::{
 use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use args::RunArgs;
+pub(crate) use args::RunArgs;
 
 use io::{Input, Out, Output, Room, say};
 use terminal::RawMode;
@@ -47,7 +47,7 @@ const TERMINATE_TIME: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Only what keeps this side from working at all, such as a terminal that can't be set.
-pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<u8> {
     let endpoint = endpoint(args.url.as_deref())?;
     let client = match Client::connect(
         endpoint,
@@ -267,7 +267,7 @@ impl Session {
         }
     }
 
-    fn take(&mut self, event: Option<ProcessEvent>, room: Option<Room<'_>>) -> Next {
+    fn take(&mut self, event: Option<ProcessEvent>, room: Option<Room>) -> Next {
         // Without room, nobody reads our stdout any more.
         let Some(room) = room else { return Next::Abort(BROKEN_PIPE) };
         match event {

@@ -5,25 +5,25 @@ use std::time::Duration;
 
 /// Runs a program through an exec-server and gives back its output and its exit code.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
     #[arg(long, value_name = "URL", value_parser = url)]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
     /// The directory to run in; it defaults to the current one, and with --url to the server's own.
     #[arg(long, value_name = "DIR")]
-    pub cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<PathBuf>,
     /// A variable to add to the server's environment for this program; may be given several times.
     #[arg(long, value_name = "K=V", value_parser = variable)]
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// Run the program on a terminal of its own, as large as this one.
     #[arg(long)]
-    pub tty: bool,
+    pub(crate) tty: bool,
     /// End the program after this many seconds and exit with 124; fractions are allowed.
     #[arg(long, value_name = "S", value_parser = seconds)]
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 fn url(text: &str) -> Result<String, String> {

@@ -63,7 +63,7 @@ pub(super) enum Out {
 }
 
 /// A place in the queue for one chunk.
-pub(super) type Room<'a> = mpsc::Permit<'a, (Out, Vec<u8>)>;
+pub(super) type Room = mpsc::OwnedPermit<(Out, Vec<u8>)>;
 
 /// Our stdout and stderr, written in the order of arrival.
 pub(super) struct Output {
@@ -82,8 +82,8 @@ impl Output {
     }
 
     /// Waits for room for one chunk; none when nobody reads our stdout any more. Cancel-safe.
-    pub(super) async fn room(&self) -> Option<Room<'_>> {
-        self.sender.reserve().await.ok()
+    pub(super) async fn room(&self) -> Option<Room> {
+        self.sender.clone().reserve_owned().await.ok()
     }
 
     /// Waits until all is written. False when it could not be.
