@@ -56,7 +56,7 @@ fn read_line(fd: &OwnedFd) -> String {
 fn wait_for_end(child: Pid, pidfd: OwnedFd) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let pidfd = AsyncFd::new(pidfd).expect("a pidfd can be awaited");
+        let pidfd = AsyncFd::register(pidfd).expect("a pidfd can be awaited");
         tokio::time::timeout(Duration::from_secs(60), reap(&pidfd, child))
             .await
             .expect("it ends")
