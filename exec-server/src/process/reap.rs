@@ -106,8 +106,7 @@ fn wait(pid: Pid) -> io::Result<Option<Ending>> {
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let waited = loop {
         // SAFETY: both pointers are to live locals.
-        let waited =
-            unsafe { libc::wait4(pid.as_raw_pid(), &raw mut status, libc::WNOHANG, &raw mut usage) };
+        let waited = unsafe { libc::wait4(pid.as_raw_pid(), &raw mut status, libc::WNOHANG, &raw mut usage) };
         if waited >= 0 {
             break waited;
         }
