@@ -1,0 +1,2 @@
+//! End-to-end tests over the built binary; one module for each topic.
+
