@@ -75,13 +75,16 @@ impl TestClient {
         if let Some(path) = url.strip_prefix("unix://") {
             return Self::unix_lines(Path::new(path)).await;
         }
-        Self::try_connect(url, &[]).await.unwrap_or_else(|status| panic!("{url} refused the upgrade: {status}"))
+        Self::try_connect(url, &[])
+            .await
+            .unwrap_or_else(|status| panic!("{url} refused the upgrade: {status}"))
     }
 
     /// Connects with extra headers; the error is the HTTP status.
     pub async fn try_connect(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         let address = url.trim_start_matches("ws://").split(['/', '?']).next().expect("a host");
-        let stream = guarded("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
+        let stream =
+            guarded("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Self::upgrade(url, headers, Box::new(stream)).await
     }
@@ -441,7 +444,12 @@ impl TestClient {
         let mut seen = String::new();
         while !seen.contains(needle) {
             let event = self.until(|m| is_event_of(m, id)).await;
-            assert_eq!(event["method"], "process/output", "ended before {needle:?}; so far {seen:?}{}", self.told());
+            assert_eq!(
+                event["method"],
+                "process/output",
+                "ended before {needle:?}; so far {seen:?}{}",
+                self.told()
+            );
             seen.push_str(&String::from_utf8_lossy(&bytes_of(&event["params"]["chunk"])));
         }
         seen
@@ -476,14 +484,16 @@ pub fn start_params<S: AsRef<str>>(id: &str, argv: impl IntoIterator<Item = S>, 
 
 fn is_event_of(message: &Value, id: &str) -> bool {
     message["params"]["processId"] == id
-        && message["method"].as_str().is_some_and(|m| {
-            matches!(m, "process/output" | "process/exited" | "process/closed")
-        })
+        && message["method"]
+            .as_str()
+            .is_some_and(|m| matches!(m, "process/output" | "process/exited" | "process/closed"))
 }
 
 /// Awaits with the guard time; panics with what was awaited.
 pub async fn guarded<T>(what: &str, work: impl Future<Output = T>) -> T {
-    timeout(GUARD, work).await.unwrap_or_else(|_| panic!("{what} did not happen within {} s", GUARD.as_secs()))
+    timeout(GUARD, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen within {} s", GUARD.as_secs()))
 }
 
 fn shorten(text: &str) -> String {
@@ -491,6 +501,7 @@ fn shorten(text: &str) -> String {
     while !text.is_char_boundary(cut) {
         cut -= 1;
     }
-    let more = if cut < text.trim_end().len() { format!("… ({} bytes)", text.len()) } else { String::new() };
+    let more =
+        if cut < text.trim_end().len() { format!("… ({} bytes)", text.len()) } else { String::new() };
     format!("{}{more}", &text[..cut])
 }

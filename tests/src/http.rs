@@ -150,12 +150,7 @@ async fn receive(mut stream: TcpStream) -> Option<(Asked, TcpStream)> {
         }
     }
     let mut line = head.split_whitespace();
-    let asked = Asked {
-        method: line.next()?.into(),
-        target: line.next()?.into(),
-        head: head.clone(),
-        body,
-    };
+    let asked = Asked { method: line.next()?.into(), target: line.next()?.into(), head: head.clone(), body };
     Some((asked, stream))
 }
 

@@ -18,9 +18,7 @@ pub const GUARD: Duration = Duration::from_secs(60);
 /// Decodes the base64 of a wire member; panics on anything else.
 pub fn bytes_of(value: &serde_json::Value) -> Vec<u8> {
     let text = value.as_str().unwrap_or_else(|| panic!("no base64 string: {value}"));
-    base64_simd::STANDARD
-        .decode_to_vec(text)
-        .unwrap_or_else(|error| panic!("bad base64 {text:?}: {error}"))
+    base64_simd::STANDARD.decode_to_vec(text).unwrap_or_else(|error| panic!("bad base64 {text:?}: {error}"))
 }
 
 /// Encodes bytes as the wire's base64.

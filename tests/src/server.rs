@@ -107,12 +107,8 @@ impl ServerBuilder {
 
     /// Starts it on its own stdin and stdout (section 3).
     pub async fn stdio(self) -> (Server, TestClient) {
-        let mut child = self
-            .listen("stdio")
-            .command()
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("the binary can be started");
+        let mut child =
+            self.listen("stdio").command().stdin(Stdio::piped()).spawn().expect("the binary can be started");
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let client = TestClient::over_lines(stdout, stdin);

@@ -28,11 +28,18 @@ fn assert_machine(info: &Value) {
         assert!(info[name].as_str().unwrap().starts_with("file:///"), "{name} in {info}");
     }
     assert!(info["temporaryDirectories"].is_array() && info["prependPathDirs"].is_array());
-    assert!(info["providerId"].as_str().is_none_or(|id| id.starts_with("sha256:") && id.len() == 71), "{info}");
+    assert!(
+        info["providerId"].as_str().is_none_or(|id| id.starts_with("sha256:") && id.len() == 71),
+        "{info}"
+    );
     let capabilities = info["capabilities"].as_object().unwrap();
     assert!(capabilities.values().all(Value::is_boolean), "{info}");
-    for absent in ["networkProxyLaunch", "capabilityDiscoveryV2", "environmentConfigRead", "shellSnapshotV2"] {
-        assert!(!capabilities.get(absent).is_some_and(|on| on == true), "{absent} is announced but does not exist");
+    for absent in ["networkProxyLaunch", "capabilityDiscoveryV2", "environmentConfigRead", "shellSnapshotV2"]
+    {
+        assert!(
+            !capabilities.get(absent).is_some_and(|on| on == true),
+            "{absent} is announced but does not exist"
+        );
     }
 }
 
@@ -135,9 +142,21 @@ async fn unknown_methods_are_32601_with_the_requests_id() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let names = [
-        "bogus", "", "initialized", "process/output", "process/closed", "process/kill", "fs/rename", "fs/stat",
-        "fs/unwatch", "http/cancel", "environmentConfig/read", "capabilityRoots/discoverV1",
-        "capabilities/discoverV2", "Process/start", "network/policyRequest",
+        "bogus",
+        "",
+        "initialized",
+        "process/output",
+        "process/closed",
+        "process/kill",
+        "fs/rename",
+        "fs/stat",
+        "fs/unwatch",
+        "http/cancel",
+        "environmentConfig/read",
+        "capabilityRoots/discoverV1",
+        "capabilities/discoverV2",
+        "Process/start",
+        "network/policyRequest",
     ];
     for name in names {
         assert_eq!(client.refused(name, json!({})).await, -32601, "{name:?}");
@@ -149,9 +168,21 @@ async fn what_is_no_message_is_answered_with_id_minus_one() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let junk = [
-        "{not json", "", "   ", "[]", "[1]", "5", "null", "\"x\"", "{}", r#"{"id":1}"#, r#"{"method":5}"#,
-        r#"{"id":null,"method":"process/read"}"#, r#"{"id":1.5,"method":"process/read"}"#,
-        r#"{"id":9223372036854775808,"method":"process/read"}"#, r#"{"id":{},"method":"process/read"}"#,
+        "{not json",
+        "",
+        "   ",
+        "[]",
+        "[1]",
+        "5",
+        "null",
+        "\"x\"",
+        "{}",
+        r#"{"id":1}"#,
+        r#"{"method":5}"#,
+        r#"{"id":null,"method":"process/read"}"#,
+        r#"{"id":1.5,"method":"process/read"}"#,
+        r#"{"id":9223372036854775808,"method":"process/read"}"#,
+        r#"{"id":{},"method":"process/read"}"#,
         r#"{"id":7,"method":"process/read","params":{"processId":"z"},"trace":5}"#,
         r#"[{"id":5,"method":"environment/info"}]"#,
         "{\"id\":5,\"method\":\"environment/info\"}\n{\"id\":6,\"method\":\"environment/info\"}",
@@ -175,12 +206,14 @@ async fn ids_come_back_with_their_type_and_the_envelope_tolerates_what_it_does_n
     let server = Server::start().await;
     let mut client = server.client().await;
     for id in [json!(0), json!(-7), json!("abc"), json!(""), json!("12"), json!(i64::MAX), json!(i64::MIN)] {
-        let request = json!({"id": id, "method": "environment/status", "jsonrpc": "1.0", "junk": [1], "trace": null});
+        let request =
+            json!({"id": id, "method": "environment/status", "jsonrpc": "1.0", "junk": [1], "trace": null});
         client.send_raw(&request.to_string()).await;
         assert_eq!(client.next().await.unwrap(), json!({"id": id, "result": {"status": "ready"}}));
     }
     let trace = json!({"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"});
-    let request = json!({"id": 1, "method": "process/read", "params": {"processId": "zz", "junk": 1}, "trace": trace});
+    let request =
+        json!({"id": 1, "method": "process/read", "params": {"processId": "zz", "junk": 1}, "trace": trace});
     client.send_raw(&request.to_string()).await;
     assert_eq!(client.next().await.unwrap()["error"]["code"], -32600);
 }
@@ -216,7 +249,11 @@ async fn nonsense_in_the_protocol_closes_the_connection_and_detaches_the_session
         assert_eq!(client.expect_closed().await, Vec::<Value>::new(), "{closer}");
         let mut heir = server.connect().await;
         resume_soon(&mut heir, &client.session_id).await;
-        assert_eq!(heir.ok("process/terminate", json!({"processId": "p"})).await["running"], true, "{closer}");
+        assert_eq!(
+            heir.ok("process/terminate", json!({"processId": "p"})).await["running"],
+            true,
+            "{closer}"
+        );
     }
 }
 

@@ -14,7 +14,11 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn status_of(answer: &str) -> u16 {
-    answer.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status: {answer:?}"))
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no status: {answer:?}"))
 }
 
 #[tokio::test]
@@ -182,7 +186,8 @@ async fn a_public_address_needs_a_word_about_authentication() {
 }
 
 async fn upgrade_status(server: &Server, authorization: Option<&str>) -> u16 {
-    let headers: Vec<(&'static str, &str)> = authorization.map(|value| ("authorization", value)).into_iter().collect();
+    let headers: Vec<(&'static str, &str)> =
+        authorization.map(|value| ("authorization", value)).into_iter().collect();
     match TestClient::try_connect(&server.url, &headers).await {
         Ok(_) => 101,
         Err(status) => status,
@@ -245,7 +250,8 @@ async fn a_query_is_no_token() {
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn token(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
-    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
+        .unwrap()
 }
 
 fn now() -> i64 {
@@ -269,8 +275,13 @@ async fn a_signed_token_is_checked_claim_by_claim() {
     let (server, _kept) = jwt_server(&[]).await;
     let hs256 = |claims: Value| token(Algorithm::HS256, SECRET, &claims);
     let unsigned = {
-        let part = |text: &str| codex_e2e::base64(text).trim_end_matches('=').replace('+', "-").replace('/', "_");
-        format!("{}.{}.", part(r#"{"alg":"none","typ":"JWT"}"#), part(&format!(r#"{{"exp":{}}}"#, now() + 60)))
+        let part =
+            |text: &str| codex_e2e::base64(text).trim_end_matches('=').replace('+', "-").replace('/', "_");
+        format!(
+            "{}.{}.",
+            part(r#"{"alg":"none","typ":"JWT"}"#),
+            part(&format!(r#"{{"exp":{}}}"#, now() + 60))
+        )
     };
     let cases = [
         ("good", hs256(json!({"exp": now() + 60})), 101),
@@ -284,7 +295,11 @@ async fn a_signed_token_is_checked_claim_by_claim() {
         ("nbf ahead", hs256(json!({"exp": now() + 90, "nbf": now() + 60})), 401),
         ("iat ahead", hs256(json!({"exp": now() + 60, "iat": now() + 100})), 101),
         ("iss and aud unasked", hs256(json!({"exp": now() + 60, "iss": "x", "aud": "y"})), 101),
-        ("wrong key", token(Algorithm::HS256, "another secret of enough length!", &json!({"exp": now() + 60})), 401),
+        (
+            "wrong key",
+            token(Algorithm::HS256, "another secret of enough length!", &json!({"exp": now() + 60})),
+            401,
+        ),
         ("HS384", token(Algorithm::HS384, SECRET, &json!({"exp": now() + 60})), 401),
         ("HS512", token(Algorithm::HS512, SECRET, &json!({"exp": now() + 60})), 401),
         ("none", unsigned, 401),
@@ -338,9 +353,17 @@ async fn half_an_authentication_is_a_start_error() {
     ];
     for arguments in cases {
         let refused = Server::builder().cwd(directory.path()).args(arguments.iter().copied()).refused().await;
-        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{arguments:?}: {}", refused.stderr);
+        assert_eq!(
+            (refused.code, refused.stdout.as_str()),
+            (Some(1), ""),
+            "{arguments:?}: {}",
+            refused.stderr
+        );
         assert_one_error_line(&refused.stderr);
-        assert!(!refused.stderr.contains("too short") || !refused.stderr.contains(&hash), "no secret in texts");
+        assert!(
+            !refused.stderr.contains("too short") || !refused.stderr.contains(&hash),
+            "no secret in texts"
+        );
     }
 }
 
@@ -352,7 +375,9 @@ async fn a_signal_ends_the_server_with_everything_it_started() {
         let mut client = server.client().await;
         let pids = start_a_family(&mut client, directory.path()).await;
         let mut detached = server.client().await;
-        detached.shell("d", &format!("echo $$ > {}/detached; exec sleep 1000", directory.path().display())).await;
+        detached
+            .shell("d", &format!("echo $$ > {}/detached; exec sleep 1000", directory.path().display()))
+            .await;
         let lonely = pid_in(&directory.path().join("detached")).await;
         drop(detached);
         server.signal(signal);
@@ -367,7 +392,8 @@ async fn a_signal_ends_the_server_with_everything_it_started() {
 /// A pipe program with a child of its own session, and a terminal program; their pids.
 async fn start_a_family(client: &mut TestClient, directory: &std::path::Path) -> Vec<u32> {
     let at = directory.display();
-    let tree = format!("setsid sh -c 'echo $$ > {at}/own-session; exec sleep 1000' & echo $$ > {at}/pipe; wait");
+    let tree =
+        format!("setsid sh -c 'echo $$ > {at}/own-session; exec sleep 1000' & echo $$ > {at}/pipe; wait");
     client.shell("pipe", &tree).await;
     client.shell_with("pty", &format!("echo $$ > {at}/pty; exec sleep 1000"), json!({"tty": true})).await;
     let mut pids = Vec::new();

@@ -1,7 +1,7 @@
 //! The stdio transport (section 3).
 
-use codex_e2e::machine::{alive, eventually, pid_in};
 use codex_e2e::Server;
+use codex_e2e::machine::{alive, eventually, pid_in};
 use serde_json::json;
 
 #[tokio::test]
@@ -9,7 +9,9 @@ async fn lines_may_be_blank_end_with_crlf_and_come_in_pieces() {
     let (mut server, mut client) = Server::builder().stdio().await;
     client.send_bytes(b"\n   \n\r\n{\"id\":1,\"method\":\"initialize\",").await;
     client.send_bytes(b"\"params\":{\"clientName\":\"x\"}}\r\n{\"method\":\"initialized\"}\n").await;
-    client.send_bytes(b"{\"id\":2,\"method\":\"environment/status\"}\n{\"id\":3,\"method\":\"no/such\"}\n").await;
+    client
+        .send_bytes(b"{\"id\":2,\"method\":\"environment/status\"}\n{\"id\":3,\"method\":\"no/such\"}\n")
+        .await;
     assert!(client.next().await.unwrap()["result"]["sessionId"].is_string());
     assert_eq!(client.next().await.unwrap()["result"]["status"], "ready");
     assert_eq!(client.next().await.unwrap()["error"]["code"], -32601);
@@ -41,7 +43,10 @@ async fn programs_run_over_a_pipe_as_over_a_socket() {
     let (_server, mut client) = Server::builder().stdio().await;
     client.handshake().await;
     let ended = client.run("p", "echo out; echo err >&2; exit 3").await;
-    assert_eq!((ended.text("stdout").as_str(), ended.text("stderr").as_str(), ended.code()), ("out\n", "err\n", 3));
+    assert_eq!(
+        (ended.text("stdout").as_str(), ended.text("stderr").as_str(), ended.code()),
+        ("out\n", "err\n", 3)
+    );
     client.shell("big", "head -c 3000000 /dev/zero").await;
     assert_eq!(client.finish("big").await.bytes("stdout").len(), 3_000_000);
 }
