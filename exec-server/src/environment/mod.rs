@@ -1,1 +1,3 @@
 //! The three capabilities as traits, and what this machine is.
+
+pub mod info;
