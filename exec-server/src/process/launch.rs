@@ -58,13 +58,18 @@ pub(super) fn launch(
     limits: &Limits,
 ) -> Result<AbortHandle, RpcError> {
     let started = start(process, params, host, limits);
-    if started.is_err() {
-        process.set_failed();
+    if let Err(error) = &started {
+        process.set_failed(error);
     }
     started
 }
 
-fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: &Limits) -> Result<AbortHandle, RpcError> {
+fn start(
+    process: &Arc<Process>,
+    params: StartParams,
+    host: &Arc<Host>,
+    limits: &Limits,
+) -> Result<AbortHandle, RpcError> {
     let tty = params.tty;
     let program = Program {
         env: child_environment(
@@ -83,7 +88,8 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
     };
-    let Child { pid, pidfd, ends, started } = spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
+    let Child { pid, pidfd, ends, started } =
+        spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
         let exit = register(pidfd, Interest::READABLE)?;
@@ -97,7 +103,10 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
                 let pipe = |fd| register(fd, Interest::READABLE).map(Arc::new);
-                let outputs = [Some(output(pipe(stdout)?, Stream::Stdout)), Some(output(pipe(stderr)?, Stream::Stderr))];
+                let outputs = [
+                    Some(output(pipe(stdout)?, Stream::Stdout)),
+                    Some(output(pipe(stderr)?, Stream::Stderr)),
+                ];
                 let input = input.map(|fd| register(fd, Interest::WRITABLE)).transpose()?;
                 (exit, outputs, input.map(|fd| stdin(Arc::new(fd))), None)
             }

@@ -213,7 +213,7 @@ impl ProcessTable {
         for entry in &entries {
             let process = Arc::clone(&entry.process);
             entry.process.when_started(move |started| {
-                if started {
+                if started.is_ok() {
                     process.terminate(None);
                 }
             });

@@ -167,12 +167,16 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
             routes::dispatch(connection, routes::Request { id, params, in_flight }, &method);
             Ok(())
         }
-        Ok(Incoming::Notification { method, .. }) if method == "initialized" && connection.session.get().is_some() => {
+        Ok(Incoming::Notification { method, .. })
+            if method == "initialized" && connection.session.get().is_some() =>
+        {
             let _ = connection.initialized.set(());
             Ok(())
         }
         // Nothing was asked of the client, so nothing can be answered by it (4.3).
-        Ok(Incoming::Notification { .. } | Incoming::Answer { .. } | Incoming::Failure { .. }) => Err(End::Refused),
+        Ok(Incoming::Notification { .. } | Incoming::Answer { .. } | Incoming::Failure { .. }) => {
+            Err(End::Refused)
+        }
         Err(error) => {
             connection.outbox.put(|frame| {
                 frame.message(256, |out| envelope::failure(&RequestId::UNREADABLE, &error, out));
@@ -254,7 +258,8 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
     match event {
         ProcessEvent::Output(chunk) => {
             let expected = chunk.chunk.len().div_ceil(3) * 4 + id_json.len() + 110;
-            buffer.message(expected, |out| encode_output(id_json, chunk.seq, chunk.stream, &chunk.chunk, out));
+            buffer
+                .message(expected, |out| encode_output(id_json, chunk.seq, chunk.stream, &chunk.chunk, out));
         }
         ProcessEvent::Exited(seq, exit) => {
             let params = ExitedParams {
@@ -289,7 +294,9 @@ impl Connection {
     pub(super) fn watch(&self) -> &MissingWatch {
         self.watch.get_or_init(|| {
             let outbox = Arc::clone(&self.outbox);
-            let fired = move |watch_id| outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
+            let fired = move |watch_id| {
+                outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id })
+            };
             MissingWatch::new(&self.server.limits, Box::new(fired))
         })
     }
