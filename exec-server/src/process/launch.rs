@@ -50,24 +50,11 @@ pub(super) fn refuse_unenforced(params: &StartParams) -> Result<(), RpcError> {
 /// Starts the program and the task that watches it.
 ///
 /// # Errors
-/// `-32603` with the operating system's text; the record is then failed.
+/// `-32603` with the operating system's text.
 pub(super) fn launch(
     process: &Arc<Process>,
     params: StartParams,
-    host: &Arc<Host>,
-    limits: &Limits,
-) -> Result<AbortHandle, RpcError> {
-    let started = start(process, params, host, limits);
-    if let Err(error) = &started {
-        process.set_failed(error);
-    }
-    started
-}
-
-fn start(
-    process: &Arc<Process>,
-    params: StartParams,
-    host: &Arc<Host>,
+    host: &Host,
     limits: &Limits,
 ) -> Result<AbortHandle, RpcError> {
     let tty = params.tty;

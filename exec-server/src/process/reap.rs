@@ -68,8 +68,7 @@ impl Ending {
 /// # Errors
 /// When the kernel can't watch it (regular files), or its watch limit is reached.
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped, after its registration.
-    Ok(unsafe { AsyncFd::register(fd) }?)
+    crate::descriptor::register(fd, tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE)
 }
 
 /// Waits for the program's end and reaps it. `pidfd` is that of [`super::spawn::Child`], through [`watch`].

@@ -264,7 +264,7 @@ fn on_process<M: Method>(
         None => act(None),
         Some(process) => {
             let same = Arc::clone(&process);
-            process.when_started(move |started| act(started.then_some(&same)));
+            process.when_started(move |started| act(started.ok().map(|()| &same)));
         }
     }
 }
@@ -296,12 +296,23 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         Ok(reserved) => reserved,
         Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
     };
+    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
+    let params = reserved.params();
+    let sandbox_type = if params.sandbox.is_some() { "linuxSeccomp" } else { "none" };
+    let result = process::StartResult {
+        process_id: params.process_id.clone(),
+        sandbox_type: Some(sandbox_type.to_owned()),
+    };
+    // The first of what waits for the start, so that its answer comes before those of the requests behind it.
+    Arc::clone(reserved.process()).when_started(move |outcome| {
+        outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
+        drop(in_flight);
+    });
     let table = Arc::clone(&session.processes);
     if starts_without_io(reserved.params()) {
-        return c.outbox.answer::<process::Start>(&request.id, table.launch(reserved));
+        return table.launch(reserved);
     }
     // A directory or program that has to be fetched may hang; only this start waits for it.
-    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
     tokio::task::spawn_blocking(move || {
         // What is local is known from now on.
         filesystem::learn_filesystem(&reserved.params().cwd.0);
@@ -310,8 +321,7 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         {
             filesystem::learn_filesystem(program);
         }
-        outbox.answer::<process::Start>(&id, table.launch(reserved));
-        drop(in_flight);
+        table.launch(reserved);
     });
 }
 
@@ -384,7 +394,7 @@ fn write(c: &Arc<Connection>, request: Request<'_>) {
     let same = Arc::clone(&process);
     process.when_started(move |started| {
         let outbox = &connection.outbox;
-        if !started {
+        if started.is_err() {
             return outbox.answer::<process::Write>(&id, answer(process::WriteStatus::UnknownProcess));
         }
         match same.write(params) {
