@@ -29,6 +29,8 @@ pub struct Limits {
     pub outgoing_bytes: usize,
     /// Requests of one connection in work or waiting for their answer to be sent; then the reader stops reading.
     pub requests_in_flight: usize,
+    /// Bytes of the requests in flight; then the reader stops reading.
+    pub in_flight_bytes: usize,
     /// Slow requests (a waiting read, files, HTTP) of one connection that run at once; more wait their turn.
     pub concurrent_requests: usize,
     /// Bytes queued for one process's stdin; then the next write waits for its answer.
@@ -93,6 +95,7 @@ impl Default for Limits {
             handshake_time: Duration::from_secs(30),
             outgoing_bytes: 512 << 10,
             requests_in_flight: 1024,
+            in_flight_bytes: 64 * MIB,
             concurrent_requests: 64,
             queued_write_bytes: 8 * MIB,
             queued_writes: 4096,
@@ -117,5 +120,119 @@ impl Default for Limits {
             http_redirects: 10,
             longest_wait: Duration::from_secs(24 * 3600),
         }
+    }
+}
+
+/// What a limit's text says: a whole number, or milliseconds for a time.
+trait FromNumber {
+    fn from_number(number: u64) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+impl FromNumber for usize {
+    fn from_number(number: u64) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
+impl FromNumber for u64 {
+    fn from_number(number: u64) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl FromNumber for Duration {
+    fn from_number(number: u64) -> Option<Self> {
+        Some(Self::from_millis(number))
+    }
+}
+
+/// A limit that can't be set.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LimitError {
+    /// No limit of this name.
+    #[error("unknown limit {0:?}")]
+    Unknown(String),
+    /// Not a whole number in range.
+    #[error("limit {name} takes a whole number (milliseconds for a time), not {value:?}")]
+    Value {
+        /// The limit.
+        name: String,
+        /// What was given.
+        value: String,
+    },
+}
+
+impl Limits {
+    /// Sets the limit `name` from text: a whole number, or milliseconds for a time.
+    ///
+    /// # Errors
+    /// An unknown name, or a value that is no number in range.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), LimitError> {
+        let wrong = || LimitError::Value { name: name.to_owned(), value: value.to_owned() };
+        let number: u64 = value.parse().map_err(|_| wrong())?;
+        macro_rules! set {
+            ($($field:ident)*) => {
+                match name {
+                    $(stringify!($field) => self.$field = FromNumber::from_number(number).ok_or_else(wrong)?,)*
+                    _ => return Err(LimitError::Unknown(name.to_owned())),
+                }
+            };
+        }
+        set! {
+            connections
+            sessions
+            processes_per_session
+            retained_output_bytes
+            output_chunk_bytes
+            frame_bytes
+            message_bytes
+            line_bytes
+            http_head_bytes
+            handshake_time
+            outgoing_bytes
+            requests_in_flight
+            in_flight_bytes
+            concurrent_requests
+            queued_write_bytes
+            queued_writes
+            remembered_write_ids
+            detached_time
+            hold_time
+            ended_process_time
+            challenge_time
+            ping_interval
+            silence_time
+            file_handles
+            handle_id_bytes
+            read_file_bytes
+            block_bytes
+            watched_paths
+            walk_depth
+            walk_directories
+            walk_entries
+            walk_result_bytes
+            http_body_bytes
+            http_streams
+            http_redirects
+            longest_wait
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let mut limits = Limits::default();
+        limits.set("sessions", "3").unwrap();
+        limits.set("detached_time", "1500").unwrap();
+        assert_eq!((limits.sessions, limits.detached_time), (3, Duration::from_millis(1500)));
+        assert_eq!(limits.set("nope", "1"), Err(LimitError::Unknown("nope".into())));
+        assert!(limits.set("sessions", "-1").is_err());
     }
 }

@@ -1,1 +1,27 @@
 //! Test support: starts the built binary and talks to it.
+
+pub mod binary;
+pub mod client;
+pub mod http;
+pub mod link;
+pub mod machine;
+pub mod server;
+
+pub use client::{Ended, Refusal, TestClient};
+pub use server::{Server, ServerBuilder};
+
+use std::time::Duration;
+
+/// How long any wait may last before the test fails; far more than a healthy server ever needs.
+pub const GUARD: Duration = Duration::from_secs(60);
+
+/// Decodes the base64 of a wire member; panics on anything else.
+pub fn bytes_of(value: &serde_json::Value) -> Vec<u8> {
+    let text = value.as_str().unwrap_or_else(|| panic!("no base64 string: {value}"));
+    base64_simd::STANDARD.decode_to_vec(text).unwrap_or_else(|error| panic!("bad base64 {text:?}: {error}"))
+}
+
+/// Encodes bytes as the wire's base64.
+pub fn base64(bytes: impl AsRef<[u8]>) -> String {
+    base64_simd::STANDARD.encode_to_string(bytes.as_ref())
+}

@@ -66,6 +66,16 @@ struct Trace {
     _tracestate: Option<String>,
 }
 
+impl Trace {
+    /// An array is refused by hand, since a derived reader would take one.
+    fn check(raw: &RawValue) -> Result<(), String> {
+        if !raw.get().starts_with('{') {
+            return Err("trace must be an object".into());
+        }
+        serde_json::from_str::<Self>(raw.get()).map(drop).map_err(|e| format!("trace: {e}"))
+    }
+}
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -78,8 +88,8 @@ struct Envelope<'a> {
     result: Option<&'a RawValue>,
     #[serde(default)]
     error: Option<RpcError>,
-    #[serde(default, rename = "trace")]
-    _trace: Option<Trace>,
+    #[serde(borrow, default)]
+    trace: Option<&'a RawValue>,
     #[serde(default, rename = "jsonrpc")]
     _jsonrpc: IgnoredAny,
 }
@@ -101,6 +111,7 @@ impl<'a> Incoming<'a> {
             return Err(malformed("expected one JSON object".into()));
         }
         let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        envelope.trace.map_or(Ok(()), Trace::check).map_err(malformed)?;
         let id = envelope
             .id
             .map(|raw| {

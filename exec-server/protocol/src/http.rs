@@ -40,8 +40,8 @@ pub struct RequestParams {
     pub stream_response: bool,
 }
 
-/// A header to send.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A header to send. `Debug` hides the value, which may be a credential.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestHeader {
     /// Header name.
@@ -51,6 +51,15 @@ pub struct RequestHeader {
     /// A variable of the server's environment whose value is appended to `value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_env_var: Option<String>,
+}
+
+impl std::fmt::Debug for RequestHeader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHeader")
+            .field("name", &self.name)
+            .field("value_env_var", &self.value_env_var)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What to do with redirects.

@@ -1,1 +1,205 @@
 //! HTTP requests made from this machine.
+//!
+//! Section 11. The transport is reqwest with rustls; its clients are built at the first request, so
+//! that a server nobody asks for HTTP pays nothing for it. Proxies are taken from the usual
+//! environment variables, as the released servers do.
+
+mod body;
+mod failure;
+mod headers;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use codex_exec_protocol::http::{RedirectPolicy, RequestParams, RequestResult};
+use codex_exec_protocol::{Base64Bytes, RpcError};
+use reqwest::{Client, Method, Request, Response, Url, redirect};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+pub use body::{BodyStream, Deltas};
+
+use crate::Limits;
+
+/// Idle connections kept for one host, and how long: enough for a burst, nothing to speak of at rest.
+const IDLE_CONNECTIONS: usize = 8;
+const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// Makes HTTP requests. Cheap to construct; share it behind an `Arc`.
+pub struct LocalHttp {
+    following: OnceCell<Client>,
+    stopping: OnceCell<Client>,
+    variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    redirects: usize,
+    body_bytes: usize,
+    longest_wait: Duration,
+}
+
+impl fmt::Debug for LocalHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalHttp").field("redirects", &self.redirects).finish_non_exhaustive()
+    }
+}
+
+/// A request that passed every check, and when it must be over.
+struct Prepared {
+    request: Request,
+    /// The URL without user info, query and fragment: what an error may show.
+    shown: String,
+    deadline: Deadline,
+}
+
+/// The end of a request's time, its body included.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Option<Instant>,
+    milliseconds: u64,
+}
+
+impl Deadline {
+    /// # Errors
+    /// The sentence about a time that is up.
+    async fn watch<T>(self, work: impl Future<Output = T>) -> Result<T, String> {
+        match self.at {
+            None => Ok(work.await),
+            Some(at) => tokio::time::timeout_at(at, work)
+                .await
+                .map_err(|_| format!("timed out after timeoutMs = {}", self.milliseconds)),
+        }
+    }
+}
+
+impl LocalHttp {
+    /// Bounds come from `limits`; `variable` looks up the server's environment for
+    /// `headers[].valueEnvVar`.
+    pub fn new(limits: &Limits, variable: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
+        Self {
+            following: OnceCell::new(),
+            stopping: OnceCell::new(),
+            variable: Box::new(variable),
+            redirects: limits.http_redirects,
+            body_bytes: limits.http_body_bytes,
+            longest_wait: limits.longest_wait,
+        }
+    }
+
+    /// Makes one request and reads its whole body.
+    ///
+    /// # Errors
+    /// `-32602` for params that make no request; `-32603` when no answer came, the body broke, the
+    /// time was up, or the body is larger than [`Limits::http_body_bytes`].
+    pub async fn request(&self, params: RequestParams) -> Result<RequestResult, RpcError> {
+        let (mut head, mut body) = self.open_stream(params).await?;
+        let too_large = || {
+            RpcError::internal(format!(
+                "response body is larger than {} bytes; set streamResponse to receive it in pieces",
+                self.body_bytes
+            ))
+        };
+        let expected = body.expected().unwrap_or(0);
+        if expected > self.body_bytes as u64 {
+            return Err(too_large());
+        }
+        // The length is the peer's word: believe it only as far as it costs nothing.
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(1 << 20));
+        while let Some(piece) = body.next().await {
+            let piece =
+                piece.map_err(|why| RpcError::internal(format!("HTTP response body broke: {why}")))?;
+            if piece.len() > self.body_bytes.saturating_sub(bytes.len()) {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        head.body = Base64Bytes(bytes);
+        Ok(head)
+    }
+
+    /// Makes one request and returns after the response's headers: the result with an empty body,
+    /// and the body to come. Dropping either, or this future, ends the request.
+    ///
+    /// # Errors
+    /// As [`Self::request`]'s, but for those of the body.
+    pub async fn open_stream(&self, params: RequestParams) -> Result<(RequestResult, BodyStream), RpcError> {
+        let policy = params.redirect_policy;
+        let prepared = self.prepare(params)?;
+        let failed =
+            |why: String| RpcError::internal(format!("HTTP request to {} failed: {why}", prepared.shown));
+        if prepared.deadline.milliseconds == 0 && prepared.deadline.at.is_some() {
+            return Err(failed("timed out at once, since timeoutMs is 0; leave it out for no limit".into()));
+        }
+        let work =
+            async { self.client(policy).await?.execute(prepared.request).await.map_err(failure::sentence) };
+        let response = prepared.deadline.watch(work).await.and_then(|outcome| outcome).map_err(failed)?;
+        let head = RequestResult {
+            status: response.status().as_u16(),
+            headers: headers::received(response.headers()),
+            body: Base64Bytes::default(),
+        };
+        Ok((head, BodyStream::new(response, prepared.deadline)))
+    }
+
+    fn prepare(&self, params: RequestParams) -> Result<Prepared, RpcError> {
+        let method = Method::from_bytes(params.method.as_bytes()).map_err(|_| {
+            let shown: String = params.method.chars().take(50).collect();
+            RpcError::invalid_params(format!("invalid HTTP method {shown:?}: expected a token such as GET"))
+        })?;
+        let url = Url::parse(&params.url).map_err(|e| {
+            RpcError::invalid_params(format!(
+                "invalid url: {e}; expected an absolute http:// or https:// URL"
+            ))
+        })?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(RpcError::invalid_params(format!(
+                "url has the scheme {:?}; only http and https are served",
+                url.scheme()
+            )));
+        }
+        let headers = headers::to_send(&params.headers, &*self.variable)?;
+        headers::check_length(&headers, params.body.as_ref().map_or(0, |body| body.0.len()))?;
+        let deadline = self.deadline(params.timeout_ms);
+        let shown = failure::shown(&url);
+        // User info becomes basic auth; an authorization header of the client's own wins.
+        let credentials = failure::user_info(&url);
+        let mut request = Request::new(method, failure::without_user_info(url));
+        if let Some(value) = credentials
+            && !headers.contains_key(reqwest::header::AUTHORIZATION)
+        {
+            request.headers_mut().insert(reqwest::header::AUTHORIZATION, value);
+        }
+        request.headers_mut().extend(headers);
+        if let Some(Base64Bytes(body)) = params.body {
+            *request.body_mut() = Some(body.into());
+        }
+        Ok(Prepared { request, shown, deadline })
+    }
+
+    fn deadline(&self, timeout_ms: Option<u64>) -> Deadline {
+        let Some(milliseconds) = timeout_ms else { return Deadline { at: None, milliseconds: 0 } };
+        let time = Duration::from_millis(milliseconds).min(self.longest_wait);
+        Deadline { at: Some(Instant::now() + time), milliseconds }
+    }
+
+    async fn client(&self, policy: RedirectPolicy) -> Result<&Client, String> {
+        let (cell, policy) = match policy {
+            RedirectPolicy::Follow => (&self.following, redirect::Policy::limited(self.redirects)),
+            RedirectPolicy::Stop => (&self.stopping, redirect::Policy::none()),
+        };
+        cell.get_or_try_init(|| async {
+            // Reads the machine's certificates: milliseconds that no other request should wait.
+            let built = tokio::task::spawn_blocking(move || build(policy)).await;
+            built.map_err(|e| e.to_string())?.map_err(failure::sentence)
+        })
+        .await
+    }
+}
+
+fn build(policy: redirect::Policy) -> reqwest::Result<Client> {
+    Client::builder()
+        .redirect(policy)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIME)
+        .build()
+}

@@ -1,1 +1,31 @@
 //! Runs programs on pipes or a terminal, and keeps their output.
+
+pub mod child_env;
+mod children;
+mod launch;
+pub mod log;
+mod lookup;
+mod news;
+pub mod orphans;
+pub mod passwd;
+mod posix;
+mod procfs;
+mod pump;
+pub mod reap;
+mod record;
+pub mod spawn;
+mod stdin;
+mod table;
+pub mod terminal;
+pub mod tree;
+mod wildcard;
+mod write_memory;
+
+#[cfg(test)]
+mod tests;
+
+pub use launch::Host;
+pub use log::{Event, Exit, OutputLog, Seq};
+pub use news::News;
+pub use record::{Process, Written};
+pub use table::{Leftovers, ProcessTable, Reserved};

@@ -1,1 +1,16 @@
 //! Requests, answers and notifications over any transport.
+
+mod outbox;
+
+pub(crate) use outbox::encode_answer;
+pub use outbox::{InFlight, Outbox};
+
+use codex_exec_protocol::{Method, RpcError};
+
+/// Decodes a request's params.
+///
+/// # Errors
+/// `-32602` with what did not decode.
+pub fn decode<M: Method>(params: &str) -> Result<M::Params, RpcError> {
+    serde_json::from_str(params).map_err(|error| RpcError::invalid_params(format!("{}: {error}", M::NAME)))
+}

@@ -9,6 +9,14 @@ pub enum Framing {
     Lines,
 }
 
+/// A final text frame: every message goes out as one.
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+/// Largest payload of a control frame (RFC 6455, 5.5).
+const CONTROL_BYTES: usize = 125;
+
 /// A buffer of encoded messages on their way to a socket.
 #[derive(Debug)]
 pub struct FrameBuffer {
@@ -21,10 +29,27 @@ impl FrameBuffer {
     pub const fn new(framing: Framing) -> Self {
         Self { framing, bytes: Vec::new() }
     }
+
     /// What waits to be written.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// How many bytes wait to be written.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How messages are told apart here.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// Forgets everything; keeps the allocation when it is at most `keep` bytes.
     pub fn clear(&mut self, keep: usize) {
         if self.bytes.capacity() > keep {
@@ -32,17 +57,161 @@ impl FrameBuffer {
         }
         self.bytes.clear();
     }
+
     /// Appends one text message that `encode` writes; `expected` is its likely length in bytes.
+    ///
+    /// `encode` must only append. The payload is written once, where it will be sent from; a guess in the
+    /// wrong one of the three header sizes (below 126, below 65,536, above) costs a move of the payload.
     pub fn message(&mut self, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        let _ = self.framing;
-        self.bytes.reserve(expected);
-        encode(&mut self.bytes);
-        self.bytes.push(b'\n');
+        match self.framing {
+            Framing::Lines => {
+                self.bytes.reserve(expected.saturating_add(1));
+                encode(&mut self.bytes);
+                self.bytes.push(b'\n');
+            }
+            Framing::WebSocket => self.frame(expected, encode),
+        }
     }
-    /// Appends a ping with this payload (at most 125 bytes); nothing on lines.
-    pub fn ping(&mut self, _payload: &[u8]) {}
-    /// Appends a pong with this payload (at most 125 bytes); nothing on lines.
-    pub fn pong(&mut self, _payload: &[u8]) {}
-    /// Appends a close frame; nothing on lines.
-    pub fn close(&mut self, _code: u16) {}
+
+    fn frame(&mut self, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        let guessed = header_size(expected);
+        let start = self.bytes.len();
+        self.bytes.reserve(expected.saturating_add(guessed));
+        self.bytes.resize(start + guessed, 0);
+        encode(&mut self.bytes);
+        debug_assert!(self.bytes.len() >= start + guessed, "encode must only append");
+        let length = self.bytes.len().saturating_sub(start + guessed);
+        let needed = header_size(length);
+        self.move_payload(start + guessed, start + needed, length);
+        write_header(&mut self.bytes[start..start + needed], length);
+    }
+
+    fn move_payload(&mut self, from: usize, to: usize, length: usize) {
+        if from == to {
+            return;
+        }
+        if to > from {
+            self.bytes.resize(to + length, 0);
+        }
+        self.bytes.copy_within(from..from + length, to);
+        self.bytes.truncate(to + length);
+    }
+
+    /// Appends a ping with this payload (at most 125 bytes, the rest is cut off); nothing on lines.
+    pub fn ping(&mut self, payload: &[u8]) {
+        self.control(PING, payload);
+    }
+
+    /// Appends a pong with this payload (at most 125 bytes, the rest is cut off); nothing on lines.
+    pub fn pong(&mut self, payload: &[u8]) {
+        self.control(PONG, payload);
+    }
+
+    /// Appends a close frame with this code and no reason; nothing on lines.
+    pub fn close(&mut self, code: u16) {
+        self.control(CLOSE, &code.to_be_bytes());
+    }
+
+    fn control(&mut self, kind: u8, payload: &[u8]) {
+        if self.framing == Framing::Lines {
+            return;
+        }
+        let length = payload.len().min(CONTROL_BYTES);
+        self.bytes.extend_from_slice(&[kind, length as u8]);
+        self.bytes.extend_from_slice(&payload[..length]);
+    }
+}
+
+/// Size of the shortest header for a payload of this length (RFC 6455, 5.2).
+const fn header_size(length: usize) -> usize {
+    match length {
+        0..126 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}
+
+/// Fills `header`, which has the size that `length` needs.
+fn write_header(header: &mut [u8], length: usize) {
+    header[0] = TEXT;
+    match header.len() {
+        2 => header[1] = length as u8,
+        4 => {
+            header[1] = 126;
+            header[2..].copy_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            header[1] = 127;
+            header[2..].copy_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encoded(expected: usize, length: usize) -> Vec<u8> {
+        let mut buffer = FrameBuffer::new(Framing::WebSocket);
+        buffer.ping(b"before");
+        buffer.message(expected, |out| out.extend((0..length).map(|i| i as u8)));
+        buffer.bytes()[8..].to_vec()
+    }
+
+    #[test]
+    fn the_header_is_minimal_whatever_the_guess() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            for expected in [0, 125, 126, 65_535, 65_536, 1 << 20] {
+                let frame = encoded(expected, length);
+                let header: Vec<u8> = match length {
+                    0..126 => vec![0x81, length as u8],
+                    126..=65_535 => [&[0x81, 126][..], &(length as u16).to_be_bytes()].concat(),
+                    _ => [&[0x81, 127][..], &(length as u64).to_be_bytes()].concat(),
+                };
+                assert_eq!(&frame[..header.len()], header, "{length} guessed {expected}");
+                assert!(frame[header.len()..].iter().copied().eq((0..length).map(|i| i as u8)));
+            }
+        }
+    }
+
+    #[test]
+    fn lines_carry_no_control_frames() {
+        let mut buffer = FrameBuffer::new(Framing::Lines);
+        buffer.ping(b"x");
+        buffer.pong(b"x");
+        buffer.close(1000);
+        assert!(buffer.is_empty());
+        buffer.message(2, |out| out.extend_from_slice(b"{}"));
+        assert_eq!(buffer.bytes(), b"{}\n");
+    }
+
+    #[test]
+    fn control_frames_have_their_rfc_form() {
+        let mut buffer = FrameBuffer::new(Framing::WebSocket);
+        buffer.ping(b"");
+        buffer.pong(b"ab");
+        buffer.close(1001);
+        assert_eq!(buffer.bytes(), [0x89, 0, 0x8a, 2, b'a', b'b', 0x88, 2, 0x03, 0xe9]);
+        buffer.clear(0);
+        buffer.ping(&[7; 200]);
+        assert_eq!(buffer.len(), 127);
+    }
+
+    #[test]
+    fn clear_keeps_a_small_allocation_and_frees_a_large_one() {
+        let mut buffer = FrameBuffer::new(Framing::Lines);
+        buffer.message(1000, |out| out.resize(1000, b'x'));
+        buffer.clear(1 << 20);
+        assert!(buffer.bytes.capacity() >= 1000 && buffer.is_empty());
+        buffer.clear(10);
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_guess_gives_the_same_frame(length in 0usize..70_000, expected in 0usize..70_000) {
+            prop_assert_eq!(encoded(expected, length), encoded(length, length));
+        }
+    }
 }

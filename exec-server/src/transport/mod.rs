@@ -1,11 +1,22 @@
 //! Carries text messages: websocket, Unix socket, stdio, in-process; the listener.
 
+pub mod address;
+pub mod auth;
 pub mod frame;
+mod http;
+mod jwt;
+pub mod listener;
+pub mod memory;
 pub mod reader;
+mod socket_file;
+pub mod stdio;
 
 use tokio::io::AsyncWrite;
 
+pub use address::{AddressError, ListenAddress};
+pub use auth::{Auth, AuthConfig, AuthError};
 pub use frame::{FrameBuffer, Framing};
+pub use listener::{BindError, Listener, Pending};
 pub use reader::{Event, MessageReader, ReadError};
 
 /// One connection that carries text messages, ready for the server.
@@ -16,4 +27,10 @@ pub struct Carrier {
     pub sink: Box<dyn AsyncWrite + Send + Unpin>,
     /// How messages are told apart on this connection.
     pub framing: Framing,
+}
+
+impl std::fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Carrier").field("framing", &self.framing).finish_non_exhaustive()
+    }
 }

@@ -1,0 +1,28 @@
+//! The only place that prints: the address line on stdout, errors and logs on stderr.
+#![allow(clippy::print_stderr)]
+
+use std::io::Write;
+
+use tracing_subscriber::EnvFilter;
+
+/// Prints one line on stdout, at once.
+///
+/// # Errors
+/// Nobody reads stdout any more.
+pub(crate) fn line(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
+}
+
+/// Prints one `Error:` line on stderr.
+pub(crate) fn error(text: &str) {
+    // Nothing can be done about a closed stderr.
+    let _ = writeln!(std::io::stderr(), "Error: {text}");
+}
+
+/// Sends logs to stderr: warnings, or what `RUST_LOG` asks for.
+pub(crate) fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}

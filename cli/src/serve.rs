@@ -1,0 +1,247 @@
+//! `codex exec-server`: listens, serves, and ends cleanly.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use codex_exec_server::environment::info::{self, MachineFacts};
+use codex_exec_server::process::{Host, Leftovers, orphans, passwd, reap};
+use codex_exec_server::server::{Server, ServerConfig};
+use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
+use codex_exec_server::Limits;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::output;
+
+/// The flags of `codex exec-server`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout.
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:0")]
+    listen: String,
+    /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
+    #[arg(long, value_name = "MODE")]
+    ws_auth: Option<WsAuth>,
+    /// File that holds the token for --ws-auth capability-token.
+    #[arg(long, value_name = "PATH")]
+    ws_token_file: Option<PathBuf>,
+    /// SHA-256 of the token for --ws-auth capability-token, as 64 hex digits.
+    #[arg(long, value_name = "HEX")]
+    ws_token_sha256: Option<String>,
+    /// File that holds the secret of at least 32 bytes for --ws-auth signed-bearer-token.
+    #[arg(long, value_name = "PATH")]
+    ws_shared_secret_file: Option<PathBuf>,
+    /// The issuer (iss) that a signed token must name.
+    #[arg(long, value_name = "ISSUER")]
+    ws_issuer: Option<String>,
+    /// The audience (aud) that a signed token must name.
+    #[arg(long, value_name = "AUDIENCE")]
+    ws_audience: Option<String>,
+    /// How far the clocks of both sides may differ, in seconds [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    ws_max_clock_skew_seconds: Option<u64>,
+    /// How many slow requests (a waiting read, files, HTTP) of one connection run at once [default: 64].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    concurrent_requests: Option<u32>,
+    /// What happens to programs that outlive the process that started them, when their session ends.
+    #[arg(long, value_name = "WHAT", default_value = "keep")]
+    leftovers: LeftoversArg,
+    /// Sets a bound of the server by its name in limits.rs; for tests.
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    limit: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WsAuth {
+    /// Anybody who can reach the address may connect.
+    None,
+    /// A fixed token.
+    CapabilityToken,
+    /// A JWT signed with a shared secret.
+    SignedBearerToken,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LeftoversArg {
+    /// They live on.
+    Keep,
+    /// They are killed.
+    Kill,
+}
+
+/// Runs the server until a signal, or until its one client on stdio is gone.
+pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+    reap::keep_endings().context("can't have the ends of programs reported")?;
+    let mut signals = Signals::new().context("can't listen for signals")?;
+    let address = ListenAddress::parse(&args.listen)?;
+    let auth = auth(&args)?;
+    if !address.is_loopback() && args.ws_auth.is_none() {
+        bail!(
+            "{} can be reached from other machines, and whoever connects has a shell here; \
+             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody",
+            args.listen
+        );
+    }
+    orphans::become_subreaper().context("can't take care of orphans")?;
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
+    let server = Server::new(config(&args)?);
+    match address {
+        ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
+        address => listen(&server, &address, auth, &mut signals).await?,
+    }
+    tokio::select! {
+        () = server.end() => {}
+        () = signals.next() => {}
+    }
+    Ok(0)
+}
+
+async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {
+    let carrier = stdio::stdio(server.limits()).context("can't use stdin and stdout")?;
+    tokio::select! {
+        () = server.serve(carrier) => {}
+        () = signals.next() => {}
+    }
+    Ok(())
+}
+
+async fn listen(
+    server: &Arc<Server>,
+    address: &ListenAddress,
+    auth: Auth,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut listener = Listener::bind(address, auth, server.limits())?;
+    output::line(&listener.local_address()).context("can't print the address on stdout")?;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            pending = listener.accept() => {
+                let pending = pending.context("can't accept connections any more")?;
+                let server = Arc::clone(server);
+                connections.spawn(async move {
+                    if let Some(carrier) = pending.handshake().await {
+                        server.serve(carrier).await;
+                    }
+                });
+            }
+            Some(_) = connections.join_next() => {}
+            () = signals.next() => break,
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+    Ok(())
+}
+
+fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
+    let mut limits = Limits::default();
+    if let Some(requests) = args.concurrent_requests {
+        limits.concurrent_requests = requests as usize;
+    }
+    for limit in &args.limit {
+        let (name, value) = limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
+        limits.set(name, value)?;
+    }
+    let account = passwd::account().unwrap_or_else(|error| {
+        tracing::warn!(%error, "can't read the user's entry in the passwd database");
+        None
+    });
+    let host = Host {
+        environment: std::env::vars_os().collect(),
+        login_shell: account.as_ref().map(|account| account.shell.clone()),
+    };
+    let facts = MachineFacts {
+        shell: account.as_ref().map(|account| account.shell.clone().into()),
+        cwd: std::env::current_dir().context("can't tell the working directory")?,
+        home: std::env::home_dir().or_else(|| account.map(|account| account.home)),
+        temp_dir: Some(std::env::temp_dir()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let leftovers = match args.leftovers {
+        LeftoversArg::Keep => Leftovers::Keep,
+        LeftoversArg::Kill => Leftovers::Kill,
+    };
+    Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
+}
+
+fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
+    let token_flags = args.ws_token_file.is_some() || args.ws_token_sha256.is_some();
+    let jwt_flags = args.ws_shared_secret_file.is_some()
+        || args.ws_issuer.is_some()
+        || args.ws_audience.is_some()
+        || args.ws_max_clock_skew_seconds.is_some();
+    match args.ws_auth {
+        None | Some(WsAuth::None) if token_flags || jwt_flags => {
+            bail!("--ws-token-… and --ws-shared-secret-file need --ws-auth capability-token or signed-bearer-token")
+        }
+        None | Some(WsAuth::None) => Ok(Auth::open()),
+        Some(WsAuth::CapabilityToken) if jwt_flags => {
+            bail!("--ws-shared-secret-file and the flags of signed tokens do not go with --ws-auth capability-token")
+        }
+        Some(WsAuth::CapabilityToken) => match (&args.ws_token_file, &args.ws_token_sha256) {
+            (Some(file), None) => Ok(Auth::new(AuthConfig::token_file(file)?)?),
+            (None, Some(hash)) => Ok(Auth::new(AuthConfig::CapabilitySha256(hash.clone()))?),
+            _ => bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256"),
+        },
+        Some(WsAuth::SignedBearerToken) if token_flags => {
+            bail!("--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token")
+        }
+        Some(WsAuth::SignedBearerToken) => {
+            let Some(file) = &args.ws_shared_secret_file else {
+                bail!("--ws-auth signed-bearer-token needs --ws-shared-secret-file")
+            };
+            let config = AuthConfig::secret_file(
+                file,
+                args.ws_issuer.clone(),
+                args.ws_audience.clone(),
+                args.ws_max_clock_skew_seconds.map(Duration::from_secs),
+            )?;
+            Ok(Auth::new(config)?)
+        }
+    }
+}
+
+/// How often, at most, the list of adopted orphans is looked through.
+const REAPING_PAUSE: Duration = Duration::from_millis(100);
+
+/// Reaps orphans of ended programs, so that none stays a zombie.
+async fn reap_orphans(mut child_ended: Signal) {
+    while child_ended.recv().await.is_some() {
+        if let Err(error) = orphans::reap_adopted() {
+            tracing::warn!(%error, "can't reap orphans");
+        }
+        tokio::time::sleep(REAPING_PAUSE).await;
+    }
+}
+
+/// Ends a task with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Drops things whose end may wait (the last close of a file on a hanging server) away from the event loop.
+
+use tokio::runtime::Handle;
+
+/// Drops `value` on a worker thread when called inside a runtime, and at once elsewhere.
+pub(super) fn dispose(value: impl Send + 'static) {
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
+        Err(_) => drop(value),
+    }
+}

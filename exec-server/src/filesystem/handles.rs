@@ -1,0 +1,312 @@
+//! Open file handles of one connection: `fs/open`, `fs/readBlock`, `fs/writeBlock`, `fs/close` (10.10).
+//!
+//! The table's calls ([`Handles::reserve`], [`Handles::claim`], [`Handles::close`]) never wait, so that a connection can
+//! make them in the order of its requests; the work with the file is then done on a worker thread.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::buffer::spare_capacity;
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, pread, pwrite};
+
+use super::dispose::dispose;
+use super::error::{out_of_memory, rpc_error};
+use super::path::local;
+use super::read::open_regular;
+use super::sandbox::refuse_unenforced;
+use super::write::open_to_replace;
+use crate::Limits;
+use crate::protocol::filesystem::{
+    CloseParams, OpenMode, OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
+};
+use crate::protocol::{Base64Bytes, RpcError, encode::Empty};
+
+type Table = Arc<Mutex<HashMap<String, Arc<Slot>>>>;
+
+/// One connection's open files. Dropping it closes them.
+pub struct Handles {
+    table: Table,
+    /// Handles at once.
+    capacity: usize,
+    id_bytes: usize,
+    block_bytes: u64,
+}
+
+/// An id's place in the table, taken before its file is open.
+struct Slot {
+    state: Mutex<State>,
+    opened: Condvar,
+}
+
+enum State {
+    Opening,
+    Open(Arc<OwnedFd>),
+    Failed,
+}
+
+/// An id taken for a file that is still to be opened. Dropped unopened, it frees the id.
+pub struct Reservation {
+    table: Table,
+    id: String,
+    slot: Arc<Slot>,
+}
+
+/// A handle found in the table, for one block's work.
+pub struct Claim {
+    table: Table,
+    slot: Arc<Slot>,
+    block_bytes: u64,
+}
+
+impl Handles {
+    /// An empty table with the bounds of 10.10.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            table: Table::default(),
+            capacity: limits.file_handles,
+            id_bytes: limits.handle_id_bytes,
+            block_bytes: limits.block_bytes,
+        }
+    }
+
+    /// Opens a file under the client's id, all in one. Waits for the disk.
+    ///
+    /// # Errors
+    /// Those of [`Handles::reserve`] and [`Reservation::open`].
+    pub fn open(&self, params: &OpenParams) -> Result<OpenResult, RpcError> {
+        self.reserve(params)?.open(params)
+    }
+
+    /// Takes the id, so that requests behind this one find it. Never waits.
+    ///
+    /// # Errors
+    /// `-32600` for an id that is too long or in use, and for a handle too many.
+    pub fn reserve(&self, params: &OpenParams) -> Result<Reservation, RpcError> {
+        let id = &params.handle_id;
+        if id.len() > self.id_bytes {
+            return Err(RpcError::invalid_request(format!(
+                "file handle ID must not exceed {} bytes",
+                self.id_bytes
+            )));
+        }
+        let mut table = lock(&self.table);
+        let full = table.len() >= self.capacity;
+        match table.entry(id.clone()) {
+            Entry::Occupied(_) => {
+                Err(RpcError::invalid_request(format!("file handle `{id}` already exists")))
+            }
+            Entry::Vacant(_) if full => Err(RpcError::invalid_request(format!(
+                "at most {} file handles may be open per connection; close one first",
+                self.capacity
+            ))),
+            Entry::Vacant(free) => {
+                let slot = Arc::new(Slot { state: Mutex::new(State::Opening), opened: Condvar::new() });
+                free.insert(Arc::clone(&slot));
+                Ok(Reservation { table: Arc::clone(&self.table), id: id.clone(), slot })
+            }
+        }
+    }
+
+    /// Finds a handle for one block's work. Never waits.
+    ///
+    /// # Errors
+    /// `-32004` for an unknown id.
+    pub fn claim(&self, id: &str) -> Result<Claim, RpcError> {
+        let slot = lock(&self.table).get(id).map(Arc::clone).ok_or_else(|| unknown(id))?;
+        Ok(Claim { table: Arc::clone(&self.table), slot, block_bytes: self.block_bytes })
+    }
+
+    /// Reads a block, all in one. Waits for the disk.
+    ///
+    /// # Errors
+    /// `-32004` for an unknown id, and those of [`Claim::read_block`].
+    pub fn read_block(&self, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
+        check_read_length(params.len, self.block_bytes)?;
+        self.claim(&params.handle_id)?.read_block(params)
+    }
+
+    /// Writes a block, all in one. Waits for the disk.
+    ///
+    /// # Errors
+    /// `-32004` for an unknown id, and those of [`Claim::write_block`].
+    pub fn write_block(&self, params: &WriteBlockParams) -> Result<Empty, RpcError> {
+        check_write_length(params, self.block_bytes)?;
+        self.claim(&params.handle_id)?.write_block(params)
+    }
+
+    /// Forgets a handle, also an unknown one. Never waits: the file is closed on a worker thread, after the blocks that
+    /// are still in work.
+    pub fn close(&self, params: &CloseParams) -> Empty {
+        let slot = lock(&self.table).remove(&params.handle_id);
+        if let Some(slot) = slot {
+            dispose(slot);
+        }
+        Empty {}
+    }
+
+    /// How many ids are taken.
+    pub fn len(&self) -> usize {
+        lock(&self.table).len()
+    }
+
+    /// Whether no id is taken.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        let slots = std::mem::take(&mut *lock(&self.table));
+        if !slots.is_empty() {
+            dispose(slots);
+        }
+    }
+}
+
+impl Reservation {
+    /// Opens the file. Waits for the disk.
+    ///
+    /// # Errors
+    /// `-32600` when reading is asked of what is no regular file; the system's otherwise. The id is then free again.
+    pub fn open(self, params: &OpenParams) -> Result<OpenResult, RpcError> {
+        refuse_unenforced(&params.sandbox)?;
+        let path = local(&params.path)?;
+        let file = match params.mode {
+            OpenMode::Read => open_regular(path, true)?.0,
+            OpenMode::Replace => open_to_replace(path, true)?,
+        };
+        self.slot.settle(State::Open(Arc::new(file)));
+        Ok(OpenResult { handle_id: self.id.clone() })
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.slot.settle(State::Failed) {
+            forget(&self.table, &self.id, &self.slot);
+        }
+    }
+}
+
+impl Claim {
+    /// Reads `len` bytes, fewer at the end of the file. Waits for the disk, and for the file to be open.
+    ///
+    /// # Errors
+    /// `-32600` for a length out of bounds; the system's otherwise, which also closes the handle.
+    pub fn read_block(&self, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
+        check_read_length(params.len, self.block_bytes)?;
+        let file = self.slot.file().ok_or_else(|| unknown(&params.handle_id))?;
+        let result = read_at(&file, params.offset, params.len);
+        if result.is_err() {
+            forget(&self.table, &params.handle_id, &self.slot);
+        }
+        result
+    }
+
+    /// Writes all bytes at the offset. Waits for the disk, and for the file to be open.
+    ///
+    /// # Errors
+    /// `-32600` for a length out of bounds; the system's otherwise.
+    pub fn write_block(&self, params: &WriteBlockParams) -> Result<Empty, RpcError> {
+        check_write_length(params, self.block_bytes)?;
+        let file = self.slot.file().ok_or_else(|| unknown(&params.handle_id))?;
+        write_at(&file, params.offset, &params.chunk.0)?;
+        Ok(Empty {})
+    }
+}
+
+impl Slot {
+    /// Leaves `Opening`; false when it had been left before.
+    fn settle(&self, state: State) -> bool {
+        let mut now = lock(&self.state);
+        if !matches!(*now, State::Opening) {
+            return false;
+        }
+        *now = state;
+        self.opened.notify_all();
+        true
+    }
+
+    /// The file, as soon as it is open; none when it could not be opened.
+    fn file(&self) -> Option<Arc<OwnedFd>> {
+        let mut now = lock(&self.state);
+        loop {
+            match &*now {
+                State::Opening => now = self.opened.wait(now).unwrap_or_else(PoisonError::into_inner),
+                State::Open(file) => return Some(Arc::clone(file)),
+                State::Failed => return None,
+            }
+        }
+    }
+}
+
+/// No code that can panic runs under these locks; a poisoned one is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the id out of the table, unless somebody else has it by now.
+fn forget(table: &Table, id: &str, slot: &Arc<Slot>) {
+    let mut table = lock(table);
+    if table.get(id).is_some_and(|held| Arc::ptr_eq(held, slot)) {
+        table.remove(id);
+    }
+}
+
+fn unknown(id: &str) -> RpcError {
+    RpcError::not_found(format!("unknown file handle `{}`", id.chars().take(64).collect::<String>()))
+}
+
+fn check_read_length(len: u64, limit: u64) -> Result<(), RpcError> {
+    check_length("read", len, limit)
+}
+
+fn check_write_length(params: &WriteBlockParams, limit: u64) -> Result<(), RpcError> {
+    check_length("write", params.chunk.0.len() as u64, limit)
+}
+
+fn check_length(what: &str, len: u64, limit: u64) -> Result<(), RpcError> {
+    if (1..=limit).contains(&len) {
+        return Ok(());
+    }
+    Err(RpcError::invalid_request(format!(
+        "file {what} block length must be between 1 and {limit}, not {len}"
+    )))
+}
+
+fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<ReadBlockResult, RpcError> {
+    let wanted = usize::try_from(len).map_err(|_| out_of_memory(len))?;
+    let mut chunk = Vec::new();
+    chunk.try_reserve_exact(wanted).map_err(|_| out_of_memory(len))?;
+    while chunk.len() < wanted {
+        let at = offset.saturating_add(chunk.len() as u64);
+        match pread(file, spare_capacity(&mut chunk), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(rpc_error(error)),
+        }
+    }
+    // The allocator may have given more room than asked for.
+    chunk.truncate(wanted);
+    let eof = chunk.len() < wanted;
+    Ok(ReadBlockResult { chunk: Base64Bytes(chunk), eof })
+}
+
+fn write_at(file: &OwnedFd, offset: u64, mut bytes: &[u8]) -> Result<(), RpcError> {
+    let mut at = offset;
+    while !bytes.is_empty() {
+        match pwrite(file, bytes, at) {
+            Ok(0) => return Err(RpcError::internal("the file takes no more bytes")),
+            Ok(put) => {
+                bytes = &bytes[put..];
+                at = at.saturating_add(put as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(rpc_error(error)),
+        }
+    }
+    Ok(())
+}

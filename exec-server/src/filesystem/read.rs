@@ -1,0 +1,95 @@
+//! `fs/readFile` (10.1), and how a regular file is opened without ever waiting for a FIFO or device.
+
+use std::path::Path;
+
+use rustix::buffer::spare_capacity;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::{Errno, read};
+
+use super::error::{not_a_file, out_of_memory, rpc_error};
+use super::path::{local, open_parent};
+use super::sandbox::refuse_unenforced;
+use crate::Limits;
+use crate::protocol::filesystem::{ReadFileParams, ReadFileResult};
+use crate::protocol::{Base64Bytes, RpcError};
+
+/// How much a buffer grows by once a file turned out longer than its size said, as those of `/proc` do.
+const GROWTH: usize = 64 << 10;
+
+/// A whole file.
+///
+/// # Errors
+/// `-32600` for what is no regular file or larger than `limits.read_file_bytes`; the system's otherwise.
+pub fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileResult, RpcError> {
+    refuse_unenforced(&params.sandbox)?;
+    let path = local(&params.path)?;
+    let (file, size) = open_regular(path, params.follow_symlinks.unwrap_or(true))?;
+    let data = read_whole(&file, size, limits.read_file_bytes)?;
+    Ok(ReadFileResult { data: Base64Bytes(data) })
+}
+
+/// Opens a regular file for reading; gives its size too.
+///
+/// The kind is looked at before opening, since opening alone may have effects on a device or a FIFO's writer; and once
+/// more on what was opened, since the name may have changed hands.
+///
+/// # Errors
+/// `-32600` for what is no regular file; the system's otherwise.
+pub(super) fn open_regular(path: &Path, follow: bool) -> Result<(OwnedFd, u64), RpcError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = if follow {
+        let found = statat(CWD, path, AtFlags::empty()).map_err(rpc_error)?;
+        require_regular(path, found.st_mode)?;
+        openat(CWD, path, flags, Mode::empty()).map_err(rpc_error)?
+    } else {
+        let (parent, name) = open_parent(path, false).map_err(rpc_error)?;
+        let found = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(rpc_error)?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+            return Err(rpc_error(Errno::LOOP));
+        }
+        require_regular(path, found.st_mode)?;
+        openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(rpc_error)?
+    };
+    let opened = fstat(&file).map_err(rpc_error)?;
+    require_regular(path, opened.st_mode)?;
+    Ok((file, u64::try_from(opened.st_size).unwrap_or(0)))
+}
+
+fn require_regular(path: &Path, mode: u32) -> Result<(), RpcError> {
+    if FileType::from_raw_mode(mode) == FileType::RegularFile { Ok(()) } else { Err(not_a_file(path)) }
+}
+
+/// Reads to the end. `size` is a hint: files grow, and those of `/proc` say 0.
+fn read_whole(file: &OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>, RpcError> {
+    let too_large = |size| {
+        RpcError::invalid_request(format!(
+            "file is too large to read at once: {size} bytes, the limit is {limit}; \
+             read it in blocks (fs/open, fs/readBlock)"
+        ))
+    };
+    if size > limit {
+        return Err(too_large(size));
+    }
+    let mut data = Vec::new();
+    // One byte more than expected lets the read that finds the end need no further memory.
+    reserve(&mut data, usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1))?;
+    loop {
+        match read(file, spare_capacity(&mut data)) {
+            Ok(0) => return Ok(data),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(rpc_error(error)),
+        }
+        if data.len() as u64 > limit {
+            return Err(too_large(data.len() as u64));
+        }
+        if data.len() == data.capacity() {
+            let more = data.len().max(GROWTH);
+            reserve(&mut data, more)?;
+        }
+    }
+}
+
+fn reserve(data: &mut Vec<u8>, bytes: usize) -> Result<(), RpcError> {
+    data.try_reserve_exact(bytes).map_err(|_| out_of_memory(bytes as u64))
+}

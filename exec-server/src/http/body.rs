@@ -1,0 +1,82 @@
+//! A response's body as it arrives, and its notifications (section 11.2).
+
+use bytes::Bytes;
+use codex_exec_protocol::Base64Bytes;
+use codex_exec_protocol::http::BodyDeltaParams;
+
+use super::{Deadline, Response, failure};
+
+/// A body on its way. Dropping it ends the request.
+#[derive(Debug)]
+pub struct BodyStream {
+    /// None once the body ended or broke.
+    response: Option<Response>,
+    deadline: Deadline,
+}
+
+impl BodyStream {
+    pub(super) fn new(response: Response, deadline: Deadline) -> Self {
+        Self { response: Some(response), deadline }
+    }
+
+    /// The body's length where the peer announced one.
+    pub(super) fn expected(&self) -> Option<u64> {
+        self.response.as_ref()?.content_length()
+    }
+
+    /// What arrived next, never empty; none at the end. After an error (a broken body, the
+    /// request's time is up) nothing more comes. Cancel-safe: a dropped call loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        loop {
+            let response = self.response.as_mut()?;
+            let piece = match self.deadline.watch(response.chunk()).await {
+                Ok(piece) => piece.map_err(failure::sentence),
+                Err(late) => Err(late),
+            };
+            match piece {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(Some(bytes)) => return Some(Ok(bytes)),
+                Ok(None) => {
+                    self.response = None;
+                    return None;
+                }
+                Err(why) => {
+                    self.response = None;
+                    return Some(Err(why));
+                }
+            }
+        }
+    }
+}
+
+/// A body as deltas numbered from 1, the last one empty and `done`, with the error if the body broke.
+#[derive(Debug)]
+pub struct Deltas {
+    stream: BodyStream,
+    request_id: String,
+    seq: u64,
+    done: bool,
+}
+
+impl Deltas {
+    /// The deltas of a body that was asked for as `request_id`.
+    pub fn new(stream: BodyStream, request_id: String) -> Self {
+        Self { stream, request_id, seq: 0, done: false }
+    }
+
+    /// The next delta; none behind the last one.
+    pub async fn next(&mut self) -> Option<BodyDeltaParams> {
+        if self.done {
+            return None;
+        }
+        let (delta, error) = match self.stream.next().await {
+            Some(Ok(bytes)) => (Vec::from(bytes), None),
+            Some(Err(why)) => (Vec::new(), Some(why)),
+            None => (Vec::new(), None),
+        };
+        self.seq += 1;
+        self.done = delta.is_empty();
+        let request_id = self.request_id.clone();
+        Some(BodyDeltaParams { request_id, seq: self.seq, delta: Base64Bytes(delta), done: self.done, error })
+    }
+}

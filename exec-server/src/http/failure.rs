@@ -1,0 +1,55 @@
+//! Says what went wrong without saying a secret: URLs may hold passwords and tokens.
+
+use std::error::Error;
+
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+
+/// The whole chain of causes as one sentence, without the URL.
+pub(super) fn sentence(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some causes are already told by what they caused.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What an error may show of a URL: no user info, no query, no fragment.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = without_user_info(url.clone());
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// The URL as it is asked for.
+pub(super) fn without_user_info(mut url: Url) -> Url {
+    // Both fail only for URLs without a host, which have no user info either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+/// The basic-auth value of a URL's user info.
+pub(super) fn user_info(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let decode = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let mut pair = decode(url.username());
+    pair.push(b':');
+    pair.extend(decode(url.password().unwrap_or("")));
+    let mut text = b"Basic ".to_vec();
+    codex_exec_protocol::bytes::append(&pair, &mut text);
+    let mut value = HeaderValue::from_bytes(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

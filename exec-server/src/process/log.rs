@@ -1,0 +1,250 @@
+//! One process's output log: numbered events, bounded, read with cursors. No I/O.
+//!
+//! Bytes are stored once. The pace of an attached follower, or a hold after a lost connection,
+//! decides whether the oldest output may go or the program has to wait.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use codex_exec_protocol::process::{Chunk, ExitDetails, Stream, StreamTotals};
+
+/// How many evicted positions are remembered to count a reader's loss.
+const REMEMBERED_POSITIONS: usize = 512;
+
+/// An event's number: from 1, without gaps, over output, exit and close together (8.6).
+pub type Seq = u64;
+
+/// How a process ended, as the wire has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code of 8.6.
+    pub code: i32,
+    /// Everything else about the end.
+    pub details: ExitDetails,
+}
+
+/// One event, as a follower sees it.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A piece of output.
+    Output(&'a Chunk<Bytes>),
+    /// The child was reaped.
+    Exited(Seq, &'a Exit),
+    /// Exited, and all output seen.
+    Closed(Seq),
+}
+
+/// The log. See the module's text.
+#[derive(Debug)]
+pub struct OutputLog {
+    capacity: usize,
+    chunks: VecDeque<Chunk<Bytes>>,
+    retained: usize,
+    next_seq: Seq,
+    totals: StreamTotals,
+    /// Bytes of all chunks that were evicted.
+    evicted: u64,
+    /// `(seq, evicted bytes up to and with it)`, ascending; thinned out when full.
+    positions: VecDeque<(Seq, u64)>,
+    exit: Option<(Seq, Exit)>,
+    closed: Option<Seq>,
+    /// The last number sent to the attached connection.
+    follower: Option<Seq>,
+    /// After a lost connection: nothing behind this number is evicted.
+    hold: Option<Seq>,
+}
+
+impl OutputLog {
+    /// An empty log that retains `capacity` bytes; allocates nothing.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            chunks: VecDeque::new(),
+            retained: 0,
+            next_seq: 1,
+            totals: StreamTotals::default(),
+            evicted: 0,
+            positions: VecDeque::new(),
+            exit: None,
+            closed: None,
+            follower: None,
+            hold: None,
+        }
+    }
+
+    /// The number that the next event will have.
+    pub fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// Each stream's total since the start.
+    pub fn totals(&self) -> StreamTotals {
+        self.totals
+    }
+
+    /// The exit, once the child was reaped.
+    pub fn exit(&self) -> Option<&Exit> {
+        self.exit.as_ref().map(|(_, exit)| exit)
+    }
+
+    /// Whether the child was reaped and all output seen.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// Whether more output may be read from the program now.
+    pub fn has_room(&self) -> bool {
+        self.retained < self.capacity || self.oldest_may_go()
+    }
+
+    fn oldest_may_go(&self) -> bool {
+        let pace = self.follower.unwrap_or(Seq::MAX).min(self.hold.unwrap_or(Seq::MAX));
+        self.chunks.front().is_none_or(|chunk| chunk.seq <= pace)
+    }
+
+    fn take_seq(&mut self) -> Seq {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+
+    /// Appends output; evicts the oldest whole chunks that may go until the sum fits.
+    pub fn append(&mut self, stream: Stream, bytes: Bytes) {
+        let seq = self.take_seq();
+        self.totals.add(stream, bytes.len() as u64);
+        self.retained += bytes.len();
+        self.chunks.push_back(Chunk { seq, stream, chunk: bytes });
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.retained > self.capacity && self.oldest_may_go() {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.retained -= chunk.chunk.len();
+            self.evicted += chunk.chunk.len() as u64;
+            if self.positions.len() == REMEMBERED_POSITIONS {
+                let mut keep = false;
+                self.positions.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
+            self.positions.push_back((chunk.seq, self.evicted));
+        }
+    }
+
+    /// Records the exit.
+    pub fn exited(&mut self, exit: Exit) {
+        let seq = self.take_seq();
+        self.exit = Some((seq, exit));
+    }
+
+    /// Records the close: always the last event.
+    pub fn closed(&mut self) {
+        let seq = self.take_seq();
+        self.closed = Some(seq);
+    }
+
+    /// A connection follows from now on; what it missed it reads (5.3). A hold stays until then.
+    pub fn attach(&mut self) {
+        self.follower = Some(self.next_seq - 1);
+    }
+
+    /// The connection is gone: everything retained is held until [`Self::release`].
+    pub fn detach(&mut self) {
+        self.follower = None;
+        self.hold = Some(self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq).saturating_sub(1));
+    }
+
+    /// Ends the hold: with nobody attached, the oldest output goes from now on.
+    pub fn release(&mut self) {
+        self.hold = None;
+        self.evict();
+    }
+
+    /// What the follower has not been sent yet, in order.
+    pub fn unsent(&self) -> impl Iterator<Item = Event<'_>> {
+        self.events_after(self.follower.unwrap_or(self.next_seq))
+    }
+
+    /// The follower was sent everything up to `seq`.
+    pub fn sent(&mut self, seq: Seq) {
+        if let Some(follower) = &mut self.follower {
+            *follower = seq;
+        }
+    }
+
+    /// Whether the follower was sent everything.
+    pub fn all_sent(&self) -> bool {
+        self.follower.is_none_or(|follower| follower + 1 >= self.next_seq)
+    }
+
+    fn first_after(&self, seq: Seq) -> usize {
+        self.chunks.partition_point(|chunk| chunk.seq <= seq)
+    }
+
+    fn events_after(&self, seq: Seq) -> impl Iterator<Item = Event<'_>> {
+        let mut chunks = self.chunks.range(self.first_after(seq)..).peekable();
+        let mut exit = self.exit.as_ref().filter(|(at, _)| *at > seq);
+        let mut closed = self.closed.filter(|at| *at > seq);
+        std::iter::from_fn(move || {
+            let chunk_first = match (chunks.peek(), exit) {
+                (Some(chunk), Some((at, _))) => chunk.seq < *at,
+                (chunk, _) => chunk.is_some(),
+            };
+            if chunk_first {
+                return chunks.next().map(Event::Output);
+            }
+            if let Some((at, exit)) = exit.take() {
+                return Some(Event::Exited(*at, exit));
+            }
+            closed.take().map(Event::Closed)
+        })
+    }
+
+    /// Whether a read after `seq` has something to tell (8.3): a chunk, the close, or a newer exit.
+    pub fn has_news_after(&self, seq: Seq) -> bool {
+        self.closed.is_some()
+            || self.exit.as_ref().is_some_and(|(at, _)| *at > seq)
+            || self.chunks.back().is_some_and(|chunk| chunk.seq > seq)
+    }
+
+    /// The retained chunks after `seq`, at least one and at most `max_bytes` in all, and `nextSeq` (8.3 B).
+    pub fn read(&self, after: Seq, max_bytes: Option<u64>) -> (Vec<Chunk<Bytes>>, Seq) {
+        let mut chunks: Vec<Chunk<Bytes>> = Vec::new();
+        let mut sum = 0_u64;
+        for chunk in self.chunks.range(self.first_after(after)..) {
+            sum = sum.saturating_add(chunk.chunk.len() as u64);
+            if !chunks.is_empty() && max_bytes.is_some_and(|max| sum > max) {
+                break;
+            }
+            chunks.push(chunk.clone());
+        }
+        let next = match (max_bytes, chunks.last()) {
+            (Some(_), Some(last)) => last.seq + 1,
+            _ => self.next_seq,
+        };
+        (chunks, next)
+    }
+
+    /// Bytes after `seq` that are gone: exact for what was evicted lately, else not too small.
+    pub fn lost_after(&self, seq: Seq) -> u64 {
+        let at = self.positions.partition_point(|(position, _)| *position <= seq);
+        let known = at.checked_sub(1).and_then(|at| self.positions.get(at)).map_or(0, |(_, bytes)| *bytes);
+        self.evicted - known
+    }
+
+    /// A reader has everything up to `seq`: a hold moves there, or ends when nothing more was missed.
+    pub fn was_read(&mut self, seq: Seq) {
+        let caught_up = self.follower.is_some() && seq + 1 >= self.next_seq;
+        match &mut self.hold {
+            Some(_) if caught_up => self.hold = None,
+            Some(hold) => *hold = (*hold).max(seq),
+            None => return,
+        }
+        self.evict();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use super::*;
+
+fn bytes(n: usize) -> Bytes {
+    Bytes::from(vec![b'x'; n])
+}
+
+fn exit() -> Exit {
+    Exit { code: 0, details: ExitDetails::default() }
+}
+
+#[test]
+fn events_come_in_the_order_of_their_numbers() {
+    let mut log = OutputLog::new(100);
+    log.attach();
+    log.append(Stream::Stdout, bytes(1));
+    log.exited(exit());
+    log.append(Stream::Stderr, bytes(2));
+    log.closed();
+    let seqs: Vec<Seq> = log
+        .unsent()
+        .map(|event| match event {
+            Event::Output(chunk) => chunk.seq,
+            Event::Exited(seq, _) | Event::Closed(seq) => seq,
+        })
+        .collect();
+    assert_eq!(seqs, [1, 2, 3, 4]);
+    log.sent(4);
+    assert!(log.all_sent());
+}
+
+#[test]
+fn a_follower_that_lags_a_whole_log_behind_stalls_the_program() {
+    let mut log = OutputLog::new(10);
+    log.attach();
+    log.append(Stream::Stdout, bytes(10));
+    assert!(!log.has_room());
+    log.sent(1);
+    assert!(log.has_room());
+    log.append(Stream::Stdout, bytes(10));
+    assert_eq!(log.lost_after(0), 10);
+    assert_eq!(log.lost_after(1), 0);
+}
+
+#[test]
+fn with_nobody_attached_the_oldest_output_goes() {
+    let mut log = OutputLog::new(10);
+    for _ in 0..1000 {
+        assert!(log.has_room());
+        log.append(Stream::Stdout, bytes(5));
+    }
+    assert_eq!(log.read(0, None).0.len(), 2);
+    assert_eq!(log.lost_after(0), 998 * 5);
+    assert_eq!(log.lost_after(998), 0);
+    assert_eq!(log.lost_after(997), 5);
+}
+
+#[test]
+fn a_hold_keeps_every_byte_until_it_is_read_or_released() {
+    let mut log = OutputLog::new(10);
+    log.attach();
+    log.append(Stream::Stdout, bytes(6));
+    log.sent(1);
+    log.detach();
+    log.append(Stream::Stdout, bytes(6));
+    assert!(!log.has_room(), "the log is full and held");
+    log.attach();
+    assert!(!log.has_room(), "the newcomer has not read yet");
+    assert_eq!(log.read(0, None).0.len(), 2);
+    log.was_read(2);
+    assert!(log.has_room());
+    log.detach();
+    log.release();
+    assert!(log.has_room());
+}
+
+#[test]
+fn a_read_returns_whole_chunks_and_at_least_one() {
+    let mut log = OutputLog::new(100);
+    for _ in 0..3 {
+        log.append(Stream::Pty, bytes(4));
+    }
+    for (after, max, count, next) in
+        [(0, None, 3, 4), (0, Some(0), 1, 2), (0, Some(8), 2, 3), (0, Some(11), 2, 3), (1, Some(99), 2, 4), (3, Some(1), 0, 4), (9, None, 0, 4)]
+    {
+        let (chunks, got) = log.read(after, max);
+        assert_eq!((chunks.len(), got), (count, next), "after {after} max {max:?}");
+    }
+}
+
+#[test]
+fn news_after_a_number_is_a_chunk_an_exit_or_the_close() {
+    let mut log = OutputLog::new(100);
+    assert!(!log.has_news_after(0));
+    log.append(Stream::Stdout, bytes(1));
+    assert!(log.has_news_after(0) && !log.has_news_after(1));
+    log.exited(exit());
+    assert!(log.has_news_after(1) && !log.has_news_after(2));
+    log.closed();
+    assert!(log.has_news_after(99));
+}

@@ -1,0 +1,206 @@
+//! Knows the processes that outlive the program that started them, and reaps those that the kernel gives to us.
+//!
+//! A process whose parent dies is given to the nearest ancestor that asked for orphans ("subreaper"). The server asks,
+//! so that a daemon that detached itself from everything is still seen, listed and ended. A host program that only
+//! embeds the library doesn't; then what is left in the ended program's session is all that can be found.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, WaitOptions};
+
+use super::children::{self, Children};
+use super::procfs::{self, Snapshot, Stat};
+pub use super::procfs::{ProcessStamp, StartTime};
+
+static SUBREAPER: AtomicBool = AtomicBool::new(false);
+
+/// A process that outlived the program it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Which process.
+    pub stamp: ProcessStamp,
+    /// The kernel's name for its program, at most 15 bytes; whatever is no UTF-8 is replaced.
+    pub name: String,
+}
+
+impl From<&Stat> for Leftover {
+    fn from(stat: &Stat) -> Self {
+        Self { stamp: stat.stamp, name: stat.name.clone() }
+    }
+}
+
+/// Asks the kernel for the orphans of all programs. For the binary, before it starts any: from then on every child
+/// of this process that [`super::spawn`] did not start counts as an orphan, and [`reap_adopted`] reaps it.
+///
+/// # Errors
+/// Never on Linux 3.4 or later.
+pub fn become_subreaper() -> io::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    SUBREAPER.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(super) fn is_subreaper() -> bool {
+    SUBREAPER.load(Ordering::Relaxed)
+}
+
+/// The orphans that are with us, also those that wait to be reaped; none unless [`become_subreaper`].
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn adopted_children() -> io::Result<Vec<Leftover>> {
+    if !is_subreaper() {
+        return Ok(Vec::new());
+    }
+    let mut adopted = Vec::new();
+    for pid in not_spawned()? {
+        adopted.extend(procfs::stat(pid)?.as_ref().filter(|stat| is_our_child(stat)).map(Leftover::from));
+    }
+    Ok(adopted)
+}
+
+/// Reaps the orphans that have ended, so that no zombie stays, and returns them. Never a program that
+/// [`super::spawn`] started. To be called on SIGCHLD; without orphans it costs one small read.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn reap_adopted() -> io::Result<Vec<Pid>> {
+    if !is_subreaper() {
+        return Ok(Vec::new());
+    }
+    let orphans = not_spawned()?;
+    let mut children = children::children();
+    let mut reaped = Vec::new();
+    for pid in orphans {
+        // Since the look, it may have become another's: a program that was started since then is in the list.
+        if !children.spawned.contains(&pid)
+            && matches!(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
+        {
+            children.claimed.remove(&pid);
+            reaped.push(pid);
+        }
+    }
+    Ok(reaped)
+}
+
+/// What outlived a program that was just reaped; `root` and `started` are its [`super::spawn::Child`]'s.
+///
+/// As subreaper: the orphans that came since the last call and whose session isn't that of a running program, with
+/// their descendants. A daemon that a *running* program detached from its own session meanwhile can't be told from
+/// those, and is counted here. What is returned once is not returned again for another program.
+/// Not as subreaper: the members of the program's session and their descendants, for which all of `/proc` is read.
+///
+/// When nothing is left this costs one small read (as subreaper).
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn leftovers_of(root: Pid, started: StartTime) -> io::Result<Vec<Leftover>> {
+    if !is_subreaper() {
+        let snapshot = Snapshot::take()?;
+        return Ok(alive(&snapshot, session_without_leader(&snapshot, root)));
+    }
+    if !has_unknown()? {
+        return Ok(Vec::new());
+    }
+    // Held over the look, so that no program is reaped meanwhile, which would make its last sight an orphan.
+    let _settled = children::no_spawn_in_flight();
+    let mut children = children::children();
+    let snapshot = Snapshot::take()?;
+    let unknown = unclaimed_orphans(&snapshot, &mut children);
+    let others: Vec<Pid> = children.spawned.iter().copied().filter(|pid| *pid != root).collect();
+    let of_others = snapshot.tree(others);
+    let left: Vec<&Stat> = unknown
+        .into_iter()
+        .filter(|orphan| orphan.stamp.start_time >= started)
+        .filter(|orphan| {
+            orphan.session == Some(root) || !of_others.iter().any(|other| other.stamp == orphan.stamp)
+        })
+        .collect();
+    for orphan in &left {
+        children.claimed.insert(orphan.stamp.pid, orphan.session);
+    }
+    drop(children);
+    Ok(alive(&snapshot, left.iter().map(|orphan| orphan.stamp.pid).collect()))
+}
+
+/// Whether this process still runs.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn is_running(stamp: ProcessStamp) -> io::Result<bool> {
+    Ok(name(stamp)?.is_some())
+}
+
+/// The kernel's name for a process's program now; `None` once it has ended.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn name(stamp: ProcessStamp) -> io::Result<Option<String>> {
+    let stat = procfs::stat(stamp.pid)?;
+    Ok(stat.filter(|stat| stat.stamp == stamp && !stat.is_zombie()).map(|stat| stat.name))
+}
+
+/// Orphans that belong to no program yet, as far as the snapshot knows. One in the session of an earlier leftover
+/// belongs to that, and is claimed along with it.
+pub(super) fn unclaimed_orphans<'a>(snapshot: &'a Snapshot, children: &mut Children) -> Vec<&'a Stat> {
+    if !is_subreaper() {
+        return Vec::new();
+    }
+    let orphans = snapshot.iter().filter(|stat| is_our_child(stat) && !stat.is_zombie());
+    let unknown: Vec<&Stat> = orphans.filter(|stat| children.is_unknown(stat.stamp.pid)).collect();
+    let (kin, strangers): (Vec<&Stat>, Vec<&Stat>) = unknown.into_iter().partition(|stat| {
+        stat.session.is_some() && children.claimed.values().any(|session| *session == stat.session)
+    });
+    children.claimed.extend(kin.iter().map(|stat| (stat.stamp.pid, stat.session)));
+    strangers
+}
+
+fn is_our_child(stat: &Stat) -> bool {
+    stat.parent == Some(rustix::process::getpid())
+}
+
+/// The members of an ended leader's session. Its number is free again only when there are none.
+fn session_without_leader(snapshot: &Snapshot, leader: Pid) -> Vec<Pid> {
+    if snapshot.get(leader).is_some() {
+        return Vec::new();
+    }
+    let members = snapshot.iter().filter(|stat| stat.session == Some(leader));
+    members.map(|stat| stat.stamp.pid).collect()
+}
+
+fn alive(snapshot: &Snapshot, roots: Vec<Pid>) -> Vec<Leftover> {
+    let tree = snapshot.tree(roots).into_iter();
+    tree.filter(|stat| !stat.is_zombie()).map(Leftover::from).collect()
+}
+
+fn has_unknown() -> io::Result<bool> {
+    let candidates = candidates()?;
+    let children = children::children();
+    Ok(candidates.into_iter().any(|pid| children.is_unknown(pid)))
+}
+
+/// Children of ours that are no programs of ours, nor about to be.
+fn not_spawned() -> io::Result<Vec<Pid>> {
+    let candidates = candidates()?;
+    let strangers = |candidates: Vec<Pid>| -> Vec<Pid> {
+        let children = children::children();
+        candidates.into_iter().filter(|pid| !children.spawned.contains(pid)).collect()
+    };
+    let first = strangers(candidates);
+    if first.is_empty() {
+        return Ok(first);
+    }
+    // One that is just being started is in the list once no spawn is in flight.
+    drop(children::no_spawn_in_flight());
+    Ok(strangers(first))
+}
+
+/// Everything that may be an orphan.
+fn candidates() -> io::Result<Vec<Pid>> {
+    if let Some(pids) = procfs::main_thread_children()? {
+        return Ok(pids);
+    }
+    let snapshot = Snapshot::take()?;
+    Ok(snapshot.iter().filter(|stat| is_our_child(stat)).map(|stat| stat.stamp.pid).collect())
+}

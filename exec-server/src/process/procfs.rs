@@ -1,0 +1,191 @@
+//! Reads who is whose child and in which session from `/proc`.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use rustix::time::{ClockId, clock_gettime};
+
+/// When a process started: ticks of 1/100 s since boot, as the kernel counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StartTime(pub(super) u64);
+
+impl StartTime {
+    /// What a process started now gets.
+    pub(super) fn now() -> Self {
+        let now = clock_gettime(ClockId::Boottime);
+        let ticks = now.tv_sec.saturating_mul(100).saturating_add(now.tv_nsec / 10_000_000);
+        Self(u64::try_from(ticks).unwrap_or(0))
+    }
+}
+
+/// One process for certain: its number may be given to another after it, but not with the same start time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessStamp {
+    /// Its number.
+    pub pid: Pid,
+    /// When it started.
+    pub start_time: StartTime,
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) stamp: ProcessStamp,
+    /// The program's name as the kernel keeps it: at most 15 bytes.
+    pub(super) name: String,
+    state: u8,
+    /// `None`: the kernel, or a process outside of our pid namespace.
+    pub(super) parent: Option<Pid>,
+    pub(super) session: Option<Pid>,
+}
+
+impl Stat {
+    /// Dead, and waiting to be reaped.
+    pub(super) fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    /// The name stands in parentheses and may itself hold parentheses, spaces and newlines: the last `)` ends it.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let (open, close) = (memchr::memchr(b'(', line)?, memchr::memrchr(b')', line)?);
+        let pid = Pid::from_raw(number(line.get(..open)?.trim_ascii())?)?;
+        let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+        let mut fields =
+            line.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+        let state = *fields.next()?.first()?;
+        let parent = Pid::from_raw(number(fields.next()?)?);
+        // After the process group.
+        let session = Pid::from_raw(number(fields.nth(1)?)?);
+        // Field 22 of proc(5), where the session is field 6.
+        let start_time = StartTime(number(fields.nth(15)?)?);
+        Some(Self { stamp: ProcessStamp { pid, start_time }, name, state, parent, session })
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// What is known of this process; `None` if there is none with this number.
+pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
+    match read(&format!("/proc/{}/stat", pid.as_raw_pid())) {
+        Ok(line) => match Stat::parse(&line) {
+            Some(stat) => Ok(Some(stat)),
+            None => Err(io::Error::other(format!("cannot understand /proc/{}/stat", pid.as_raw_pid()))),
+        },
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Our children that belong to the main thread; `None` if this kernel has no such list.
+///
+/// Orphans are given to a process's first living thread, which is the main one as long as it lives, so they are all
+/// here; children that other threads started need not be.
+pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
+    let ours = std::process::id();
+    match read(&format!("/proc/self/task/{ours}/children")) {
+        Ok(text) => Ok(Some(
+            text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(Pid::from_raw).collect(),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a small file of `/proc` in as few calls as there can be.
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut content = Vec::with_capacity(1024);
+    loop {
+        let mut buffer = [0; 1024];
+        match rustix::io::read(&file, &mut buffer)? {
+            0 => return Ok(content),
+            count => content.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// All processes at about one time.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    processes: HashMap<Pid, Stat>,
+    /// Those that a process leads to: its children and the members of its session.
+    led: HashMap<Pid, Vec<Pid>>,
+}
+
+impl Snapshot {
+    pub(super) fn take() -> io::Result<Self> {
+        let mut processes = HashMap::new();
+        let mut led: HashMap<Pid, Vec<Pid>> = HashMap::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = number(name.as_encoded_bytes()).and_then(Pid::from_raw) else { continue };
+            let Some(stat) = stat(pid)? else { continue };
+            for leader in [stat.parent, stat.session].into_iter().flatten() {
+                led.entry(leader).or_default().push(pid);
+            }
+            processes.insert(pid, stat);
+        }
+        Ok(Self { processes, led })
+    }
+
+    pub(super) fn get(&self, pid: Pid) -> Option<&Stat> {
+        self.processes.get(&pid)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stat> {
+        self.processes.values()
+    }
+
+    /// The roots, their descendants, and the sessions that any of these lead, dead leaders' included. Never process 1
+    /// and never ourselves, whatever the roots are.
+    pub(super) fn tree(&self, roots: impl IntoIterator<Item = Pid>) -> Vec<&Stat> {
+        let ours = rustix::process::getpid();
+        let mut seen: HashSet<Pid> = HashSet::from([ours, Pid::INIT]);
+        let mut waiting: Vec<Pid> = roots.into_iter().filter(|pid| seen.insert(*pid)).collect();
+        let mut found = Vec::new();
+        while let Some(pid) = waiting.pop() {
+            found.extend(self.processes.get(&pid));
+            let led = self.led.get(&pid).into_iter().flatten();
+            waiting.extend(led.filter(|pid| seen.insert(**pid)));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        for name in ["sh", "a b", ") S 1 2 3 4 (", "x) R (y)", "((", "new\nline", ""] {
+            let line =
+                format!("42 ({name}) Z 7 42 41 34817 42 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3\n");
+            let stat = Stat::parse(line.as_bytes()).expect("a line of /proc");
+            assert_eq!(stat.name, name);
+            assert_eq!(stat.stamp.pid, Pid::from_raw(42).expect("a pid"));
+            assert_eq!(stat.stamp.start_time, StartTime(98765));
+            assert_eq!((stat.parent, stat.session), (Pid::from_raw(7), Pid::from_raw(41)));
+            assert!(stat.is_zombie());
+        }
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused() {
+        for line in ["", "42", "42 (", ") (", "42 (a", "x (a) R 1 1 1", "42 (a) R 1 1 1 0", "0 (a) R 0 0 0 0"]
+        {
+            assert_eq!(Stat::parse(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_clock_and_the_kernel_agree_on_start_times() {
+        let us = stat(rustix::process::getpid()).expect("readable").expect("we are there");
+        assert!(us.stamp.start_time <= StartTime::now());
+        assert!(us.stamp.start_time.0 > 0);
+    }
+}

@@ -1,0 +1,205 @@
+//! Moves one program's output into its log, reaps it, and keeps its deadlines.
+
+use std::cell::RefCell;
+use std::future::pending;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use codex_exec_protocol::process::Stream;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use tokio::io::unix::AsyncFd;
+
+use super::record::Process;
+use super::orphans::{self, StartTime};
+use super::reap;
+
+/// Reads in a row before other work gets its turn.
+const READS_IN_A_ROW: usize = 16;
+/// A pipe that keeps filling up gets this capacity (bytes); 64 KiB is the kernel's default.
+const LARGE_PIPE: usize = 256 << 10;
+/// Full reads in a row that make a pipe large.
+const FULL_READS: usize = 8;
+
+/// What a started program is watched by.
+pub(super) struct Watched {
+    pub(super) pid: Pid,
+    pub(super) born: StartTime,
+    pub(super) exit: AsyncFd<OwnedFd>,
+    pub(super) outputs: [Option<Output>; 2],
+    pub(super) timeout: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) chunk_bytes: usize,
+}
+
+/// One open end that output comes from.
+pub(super) struct Output {
+    pub(super) fd: Arc<AsyncFd<OwnedFd>>,
+    pub(super) stream: Stream,
+    pub(super) full_reads: usize,
+}
+
+enum Next {
+    Readable(usize),
+    Exit,
+    Look,
+    Deadline,
+}
+
+/// Runs until the program has exited and its output is at its end.
+pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
+    let started = Instant::now();
+    let mut last_output = started;
+    let mut reaped = false;
+    while !reaped || watched.outputs.iter().any(Option::is_some) {
+        let (has_room, kill_at) = {
+            let state = process.lock();
+            (state.log.has_room(), state.kill_at)
+        };
+        let deadline = if reaped {
+            None
+        } else {
+            [
+                watched.timeout.map(|timeout| started + timeout),
+                watched.idle_timeout.map(|idle| last_output + idle),
+                kill_at,
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+        };
+        let [first, second] = &watched.outputs;
+        let next = tokio::select! {
+            () = readable(first, has_room) => Next::Readable(0),
+            () = readable(second, has_room) => Next::Readable(1),
+            // Not biased: a flood must hide neither the other stream nor the end.
+            _ = watched.exit.readable(), if !reaped => Next::Exit,
+            () = process.pump.notified() => Next::Look,
+            () = until(deadline) => Next::Deadline,
+        };
+        match next {
+            Next::Readable(index) => {
+                last_output = Instant::now();
+                if let Some(slot) = watched.outputs.get_mut(index) {
+                    read_some(&process, slot, watched.chunk_bytes);
+                }
+                tokio::task::coop::consume_budget().await;
+            }
+            Next::Exit => reaped = try_reap(&process, &watched),
+            Next::Look => {}
+            Next::Deadline => {
+                let mut state = process.lock();
+                state.timed_out |= state.kill_at.take().is_none();
+                state.kill_tree();
+                drop(state);
+                watched.timeout = None;
+                watched.idle_timeout = None;
+            }
+        }
+    }
+    process.record_close();
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}
+
+async fn readable(output: &Option<Output>, has_room: bool) {
+    match output {
+        // Readiness is kept until a read says "again", so nothing is consumed here.
+        Some(output) if has_room => drop(output.fd.readable().await),
+        _ => pending().await,
+    }
+}
+
+/// Reads while there is something, room for it and a turn left; at the end, closes the slot.
+fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usize) {
+    for _ in 0..READS_IN_A_ROW {
+        let Some(output) = slot else { return };
+        let result = output.fd.try_io(tokio::io::Interest::READABLE, |fd| read_chunk(fd, chunk_bytes).map_err(Into::into));
+        match result {
+            Ok(bytes) if !bytes.is_empty() => {
+                output.grow_pipe(bytes.len(), chunk_bytes);
+                let stream = output.stream;
+                let mut room = true;
+                process.record(|state| {
+                    state.output(stream, bytes);
+                    room = state.log.has_room();
+                });
+                if !room {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // The end; EIO is how a terminal says it.
+            Ok(_) | Err(_) => *slot = None,
+        }
+    }
+}
+
+impl Output {
+    /// Fewer wake-ups for a program that writes a lot; the kernel may refuse, and then nothing changes.
+    fn grow_pipe(&mut self, read: usize, chunk_bytes: usize) {
+        if read < chunk_bytes || self.stream == Stream::Pty {
+            return;
+        }
+        self.full_reads += 1;
+        if self.full_reads == FULL_READS {
+            let _ = rustix::pipe::fcntl_setpipe_size(self.fd.get_ref(), LARGE_PIPE);
+        }
+    }
+}
+
+thread_local! {
+    /// Small reads are copied out of here, so that an idle process costs no buffer.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One read. A large result keeps its buffer; a small one gets memory of its size.
+fn read_chunk(fd: &OwnedFd, chunk_bytes: usize) -> Result<Bytes, Errno> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.reserve_exact(chunk_bytes);
+        let spare: &mut [MaybeUninit<u8>] = scratch.spare_capacity_mut();
+        let spare = spare.get_mut(..chunk_bytes).unwrap_or_default();
+        let (filled, _) = rustix::io::read(fd, spare)?;
+        let count = filled.len();
+        if count * 4 < chunk_bytes * 3 {
+            return Ok(Bytes::copy_from_slice(filled));
+        }
+        // SAFETY: the kernel has initialised the first `count` bytes of the spare capacity.
+        #[allow(unsafe_code)]
+        unsafe {
+            scratch.set_len(count);
+        }
+        Ok(Bytes::from(std::mem::take(scratch)))
+    })
+}
+
+/// Reaps the child if it has ended, and tells what it left behind.
+fn try_reap(process: &Arc<Process>, watched: &Watched) -> bool {
+    match reap::try_reap(watched.pid) {
+        Ok(None) => false,
+        Ok(Some(ending)) => {
+            let leftovers = orphans::leftovers_of(watched.pid, watched.born).unwrap_or_else(|error| {
+                tracing::warn!(pid = watched.pid.as_raw_nonzero().get(), %error, "can't tell what a program left behind");
+                Vec::new()
+            });
+            process.record_exit(watched.pid, &ending, leftovers);
+            true
+        }
+        Err(error) => {
+            // Somebody else waited for our child: it has ended, but how is not to be known.
+            tracing::warn!(pid = watched.pid.as_raw_nonzero().get(), %error, "a program's end was taken by somebody else");
+            process.record_exit(watched.pid, &reap::Ending::unknown(), Vec::new());
+            true
+        }
+    }
+}

@@ -1,0 +1,556 @@
+//! One process: its state, its log, and what can be done to it.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{
+    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult, WriteParams,
+    WriteResult, WriteStatus,
+};
+use rustix::process::{Pid, Signal};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
+
+use super::log::{Event, Exit, OutputLog};
+use super::news::News;
+use super::orphans::{self, Leftover};
+use super::reap::Ending;
+use super::stdin::Stdin;
+use super::tree;
+use super::write_memory::WriteMemory;
+use crate::Limits;
+
+/// A process of a session, from the start request to eviction.
+pub struct Process {
+    id: String,
+    id_json: String,
+    argv: Vec<String>,
+    tty: bool,
+    state: Mutex<State>,
+    news: Arc<News>,
+    /// An event was appended, or the start ended.
+    changed: Notify,
+    /// The pump should look again: room in the log, or a new deadline.
+    pub(super) pump: Notify,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) log: OutputLog,
+    input: Input,
+    writes: WriteMemory,
+    in_news: bool,
+    /// Somebody asked for the end.
+    pub(super) terminated: bool,
+    /// A deadline asked for the end.
+    pub(super) timed_out: bool,
+    /// After a `graceMs`: when SIGKILL follows.
+    pub(super) kill_at: Option<Instant>,
+    /// What outlived the child.
+    pub(super) leftovers: Vec<Leftover>,
+}
+
+/// Something to do once a start has ended; told whether it succeeded.
+type Deferred = Box<dyn FnOnce(bool) + Send>;
+
+pub(super) enum Phase {
+    Starting(Vec<Deferred>),
+    Failed,
+    Running { pid: Pid, since: Instant },
+    Ended { pid: Pid },
+}
+
+enum Input {
+    /// Started with neither terminal nor `pipeStdin`, or closed by `process/closeStdin`.
+    None,
+    Pipe(Arc<Stdin>),
+    Terminal(Arc<Stdin>, Arc<AsyncFd<OwnedFd>>),
+}
+
+/// What became of a write.
+pub enum Written {
+    /// Answer this now.
+    Now(WriteResult),
+    /// Answer `accepted` when the receiver hears.
+    Later(oneshot::Receiver<()>),
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    pub(super) fn new(id: &str, argv: &[String], tty: bool, news: Arc<News>, limits: &Limits) -> Arc<Self> {
+        let mut id_json = Vec::new();
+        codex_exec_protocol::encode::json(id, &mut id_json);
+        Arc::new(Self {
+            id: id.to_owned(),
+            id_json: String::from_utf8(id_json).unwrap_or_default(),
+            argv: argv.to_vec(),
+            tty,
+            state: Mutex::new(State {
+                phase: Phase::Starting(Vec::new()),
+                log: OutputLog::new(limits.retained_output_bytes),
+                input: Input::None,
+                writes: WriteMemory::new(limits.remembered_write_ids),
+                in_news: false,
+                terminated: false,
+                timed_out: false,
+                kill_at: None,
+                leftovers: Vec::new(),
+            }),
+            news,
+            changed: Notify::new(),
+            pump: Notify::new(),
+        })
+    }
+
+    /// The client's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The client's id as a JSON string.
+    pub fn id_json(&self) -> &str {
+        &self.id_json
+    }
+
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- the start
+
+    /// Runs `action` once the start has ended, at once if it has; in the order of the calls.
+    pub fn when_started(&self, action: impl FnOnce(bool) + Send + 'static) {
+        let mut state = self.lock();
+        let started = match &mut state.phase {
+            Phase::Starting(deferred) => {
+                deferred.push(Box::new(action));
+                return;
+            }
+            Phase::Failed => false,
+            Phase::Running { .. } | Phase::Ended { .. } => true,
+        };
+        drop(state);
+        action(started);
+    }
+
+    pub(super) fn set_running(&self, pid: Pid, since: Instant, stdin: Option<Arc<Stdin>>, terminal: Option<Arc<AsyncFd<OwnedFd>>>) {
+        let mut state = self.lock();
+        state.input = match (stdin, terminal) {
+            (Some(stdin), Some(terminal)) => Input::Terminal(stdin, terminal),
+            (Some(stdin), None) => Input::Pipe(stdin),
+            (None, _) => Input::None,
+        };
+        self.end_start(state, Phase::Running { pid, since }, true);
+    }
+
+    pub(super) fn set_failed(&self) {
+        self.end_start(self.lock(), Phase::Failed, false);
+    }
+
+    fn end_start(&self, mut state: MutexGuard<'_, State>, phase: Phase, started: bool) {
+        let before = std::mem::replace(&mut state.phase, phase);
+        drop(state);
+        if let Phase::Starting(deferred) = before {
+            for action in deferred {
+                action(started);
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    // ---- events
+
+    /// Appends to the log and tells readers and the follower.
+    pub(super) fn record(self: &Arc<Self>, append: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        append(&mut state);
+        let announce = !state.in_news && !state.log.all_sent();
+        state.in_news |= announce;
+        drop(state);
+        self.changed.notify_waiters();
+        if announce {
+            self.news.push(Arc::clone(self));
+        }
+    }
+
+    pub(super) fn record_exit(self: &Arc<Self>, pid: Pid, ending: &Ending, leftovers: Vec<Leftover>) {
+        let tty = self.tty;
+        self.record(|state| {
+            let since = match state.phase {
+                Phase::Running { since, .. } => since,
+                _ => Instant::now(),
+            };
+            let details = ExitDetails {
+                signal: ending.signal(),
+                core_dumped: ending.core_dumped,
+                timed_out: state.timed_out,
+                cpu_user_ms: millis(ending.cpu_user),
+                cpu_system_ms: millis(ending.cpu_system),
+                max_rss_bytes: ending.max_rss_bytes,
+                duration_ms: millis(since.elapsed()),
+            };
+            state.log.exited(Exit { code: ending.exit_code(tty), details });
+            state.phase = Phase::Ended { pid };
+            state.leftovers = leftovers;
+        });
+    }
+
+    pub(super) fn record_close(self: &Arc<Self>) {
+        self.record(|state| state.log.closed());
+        if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &self.lock().input {
+            stdin.shut();
+        }
+    }
+
+    /// Hands the follower what it has not been sent, as long as `take` says to go on.
+    /// What is left puts the process at the end of the news again.
+    pub fn send_unsent(self: &Arc<Self>, mut take: impl FnMut(Event<'_>) -> bool) {
+        let mut state = self.lock();
+        let mut last = None;
+        for event in state.log.unsent() {
+            last = Some(match &event {
+                Event::Output(chunk) => chunk.seq,
+                Event::Exited(seq, _) | Event::Closed(seq) => *seq,
+            });
+            if !take(event) {
+                break;
+            }
+        }
+        let had_room = state.log.has_room();
+        if let Some(seq) = last {
+            state.log.sent(seq);
+        }
+        let more = !state.log.all_sent();
+        state.in_news = more;
+        let wake_pump = !had_room && state.log.has_room();
+        drop(state);
+        if more {
+            self.news.push(Arc::clone(self));
+        }
+        if wake_pump {
+            self.pump.notify_one();
+        }
+    }
+
+    /// Changes the log's followers; the pump looks again.
+    pub(super) fn follow(&self, change: impl FnOnce(&mut OutputLog)) {
+        let mut state = self.lock();
+        change(&mut state.log);
+        drop(state);
+        self.pump.notify_one();
+    }
+
+    // ---- reading
+
+    /// `process/read`: waits for news up to `waitMs`.
+    ///
+    /// # Errors
+    /// The start failed meanwhile.
+    pub async fn read(&self, params: &ReadParams, longest_wait: Duration) -> Result<ReadResult<Bytes>, RpcError> {
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = self.read_now(params, false)? {
+                return Ok(result);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return self.read_now(params, true)?.ok_or_else(|| self.unknown());
+            }
+        }
+    }
+
+    /// What a read returns now; nothing when it would rather wait and may.
+    ///
+    /// # Errors
+    /// The start failed.
+    pub fn read_now(&self, params: &ReadParams, time_is_up: bool) -> Result<Option<ReadResult<Bytes>>, RpcError> {
+        let after = params.after_seq.unwrap_or(0);
+        let mut state = self.lock();
+        match &state.phase {
+            Phase::Failed => return Err(self.unknown()),
+            Phase::Starting(_) if time_is_up => {
+                return Err(RpcError::invalid_request(format!("process id {} is starting", self.id)));
+            }
+            Phase::Starting(_) => return Ok(None),
+            Phase::Running { .. } | Phase::Ended { .. } => {}
+        }
+        let may_wait = !time_is_up && params.wait_ms.is_some_and(|wait| wait > 0);
+        if may_wait && !state.log.has_news_after(after) {
+            return Ok(None);
+        }
+        let (chunks, next_seq) = state.log.read(after, params.max_bytes);
+        let exit = state.log.exit().cloned();
+        let result = ReadResult {
+            lost_bytes: state.log.lost_after(after),
+            chunks,
+            next_seq,
+            exited: exit.is_some(),
+            exit_code: exit.as_ref().map(|exit| exit.code),
+            closed: state.log.is_closed(),
+            failure: None,
+            sandbox_denied: false,
+            totals: state.log.totals(),
+            exit: exit.map(|exit| exit.details),
+        };
+        state.log.was_read(next_seq - 1);
+        drop(state);
+        self.pump.notify_one();
+        Ok(Some(result))
+    }
+
+    fn unknown(&self) -> RpcError {
+        unknown_process(&self.id)
+    }
+
+    /// `process/wait`: until the exit, or until `timeout` is up.
+    ///
+    /// # Errors
+    /// The start failed meanwhile.
+    pub async fn wait(&self, timeout: Duration) -> Result<WaitResult, RpcError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = self.wait_result(false)? {
+                return Ok(result);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return self.wait_result(true)?.ok_or_else(|| self.unknown());
+            }
+        }
+    }
+
+    fn wait_result(&self, time_is_up: bool) -> Result<Option<WaitResult>, RpcError> {
+        let state = self.lock();
+        if matches!(state.phase, Phase::Failed) {
+            return Err(self.unknown());
+        }
+        let exit = state.log.exit().cloned();
+        if exit.is_none() && !time_is_up {
+            return Ok(None);
+        }
+        Ok(Some(WaitResult {
+            exited: exit.is_some(),
+            exit_code: exit.as_ref().map(|exit| exit.code),
+            closed: state.log.is_closed(),
+            exit: exit.map(|exit| exit.details),
+        }))
+    }
+
+    /// Waits until the child was reaped, or never started.
+    pub(super) async fn over(&self) {
+        self.until(|state| state.log.exit().is_some() || matches!(state.phase, Phase::Failed)).await;
+    }
+
+    /// Waits until all output was seen.
+    pub(super) async fn closed(&self) {
+        self.until(|state| state.log.is_closed()).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if reached(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// A connection follows from now on.
+    pub(super) fn attach(&self) {
+        let mut state = self.lock();
+        state.in_news = false;
+        state.log.attach();
+        drop(state);
+        self.pump.notify_one();
+    }
+
+    // ---- doing something to it
+
+    /// `process/write` on a started process (8.4).
+    ///
+    /// # Errors
+    /// `-32603` after a terminate, `-32602` for an empty `writeId`.
+    pub fn write(&self, params: WriteParams) -> Result<Written, RpcError> {
+        let now = |status| Ok(Written::Now(WriteResult { status }));
+        let mut state = self.lock();
+        if let Some(id) = &params.write_id
+            && state.writes.knows(id)
+        {
+            return now(WriteStatus::Accepted);
+        }
+        let (Input::Pipe(stdin) | Input::Terminal(stdin, _)) = &state.input else {
+            return now(WriteStatus::StdinClosed);
+        };
+        if state.terminated {
+            return Err(RpcError::internal(format!("process {} was terminated and takes no input", self.id)));
+        }
+        let stdin = Arc::clone(stdin);
+        if let Some(id) = &params.write_id {
+            state.writes.remember(id);
+        }
+        // Under the lock: two writers on two connections keep one order.
+        let later = if params.chunk.0.is_empty() { None } else { stdin.write(params.chunk.0) };
+        match later {
+            Some(receiver) => Ok(Written::Later(receiver)),
+            None => now(WriteStatus::Accepted),
+        }
+    }
+
+    /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file character.
+    pub fn close_stdin(&self) {
+        let mut state = self.lock();
+        match &state.input {
+            Input::None => {}
+            Input::Terminal(stdin, _) => {
+                let _ = stdin.write(vec![0x04]);
+            }
+            Input::Pipe(stdin) => {
+                stdin.end();
+                state.input = Input::None;
+            }
+        }
+    }
+
+    /// `process/signal`: to the process group of a running child; nothing else happens otherwise (8.5).
+    pub fn signal(&self, signal: SignalName) {
+        if let Phase::Running { pid, .. } = self.lock().phase {
+            let _ = tree::kill_group(pid, signal_of(signal));
+        }
+    }
+
+    /// `process/terminate`: SIGKILL to the whole tree, or SIGTERM now and that after `grace`.
+    /// Whether it was running.
+    pub fn terminate(&self, grace: Option<Duration>) -> bool {
+        let mut state = self.lock();
+        let Phase::Running { pid, .. } = state.phase else { return false };
+        state.terminated = true;
+        match grace.filter(|grace| !grace.is_zero()) {
+            None => state.kill_tree(),
+            Some(grace) => {
+                state.kill_at = Some(Instant::now() + grace);
+                let _ = tree::kill_group(pid, Signal::TERM);
+            }
+        }
+        if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
+            // Writers that wait for room are let go.
+            stdin.shut();
+        }
+        drop(state);
+        self.pump.notify_one();
+        true
+    }
+
+    /// `process/resize`.
+    ///
+    /// # Errors
+    /// `-32600` without a terminal.
+    pub fn resize(&self, rows: u16, cols: u16) -> Result<(), RpcError> {
+        let state = self.lock();
+        let Input::Terminal(_, terminal) = &state.input else {
+            return Err(RpcError::invalid_request(format!(
+                "process {} has no terminal to resize; start it with tty true",
+                self.id
+            )));
+        };
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(terminal.get_ref(), size)
+            .map_err(|error| RpcError::internal(format!("can't resize the terminal of {}: {error}", self.id)))
+    }
+
+    /// Its line in `process/list`.
+    pub fn info(&self) -> ProcessInfo {
+        let mut state = self.lock();
+        state.leftovers.retain(|leftover| orphans::is_running(leftover.stamp).unwrap_or(false));
+        let (pid, running) = match state.phase {
+            Phase::Starting(_) | Phase::Failed => (None, ProcessState::Starting),
+            Phase::Running { pid, .. } => (Some(pid), ProcessState::Running),
+            Phase::Ended { pid } => (Some(pid), ProcessState::Exited),
+        };
+        let exit = state.log.exit().cloned();
+        ProcessInfo {
+            process_id: self.id.clone(),
+            pid: pid.map(number),
+            argv: self.argv.clone(),
+            tty: self.tty,
+            state: if state.log.is_closed() { ProcessState::Closed } else { running },
+            exit_code: exit.as_ref().map(|exit| exit.code),
+            exit: exit.map(|exit| exit.details),
+            next_seq: state.log.next_seq(),
+            totals: state.log.totals(),
+            leftovers: state.leftovers.iter().map(describe).collect(),
+        }
+    }
+
+    /// Kills what outlived the child.
+    pub(super) fn kill_leftovers(&self) {
+        let leftovers = std::mem::take(&mut self.lock().leftovers);
+        let stamps: Vec<_> = leftovers.iter().map(|leftover| leftover.stamp).collect();
+        if let Err(error) = tree::kill_leftovers(&stamps, Signal::KILL) {
+            tracing::warn!(process = self.id, %error, "can't end everything that a program left behind");
+        }
+    }
+}
+
+impl State {
+    /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
+    pub(super) fn kill_tree(&mut self) {
+        if let Phase::Running { pid, .. } = self.phase {
+            if let Err(error) = tree::kill_tree(pid, Signal::KILL) {
+                tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
+            }
+        }
+    }
+
+    pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {
+        self.log.append(stream, bytes);
+    }
+}
+
+/// `-32600`: no such process (8.3).
+pub(super) fn unknown_process(id: &str) -> RpcError {
+    RpcError::invalid_request(format!("unknown process id {id}"))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+fn describe(leftover: &Leftover) -> codex_exec_protocol::process::Leftover {
+    codex_exec_protocol::process::Leftover { pid: number(leftover.stamp.pid), name: leftover.name.clone() }
+}
+
+fn signal_of(signal: SignalName) -> Signal {
+    match signal {
+        SignalName::Interrupt => Signal::INT,
+        SignalName::Terminate => Signal::TERM,
+        SignalName::Kill => Signal::KILL,
+        SignalName::Hangup => Signal::HUP,
+        SignalName::Quit => Signal::QUIT,
+        SignalName::User1 => Signal::USR1,
+        SignalName::User2 => Signal::USR2,
+        SignalName::Stop => Signal::STOP,
+        SignalName::Continue => Signal::CONT,
+        SignalName::WindowChange => Signal::WINCH,
+    }
+}

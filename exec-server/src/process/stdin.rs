@@ -1,0 +1,189 @@
+//! A program's input: written at once where the kernel takes it, queued in order where it doesn't.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
+
+/// The write end of a program's input.
+pub(super) struct Stdin {
+    /// Gone once the end was said or nobody reads any more.
+    fd: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    max_bytes: usize,
+    max_writes: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// The drain task runs or is about to.
+    draining: bool,
+    ended: bool,
+}
+
+struct Item {
+    bytes: Vec<u8>,
+    /// Told when this write came within the bound.
+    accepted: Option<oneshot::Sender<()>>,
+}
+
+impl Stdin {
+    pub(super) fn new(fd: Arc<AsyncFd<OwnedFd>>, max_bytes: usize, max_writes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            fd: Mutex::new(Some(fd)),
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            max_bytes,
+            max_writes,
+        })
+    }
+
+    /// Writes in order. `None`: accepted. `Some`: over the bound, accepted when the receiver hears.
+    pub(super) fn write(self: &Arc<Self>, bytes: Vec<u8>) -> Option<oneshot::Receiver<()>> {
+        let Some(fd) = self.fd() else { return None };
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.ended {
+            return None;
+        }
+        let mut rest = bytes;
+        if queue.items.is_empty() {
+            match write_now(&fd, &rest) {
+                Ok(written) if written == rest.len() => return None,
+                Ok(written) => {
+                    rest.drain(..written);
+                }
+                Err(_) => {
+                    self.shut();
+                    return None;
+                }
+            }
+        }
+        let over = queue.bytes > 0
+            && (queue.bytes + rest.len() > self.max_bytes || queue.items.len() >= self.max_writes);
+        let (accepted, receiver) = if over {
+            let (sender, receiver) = oneshot::channel();
+            (Some(sender), Some(receiver))
+        } else {
+            (None, None)
+        };
+        queue.bytes += rest.len();
+        queue.items.push_back(Item { bytes: rest, accepted });
+        self.start_draining(&mut queue);
+        receiver
+    }
+
+    /// Closes the input once everything queued is written.
+    pub(super) fn end(self: &Arc<Self>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.ended = true;
+        if queue.items.is_empty() {
+            self.shut();
+        }
+    }
+
+    /// Lets go of the input at once; what is queued is lost, and its writers are answered.
+    pub(super) fn shut(&self) {
+        self.fd.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.wake.notify_one();
+    }
+
+    fn fd(&self) -> Option<Arc<AsyncFd<OwnedFd>>> {
+        self.fd.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn start_draining(self: &Arc<Self>, queue: &mut Queue) {
+        if !queue.draining {
+            queue.draining = true;
+            // Ends with the queue or the fd; `shut` is called when the process ends.
+            tokio::spawn(Arc::clone(self).drain());
+        }
+    }
+
+    async fn drain(self: Arc<Self>) {
+        loop {
+            let Some(fd) = self.fd() else { return self.give_up() };
+            tokio::select! {
+                ready = fd.ready(Interest::WRITABLE) => {
+                    let Ok(mut ready) = ready else { return self.give_up() };
+                    let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    match queue.flush(&fd) {
+                        Ok(true) => {}
+                        Ok(false) => ready.clear_ready(),
+                        Err(_) => {
+                            drop(queue);
+                            self.shut();
+                            return self.give_up();
+                        }
+                    }
+                    queue.accept(self.max_bytes, self.max_writes);
+                    if queue.items.is_empty() {
+                        queue.draining = false;
+                        if queue.ended {
+                            self.shut();
+                        }
+                        return;
+                    }
+                }
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    fn give_up(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        *queue = Queue { ended: true, ..Queue::default() };
+    }
+}
+
+impl Queue {
+    /// Writes what the kernel takes; true when everything went.
+    fn flush(&mut self, fd: &AsyncFd<OwnedFd>) -> Result<bool, Errno> {
+        while let Some(item) = self.items.front_mut() {
+            let written = write_now(fd, &item.bytes)?;
+            self.bytes -= written;
+            if written < item.bytes.len() {
+                item.bytes.drain(..written);
+                return Ok(false);
+            }
+            if let Some(accepted) = self.items.pop_front().and_then(|item| item.accepted) {
+                let _ = accepted.send(());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells the writers that came within the bound.
+    fn accept(&mut self, max_bytes: usize, max_writes: usize) {
+        let mut sum = 0;
+        for (index, item) in self.items.iter_mut().enumerate() {
+            sum += item.bytes.len();
+            if index > 0 && (sum > max_bytes || index >= max_writes) {
+                break;
+            }
+            if let Some(accepted) = item.accepted.take() {
+                let _ = accepted.send(());
+            }
+        }
+    }
+}
+
+/// Writes until the kernel takes no more; how much it took.
+fn write_now(fd: &AsyncFd<OwnedFd>, bytes: &[u8]) -> Result<usize, Errno> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::write(fd.get_ref(), rest) {
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}

@@ -1,0 +1,236 @@
+//! The processes of one session.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
+use tokio::task::AbortHandle;
+
+use super::launch::{self, Host};
+use super::log::OutputLog;
+use super::news::News;
+use super::record::{Process, unknown_process};
+use crate::Limits;
+
+/// How long the end of a session waits for its killed children to be reaped.
+const REAPING_TIME: Duration = Duration::from_secs(5);
+
+/// What happens, at the end of a session, to descendants that outlived their process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They live on: agents start servers on purpose.
+    #[default]
+    Keep,
+    /// They are killed.
+    Kill,
+}
+
+/// A session's processes by the client's ids, from start to eviction.
+pub struct ProcessTable {
+    entries: Mutex<Entries>,
+    news: Arc<News>,
+    host: Arc<Host>,
+    limits: Arc<Limits>,
+    leftovers: Leftovers,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_id: HashMap<String, Entry>,
+    /// Starts so far, for the order of a list.
+    started: u64,
+    /// A connection follows.
+    attached: bool,
+}
+
+struct Entry {
+    process: Arc<Process>,
+    number: u64,
+    tasks: Vec<AbortHandle>,
+}
+
+/// A start that has its place in the table, and waits to be carried out.
+pub struct Reserved {
+    process: Arc<Process>,
+    params: StartParams,
+}
+
+impl Entries {
+    fn processes(&self) -> Vec<Arc<Process>> {
+        self.by_id.values().map(|entry| Arc::clone(&entry.process)).collect()
+    }
+}
+
+impl Reserved {
+    /// The process that will run, in its starting state.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// What was asked.
+    pub fn params(&self) -> &StartParams {
+        &self.params
+    }
+}
+
+impl ProcessTable {
+    /// An empty table.
+    pub fn new(host: Arc<Host>, limits: Arc<Limits>, leftovers: Leftovers) -> Self {
+        Self { entries: Mutex::default(), news: Arc::default(), host, limits, leftovers }
+    }
+
+    /// Which processes have something to tell.
+    pub fn news(&self) -> &Arc<News> {
+        &self.news
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// First half of a start: checks it and takes its id, in the order of the requests.
+    ///
+    /// # Errors
+    /// `-32602` for an empty `argv`, `-32600` for a taken id, a full table, or what can't be enforced.
+    pub fn reserve(&self, params: StartParams) -> Result<Reserved, RpcError> {
+        if params.argv.is_empty() {
+            return Err(RpcError::invalid_params("argv must not be empty"));
+        }
+        if params.rows == Some(0) || params.cols == Some(0) {
+            return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
+        }
+        launch::refuse_unenforced(&params)?;
+        let mut entries = self.lock();
+        if entries.by_id.contains_key(&params.process_id) {
+            return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
+        }
+        if entries.by_id.len() >= self.limits.processes_per_session {
+            return Err(RpcError::invalid_request(format!(
+                "this session already has {} processes, the most it may have; wait for one to be evicted",
+                entries.by_id.len()
+            )));
+        }
+        let process =
+            Process::new(&params.process_id, &params.argv, params.tty, Arc::clone(&self.news), &self.limits);
+        if entries.attached {
+            process.attach();
+        }
+        entries.started += 1;
+        let entry = Entry { process: Arc::clone(&process), number: entries.started, tasks: Vec::new() };
+        entries.by_id.insert(params.process_id.clone(), entry);
+        drop(entries);
+        Ok(Reserved { process, params })
+    }
+
+    /// Second half of a start: runs the program. May block on the file system.
+    ///
+    /// # Errors
+    /// `-32603` with the operating system's text; the id is free again.
+    pub fn launch(self: &Arc<Self>, reserved: Reserved) -> Result<StartResult, RpcError> {
+        let Reserved { process, params } = reserved;
+        let id = params.process_id.clone();
+        let has_sandbox = params.sandbox.is_some();
+        match launch::launch(&process, params, &self.host, &self.limits) {
+            Ok(pump) => {
+                let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process)));
+                if let Some(entry) = self.lock().by_id.get_mut(&id) {
+                    entry.tasks = vec![pump, eviction.abort_handle()];
+                } else {
+                    // The session ended while the program started.
+                    process.terminate(None);
+                }
+                let sandbox_type = if has_sandbox { "linuxSeccomp" } else { "none" };
+                Ok(StartResult { process_id: id, sandbox_type: Some(sandbox_type.to_owned()) })
+            }
+            Err(error) => {
+                self.lock().by_id.remove(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a process some time after its close (8.6).
+    async fn evict(self: Arc<Self>, process: Arc<Process>) {
+        process.closed().await;
+        tokio::time::sleep(self.limits.ended_process_time).await;
+        self.lock().by_id.remove(process.id());
+    }
+
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// `-32600` when there is none.
+    pub fn get(&self, id: &str) -> Result<Arc<Process>, RpcError> {
+        self.lock().by_id.get(id).map(|entry| Arc::clone(&entry.process)).ok_or_else(|| unknown_process(id))
+    }
+
+    /// Everything that is not evicted, in order of start.
+    pub fn list(&self) -> ListResult {
+        let mut processes: Vec<_> =
+            self.lock().by_id.values().map(|entry| (entry.number, Arc::clone(&entry.process))).collect();
+        processes.sort_by_key(|(number, _)| *number);
+        ListResult { processes: processes.iter().map(|(_, process)| process.info()).collect() }
+    }
+
+    /// A connection follows every process from now on.
+    pub fn attach(&self) {
+        while self.news.pop().is_some() {}
+        let processes = {
+            let mut entries = self.lock();
+            entries.attached = true;
+            entries.processes()
+        };
+        for process in processes {
+            process.attach();
+        }
+    }
+
+    /// The connection is gone: full logs stall their programs until [`Self::release`].
+    pub fn detach(&self) {
+        let processes = {
+            let mut entries = self.lock();
+            entries.attached = false;
+            entries.processes()
+        };
+        for process in processes {
+            process.follow(OutputLog::detach);
+        }
+    }
+
+    /// Nobody came back in time: programs are not stalled any longer.
+    pub fn release(&self) {
+        let processes = self.lock().processes();
+        for process in processes {
+            process.follow(OutputLog::release);
+        }
+    }
+
+    /// Ends everything: kills each running tree, waits until the children are reaped, forgets all.
+    pub async fn end(&self) {
+        let entries: Vec<Entry> = self.lock().by_id.drain().map(|(_, entry)| entry).collect();
+        for entry in &entries {
+            let process = Arc::clone(&entry.process);
+            entry.process.when_started(move |started| {
+                if started {
+                    process.terminate(None);
+                }
+            });
+        }
+        let reaped = async {
+            for entry in &entries {
+                entry.process.over().await;
+            }
+        };
+        if tokio::time::timeout(REAPING_TIME, reaped).await.is_err() {
+            tracing::warn!("some killed programs have not ended yet");
+        }
+        for entry in entries {
+            if self.leftovers == Leftovers::Kill {
+                entry.process.kill_leftovers();
+            }
+            entry.tasks.iter().for_each(AbortHandle::abort);
+        }
+    }
+}

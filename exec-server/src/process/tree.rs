@@ -1,0 +1,156 @@
+//! Signals a program's process group, its whole tree, or what it left behind, and never anybody else.
+
+use std::collections::HashSet;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::procfs::{self, ProcessStamp, Snapshot, Stat};
+use super::{children, orphans};
+
+/// Looks at a tree that goes on growing; then what was found is signalled and the rest let be. A tree that is being
+/// stopped can't grow, so that many are only seen when signals other than SIGKILL meet endless forking.
+const MOST_ROUNDS: usize = 100;
+
+/// Signals the process group of a program of ours. False if it was reaped before: then there is nobody to signal.
+///
+/// # Errors
+/// When the system refuses, as for a program that runs as another user.
+pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
+    let children = children::children();
+    if !children.spawned.contains(&root) {
+        return Ok(false);
+    }
+    match rustix::process::kill_process_group(root, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Signals the whole tree of a program of ours that isn't reaped yet, and returns how many processes that were: its
+/// descendants, its session, the sessions its descendants lead, and orphans (as subreaper) that can only be its own:
+/// those that none of our other running programs can have left.
+///
+/// For SIGKILL the tree is stopped first, since only what can't fork can be found completely.
+///
+/// # Errors
+/// The first refusal; everybody else has been signalled nevertheless.
+pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
+    sweep(signal, |snapshot| {
+        if !children::children().spawned.contains(&root) {
+            return Vec::new();
+        }
+        let mut roots = vec![root];
+        roots.extend(own_orphans(snapshot, root));
+        snapshot.tree(roots)
+    })
+}
+
+/// Signals leftovers and their descendants, as [`kill_tree`] does.
+///
+/// # Errors
+/// The first refusal; everybody else has been signalled nevertheless.
+pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<usize> {
+    if leftovers.is_empty() {
+        return Ok(0);
+    }
+    sweep(signal, |snapshot| {
+        let still = |stamp: &&ProcessStamp| snapshot.get(stamp.pid).is_some_and(|stat| stat.stamp == **stamp);
+        snapshot.tree(leftovers.iter().filter(still).map(|stamp| stamp.pid))
+    })
+}
+
+/// Signals every program of ours, every orphan and all their descendants: for the end of the server.
+///
+/// # Errors
+/// The first refusal; everybody else has been signalled nevertheless.
+pub fn kill_everything(signal: Signal) -> io::Result<usize> {
+    sweep(signal, |snapshot| {
+        let mut children = children::children();
+        let strangers = orphans::unclaimed_orphans(snapshot, &mut children);
+        let mut roots: Vec<Pid> = strangers.into_iter().map(|stat| stat.stamp.pid).collect();
+        roots.extend(children.spawned.iter().chain(children.claimed.keys()));
+        snapshot.tree(roots)
+    })
+}
+
+/// Orphans that no other running program of ours can have left: it would have to be as old.
+fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
+    let Some(started) = snapshot.get(root).map(|stat| stat.stamp.start_time) else { return Vec::new() };
+    let mut children = children::children();
+    let strangers = orphans::unclaimed_orphans(snapshot, &mut children);
+    if strangers.is_empty() {
+        return Vec::new();
+    }
+    let others: Vec<&Stat> =
+        children.spawned.iter().filter(|pid| **pid != root).filter_map(|pid| snapshot.get(*pid)).collect();
+    strangers
+        .into_iter()
+        .filter(|orphan| orphan.stamp.start_time >= started)
+        .filter(|orphan| others.iter().all(|other| other.stamp.start_time > orphan.stamp.start_time))
+        .map(|orphan| orphan.stamp.pid)
+        .collect()
+}
+
+/// Signals the members until a look finds no new one.
+fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Result<usize> {
+    let freezing = signal == Signal::KILL;
+    let first = if freezing { Signal::STOP } else { signal };
+    let mut reached: HashSet<ProcessStamp> = HashSet::new();
+    let mut refused = None;
+    for _ in 0..MOST_ROUNDS {
+        let snapshot = {
+            // Otherwise a program that is just being started could pass for an orphan.
+            let _settled = children::no_spawn_in_flight();
+            match Snapshot::take() {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    break;
+                }
+            }
+        };
+        let found = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);
+        let new: Vec<ProcessStamp> = found.filter(|stamp| reached.insert(*stamp)).collect();
+        if new.is_empty() {
+            break;
+        }
+        for stamp in new {
+            if let Err(error) = signal_process(stamp, first) {
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    if freezing {
+        for stamp in &reached {
+            if let Err(error) = signal_process(*stamp, Signal::KILL) {
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    refused.map_or(Ok(reached.len()), Err)
+}
+
+/// Signals exactly this process. False if it has ended, even if another has its number now.
+///
+/// # Errors
+/// When the system refuses.
+pub fn signal_process(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
+    let gone = |error: Errno| matches!(error, Errno::SRCH | Errno::INVAL | Errno::NOENT);
+    let pidfd = match rustix::process::pidfd_open(stamp.pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(error) if gone(error) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    // Whoever has the number after this look, the pidfd still means whoever had it before.
+    if procfs::stat(stamp.pid)?.is_none_or(|stat| stat.stamp != stamp) {
+        return Ok(false);
+    }
+    match rustix::process::pidfd_send_signal(&pidfd, signal) {
+        Ok(()) => Ok(true),
+        Err(error) if gone(error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,303 @@
+//! One connection: reads requests in order, writes answers and output, keeps watch over the peer.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
+use codex_exec_protocol::{Incoming, RequestId, RpcError, envelope, filesystem as files, process};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Server;
+use super::life::ConnectionId;
+use super::liveness::{Due, Liveness};
+use super::routes;
+use super::session::Session;
+use crate::filesystem::{Handles, MissingWatch};
+use crate::process::Event as ProcessEvent;
+use crate::rpc::Outbox;
+use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
+
+/// Output is encoded up to this many bytes before it is written.
+const OUTPUT_BATCH: usize = 256 << 10;
+/// An idle connection keeps a buffer of at most this many bytes.
+const IDLE_BUFFER: usize = 4 << 10;
+/// How long a connection that ends waits for its last answers to be taken.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the handlers of one connection share.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) server: Arc<Server>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) session: OnceLock<Arc<Session>>,
+    pub(super) initialized: OnceLock<()>,
+    /// Caps the slow requests that run at once.
+    pub(super) slots: Arc<Semaphore>,
+    /// Slow requests; they end with the connection.
+    pub(super) tasks: Mutex<JoinSet<()>>,
+    pub(super) handles: Arc<Handles>,
+    watch: OnceLock<MissingWatch>,
+    /// Ids of running HTTP streams.
+    pub(super) streams: Mutex<HashSet<String>>,
+}
+
+/// Why a connection was ended by this side or the peer.
+enum End {
+    /// The peer has said everything or is gone.
+    Peer,
+    /// A message that spec 4.3 answers by closing.
+    Refused,
+}
+
+/// Serves a connection until it ends, then detaches its session.
+pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrier) {
+    let Carrier { reader, sink, framing } = carrier;
+    let limits = &server.limits;
+    let connection = Arc::new(Connection {
+        id,
+        outbox: Outbox::new(framing, limits),
+        session: OnceLock::new(),
+        initialized: OnceLock::new(),
+        slots: Arc::new(Semaphore::new(limits.concurrent_requests.max(1))),
+        tasks: Mutex::new(JoinSet::new()),
+        handles: Arc::new(Handles::new(limits)),
+        watch: OnceLock::new(),
+        streams: Mutex::default(),
+        server: Arc::clone(&server),
+    });
+    let guard = Detach(Arc::clone(&connection));
+    let mut writer = std::pin::pin!(write(&connection, sink));
+    tokio::select! {
+        () = &mut writer => {}
+        _ = read(&connection, reader) => {
+            connection.outbox.close();
+            // The session is free for a resume at once; the last answers go on for a moment.
+            drop(guard);
+            let _ = tokio::time::timeout(LINGER, writer).await;
+        }
+    }
+}
+
+/// Detaches the session when the connection ends, however that happens.
+struct Detach(Arc<Connection>);
+
+impl Drop for Detach {
+    fn drop(&mut self) {
+        let connection = &self.0;
+        connection.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        if let Some(session) = connection.session.get() {
+            connection.server.sessions.detach(session, connection.id);
+        }
+    }
+}
+
+async fn read(connection: &Arc<Connection>, mut reader: MessageReader) -> End {
+    let outbox = &connection.outbox;
+    let mut live = Liveness::new(Instant::now(), &connection.server.limits);
+    let mut may_read = false;
+    let mut written = 0;
+    loop {
+        tokio::select! {
+            () = outbox.turn(), if !may_read => may_read = true,
+            event = reader.next(), if may_read => {
+                may_read = false;
+                live.heard(Instant::now());
+                match event {
+                    Ok(Event::Message(message)) => {
+                        if let Err(end) = receive(connection, message) {
+                            return end;
+                        }
+                    }
+                    Ok(Event::Ping(payload)) => outbox.put(|frame| frame.pong(payload)),
+                    Ok(Event::Pong(_)) => {}
+                    Ok(Event::Close(code)) => {
+                        outbox.put(|frame| frame.close(code.unwrap_or(1000)));
+                        return End::Peer;
+                    }
+                    Ok(Event::End) => return End::Peer,
+                    Err(error) => {
+                        log_end(&error);
+                        return End::Peer;
+                    }
+                }
+            }
+            () = challenged(connection.session.get()) => {
+                live.challenge(Instant::now());
+                outbox.put(|frame| frame.ping(b""));
+            }
+            () = tokio::time::sleep_until(live.next_wake().into()), if outbox.framing() == Framing::WebSocket => {
+                // While our own bound keeps us from reading, what the socket takes is the sign of life.
+                let now_written = outbox.written();
+                if !may_read && now_written != written {
+                    live.heard(Instant::now());
+                }
+                written = now_written;
+                match live.due(Instant::now()) {
+                    Due::Nothing => {}
+                    Due::Ping => outbox.put(|frame| frame.ping(b"")),
+                    Due::Gone => {
+                        tracing::info!(connection = connection.id.0, "the peer shows no sign of life and counts as gone");
+                        return End::Peer;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn log_end(error: &ReadError) {
+    tracing::debug!(%error, "connection ended");
+}
+
+/// A Unix socket or pipe can't be half-open, so only websockets are challenged by a ping.
+async fn challenged(session: Option<&Arc<Session>>) {
+    match session {
+        Some(session) => session.challenge.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
+    match Incoming::parse(message) {
+        Ok(Incoming::Request { id, method, params }) => {
+            let in_flight = connection.outbox.begin(message.len());
+            routes::dispatch(connection, routes::Request { id, params, in_flight }, &method);
+            Ok(())
+        }
+        Ok(Incoming::Notification { method, .. }) if method == "initialized" && connection.session.get().is_some() => {
+            let _ = connection.initialized.set(());
+            Ok(())
+        }
+        // Nothing was asked of the client, so nothing can be answered by it (4.3).
+        Ok(Incoming::Notification { .. } | Incoming::Answer { .. } | Incoming::Failure { .. }) => Err(End::Refused),
+        Err(error) => {
+            connection.outbox.put(|frame| {
+                frame.message(256, |out| envelope::failure(&RequestId::UNREADABLE, &error, out));
+            });
+            Ok(())
+        }
+    }
+}
+
+/// Writes answers first, then output, fairly among the processes that have some.
+async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send + Unpin>) {
+    let outbox = &connection.outbox;
+    let mut output = FrameBuffer::new(outbox.framing());
+    loop {
+        let mut idle = true;
+        while let Some(frame) = outbox.take() {
+            idle = false;
+            if send(outbox, &mut sink, frame.bytes()).await.is_err() {
+                return;
+            }
+            outbox.taken(frame.bytes().len());
+        }
+        let session = connection.session.get();
+        if let Some(session) = session {
+            encode_output_batch(session, &mut output);
+            if !output.bytes().is_empty() {
+                idle = false;
+                if send(outbox, &mut sink, output.bytes()).await.is_err() {
+                    return;
+                }
+                output.clear(OUTPUT_BATCH * 2);
+            }
+        }
+        if idle {
+            output.clear(IDLE_BUFFER);
+            if outbox.is_finished() {
+                let _ = sink.shutdown().await;
+                return;
+            }
+            tokio::select! {
+                () = outbox.filled() => {}
+                () = news(session) => {}
+            }
+        }
+    }
+}
+
+async fn news(session: Option<&Arc<Session>>) {
+    match session {
+        Some(session) => session.processes.news().pushed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(outbox: &Outbox, sink: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let count = sink.write(rest).await?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        outbox.wrote(count);
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    sink.flush().await
+}
+
+fn encode_output_batch(session: &Session, buffer: &mut FrameBuffer) {
+    while buffer.bytes().len() < OUTPUT_BATCH {
+        let Some(process) = session.processes.news().pop() else { return };
+        process.send_unsent(|event| {
+            encode_event(process.id(), process.id_json(), event, buffer);
+            buffer.bytes().len() < OUTPUT_BATCH
+        });
+    }
+}
+
+fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut FrameBuffer) {
+    match event {
+        ProcessEvent::Output(chunk) => {
+            let expected = chunk.chunk.len().div_ceil(3) * 4 + id_json.len() + 110;
+            buffer.message(expected, |out| encode_output(id_json, chunk.seq, chunk.stream, &chunk.chunk, out));
+        }
+        ProcessEvent::Exited(seq, exit) => {
+            let params = ExitedParams {
+                process_id: id.to_owned(),
+                seq,
+                exit_code: exit.code,
+                sandbox_denied: false,
+                exit: exit.details.clone(),
+            };
+            buffer.message(300, |out| envelope::notification::<process::Exited>(&params, out));
+        }
+        ProcessEvent::Closed(seq) => {
+            let params = ClosedParams { process_id: id.to_owned(), seq };
+            buffer.message(100, |out| envelope::notification::<process::Closed>(&params, out));
+        }
+    }
+}
+
+impl Connection {
+    /// The session, once the handshake is done; `family` is the word of spec 5.2.
+    pub(super) fn ready(&self, family: &str) -> Result<&Arc<Session>, RpcError> {
+        let session = self.session.get().ok_or_else(|| {
+            RpcError::invalid_request(format!("client must call initialize before using {family} methods"))
+        })?;
+        self.initialized.get().ok_or_else(|| {
+            RpcError::invalid_request(format!("client must send initialized before using {family} methods"))
+        })?;
+        Ok(session)
+    }
+
+    /// The connection's one watch on missing paths.
+    pub(super) fn watch(&self) -> &MissingWatch {
+        self.watch.get_or_init(|| {
+            let outbox = Arc::clone(&self.outbox);
+            let fired = move |watch_id| outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
+            MissingWatch::new(&self.server.limits, Box::new(fired))
+        })
+    }
+
+    /// Runs a slow request beside the others, in its turn.
+    pub(super) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+}

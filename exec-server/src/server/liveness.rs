@@ -1,0 +1,114 @@
+//! Whether the peer of a connection still lives: pings, pongs and a newcomer's challenge. No I/O.
+
+use std::time::{Duration, Instant};
+
+use crate::Limits;
+
+/// The state machine. Whoever owns it tells it what happens and when, and asks what to do.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    ping_interval: Duration,
+    silence_time: Duration,
+    challenge_time: Duration,
+    last_heard: Instant,
+    next_ping: Instant,
+    challenged_until: Option<Instant>,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    Ping,
+    /// The peer counts as gone.
+    Gone,
+}
+
+impl Liveness {
+    pub(super) fn new(now: Instant, limits: &Limits) -> Self {
+        Self {
+            ping_interval: limits.ping_interval,
+            silence_time: limits.silence_time,
+            challenge_time: limits.challenge_time,
+            last_heard: now,
+            next_ping: now + limits.ping_interval,
+            challenged_until: None,
+        }
+    }
+
+    /// A sign of life.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.challenged_until = None;
+    }
+
+    /// Somebody else wants the session: a ping is to be sent, and answered in time.
+    pub(super) fn challenge(&mut self, now: Instant) {
+        self.challenged_until.get_or_insert(now + self.challenge_time);
+    }
+
+    /// What is due at `now`.
+    pub(super) fn due(&mut self, now: Instant) -> Due {
+        if self.gone_at() <= now {
+            return Due::Gone;
+        }
+        if self.next_ping <= now {
+            self.next_ping = now + self.ping_interval;
+            return Due::Ping;
+        }
+        Due::Nothing
+    }
+
+    fn gone_at(&self) -> Instant {
+        let silent = self.last_heard + self.silence_time;
+        self.challenged_until.map_or(silent, |until| until.min(silent))
+    }
+
+    /// When to ask again.
+    pub(super) fn next_wake(&self) -> Instant {
+        self.gone_at().min(self.next_ping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_silent_peer_is_pinged_and_then_gone() {
+        let start = Instant::now();
+        let mut live = Liveness::new(start, &Limits::default());
+        assert_eq!(live.due(start + seconds(29)), Due::Nothing);
+        assert_eq!(live.due(start + seconds(30)), Due::Ping);
+        assert_eq!(live.due(start + seconds(31)), Due::Nothing);
+        assert_eq!(live.due(start + seconds(60)), Due::Ping);
+        assert_eq!(live.next_wake(), start + seconds(90));
+        assert_eq!(live.due(start + seconds(90)), Due::Gone);
+    }
+
+    #[test]
+    fn a_peer_that_answers_stays() {
+        let start = Instant::now();
+        let mut live = Liveness::new(start, &Limits::default());
+        for at in (10..1000).step_by(10) {
+            assert_ne!(live.due(start + seconds(at)), Due::Gone);
+            live.heard(start + seconds(at));
+        }
+    }
+
+    #[test]
+    fn a_challenge_unanswered_for_two_seconds_lets_the_peer_go() {
+        let start = Instant::now();
+        let mut live = Liveness::new(start, &Limits::default());
+        live.challenge(start + seconds(5));
+        live.challenge(start + seconds(6));
+        assert_eq!(live.due(start + seconds(6)), Due::Nothing);
+        assert_eq!(live.due(start + seconds(7)), Due::Gone);
+        live.heard(start + seconds(6));
+        assert_eq!(live.due(start + seconds(7)), Due::Nothing);
+    }
+}

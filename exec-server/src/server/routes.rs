@@ -1,0 +1,368 @@
+//! The routing table: which handler answers which method, and whether in order or beside.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_exec_protocol::encode::Empty;
+use codex_exec_protocol::{Method, RequestId, RpcError, environment, filesystem as files, http, process, session};
+
+use super::connection::Connection;
+use super::session::Session;
+use super::streams;
+use crate::filesystem::{self, Claim};
+use crate::process::{Process, Written};
+use crate::rpc::{InFlight, decode, encode_answer};
+use crate::transport::FrameBuffer;
+
+/// A request that has been read and not begun.
+pub(super) struct Request<'a> {
+    pub(super) id: RequestId,
+    pub(super) params: &'a str,
+    pub(super) in_flight: InFlight,
+}
+
+/// Begins a request. Called in the order of arrival.
+pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+    match method {
+        session::Initialize::NAME => initialize(c, request),
+        environment::Info::NAME => {
+            now::<environment::Info>(c, request, "environment info", |c, _, _| Ok(c.server.info.clone()));
+        }
+        environment::Status::NAME => now::<environment::Status>(c, request, "environment status", |_, _, _| {
+            Ok(environment::StatusResult { status: "ready".to_owned() })
+        }),
+
+        process::Start::NAME => start(c, request),
+        process::Read::NAME => read(c, request),
+        process::Write::NAME => write(c, request),
+        process::Signal::NAME => on_process::<process::Signal>(c, request, |p| &p.process_id, |process, p| {
+            if let Some(process) = process {
+                process.signal(p.signal);
+            }
+            Ok(Empty {})
+        }),
+        process::Terminate::NAME => on_process::<process::Terminate>(c, request, |p| &p.process_id, |process, p| {
+            let grace = p.grace_ms.map(Duration::from_millis);
+            Ok(process::TerminateResult { running: process.is_some_and(|process| process.terminate(grace)) })
+        }),
+        process::Resize::NAME => on_process::<process::Resize>(c, request, |p| &p.process_id, |process, p| {
+            if p.rows == 0 || p.cols == 0 {
+                return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
+            }
+            known(process, &p.process_id)?.resize(p.rows, p.cols).map(|()| Empty {})
+        }),
+        process::CloseStdin::NAME => on_process::<process::CloseStdin>(c, request, |p| &p.process_id, |process, p| {
+            known(process, &p.process_id)?.close_stdin();
+            Ok(Empty {})
+        }),
+        process::List::NAME => now::<process::List>(c, request, "exec", |_, session, _| Ok(session.processes.list())),
+        process::Wait::NAME => wait(c, request),
+
+        files::GetMetadata::NAME => get_metadata(c, request),
+        files::ReadFile::NAME => {
+            on_disk::<files::ReadFile>(c, request, |c, p| filesystem::read_file(&p, &c.server.limits));
+        }
+        files::WriteFile::NAME => on_disk::<files::WriteFile>(c, request, |_, p| filesystem::write_file(&p)),
+        files::CreateDirectory::NAME => {
+            on_disk::<files::CreateDirectory>(c, request, |_, p| filesystem::create_directory(&p));
+        }
+        files::Canonicalize::NAME => on_disk::<files::Canonicalize>(c, request, |_, p| filesystem::canonicalize(&p)),
+        files::ReadDirectory::NAME => on_disk::<files::ReadDirectory>(c, request, |c, p| {
+            filesystem::read_directory(&p, &c.server.limits)
+        }),
+        files::Walk::NAME => on_disk::<files::Walk>(c, request, |c, p| filesystem::walk(&p, &c.server.limits)),
+        files::Remove::NAME => on_disk::<files::Remove>(c, request, |_, p| filesystem::remove(&p)),
+        files::Copy::NAME => on_disk::<files::Copy>(c, request, |_, p| filesystem::copy(&p)),
+        files::Open::NAME => open(c, request),
+        files::ReadBlock::NAME => on_handle::<files::ReadBlock>(c, request, |p| &p.handle_id, Claim::read_block),
+        files::WriteBlock::NAME => on_handle::<files::WriteBlock>(c, request, |p| &p.handle_id, Claim::write_block),
+        files::Close::NAME => now::<files::Close>(c, request, "filesystem", |c, _, p| Ok(c.handles.close(&p))),
+        files::WatchMissing::NAME => watch_missing(c, request),
+
+        http::Request::NAME => streams::http_request(c, request),
+        _ => c.outbox.answer_any(&request.id, Err::<Empty, _>(RpcError::method_not_found(method)), 0),
+    }
+}
+
+/// Params and session, or the error that answers the request (the order of checks of 4.1).
+pub(super) fn checked<'c, M: Method>(
+    c: &'c Arc<Connection>,
+    request: &Request<'_>,
+    family: &str,
+) -> Result<(&'c Arc<Session>, M::Params), RpcError> {
+    let params = decode::<M>(request.params)?;
+    Ok((c.ready(family)?, params))
+}
+
+/// Answers at once.
+fn now<M: Method>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    family: &str,
+    work: impl FnOnce(&Arc<Connection>, &Arc<Session>, M::Params) -> Result<M::Result, RpcError>,
+) {
+    let result = checked::<M>(c, &request, family).and_then(|(session, params)| work(c, session, params));
+    c.outbox.answer::<M>(&request.id, result);
+}
+
+/// Runs `work` beside other requests, when a slot is free.
+fn beside<M: Method>(
+    c: &Arc<Connection>,
+    id: RequestId,
+    in_flight: InFlight,
+    work: impl Future<Output = Result<M::Result, RpcError>> + Send + 'static,
+) {
+    let (slots, outbox) = (Arc::clone(&c.slots), Arc::clone(&c.outbox));
+    c.beside(async move {
+        let _slot = slots.acquire_owned().await;
+        let result = work.await;
+        outbox.answer::<M>(&id, result);
+        drop(in_flight);
+    });
+}
+
+/// Runs `work` on a worker thread, since a file system may hang; encodes there too.
+fn on_disk<M: Method>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
+) {
+    on_disk_prepared::<M, ()>(c, request, |_, _| Ok(()), |c, params, ()| work(c, params), |()| {});
+}
+
+/// As [`on_disk`], with a part that is done at once, in the order of the requests, and one behind the answer.
+fn on_disk_prepared<M: Method, P: Send + 'static>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    prepare: impl FnOnce(&Arc<Connection>, &M::Params) -> Result<P, RpcError>,
+    work: impl FnOnce(&Arc<Connection>, M::Params, &mut P) -> Result<M::Result, RpcError> + Send + 'static,
+    answered: impl FnOnce(P) + Send + 'static,
+) {
+    let prepared = checked::<M>(c, &request, "filesystem")
+        .and_then(|(_, params)| Ok((prepare(c, &params)?, params)));
+    let (mut prepared, params) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return c.outbox.answer::<M>(&request.id, Err(error)),
+    };
+    let (id, in_flight, connection) = (request.id, request.in_flight, Arc::clone(c));
+    let slots = Arc::clone(&c.slots);
+    c.beside(async move {
+        let slot = slots.acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&connection, params, &mut prepared);
+            let mut frame = FrameBuffer::new(connection.outbox.framing());
+            encode_answer(&mut frame, &id, result, 256);
+            connection.outbox.put_frame(frame);
+            answered(prepared);
+            drop((slot, in_flight));
+        });
+        let _ = done.await;
+    });
+}
+
+/// Takes the handle's id in order, so that blocks that follow at once find it.
+fn open(c: &Arc<Connection>, request: Request<'_>) {
+    on_disk_prepared::<files::Open, _>(
+        c,
+        request,
+        |c, params| c.handles.reserve(params).map(Some),
+        |_, params, reserved| match reserved.take() {
+            Some(reserved) => reserved.open(&params),
+            None => Err(RpcError::internal("the handle was opened before")),
+        },
+        drop,
+    );
+}
+
+/// Finds the handle in order, so that a close that follows at once does not take it away.
+fn on_handle<M: Method>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    id_of: impl Fn(&M::Params) -> &str,
+    work: impl FnOnce(&Claim, &M::Params) -> Result<M::Result, RpcError> + Send + 'static,
+) {
+    on_disk_prepared::<M, Claim>(
+        c,
+        request,
+        |c, params| c.handles.claim(id_of(params)),
+        |_, params, claim| work(claim, &params),
+        drop,
+    );
+}
+
+fn watch_missing(c: &Arc<Connection>, request: Request<'_>) {
+    on_disk_prepared::<files::WatchMissing, _>(
+        c,
+        request,
+        |_, _| Ok(None),
+        |c, params, armed| {
+            *armed = c.watch().arm(&params);
+            Ok(files::WatchMissingResult { watching: armed.is_some() })
+        },
+        // Behind the answer, which the notification must not overtake.
+        |armed| armed.into_iter().for_each(filesystem::ArmedWatch::start),
+    );
+}
+
+/// Does something to a process, in order; after its start when that still goes on.
+fn on_process<M: Method>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    id_of: impl Fn(&M::Params) -> &str,
+    work: impl FnOnce(Option<&Arc<Process>>, &M::Params) -> Result<M::Result, RpcError> + Send + 'static,
+) {
+    let (session, params) = match checked::<M>(c, &request, "exec") {
+        Ok(checked) => checked,
+        Err(error) => return c.outbox.answer::<M>(&request.id, Err(error)),
+    };
+    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
+    let process = session.processes.get(id_of(&params)).ok();
+    let act = move |process: Option<&Arc<Process>>| {
+        outbox.answer::<M>(&id, work(process, &params));
+        drop(in_flight);
+    };
+    match process {
+        None => act(None),
+        Some(process) => {
+            let same = Arc::clone(&process);
+            process.when_started(move |started| act(started.then_some(&same)));
+        }
+    }
+}
+
+fn known<'p>(process: Option<&'p Arc<Process>>, id: &str) -> Result<&'p Arc<Process>, RpcError> {
+    process.ok_or_else(|| RpcError::invalid_request(format!("unknown process id {id}")))
+}
+
+fn initialize(c: &Arc<Connection>, request: Request<'_>) {
+    let result = decode::<session::Initialize>(request.params).and_then(|params| {
+        if c.session.get().is_some() {
+            return Err(RpcError::invalid_request("initialize may only be sent once per connection"));
+        }
+        let session = match &params.resume_session_id {
+            Some(id) => c.server.sessions.resume(id, c.id)?,
+            None => c.server.sessions.create(c.id)?,
+        };
+        let session_id = session.id().to_owned();
+        let _ = c.session.set(session);
+        Ok(session::InitializeResult { session_id, environment_info: Some(c.server.info.clone()) })
+    });
+    c.outbox.answer::<session::Initialize>(&request.id, result);
+}
+
+fn start(c: &Arc<Connection>, request: Request<'_>) {
+    let reserved = checked::<process::Start>(c, &request, "exec")
+        .and_then(|(session, params)| Ok((session, session.processes.reserve(params)?)));
+    let (session, reserved) = match reserved {
+        Ok(reserved) => reserved,
+        Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
+    };
+    let table = Arc::clone(&session.processes);
+    if starts_without_io(reserved.params()) {
+        return c.outbox.answer::<process::Start>(&request.id, table.launch(reserved));
+    }
+    // A directory or program that has to be fetched may hang; only this start waits for it.
+    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
+    tokio::task::spawn_blocking(move || {
+        // What is local is known from now on.
+        filesystem::learn_filesystem(&reserved.params().cwd.0);
+        if let Some(program) = reserved.params().argv.first().map(Path::new).filter(|program| program.is_absolute()) {
+            filesystem::learn_filesystem(program);
+        }
+        outbox.answer::<process::Start>(&id, table.launch(reserved));
+        drop(in_flight);
+    });
+}
+
+/// Whether the working directory and the program are in the kernel's caches.
+fn starts_without_io(params: &process::StartParams) -> bool {
+    let program = params.argv.first().map(Path::new);
+    filesystem::resolves_without_io(&params.cwd.0)
+        && program.is_none_or(|program| !program.is_absolute() || filesystem::resolves_without_io(program))
+}
+
+fn read(c: &Arc<Connection>, request: Request<'_>) {
+    let found = checked::<process::Read>(c, &request, "exec")
+        .and_then(|(session, params)| Ok((session.processes.get(&params.process_id)?, params)))
+        .and_then(|(process, params)| Ok((process.read_now(&params, false)?, process, params)));
+    match found {
+        Err(error) => c.outbox.answer::<process::Read>(&request.id, Err(error)),
+        Ok((Some(result), ..)) => {
+            let expected = result.chunks.iter().map(|chunk| chunk.chunk.len().div_ceil(3) * 4 + 64).sum::<usize>();
+            c.outbox.answer_any(&request.id, Ok(result), expected + 512);
+        }
+        Ok((None, process, params)) => {
+            let (outbox, slots) = (Arc::clone(&c.outbox), Arc::clone(&c.slots));
+            let (id, in_flight, longest) = (request.id, request.in_flight, c.server.limits.longest_wait);
+            c.beside(async move {
+                let _slot = slots.acquire_owned().await;
+                outbox.answer_any(&id, process.read(&params, longest).await, 512);
+                drop(in_flight);
+            });
+        }
+    }
+}
+
+fn wait(c: &Arc<Connection>, request: Request<'_>) {
+    let found = checked::<process::Wait>(c, &request, "exec")
+        .and_then(|(session, params)| Ok((session.processes.get(&params.process_id)?, params)));
+    match found {
+        Err(error) => c.outbox.answer::<process::Wait>(&request.id, Err(error)),
+        Ok((process, params)) => {
+            let longest = c.server.limits.longest_wait;
+            let timeout = params.timeout_ms.map_or(longest, |ms| Duration::from_millis(ms).min(longest));
+            beside::<process::Wait>(c, request.id, request.in_flight, async move { process.wait(timeout).await });
+        }
+    }
+}
+
+fn write(c: &Arc<Connection>, request: Request<'_>) {
+    let answer = |status| Ok(process::WriteResult { status });
+    let found = checked::<process::Write>(c, &request, "exec").and_then(|(session, params)| {
+        if params.write_id.as_deref() == Some("") {
+            return Err(RpcError::invalid_params("writeId must not be empty"));
+        }
+        Ok((session.processes.get(&params.process_id).ok(), params))
+    });
+    let (process, params) = match found {
+        Err(error) => return c.outbox.answer::<process::Write>(&request.id, Err(error)),
+        Ok((None, _)) => {
+            return c.outbox.answer::<process::Write>(&request.id, answer(process::WriteStatus::UnknownProcess));
+        }
+        Ok((Some(process), params)) => (process, params),
+    };
+    let (connection, id, in_flight) = (Arc::clone(c), request.id, request.in_flight);
+    let same = Arc::clone(&process);
+    process.when_started(move |started| {
+        let outbox = &connection.outbox;
+        if !started {
+            return outbox.answer::<process::Write>(&id, answer(process::WriteStatus::UnknownProcess));
+        }
+        match same.write(params) {
+            Ok(Written::Now(result)) => outbox.answer::<process::Write>(&id, Ok(result)),
+            Err(error) => outbox.answer::<process::Write>(&id, Err(error)),
+            Ok(Written::Later(accepted)) => {
+                let outbox = Arc::clone(outbox);
+                connection.beside(async move {
+                    let result = match accepted.await {
+                        Ok(()) => answer(process::WriteStatus::Accepted),
+                        Err(_) => Err(RpcError::internal(format!("process {} takes no more input", same.id()))),
+                    };
+                    outbox.answer::<process::Write>(&id, result);
+                    drop(in_flight);
+                });
+            }
+        }
+    });
+}
+
+fn get_metadata(c: &Arc<Connection>, request: Request<'_>) {
+    let cached = checked::<files::GetMetadata>(c, &request, "filesystem")
+        .ok()
+        .and_then(|(_, params)| filesystem::metadata_if_cached(&params));
+    match cached {
+        Some(result) => c.outbox.answer::<files::GetMetadata>(&request.id, result),
+        None => on_disk::<files::GetMetadata>(c, request, |_, p| filesystem::get_metadata(&p)),
+    }
+}

@@ -1,0 +1,378 @@
+//! Accepts connections on a TCP or Unix socket and brings them to the point where messages flow.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::http::{self, Outcome};
+use super::socket_file::SocketFile;
+use super::{Auth, Carrier, Framing, ListenAddress, MessageReader};
+use crate::Limits;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long and how much a refused peer may go on sending, so that it gets to read the answer: closing
+/// with unread bytes would reset the connection and lose it.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 256 << 10;
+/// Room for the first bytes of a connection: an upgrade's head as clients send it.
+const FIRST_READ_BYTES: usize = 1 << 10;
+/// Refusals for want of room that are answered at once; beyond them connections are closed without a word.
+const REFUSALS: usize = 64;
+
+/// Why a listener can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The TCP socket can't be bound.
+    #[error("cannot listen on ws://{address}: {source}")]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The Unix socket can't be bound.
+    #[error("cannot listen on unix://{}: {source}", path.display())]
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A live server has the socket file.
+    #[error("another server listens on unix://{}; stop it or choose another path", .0.display())]
+    InUse(PathBuf),
+    /// Something else stands in the way.
+    #[error("{} exists and is not a socket; remove it or choose another path", .0.display())]
+    NotASocket(PathBuf),
+    /// stdio has one connection and no listener.
+    #[error("stdio is not listened on; serve its one connection instead")]
+    Stdio,
+}
+
+/// A bound socket. Dropping it stops listening and removes its socket file.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, SocketFile),
+}
+
+#[derive(Debug)]
+struct Shared {
+    auth: Auth,
+    limits: Limits,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+/// A connection's place among those that may be; free again when dropped.
+#[derive(Debug)]
+enum Place {
+    Serve(OwnedSemaphorePermit),
+    Refuse(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+}
+
+/// An accepted connection that has said nothing yet.
+#[derive(Debug)]
+pub struct Pending {
+    stream: Stream,
+    place: Place,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Binds the address; must be called inside a tokio runtime.
+    ///
+    /// A Unix socket file has mode 0600 from the start; one that a dead server left is replaced.
+    ///
+    /// # Errors
+    /// When the address is taken or can't be bound, something that is no socket has the path, and for stdio.
+    pub fn bind(address: &ListenAddress, auth: Auth, limits: &Limits) -> Result<Self, BindError> {
+        let socket = match address {
+            ListenAddress::Tcp(address) => {
+                bind_tcp(*address).map_err(|source| BindError::Tcp { address: *address, source })?
+            }
+            ListenAddress::Unix(path) => {
+                let (socket, file) = SocketFile::bind(path)?;
+                let listener = UnixListener::from_std(socket.into())
+                    .map_err(|source| BindError::Unix { path: path.clone(), source })?;
+                Socket::Unix(listener, file)
+            }
+            ListenAddress::Stdio => return Err(BindError::Stdio),
+        };
+        let places = limits.connections.min(Semaphore::MAX_PERMITS);
+        let shared = Shared {
+            auth,
+            limits: limits.clone(),
+            connections: Arc::new(Semaphore::new(places)),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+        };
+        Ok(Self { socket, shared: Arc::new(shared) })
+    }
+
+    /// Where it really listens: `ws://IP:PORT`, or `unix://PATH` with an absolute path.
+    pub fn local_address(&self) -> String {
+        match &self.socket {
+            Socket::Tcp(_, address) => format!("ws://{address}"),
+            Socket::Unix(_, file) => format!("unix://{}", file.path().display()),
+        }
+    }
+
+    /// The next connection. Cancel-safe. Passing failures, such as too many open files, are waited out.
+    ///
+    /// # Errors
+    /// Only when the listening socket itself is broken.
+    pub async fn accept(&mut self) -> io::Result<Pending> {
+        loop {
+            match self.socket.accept().await {
+                Ok(stream) => {
+                    if let Some(place) = self.shared.place() {
+                        return Ok(Pending { stream, place, shared: Arc::clone(&self.shared) });
+                    }
+                    tracing::warn!("closed a connection: too many of them");
+                }
+                Err(error) => survive(error).await?,
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok(Socket::Tcp(TcpListener::from_std(listener)?, address))
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it every small answer waits 40 ms for a delayed acknowledgement.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY refused; the peer is probably gone");
+                }
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Waits out a failed accept, unless the listening socket itself is at fault.
+async fn survive(error: io::Error) -> io::Result<()> {
+    use rustix::io::Errno;
+    match Errno::from_io_error(&error) {
+        Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT) => {
+            return Err(error);
+        }
+        // The peer went before it was accepted: nothing to wait for.
+        Some(Errno::CONNABORTED | Errno::INTR) => return Ok(()),
+        _ => {}
+    }
+    tracing::warn!(%error, "cannot accept a connection; trying again");
+    sleep(ACCEPT_PAUSE).await;
+    Ok(())
+}
+
+impl Shared {
+    fn place(&self) -> Option<Place> {
+        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
+            return Some(Place::Serve(permit));
+        }
+        Arc::clone(&self.refusals).try_acquire_owned().ok().map(Place::Refuse)
+    }
+}
+
+impl Pending {
+    /// Does the HTTP upgrade, or finds a Unix peer's first line. `None`: answered and ended, as section 2.2
+    /// says, or ended for taking longer than `handshake_time`.
+    pub async fn handshake(self) -> Option<Carrier> {
+        let Self { stream, place, shared } = self;
+        let agreed = match stream {
+            Stream::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                Handshake { read, write, place, shared: &shared, lines: false }.run().await
+            }
+            Stream::Unix(stream) => {
+                let (read, write) = stream.into_split();
+                Handshake { read, write, place, shared: &shared, lines: true }.run().await
+            }
+        };
+        agreed.unwrap_or_else(|error| {
+            tracing::debug!(%error, "a connection ended during its handshake");
+            None
+        })
+    }
+}
+
+/// What the first bytes of a connection ask for.
+enum Wish {
+    Lines(Vec<u8>),
+    WebSocket { answer: Vec<u8>, rest: Vec<u8> },
+    Refused(Vec<u8>),
+    Gone,
+}
+
+struct Handshake<'a, R, W> {
+    read: R,
+    write: W,
+    place: Place,
+    shared: &'a Shared,
+    /// Whether this kind of socket also carries lines.
+    lines: bool,
+}
+
+impl<R, W> Handshake<'_, R, W>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    async fn run(mut self) -> io::Result<Option<Carrier>> {
+        let limits = &self.shared.limits;
+        let wish = match timeout(limits.handshake_time, self.wish()).await {
+            Ok(wish) => wish?,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        let (already_read, framing) = match wish {
+            Wish::Gone => return Ok(None),
+            Wish::Refused(answer) => return self.refuse(&answer).await.map(|()| None),
+            Wish::Lines(read) => (read, Framing::Lines),
+            Wish::WebSocket { answer, rest } => {
+                timeout(limits.handshake_time, self.write.write_all(&answer)).await??;
+                (rest, Framing::WebSocket)
+            }
+        };
+        let Place::Serve(permit) = self.place else { return Ok(None) };
+        let reader = match framing {
+            Framing::WebSocket => MessageReader::web_socket(self.read, already_read, limits),
+            Framing::Lines => MessageReader::lines(self.read, already_read, limits),
+        };
+        let sink = Box::new(Counted { sink: self.write, _permit: permit });
+        Ok(Some(Carrier { reader, sink, framing }))
+    }
+
+    async fn wish(&mut self) -> io::Result<Wish> {
+        let full = matches!(self.place, Place::Refuse(_));
+        if full && !self.lines {
+            return Ok(Wish::Refused(http::full(SystemTime::now())));
+        }
+        let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
+        if self.read.read_buf(&mut bytes).await? == 0 {
+            return Ok(Wish::Gone);
+        }
+        let lines = self.lines && (bytes[0] == b'{' || bytes[0].is_ascii_whitespace());
+        Ok(match (lines, full) {
+            (true, true) => Wish::Refused(refusal_line("this exec-server has too many connections")),
+            // A token can't be shown on lines, so they would be a way around it.
+            (true, false) if !self.shared.auth.is_open() => Wish::Refused(refusal_line(
+                "this exec-server asks for a bearer token: connect with a websocket upgrade",
+            )),
+            (true, false) => Wish::Lines(bytes),
+            (false, true) => Wish::Refused(http::full(SystemTime::now())),
+            (false, false) => return self.upgrade(bytes).await,
+        })
+    }
+
+    async fn upgrade(&mut self, mut bytes: Vec<u8>) -> io::Result<Wish> {
+        let limit = self.shared.limits.http_head_bytes;
+        let mut scanned = 0;
+        loop {
+            // The first bytes are parsed at once, so that what is not HTTP is told early.
+            if scanned == 0 || http::has_head_end(&bytes, scanned) {
+                let now = SystemTime::now();
+                match http::respond(&bytes, &self.shared.auth, now) {
+                    Outcome::Upgrade { head, .. } | Outcome::Answer { head, .. } if head > limit => {
+                        return Ok(Wish::Refused(http::head_too_large(now)));
+                    }
+                    Outcome::Upgrade { answer, head } => {
+                        let rest = bytes.split_off(head);
+                        return Ok(Wish::WebSocket { answer, rest });
+                    }
+                    Outcome::Answer { answer, .. } => return Ok(Wish::Refused(answer)),
+                    Outcome::Partial => {}
+                }
+            }
+            if bytes.len() > limit {
+                return Ok(Wish::Refused(http::head_too_large(SystemTime::now())));
+            }
+            scanned = bytes.len();
+            if self.read.read_buf(&mut bytes).await? == 0 {
+                return Ok(Wish::Gone);
+            }
+        }
+    }
+
+    /// Says why, and lets the peer read it.
+    async fn refuse(&mut self, answer: &[u8]) -> io::Result<()> {
+        let farewell = async {
+            self.write.write_all(answer).await?;
+            self.write.shutdown().await?;
+            let mut rest = (&mut self.read).take(LINGER_BYTES);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(|_| ())
+        };
+        timeout(LINGER_TIME, farewell).await.unwrap_or(Ok(()))
+    }
+}
+
+/// A refusal for a peer that speaks lines (4.3).
+fn refusal_line(message: &str) -> Vec<u8> {
+    format!("{}\n", serde_json::json!({"error": {"code": -32600, "message": message}, "id": -1})).into_bytes()
+}
+
+/// A sink that holds its connection's place.
+struct Counted<W> {
+    sink: W,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.sink).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.sink).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.sink.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.sink).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.sink).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

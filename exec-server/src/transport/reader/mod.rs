@@ -1,0 +1,156 @@
+//! Incoming messages and control frames, within the bounds of section 2.3 and 3.
+
+mod buffer;
+mod lines;
+mod websocket;
+
+use std::ops::Range;
+
+use tokio::io::AsyncRead;
+
+use crate::Limits;
+use buffer::Buffer;
+use lines::Lines;
+use websocket::WebSocket;
+
+/// What a peer sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// One whole message, text or binary (they are treated alike).
+    Message(&'a [u8]),
+    /// A ping, to be answered with the same payload.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// A close frame with its code, to be answered.
+    Close(Option<u16>),
+    /// The peer is gone, or has said everything.
+    End,
+}
+
+/// Why a connection can't be read any further.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The socket failed.
+    #[error("connection lost: {0}")]
+    Io(#[from] std::io::Error),
+    /// A frame, message or line over its bound.
+    #[error("{what} of more than {limit} bytes")]
+    TooLarge {
+        /// What was too large.
+        what: &'static str,
+        /// Its bound.
+        limit: usize,
+    },
+    /// Not a websocket frame that a client may send.
+    #[error("websocket protocol error: {0}")]
+    Protocol(&'static str),
+}
+
+/// Where an event lies in the buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    Message(Range<usize>),
+    Ping(Range<usize>),
+    Pong(Range<usize>),
+    Close(Option<u16>),
+}
+
+enum Parser {
+    WebSocket(WebSocket),
+    Lines(Lines),
+}
+
+/// Reads events from a socket or pipe.
+///
+/// A message is lent as a slice of the reader's own buffer. The buffer grows as bytes arrive, whatever a
+/// header claims, and is given back while the reader waits with nothing in hand.
+pub struct MessageReader {
+    source: Box<dyn AsyncRead + Send + Unpin>,
+    buffer: Buffer,
+    parser: Parser,
+    finished: bool,
+}
+
+impl MessageReader {
+    /// Reads websocket frames that a client sends (masked); `already_read` came before what `read` yields.
+    pub fn web_socket(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        already_read: Vec<u8>,
+        limits: &Limits,
+    ) -> Self {
+        let parser = WebSocket::new(limits.frame_bytes, limits.message_bytes);
+        Self::new(Box::new(read), already_read, Parser::WebSocket(parser))
+    }
+
+    /// Reads lines of at most `limits.line_bytes`; `already_read` came before what `read` yields.
+    pub fn lines(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        already_read: Vec<u8>,
+        limits: &Limits,
+    ) -> Self {
+        Self::new(Box::new(read), already_read, Parser::Lines(Lines::new(limits.line_bytes)))
+    }
+
+    fn new(source: Box<dyn AsyncRead + Send + Unpin>, already_read: Vec<u8>, parser: Parser) -> Self {
+        Self { source, buffer: Buffer::new(already_read), parser, finished: false }
+    }
+
+    /// The next event. Cancel-safe: a dropped call loses nothing.
+    ///
+    /// # Errors
+    /// After an error, a close frame or [`Event::End`] nothing more comes: every later call gives `End`.
+    pub async fn next(&mut self) -> Result<Event<'_>, ReadError> {
+        if self.finished {
+            return Ok(Event::End);
+        }
+        let found = match self.find().await {
+            Ok(found) => found,
+            Err(error) => {
+                self.finished = true;
+                self.buffer = Buffer::new(Vec::new());
+                return Err(error);
+            }
+        };
+        Ok(match found {
+            Some(Found::Message(range)) => Event::Message(&self.buffer.bytes[range]),
+            Some(Found::Ping(range)) => Event::Ping(&self.buffer.bytes[range]),
+            Some(Found::Pong(range)) => Event::Pong(&self.buffer.bytes[range]),
+            Some(Found::Close(code)) => {
+                self.finished = true;
+                Event::Close(code)
+            }
+            None => {
+                self.finished = true;
+                Event::End
+            }
+        })
+    }
+
+    async fn find(&mut self) -> Result<Option<Found>, ReadError> {
+        loop {
+            let found = match &mut self.parser {
+                Parser::WebSocket(parser) => parser.step(&mut self.buffer)?,
+                Parser::Lines(parser) => parser.step(&mut self.buffer)?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+            if self.buffer.fill(&mut *self.source).await? == 0 {
+                return match &mut self.parser {
+                    Parser::WebSocket(_) => Ok(None),
+                    Parser::Lines(parser) => Ok(parser.last(&mut self.buffer)),
+                };
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for MessageReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessageReader").field("finished", &self.finished).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

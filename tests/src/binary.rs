@@ -1,0 +1,36 @@
+//! Finds the `codex` binary that the tests run, built from the sources as they are now.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The built binary. `cargo test` does not build another package's binary, so the first caller asks cargo for it,
+/// in the profile and target directory of the test itself; `CODEX_E2E_BINARY` names a ready one instead.
+pub fn codex() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("CODEX_E2E_BINARY") {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("the test knows its own file");
+    // target/<profile>/deps/e2e-<hash>
+    let profile_dir = test.parent().and_then(Path::parent).expect("the test lies in target/<profile>/deps");
+    let target_dir = profile_dir.parent().expect("the profile directory lies in a target directory");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        // The whole workspace, so that features resolve as they did for the tests and nothing is built twice.
+        .args(["build", "--workspace", "--bin", "codex", "--quiet", "--target-dir"])
+        .arg(target_dir)
+        .stdin(Stdio::null());
+    if profile_dir.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.status().expect("cargo can be started");
+    assert!(status.success(), "building the codex binary failed: {status}");
+    profile_dir.join("codex")
+}

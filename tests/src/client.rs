@@ -1,0 +1,507 @@
+//! The test client: connects, asks, listens, and tells what it has seen when a wait fails.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
+use std::path::Path;
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::link::{Io, Received, Receiver, Sender, unlimited};
+use crate::{GUARD, base64, bytes_of};
+
+/// An error answer: its code and its text.
+pub type Refusal = (i64, String);
+
+/// A client of one connection.
+pub struct TestClient {
+    sender: Sender,
+    receiver: Receiver,
+    /// Received and not yet asked for.
+    pending: VecDeque<Value>,
+    /// The last messages both ways, for failures.
+    story: VecDeque<String>,
+    next_id: i64,
+    /// Of the last handshake.
+    pub session_id: String,
+    /// The close frame's code, if the server ended with one.
+    pub close_code: Option<u16>,
+    ended: bool,
+}
+
+/// What a process did, from its notifications.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Bytes of each stream, by its word, joined in order of `seq`.
+    pub output: HashMap<String, Vec<u8>>,
+    /// The params of `process/exited`.
+    pub exited: Value,
+    /// Every event's number and method, in order of arrival.
+    pub events: Vec<(u64, String)>,
+}
+
+impl Ended {
+    /// A stream's bytes as text.
+    pub fn text(&self, stream: &str) -> String {
+        String::from_utf8_lossy(self.bytes(stream)).into()
+    }
+    /// A stream's bytes.
+    pub fn bytes(&self, stream: &str) -> &[u8] {
+        self.output.get(stream).map_or(&[], Vec::as_slice)
+    }
+    /// All of stdout as text.
+    pub fn stdout(&self) -> String {
+        self.text("stdout")
+    }
+    /// All of the terminal's output as text.
+    pub fn pty(&self) -> String {
+        self.text("pty")
+    }
+    /// The exit code.
+    pub fn code(&self) -> i64 {
+        self.exited["exitCode"].as_i64().unwrap_or_else(|| panic!("no exit code: {}", self.exited))
+    }
+}
+
+impl TestClient {
+    /// Connects to `ws://IP:PORT`, or to `unix://PATH` with one message per line.
+    pub async fn connect(url: &str) -> Self {
+        if let Some(path) = url.strip_prefix("unix://") {
+            return Self::unix_lines(Path::new(path)).await;
+        }
+        Self::try_connect(url, &[])
+            .await
+            .unwrap_or_else(|status| panic!("{url} refused the upgrade: {status}"))
+    }
+
+    /// Connects with extra headers; the error is the HTTP status.
+    pub async fn try_connect(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let address = url.trim_start_matches("ws://").split(['/', '?']).next().expect("a host");
+        let stream =
+            guarded("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Self::upgrade(url, headers, Box::new(stream)).await
+    }
+
+    /// Connects to a Unix socket with a websocket on it.
+    pub async fn unix_socket(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).await.expect("the server listens");
+        Self::upgrade("ws://localhost/", &[], Box::new(stream)).await.expect("the upgrade is accepted")
+    }
+
+    /// Connects to a Unix socket, one message per line.
+    pub async fn unix_lines(path: &Path) -> Self {
+        let (reading, writing) = UnixStream::connect(path).await.expect("the server listens").into_split();
+        Self::over_lines(reading, writing)
+    }
+
+    /// A client on a pipe.
+    pub fn over_lines(
+        reading: impl AsyncRead + Unpin + Send + 'static,
+        writing: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> Self {
+        Self::new(Sender::Lines(Box::new(writing)), Receiver::Lines(BufReader::new(Box::new(reading))))
+    }
+
+    async fn upgrade(url: &str, headers: &[(&'static str, &str)], stream: Box<dyn Io>) -> Result<Self, u16> {
+        let mut request = url.into_client_request().expect("a good URL");
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().expect("a good header value"));
+        }
+        let upgrade = client_async_with_config(request, stream, Some(unlimited()));
+        match guarded("the upgrade", upgrade).await {
+            Ok((socket, _)) => {
+                let (sink, stream) = socket.split();
+                Ok(Self::new(Sender::Socket(sink), Receiver::Socket(stream)))
+            }
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("no answer to the upgrade: {error}"),
+        }
+    }
+
+    fn new(sender: Sender, receiver: Receiver) -> Self {
+        Self {
+            sender,
+            receiver,
+            pending: VecDeque::new(),
+            story: VecDeque::new(),
+            next_id: 1,
+            session_id: String::new(),
+            close_code: None,
+            ended: false,
+        }
+    }
+
+    /// `initialize` and `initialized`.
+    pub async fn handshake(&mut self) {
+        self.handshake_with(json!({"clientName": "e2e"})).await.expect("initialize is accepted");
+    }
+
+    /// Takes up a session that lost its connection.
+    pub async fn resume(&mut self, session_id: &str) -> Result<Value, Refusal> {
+        self.handshake_with(json!({"clientName": "e2e", "resumeSessionId": session_id})).await
+    }
+
+    async fn handshake_with(&mut self, params: Value) -> Result<Value, Refusal> {
+        let answer = self.call("initialize", params).await?;
+        self.session_id = answer["sessionId"].as_str().expect("a sessionId").into();
+        self.notify("initialized", json!({})).await;
+        Ok(answer)
+    }
+
+    // Sending.
+
+    /// Sends a request and waits for its answer; notifications that come before it stay to be read.
+    pub async fn call(&mut self, method: &str, params: Value) -> Result<Value, Refusal> {
+        let id = self.send(method, params).await;
+        self.answer(id).await
+    }
+
+    /// The result of a request that must succeed.
+    pub async fn ok(&mut self, method: &str, params: Value) -> Value {
+        let shown = shorten(&params.to_string());
+        match self.call(method, params).await {
+            Ok(result) => result,
+            Err((code, text)) => panic!("{method} {shown} was refused: {code} {text}"),
+        }
+    }
+
+    /// The code of a request that must be refused, with a sentence.
+    pub async fn refused(&mut self, method: &str, params: Value) -> i64 {
+        let shown = shorten(&params.to_string());
+        match self.call(method, params).await {
+            Ok(result) => panic!("{method} {shown} was not refused: {}", shorten(&result.to_string())),
+            Err((code, text)) => {
+                assert!(!text.is_empty(), "{method} {shown}: a refusal needs a sentence");
+                code
+            }
+        }
+    }
+
+    /// Sends a request without waiting; the id belongs to [`Self::answer`].
+    pub async fn send(&mut self, method: &str, params: Value) -> i64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send_raw(&json!({"id": id, "method": method, "params": params}).to_string()).await;
+        id
+    }
+
+    /// Sends a notification.
+    pub async fn notify(&mut self, method: &str, params: Value) {
+        self.send_raw(&json!({"method": method, "params": params}).to_string()).await;
+    }
+
+    /// Sends any text as one message.
+    pub async fn send_raw(&mut self, text: &str) {
+        self.tell("->", text);
+        let sent = timeout(GUARD, self.sender.text(text)).await;
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => panic!("sending failed: {error}{}", self.told()),
+            Err(_) => panic!("the server does not take messages{}", self.told()),
+        }
+    }
+
+    /// Sends any text as one message if the server still takes it.
+    pub async fn try_send_raw(&mut self, text: &str) -> bool {
+        self.tell("->", text);
+        timeout(GUARD, self.sender.text(text)).await.is_ok_and(|sent| sent.is_ok())
+    }
+
+    /// Sends any websocket message.
+    pub async fn send_message(&mut self, message: Message) {
+        guarded("the server takes a message", self.sender.message(message)).await.expect("sending works");
+    }
+
+    /// Sends bytes of a line.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.sender.bytes(bytes).await;
+    }
+
+    /// Ends the sending direction of a line transport: the server sees the end of its input.
+    pub fn end_input(&mut self) {
+        self.sender = Sender::Gone;
+    }
+
+    /// Both halves, for tests that send while nobody reads.
+    pub fn into_halves(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+
+    // Receiving.
+
+    /// The answer to a request sent before.
+    pub async fn answer(&mut self, id: i64) -> Result<Value, Refusal> {
+        let mut answer = self.until(|message| message["id"] == id && message.get("method").is_none()).await;
+        if let Some(error) = answer.get("error") {
+            let code = error["code"].as_i64().expect("an error has a code");
+            return Err((code, error["message"].as_str().expect("an error has a message").into()));
+        }
+        Ok(answer.get_mut("result").unwrap_or_else(|| panic!("neither result nor error")).take())
+    }
+
+    /// The first message, received already or still to come, that fits; the others stay to be read.
+    pub async fn until(&mut self, mut fits: impl FnMut(&Value) -> bool) -> Value {
+        if let Some(at) = self.pending.iter().position(&mut fits) {
+            return self.pending.remove(at).expect("a position inside");
+        }
+        loop {
+            let Some(message) = self.receive().await else {
+                panic!("the connection ended while waiting for a message{}", self.told());
+            };
+            if fits(&message) {
+                return message;
+            }
+            self.pending.push_back(message);
+        }
+    }
+
+    /// The next message in order, or `None` when the connection has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        match self.pending.pop_front() {
+            Some(message) => Some(message),
+            None => self.receive().await,
+        }
+    }
+
+    /// The next message in order, if it comes within `patience`; for replaying recordings only.
+    pub async fn next_within(&mut self, patience: std::time::Duration) -> Option<Option<Value>> {
+        if let Some(message) = self.pending.pop_front() {
+            return Some(Some(message));
+        }
+        if self.ended {
+            return Some(None);
+        }
+        match timeout(patience, self.receiver.next()).await {
+            Err(_) => None,
+            Ok(received) => Some(self.took(received)),
+        }
+    }
+
+    /// The next notification of this method, with its params.
+    pub async fn next_notification(&mut self, method: &str) -> Value {
+        self.until(|message| message["method"] == method).await["params"].take()
+    }
+
+    /// Waits until the server ends the connection; what came before is returned.
+    pub async fn expect_closed(&mut self) -> Vec<Value> {
+        let mut rest = Vec::new();
+        while let Some(message) = self.next().await {
+            rest.push(message);
+        }
+        rest
+    }
+
+    /// Waits for a pong and returns its payload.
+    pub async fn expect_pong(&mut self) -> Vec<u8> {
+        loop {
+            match guarded("a pong", self.receiver.next()).await {
+                Received::Pong(payload) => return payload,
+                Received::End(_) => panic!("the connection ended instead of a pong"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for a ping and returns its payload.
+    pub async fn expect_ping(&mut self) -> Vec<u8> {
+        loop {
+            match guarded("a ping", self.receiver.next()).await {
+                Received::Ping(payload) => return payload,
+                Received::End(_) => panic!("the connection ended instead of a ping"),
+                _ => {}
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<Value> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            match timeout(GUARD, self.receiver.next()).await {
+                Err(_) => panic!("nothing came for {} s{}", GUARD.as_secs(), self.told()),
+                Ok(received) => {
+                    let end = matches!(received, Received::End(_));
+                    if let Some(message) = self.took(received) {
+                        return Some(message);
+                    }
+                    if end {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn took(&mut self, received: Received) -> Option<Value> {
+        match received {
+            Received::Text(text) => {
+                self.tell("<-", &text);
+                let message: Value = serde_json::from_str(&text)
+                    .unwrap_or_else(|error| panic!("the server sent no JSON: {error}: {}", shorten(&text)));
+                assert!(message.get("jsonrpc").is_none(), "the server never sends `jsonrpc` (4): {message}");
+                Some(message)
+            }
+            Received::End(code) => {
+                self.tell("<-", "(end)");
+                self.close_code = code;
+                self.ended = true;
+                None
+            }
+            Received::Ping(_) | Received::Pong(_) => None,
+        }
+    }
+
+    // Processes.
+
+    /// Starts a program in `/` with the server's environment.
+    pub async fn start<S: AsRef<str>>(&mut self, id: &str, argv: impl IntoIterator<Item = S>) {
+        self.start_with(id, argv, json!({})).await;
+    }
+
+    /// Starts a program with more params.
+    pub async fn start_with<S: AsRef<str>>(
+        &mut self,
+        id: &str,
+        argv: impl IntoIterator<Item = S>,
+        more: Value,
+    ) {
+        let params = start_params(id, argv, more);
+        assert_eq!(self.ok("process/start", params).await["processId"], id);
+    }
+
+    /// Starts a shell command.
+    pub async fn shell(&mut self, id: &str, command: &str) {
+        self.start(id, ["sh", "-c", command]).await;
+    }
+
+    /// Starts a shell command with more params.
+    pub async fn shell_with(&mut self, id: &str, command: &str, more: Value) {
+        self.start_with(id, ["sh", "-c", command], more).await;
+    }
+
+    /// Writes to a process; the status word.
+    pub async fn write(&mut self, id: &str, bytes: impl AsRef<[u8]>) -> String {
+        let params = json!({"processId": id, "chunk": base64(bytes)});
+        let answer = self.ok("process/write", params).await;
+        answer["status"].as_str().expect("a status word").into()
+    }
+
+    /// Reads output after a number, waiting up to `wait_ms`.
+    pub async fn read(&mut self, id: &str, after: u64, wait_ms: u64) -> Value {
+        self.ok("process/read", json!({"processId": id, "afterSeq": after, "waitMs": wait_ms})).await
+    }
+
+    /// Collects a process's notifications until it is closed; they must number without gaps, the close last.
+    pub async fn finish(&mut self, id: &str) -> Ended {
+        self.finish_after(id, 0).await
+    }
+
+    /// As [`Self::finish`], for one whose events up to `after` were taken before.
+    pub async fn finish_after(&mut self, id: &str, after: u64) -> Ended {
+        let mut ended = Ended::default();
+        let mut chunks = BTreeMap::new();
+        loop {
+            let mut event = self.until(|m| is_event_of(m, id)).await;
+            let method = event["method"].as_str().expect("a method").to_string();
+            let params = event["params"].take();
+            let seq = params["seq"].as_u64().unwrap_or_else(|| panic!("an event without seq: {params}"));
+            ended.events.push((seq, method.clone()));
+            match method.as_str() {
+                "process/output" => {
+                    let stream = params["stream"].as_str().expect("a stream").to_string();
+                    chunks.insert(seq, (stream, bytes_of(&params["chunk"])));
+                }
+                "process/exited" => ended.exited = params,
+                _ => break,
+            }
+        }
+        for (stream, bytes) in chunks.into_values() {
+            ended.output.entry(stream).or_default().extend(bytes);
+        }
+        let seqs: Vec<u64> = ended.events.iter().map(|(seq, _)| *seq).collect();
+        let expected: Vec<u64> = (after + 1..).take(seqs.len()).collect();
+        assert_eq!(seqs, expected, "numbers go out in order and without gaps, the close last{}", self.told());
+        assert!(ended.exited.is_object(), "closed without exited{}", self.told());
+        ended
+    }
+
+    /// Starts a shell command and collects everything it does.
+    pub async fn run(&mut self, id: &str, command: &str) -> Ended {
+        self.shell(id, command).await;
+        self.finish(id).await
+    }
+
+    /// Waits until a process's output of one stream contains a text; what came by then.
+    pub async fn output_until(&mut self, id: &str, needle: &str) -> String {
+        let mut seen = String::new();
+        while !seen.contains(needle) {
+            let event = self.until(|m| is_event_of(m, id)).await;
+            assert_eq!(
+                event["method"],
+                "process/output",
+                "ended before {needle:?}; so far {seen:?}{}",
+                self.told()
+            );
+            seen.push_str(&String::from_utf8_lossy(&bytes_of(&event["params"]["chunk"])));
+        }
+        seen
+    }
+
+    // What happened, for failures.
+
+    fn tell(&mut self, direction: &str, text: &str) {
+        if self.story.len() == 24 {
+            self.story.pop_front();
+        }
+        self.story.push_back(format!("{direction} {}", shorten(text)));
+    }
+
+    fn told(&self) -> String {
+        let story: Vec<&str> = self.story.iter().map(String::as_str).collect();
+        format!("; the last messages were\n{}", story.join("\n"))
+    }
+}
+
+/// The params of `process/start` for a program in `/` with the server's environment; `more` wins.
+pub fn start_params<S: AsRef<str>>(id: &str, argv: impl IntoIterator<Item = S>, more: Value) -> Value {
+    let argv: Vec<String> = argv.into_iter().map(|argument| argument.as_ref().to_string()).collect();
+    let mut params = json!({
+        "processId": id, "argv": argv, "cwd": "/", "env": {}, "tty": false,
+        "envPolicy": {"inherit": "all", "ignoreDefaultExcludes": true, "exclude": [], "set": {}, "includeOnly": []},
+    });
+    let all = params.as_object_mut().expect("an object");
+    all.extend(more.as_object().expect("an object of params").clone());
+    params
+}
+
+fn is_event_of(message: &Value, id: &str) -> bool {
+    message["params"]["processId"] == id
+        && message["method"]
+            .as_str()
+            .is_some_and(|m| matches!(m, "process/output" | "process/exited" | "process/closed"))
+}
+
+/// Awaits with the guard time; panics with what was awaited.
+pub async fn guarded<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(GUARD, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen within {} s", GUARD.as_secs()))
+}
+
+fn shorten(text: &str) -> String {
+    let mut cut = text.trim_end().len().min(300);
+    while !text.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let more =
+        if cut < text.trim_end().len() { format!("… ({} bytes)", text.len()) } else { String::new() };
+    format!("{}{more}", &text[..cut])
+}

@@ -1,0 +1,68 @@
+//! Looks at the machine: which processes live, and waits for something to become true.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::GUARD;
+
+/// Waits until something observable is true; panics with `what` after the guard time.
+pub async fn eventually(what: &str, mut truth: impl FnMut() -> bool) {
+    let deadline = Instant::now() + GUARD;
+    while !truth() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until a file's size stays the same for a while: whoever writes it is blocked. Returns the size.
+pub async fn stops_growing(file: &Path) -> u64 {
+    let size = || std::fs::metadata(file).map_or(0, |data| data.len());
+    let deadline = Instant::now() + GUARD;
+    let (mut last, mut since) = (size(), Instant::now());
+    loop {
+        assert!(Instant::now() < deadline, "{} never stopped growing", file.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if size() != last {
+            (last, since) = (size(), Instant::now());
+        }
+        if last > 0 && since.elapsed() > Duration::from_millis(700) {
+            return last;
+        }
+    }
+}
+
+/// The state letter of a process (`proc(5)`), or `None` when there is none.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// Whether a process runs (a zombie does not).
+pub fn alive(pid: u32) -> bool {
+    state(pid).is_some_and(|letter| letter != 'Z' && letter != 'X')
+}
+
+/// The children of a process, zombies included.
+pub fn children(pid: u32) -> Vec<u32> {
+    let parent_of = |child: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|child| parent_of(*child) == Some(pid))
+        .collect()
+}
+
+/// Reads a pid that a test program wrote into a file, waiting for it.
+pub async fn pid_in(file: &Path) -> u32 {
+    let read = || std::fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'))?.trim().parse().ok();
+    eventually(&format!("a pid in {}", file.display()), || read().is_some_and(|pid: u32| pid > 0)).await;
+    read().expect("just seen")
+}
+
+/// Open file descriptors of a process.
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}

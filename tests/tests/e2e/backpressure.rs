@@ -1,0 +1,140 @@
+//! A reader that stops, a client that floods, and nothing is lost (design, "Output is a log").
+
+use codex_e2e::client::start_params;
+use codex_e2e::link::Received;
+use codex_e2e::machine::stops_growing;
+use codex_e2e::{GUARD, Server, base64};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// Counts on stdout and notes its progress in a file beside.
+const COUNTER: &str = r#"i=0; while [ $i -lt 300 ]; do seq $((i * 10000)) $((i * 10000 + 9999)); i=$((i + 1)); printf x >> progress; done"#;
+
+#[tokio::test]
+async fn a_reader_that_stops_holds_the_program_and_then_gets_every_byte() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let mut other = server.client().await;
+    for tty in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let command = if tty { format!("stty -opost; {COUNTER}") } else { COUNTER.to_string() };
+        let id = format!("tty-{tty}");
+        client.shell_with(&id, &command, json!({"cwd": directory.path(), "tty": tty})).await;
+        let blocked_at = stops_growing(&directory.path().join("progress")).await;
+        assert!(blocked_at < 300, "the program must wait for its reader, not run through");
+        assert_eq!(other.run(&format!("{id}-other"), "seq 1 100000 | wc -l").await.stdout().trim(), "100000");
+        let ended = client.finish(&id).await;
+        let bytes = ended.bytes(if tty { "pty" } else { "stdout" });
+        let expected: String = (0..3_000_000).map(|n| format!("{n}\n")).collect();
+        assert!(bytes == expected.as_bytes(), "{} of {} bytes, tty {tty}", bytes.len(), expected.len());
+    }
+}
+
+#[tokio::test]
+async fn a_flood_that_nobody_reads_is_held_and_then_answered_whole() {
+    const FLOOD: i64 = 20_000;
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.start_with("cat", ["cat"], json!({"pipeStdin": true})).await;
+    let (mut sender, mut receiver) = client.into_halves();
+    let chunk = base64("x".repeat(300));
+    // Sends without end in sight until the server takes no more, or all is sent.
+    let flooding = tokio::spawn(async move {
+        for n in 0..FLOOD {
+            let params = json!({"processId": "cat", "chunk": chunk, "writeId": n.to_string()});
+            let request = json!({"id": 1000 + n, "method": "process/write", "params": params});
+            timeout(GUARD, sender.text(&request.to_string()))
+                .await
+                .expect("the server goes on reading")
+                .unwrap();
+        }
+        sender
+    });
+    // Nobody reads until the socket is full both ways; this is not waited for by time but by progress below.
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    let mut next_answer = 1000;
+    let mut echoed = 0;
+    while next_answer < 1000 + FLOOD || echoed < 300 * FLOOD {
+        let received = timeout(GUARD, receiver.next())
+            .await
+            .unwrap_or_else(|_| panic!("stalled at answer {next_answer}, {echoed} bytes echoed"));
+        let Received::Text(text) = received else { continue };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if message["method"] == "process/output" {
+            echoed += codex_e2e::bytes_of(&message["params"]["chunk"]).len() as i64;
+        } else if message.get("method").is_none() {
+            assert_eq!(message["id"], next_answer, "{message}");
+            assert_eq!(message["result"]["status"], "accepted");
+            next_answer += 1;
+        }
+    }
+    flooding.await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_wait_in_the_socket_and_are_answered_later() {
+    let server = Server::builder().limit("requests_in_flight", 8).start().await;
+    let mut client = server.client().await;
+    client.start_with("p", ["cat"], json!({"pipeStdin": true})).await;
+    let mut ids = Vec::new();
+    for _ in 0..200 {
+        ids.push(client.send("fs/getMetadata", json!({"path": "/"})).await);
+    }
+    for id in ids {
+        assert_eq!(client.answer(id).await.unwrap()["isDirectory"], true);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_read_delays_only_writes() {
+    let server =
+        Server::builder().limit("queued_writes", 4).limit("queued_write_bytes", 200_000).start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let command = "while [ ! -e go ]; do sleep 0.02; done; head -c 2000000 | wc -c";
+    client.shell_with("slow", command, json!({"pipeStdin": true, "cwd": directory.path()})).await;
+    let mut writes = Vec::new();
+    for _ in 0..20 {
+        let params = json!({"processId": "slow", "chunk": base64(vec![b'x'; 100_000])});
+        writes.push(client.send("process/write", params).await);
+    }
+    // Reads and files run beside; they are answered while writes wait.
+    assert_eq!(client.ok("fs/getMetadata", json!({"path": "/"})).await["isDirectory"], true);
+    std::fs::write(directory.path().join("go"), "").unwrap();
+    for id in writes {
+        assert_eq!(client.answer(id).await.unwrap()["status"], "accepted");
+    }
+    assert_eq!(client.finish("slow").await.stdout().trim(), "2000000");
+}
+
+#[tokio::test]
+async fn with_nobody_attached_a_program_waits_and_then_goes_on_without_its_reader() {
+    let server = Server::builder().limit("hold_time", 1500).start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut client = server.client().await;
+    let request = start_params("p", ["sh", "-c", COUNTER], json!({"cwd": directory.path()}));
+    client.ok("process/start", request).await;
+    let session = client.session_id.clone();
+    drop(client);
+    // Held at first, then released: the program runs to its end with nobody there.
+    let progress = directory.path().join("progress");
+    codex_e2e::machine::eventually("the program ends unread", || {
+        std::fs::metadata(&progress).is_ok_and(|data| data.len() == 300)
+    })
+    .await;
+    let mut heir = server.connect().await;
+    crate::handshake::resume_soon(&mut heir, &session).await;
+    let exit = heir.ok("process/wait", json!({"processId": "p", "timeoutMs": 60_000})).await;
+    assert_eq!(exit["exitCode"], 0);
+    let read = heir.read("p", 0, 0).await;
+    assert!(read["lostBytes"].as_u64().unwrap() > 0, "loss is announced: {}", read["lostBytes"]);
+    let kept: u64 = read["chunks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| codex_e2e::bytes_of(&c["chunk"]).len() as u64)
+        .sum();
+    assert_eq!(read["lostBytes"].as_u64().unwrap() + kept, read["totals"]["stdout"].as_u64().unwrap());
+}

@@ -1,0 +1,92 @@
+//! Descendants that outlive an ended process (issue part E, `--leftovers`).
+
+use codex_e2e::machine::{alive, eventually, pid_in};
+use codex_e2e::{Server, TestClient};
+use serde_json::json;
+
+/// Runs a program that ends and leaves a sleeper in its own session; the sleeper's pid.
+async fn leave_one_behind(client: &mut TestClient, directory: &std::path::Path) -> u32 {
+    let file = directory.join("left");
+    let at = file.display();
+    let command = format!(
+        "setsid sh -c 'echo $$ > {at}; exec sleep 1000' >/dev/null 2>&1 </dev/null & while [ ! -s {at} ]; do sleep 0.01; done; exit 0"
+    );
+    assert_eq!(client.run("p", &command).await.code(), 0);
+    pid_in(&file).await
+}
+
+#[tokio::test]
+async fn leftovers_are_kept_and_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let pid = leave_one_behind(&mut client, directory.path()).await;
+    let list = client.ok("process/list", json!({})).await;
+    let leftovers = list["processes"][0]["leftovers"].as_array().unwrap().clone();
+    assert!(leftovers.iter().any(|left| left["pid"] == pid && left["name"] == "sleep"), "{list}");
+    assert!(alive(pid));
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    eventually("no zombie stays", || codex_e2e::machine::state(pid).is_none()).await;
+}
+
+#[tokio::test]
+async fn kept_leftovers_outlive_their_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::builder().limit("detached_time", 100).start().await;
+    let mut client = server.client().await;
+    let pid = leave_one_behind(&mut client, directory.path()).await;
+    let session = client.session_id.clone();
+    drop(client);
+    let mut late = server.connect().await;
+    while late.resume(&session).await.is_err_and(|(code, _)| code == -32010) {}
+    drop(late);
+    let mut probe = server.connect().await;
+    loop {
+        match probe.resume(&session).await {
+            Err((-32600, _)) => break,
+            Err(_) => {}
+            Ok(_) => {
+                drop(probe);
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                probe = server.connect().await;
+            }
+        }
+    }
+    assert!(alive(pid), "agents start servers on purpose");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn leftovers_end_with_the_session_when_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::builder().args(["--leftovers", "kill"]).limit("detached_time", 100).start().await;
+    let mut client = server.client().await;
+    let pid = leave_one_behind(&mut client, directory.path()).await;
+    assert!(alive(pid), "not before the session ends");
+    drop(client);
+    eventually("the leftover ends with its session", || !alive(pid)).await;
+}
+
+#[tokio::test]
+async fn leftovers_end_with_the_server_when_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::builder().args(["--leftovers", "kill"]).start().await;
+    let mut client = server.client().await;
+    let pid = leave_one_behind(&mut client, directory.path()).await;
+    assert_eq!(server.stop().await.code(), Some(0));
+    eventually("the leftover ends with the server", || !alive(pid)).await;
+}
+
+#[tokio::test]
+async fn a_bad_word_is_a_usage_error() {
+    let refused = Server::builder().args(["--leftovers", "sometimes"]).refused().await;
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}

@@ -1,0 +1,142 @@
+//! What happens at each bound that a client can reach (section 16 and `Limits`).
+
+use codex_e2e::client::start_params;
+use codex_e2e::http::{Origin, ask, frame, plain, upgrade_request, upgraded};
+use codex_e2e::{Server, TestClient, client::guarded};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn request_of(bytes: usize) -> String {
+    let shell = json!({"id": 9, "method": "no/such", "params": ""}).to_string();
+    json!({"id": 9, "method": "no/such", "params": "x".repeat(bytes - shell.len())}).to_string()
+}
+
+#[tokio::test]
+async fn a_frame_and_a_message_at_the_bound_pass_and_one_byte_more_ends_the_connection() {
+    let server = Server::builder().limit("frame_bytes", 10_000).limit("message_bytes", 25_000).start().await;
+    for (bytes, pieces, passes) in
+        [(10_000, 1, true), (10_001, 1, false), (25_000, 5, true), (25_001, 5, false)]
+    {
+        let mut stream = upgraded(server.address()).await;
+        let text = request_of(bytes);
+        let size = bytes.div_ceil(pieces);
+        let parts: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+        for (index, part) in parts.iter().enumerate() {
+            let fin = if index + 1 == parts.len() { 0x80 } else { 0 };
+            let opcode = u8::from(index == 0);
+            stream.write_all(&frame(fin | opcode, part)).await.ok();
+        }
+        let mut answer = [0; 2];
+        let got = guarded("an answer or the end", stream.read_exact(&mut answer)).await;
+        assert_eq!(got.is_ok() && answer[0] == 0x81, passes, "{bytes} bytes in {pieces} frames: {answer:x?}");
+    }
+}
+
+#[tokio::test]
+async fn the_real_bounds_let_16_mebibytes_through() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.send_raw(&request_of(16 << 20)).await;
+    assert_eq!(client.next().await.unwrap()["error"]["code"], -32601);
+    client.try_send_raw(&request_of((16 << 20) + 1)).await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_503_and_a_place_comes_free() {
+    let server = Server::builder().limit("connections", 2).start().await;
+    let one = server.client().await;
+    let _two = server.client().await;
+    let answer = ask(server.address(), &upgrade_request("")).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    drop(one);
+    loop {
+        match TestClient::try_connect(&server.url, &[]).await {
+            Ok(mut client) => break client.handshake().await,
+            Err(status) => assert_eq!(status, 503),
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_session_too_many_is_refused() {
+    let server = Server::builder().limit("sessions", 2).start().await;
+    let _one = server.client().await;
+    let two = server.client().await;
+    let mut three = server.connect().await;
+    assert_eq!(three.refused("initialize", json!({"clientName": "x"})).await, -32600);
+    let session = two.session_id.clone();
+    drop(two);
+    crate::handshake::resume_soon(&mut three, &session).await;
+}
+
+#[tokio::test]
+async fn one_process_too_many_is_refused() {
+    let server =
+        Server::builder().limit("processes_per_session", 2).limit("ended_process_time", 50).start().await;
+    let mut client = server.client().await;
+    client.start("a", ["sleep", "1000"]).await;
+    client.start("b", ["sleep", "1000"]).await;
+    assert_eq!(client.refused("process/start", start_params("c", ["true"], json!({}))).await, -32600);
+    client.ok("process/terminate", json!({"processId": "a"})).await;
+    client.finish("a").await;
+    while client.call("process/start", start_params("c", ["true"], json!({}))).await.is_err() {}
+    assert_eq!(client.finish("c").await.code(), 0);
+}
+
+#[tokio::test]
+async fn a_file_beyond_the_bound_is_refused_for_reading_whole() {
+    let server = Server::builder().limit("read_file_bytes", 1000).start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("fits", 1000), ("not", 1001)] {
+        std::fs::write(directory.path().join(name), vec![b'x'; bytes]).unwrap();
+    }
+    let path = |name: &str| json!({"path": directory.path().join(name)});
+    assert!(client.ok("fs/readFile", path("fits")).await["dataBase64"].is_string());
+    assert_eq!(client.refused("fs/readFile", path("not")).await, -32600);
+}
+
+#[tokio::test]
+async fn a_buffered_body_beyond_the_bound_is_refused_and_streams_have_a_bound_too() {
+    let origin = Origin::start(Arc::new(|asked, mut stream| {
+        Box::pin(async move {
+            if asked.target == "/hang" {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok();
+                stream.read_u8().await.ok();
+            } else {
+                stream.write_all(&plain("200 OK", "", &vec![b'x'; 1001])).await.ok();
+            }
+        })
+    }))
+    .await;
+    let server = Server::builder().limit("http_body_bytes", 1000).limit("http_streams", 1).start().await;
+    let mut client = server.client().await;
+    let get = |path: &str, id: &str, stream: bool| json!({"method": "GET", "url": origin.url(path), "requestId": id, "streamResponse": stream});
+    assert_eq!(client.refused("http/request", get("/big", "r", false)).await, -32603);
+    assert_eq!(client.ok("http/request", get("/hang", "s1", true)).await["status"], 200);
+    assert_eq!(client.refused("http/request", get("/hang", "s2", true)).await, -32602);
+}
+
+#[tokio::test]
+async fn many_clients_come_and_go_and_nothing_stays() {
+    let server = Server::builder().limit("detached_time", 50).start().await;
+    for _ in 0..5 {
+        server.client().await;
+    }
+    let before = codex_e2e::machine::descriptors(server.pid());
+    for round in 0..100 {
+        let mut client = server.client().await;
+        client.start(&format!("p{round}"), ["sleep", "1000"]).await;
+    }
+    let pid = server.pid();
+    codex_e2e::machine::eventually("all programs end with their sessions", || {
+        codex_e2e::machine::children(pid).is_empty()
+    })
+    .await;
+    codex_e2e::machine::eventually("no descriptor stays", || {
+        codex_e2e::machine::descriptors(pid) <= before + 2
+    })
+    .await;
+}

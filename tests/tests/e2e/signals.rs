@@ -1,0 +1,153 @@
+//! `process/signal` and `process/terminate` (section 8.5 and the extensions).
+
+use codex_e2e::Server;
+use codex_e2e::machine::{alive, eventually, pid_in, state};
+use serde_json::json;
+
+#[tokio::test]
+async fn interrupt_reaches_the_whole_group_on_pipes_and_terminals() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for tty in [false, true] {
+        let id = format!("tty-{tty}");
+        client
+            .shell_with(
+                &id,
+                "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.02; done",
+                json!({"tty": tty}),
+            )
+            .await;
+        client.output_until(&id, "ready").await;
+        assert_eq!(
+            client.ok("process/signal", json!({"processId": id, "signal": "interrupt"})).await,
+            json!({})
+        );
+        client.output_until(&id, "got").await;
+        assert_eq!(client.next_notification("process/exited").await["exitCode"], 5);
+        client.next_notification("process/closed").await;
+        assert_eq!(
+            client.ok("process/signal", json!({"processId": id, "signal": "interrupt"})).await,
+            json!({})
+        );
+    }
+    assert_eq!(
+        client.ok("process/signal", json!({"processId": "none", "signal": "interrupt"})).await,
+        json!({})
+    );
+}
+
+#[tokio::test]
+async fn every_usual_word_sends_its_signal() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let words = [
+        ("interrupt", "INT"),
+        ("terminate", "TERM"),
+        ("hangup", "HUP"),
+        ("quit", "QUIT"),
+        ("user1", "USR1"),
+        ("user2", "USR2"),
+        ("windowChange", "WINCH"),
+    ];
+    for (word, name) in words {
+        client
+            .shell(
+                word,
+                &format!("trap 'echo {name}; exit 7' {name}; echo ready; while :; do sleep 0.02; done"),
+            )
+            .await;
+        client.output_until(word, "ready").await;
+        client.ok("process/signal", json!({"processId": word, "signal": word})).await;
+        let ended = client.finish_after(word, 1).await;
+        assert_eq!((ended.stdout().trim(), ended.code()), (name, 7), "{word}");
+    }
+    client.start("victim", ["sleep", "1000"]).await;
+    client.ok("process/signal", json!({"processId": "victim", "signal": "kill"})).await;
+    assert_eq!(client.finish("victim").await.code(), 137);
+}
+
+#[tokio::test]
+async fn stop_and_continue_hold_and_release_a_program() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    client.shell("p", &format!("echo $$ > {}; exec sleep 1000", file.display())).await;
+    let pid = pid_in(&file).await;
+    client.ok("process/signal", json!({"processId": "p", "signal": "stop"})).await;
+    eventually("the program is stopped", || state(pid) == Some('T')).await;
+    client.ok("process/signal", json!({"processId": "p", "signal": "continue"})).await;
+    eventually("the program goes on", || state(pid).is_some_and(|letter| letter != 'T')).await;
+}
+
+#[tokio::test]
+async fn unknown_words_are_refused() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.start("p", ["sleep", "1000"]).await;
+    for word in [json!("INT"), json!("SIGINT"), json!(""), json!(null), json!(2), json!("Interrupt")] {
+        let params = json!({"processId": "p", "signal": word});
+        assert_eq!(client.refused("process/signal", params.clone()).await, -32602, "{params}");
+    }
+}
+
+#[tokio::test]
+async fn terminate_kills_at_once_and_says_whether_it_ran() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    assert_eq!(client.ok("process/terminate", json!({"processId": "none"})).await, json!({"running": false}));
+    for tty in [false, true] {
+        let id = format!("tty-{tty}");
+        client
+            .shell_with(
+                &id,
+                "trap '' TERM HUP INT; echo ready; while :; do sleep 0.02; done",
+                json!({"tty": tty}),
+            )
+            .await;
+        client.output_until(&id, "ready").await;
+        assert_eq!(client.ok("process/terminate", json!({"processId": id})).await, json!({"running": true}));
+        let exited = client.next_notification("process/exited").await;
+        assert_eq!(exited["exitCode"], if tty { 1 } else { 137 });
+        client.next_notification("process/closed").await;
+        assert_eq!(client.ok("process/terminate", json!({"processId": id})).await, json!({"running": false}));
+    }
+}
+
+#[tokio::test]
+async fn terminate_reaches_the_tree_also_what_made_its_own_session() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for tty in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().display();
+        let id = format!("tty-{tty}");
+        let tree = format!(
+            "sleep 1000 & echo $! > {at}/child; setsid sh -c 'echo $$ > {at}/own; sleep 1000' & wait"
+        );
+        client.shell_with(&id, &tree, json!({"tty": tty})).await;
+        let child = pid_in(&directory.path().join("child")).await;
+        let own = pid_in(&directory.path().join("own")).await;
+        assert_eq!(client.ok("process/terminate", json!({"processId": id})).await["running"], true);
+        client.finish(&id).await;
+        eventually("the child is gone", || !alive(child)).await;
+        eventually("the one of its own session is gone", || !alive(own)).await;
+    }
+}
+
+#[tokio::test]
+async fn grace_gives_a_program_time_to_say_goodbye_and_then_kills() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.shell("polite", "trap 'echo bye; exit 9' TERM; echo ready; while :; do sleep 0.02; done").await;
+    client.output_until("polite", "ready").await;
+    let grace = |id: &str, ms: u64| json!({"processId": id, "graceMs": ms});
+    assert_eq!(client.ok("process/terminate", grace("polite", 60_000)).await["running"], true);
+    let ended = client.finish_after("polite", 1).await;
+    assert_eq!((ended.stdout().as_str(), ended.code()), ("bye\n", 9));
+    client.shell("rude", "trap '' TERM; echo ready; while :; do sleep 0.02; done").await;
+    client.output_until("rude", "ready").await;
+    client.ok("process/terminate", grace("rude", 50)).await;
+    let ended = client.finish_after("rude", 1).await;
+    assert_eq!((ended.code(), &ended.exited["signal"]), (137, &json!(9)));
+}

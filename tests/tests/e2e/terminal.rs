@@ -1,0 +1,138 @@
+//! Programs on a terminal (sections 8.1 and 8.4, and the extension `process/resize`).
+
+use codex_e2e::Server;
+use codex_e2e::client::start_params;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_terminal_has_24_rows_80_columns_and_is_the_controlling_one() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let command = "stty size; tty; cut -d' ' -f1,5,6,8 /proc/$$/stat; ls /proc/$$/fd | tr '\\n' ' '; echo to-tty > /dev/tty";
+    client.shell_with("p", command, json!({"tty": true})).await;
+    let text = client.finish("p").await.pty();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "24 80", "{text:?}");
+    assert!(lines[1].starts_with("/dev/pts/"), "{text:?}");
+    let ids: Vec<&str> = lines[2].split(' ').collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "pid, group, session and foreground group are one: {text:?}");
+    assert!(text.contains("to-tty\r\n"), "{text:?}");
+}
+
+#[tokio::test]
+async fn a_terminal_gets_shell_and_nothing_else_is_invented() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client
+        .start_with("p", ["/usr/bin/env"], json!({"tty": true, "envPolicy": null, "env": {"A": "1"}}))
+        .await;
+    let text = client.finish("p").await.pty();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
+    assert_eq!(names.len(), 2, "{text:?}");
+    assert!(names.contains(&"A") && names.contains(&"SHELL"), "{text:?}");
+    client
+        .start_with(
+            "own",
+            ["/usr/bin/env"],
+            json!({"tty": true, "envPolicy": null, "env": {"SHELL": "mine"}}),
+        )
+        .await;
+    assert_eq!(client.finish("own").await.pty(), "SHELL=mine\r\n");
+}
+
+#[tokio::test]
+async fn typed_lines_are_echoed_and_the_end_key_ends_the_input() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.start_with("cat", ["cat"], json!({"tty": true})).await;
+    assert_eq!(client.write("cat", "hello\n").await, "accepted");
+    let mut text = String::new();
+    while text != "hello\r\nhello\r\n" {
+        let chunk = client.next_notification("process/output").await;
+        text.push_str(&String::from_utf8_lossy(&codex_e2e::bytes_of(&chunk["chunk"])));
+        assert!(text.len() <= 14, "{text:?}");
+    }
+    client.write("cat", "\x04").await;
+    assert_eq!(client.next_notification("process/exited").await["exitCode"], 0);
+    client.next_notification("process/closed").await;
+}
+
+#[tokio::test]
+async fn the_interrupt_key_kills_the_foreground_program() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.shell_with("p", "echo ready; exec sleep 1000", json!({"tty": true})).await;
+    client.output_until("p", "ready").await;
+    client.write("p", "\x03").await;
+    assert_eq!(client.next_notification("process/exited").await["exitCode"], 1);
+}
+
+#[tokio::test]
+async fn a_terminal_starts_with_the_size_asked_for_and_is_resized() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let command = "trap 'stty size; exit' WINCH; stty size; while :; do sleep 0.02; done";
+    client.shell_with("p", command, json!({"tty": true, "rows": 50, "cols": 132})).await;
+    client.output_until("p", "50 132").await;
+    assert_eq!(
+        client.ok("process/resize", json!({"processId": "p", "rows": 10, "cols": 20})).await,
+        json!({})
+    );
+    client.output_until("p", "10 20").await;
+    client.next_notification("process/closed").await;
+}
+
+#[tokio::test]
+async fn bad_sizes_and_processes_without_terminal_are_refused() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.start("pipe", ["sleep", "1000"]).await;
+    let resize = |id: &str, rows: i64| json!({"processId": id, "rows": rows, "cols": 80});
+    assert_eq!(client.refused("process/resize", resize("none", 24)).await, -32600);
+    assert_eq!(client.refused("process/resize", resize("pipe", 24)).await, -32600);
+    assert_eq!(client.refused("process/resize", resize("pipe", 70_000)).await, -32602);
+    assert_eq!(client.refused("process/resize", json!({"processId": "pipe"})).await, -32602);
+    client.start_with("tty", ["sleep", "1000"], json!({"tty": true})).await;
+    let zero = client.refused("process/resize", resize("tty", 0)).await;
+    assert!(zero == -32600 || zero == -32602, "{zero}");
+    let zero =
+        client.refused("process/start", start_params("z", ["true"], json!({"tty": true, "rows": 0}))).await;
+    assert!(zero == -32600 || zero == -32602, "{zero}");
+}
+
+#[tokio::test]
+async fn a_long_terminal_output_arrives_whole() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.shell_with("p", "stty -opost; seq 1 200000", json!({"tty": true})).await;
+    let expected: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
+    let ended = client.finish("p").await;
+    assert!(ended.bytes("pty") == expected.as_bytes(), "{} of {}", ended.bytes("pty").len(), expected.len());
+}
+
+#[tokio::test]
+async fn the_last_words_on_a_terminal_are_not_lost() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for n in 0..50 {
+        let id = format!("p{n}");
+        client.shell_with(&id, "printf goodbye", json!({"tty": true})).await;
+        assert_eq!(client.finish(&id).await.pty(), "goodbye");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_start_on_a_terminal_is_refused_too() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for argv in [["no-such-program-anywhere"], ["/etc/hostname"], [""]] {
+        assert_eq!(
+            client.refused("process/start", start_params("p", argv, json!({"tty": true}))).await,
+            -32603
+        );
+    }
+    let nowhere = json!({"tty": true, "cwd": "/does/not/exist"});
+    assert_eq!(client.refused("process/start", start_params("p", ["true"], nowhere)).await, -32603);
+    client.shell_with("p", "exit 3", json!({"tty": true})).await;
+    assert_eq!(client.finish("p").await.code(), 3);
+}
