@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -135,6 +137,56 @@ impl Terminal {
             self.master.read(&mut echo).map(drop).map_err(Into::into)
         })?;
         Ok(seconds)
+    }
+}
+
+/// A bare terminal behind a TCP connection: the least that any server can do for a keystroke, two wake-ups included.
+pub struct Relay {
+    stream: TcpStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// Starts the thread that carries single bytes between the connection and the terminal.
+    pub fn run(mut terminal: Terminal) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let stream = TcpStream::connect(listener.local_addr()?)?;
+        let (mut far, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        far.set_nodelay(true)?;
+        let thread = std::thread::spawn(move || {
+            let mut byte = [0; 64];
+            // The connection's end, or any failure, ends the relay; the other side then sees an early end.
+            while let Ok(1..) = far.read(&mut byte[..1]) {
+                let echoed = terminal.master.write_all(&byte[..1]).and_then(|()| terminal.master.read(&mut byte));
+                if !echoed.is_ok_and(|read| far.write_all(&byte[..read]).is_ok()) {
+                    return;
+                }
+            }
+        });
+        Ok(Self { stream, thread: Some(thread) })
+    }
+
+    /// Seconds from a keystroke to its echo.
+    pub fn keystroke(&mut self) -> Result<f64> {
+        let mut echo = [0; 64];
+        let (seconds, ()) = timed(|| {
+            self.stream.write_all(b"x")?;
+            match self.stream.read(&mut echo)? {
+                0 => bail!("the relay ended early"),
+                _ => Ok(()),
+            }
+        })?;
+        Ok(seconds)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

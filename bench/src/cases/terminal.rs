@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::Context;
 use crate::client::{Connection, Message};
-use crate::machine::{Terminal, timed};
+use crate::machine::{Relay, Terminal, timed};
 use crate::report::{Bar, Row, median, percentile};
 
 /// Fewer than a terminal's line takes (4,095), so that no Enter is needed in between.
@@ -16,13 +16,18 @@ const NO_DELAYED_ACK_MS: f64 = 20.0;
 pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     let server = context.server.start(&[])?;
     let mut connection = server.connect()?;
-    let (mut served, mut bare) = (Vec::new(), Vec::new());
+    let (mut served, mut bare, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..context.pick(20, 5) {
         let mut terminal = Terminal::run("cat", &[])?;
         for _ in 0..KEYS {
             bare.push(terminal.keystroke()? * 1e6);
         }
         drop(terminal);
+        let mut relay = Relay::run(Terminal::run("cat", &[])?)?;
+        for _ in 0..KEYS {
+            relayed.push(relay.keystroke()? * 1e6);
+        }
+        drop(relay);
         let process = format!("cat-{round}");
         connection.start(&process, &["cat"], true)?;
         for key in 0..KEYS {
@@ -33,6 +38,8 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     let worst = percentile(&served, 0.99) / 1e3;
     Ok(vec![
         Row::new("keystroke to echo, p50", "us", median(&served), Bar::RatioAtMost(1.6)).against(median(&bare)),
+        Row::new("keystroke to echo, p50, against a bare relay", "us", median(&served), Bar::None)
+            .against(median(&relayed)),
         Row::new("keystroke to echo, p99", "ms", worst, Bar::AtMost(NO_DELAYED_ACK_MS))
             .against(percentile(&bare, 0.99) / 1e3),
     ])
