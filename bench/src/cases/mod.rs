@@ -1,0 +1,47 @@
+//! The cases: each measures one server, and the machine's limit in turn with it.
+
+mod files;
+mod latency;
+mod leftovers;
+mod memory;
+mod spawn;
+mod startup;
+mod terminal;
+mod throughput;
+
+use anyhow::Result;
+
+use crate::report::Row;
+use crate::server::ServerCommand;
+
+/// What a case is given.
+pub struct Context<'a> {
+    /// The server to start.
+    pub server: &'a ServerCommand,
+    /// Fewer rounds, less data.
+    pub quick: bool,
+}
+
+impl Context<'_> {
+    /// `full`, or `quick` when asked for.
+    pub fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// A named case.
+pub type Case = (&'static str, fn(&Context<'_>) -> Result<Vec<Row>>);
+
+/// All cases, in the order in which they run.
+pub const ALL: &[Case] = &[
+    ("startup", startup::run),
+    ("spawn", spawn::run),
+    ("terminal", terminal::run),
+    ("pipe", throughput::pipe),
+    ("pty", throughput::pty),
+    ("files", files::run),
+    ("latency", latency::long_poll),
+    ("stall", latency::stalled_reader),
+    ("memory", memory::run),
+    ("leftovers", leftovers::run),
+];

@@ -1,0 +1,149 @@
+//! An exec-server under test: started, examined through /proc, stopped.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::client::Connection;
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct ServerCommand {
+    /// Program and arguments.
+    pub words: Vec<String>,
+    /// Ours: then flags of ours may be added.
+    pub ours: bool,
+}
+
+impl ServerCommand {
+    /// A command line, split at white space.
+    pub fn parse(text: &str) -> Result<Self> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            bail!("--server needs a command");
+        }
+        Ok(Self { words, ours: false })
+    }
+
+    /// `target/release/codex exec-server` beside the bench's own binary, built when it is missing.
+    pub fn ours() -> Result<Self> {
+        let own = std::env::current_exe().context("finding the bench's own path")?;
+        let path: PathBuf = own.parent().context("the bench's own directory")?.join("codex");
+        let built = Command::new("cargo").args(["build", "--release", "-q", "-p", "codex-cli"]).status();
+        if !path.exists() {
+            bail!("{} is missing, and building it gave {built:?}; run cargo build --release", path.display());
+        }
+        Ok(Self { words: vec![path.display().to_string(), "exec-server".into()], ours: true })
+    }
+
+    /// A short name for the table.
+    pub fn name(&self) -> String {
+        let program = self.words.first().map_or("", String::as_str);
+        program.rsplit('/').next().unwrap_or(program).to_owned()
+    }
+
+    /// The command with more arguments, not yet started.
+    pub fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).args(more);
+        command
+    }
+
+    /// Starts it and waits for its address.
+    pub fn start(&self, more: &[&str]) -> Result<Server> {
+        let mut child = self
+            .command(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {:?}", self.words))?;
+        let stdout = child.stdout.take().context("the server's stdout")?;
+        let mut server = Server { child, url: String::new() };
+        let mut lines = BufReader::with_capacity(512, stdout);
+        lines.read_line(&mut server.url).context("reading the server's address")?;
+        server.url = server.url.trim().to_owned();
+        if server.url.is_empty() {
+            bail!("{:?} printed no address", self.words);
+        }
+        Ok(server)
+    }
+}
+
+/// A running server; dropping it stops it.
+pub struct Server {
+    child: Child,
+    /// The address that it printed.
+    pub url: String,
+}
+
+impl Server {
+    /// A new connection with its own session.
+    pub fn connect(&self) -> Result<Connection> {
+        Connection::open(&self.url)
+    }
+
+    /// The operating system's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A line of /proc/PID/status that counts KiB, in bytes: `VmRSS`, `VmHWM`.
+    pub fn memory(&self, line: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
+        let kib: u64 = value.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// User and system time so far; children are not counted.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        // SAFETY: plain system call without pointers.
+        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Ok((ticks(11) + ticks(12)) / per_second as f64)
+    }
+
+    /// SIGTERM, and SIGKILL five seconds later; whether SIGTERM was enough and the exit code 0.
+    pub fn stop(&mut self) -> bool {
+        stop(&mut self.child)
+    }
+}
+
+/// See [`Server::stop`].
+pub fn stop(child: &mut Child) -> bool {
+    // SAFETY: plain system call; the child is ours and not reaped, so its id is still its own.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    match wait(child, Duration::from_secs(5)) {
+        Some(status) => status.success(),
+        None => {
+            let _ = child.kill();
+            let _ = child.wait();
+            false
+        }
+    }
+}
+
+/// Waits for a child for at most this long.
+pub fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatus> {
+    let since = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            _ if since.elapsed() > patience => return None,
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.stop();
+        }
+    }
+}
