@@ -284,6 +284,11 @@ impl TestClient {
         }
     }
 
+    /// Whether the server has ended the connection.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The next notification of this method, with its params.
     pub async fn next_notification(&mut self, method: &str) -> Value {
         self.until(|message| message["method"] == method).await["params"].take()
