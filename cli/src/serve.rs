@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_exec_server::environment::info::{self, MachineFacts};
-use codex_exec_server::process::{self, Host, Leftovers};
+use codex_exec_server::process::{Host, Leftovers, orphans, passwd, reap};
 use codex_exec_server::server::{Server, ServerConfig};
-use codex_exec_server::transport::{Auth, ListenAddress, Listener, SignedBearer, stdio};
+use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
 use codex_exec_server::Limits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -73,6 +74,7 @@ enum LeftoversArg {
 
 /// Runs the server until a signal, or until its one client on stdio is gone.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+    reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
     let address = ListenAddress::parse(&args.listen)?;
     let auth = auth(&args)?;
@@ -83,7 +85,8 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
             args.listen
         );
     }
-    process::keep_descriptors_private();
+    orphans::become_subreaper().context("can't take care of orphans")?;
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
     let server = Server::new(config(&args)?);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
@@ -97,7 +100,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
 }
 
 async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {
-    let carrier = stdio::carrier(server.limits()).context("can't use stdin and stdout")?;
+    let carrier = stdio::stdio(server.limits()).context("can't use stdin and stdout")?;
     tokio::select! {
         () = server.serve(carrier) => {}
         () = signals.next() => {}
@@ -111,12 +114,13 @@ async fn listen(
     auth: Auth,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let mut listener = Listener::bind(address, auth, server.limits()).await?;
+    let mut listener = Listener::bind(address, auth, server.limits())?;
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             pending = listener.accept() => {
+                let pending = pending.context("can't accept connections any more")?;
                 let server = Arc::clone(server);
                 connections.spawn(async move {
                     if let Some(carrier) = pending.handshake().await {
@@ -142,17 +146,18 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         let (name, value) = limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
         limits.set(name, value)?;
     }
-    let user = process::passwd::current_user();
-    let home = std::env::home_dir();
+    let account = passwd::account().unwrap_or_else(|error| {
+        tracing::warn!(%error, "can't read the user's entry in the passwd database");
+        None
+    });
     let host = Host {
         environment: std::env::vars_os().collect(),
-        login_shell: user.as_ref().map(|user| user.shell.clone()),
-        adopts_orphans: process::tree::become_subreaper().is_ok(),
+        login_shell: account.as_ref().map(|account| account.shell.clone()),
     };
     let facts = MachineFacts {
-        shell: user.as_ref().map(|user| user.shell.clone().into()),
-        cwd: std::env::current_dir().ok(),
-        home: home.or_else(|| user.map(|user| user.home.into())),
+        shell: account.as_ref().map(|account| account.shell.clone().into()),
+        cwd: std::env::current_dir().context("can't tell the working directory")?,
+        home: std::env::home_dir().or_else(|| account.map(|account| account.home)),
         temp_dir: Some(std::env::temp_dir()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -173,13 +178,13 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
         None | Some(WsAuth::None) if token_flags || jwt_flags => {
             bail!("--ws-token-… and --ws-shared-secret-file need --ws-auth capability-token or signed-bearer-token")
         }
-        None | Some(WsAuth::None) => Ok(Auth::none()),
+        None | Some(WsAuth::None) => Ok(Auth::open()),
         Some(WsAuth::CapabilityToken) if jwt_flags => {
             bail!("--ws-shared-secret-file and the flags of signed tokens do not go with --ws-auth capability-token")
         }
         Some(WsAuth::CapabilityToken) => match (&args.ws_token_file, &args.ws_token_sha256) {
-            (Some(file), None) => Ok(Auth::token_file(file)?),
-            (None, Some(hash)) => Ok(Auth::token_sha256(hash)?),
+            (Some(file), None) => Ok(Auth::new(AuthConfig::token_file(file)?)?),
+            (None, Some(hash)) => Ok(Auth::new(AuthConfig::CapabilitySha256(hash.clone()))?),
             _ => bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256"),
         },
         Some(WsAuth::SignedBearerToken) if token_flags => {
@@ -189,15 +194,36 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
             let Some(file) = &args.ws_shared_secret_file else {
                 bail!("--ws-auth signed-bearer-token needs --ws-shared-secret-file")
             };
-            Ok(Auth::signed_bearer(
+            let config = AuthConfig::secret_file(
                 file,
-                SignedBearer {
-                    issuer: args.ws_issuer.clone(),
-                    audience: args.ws_audience.clone(),
-                    max_clock_skew_seconds: args.ws_max_clock_skew_seconds,
-                },
-            )?)
+                args.ws_issuer.clone(),
+                args.ws_audience.clone(),
+                args.ws_max_clock_skew_seconds.map(Duration::from_secs),
+            )?;
+            Ok(Auth::new(config)?)
         }
+    }
+}
+
+/// How often, at most, the list of adopted orphans is looked through.
+const REAPING_PAUSE: Duration = Duration::from_millis(100);
+
+/// Reaps orphans of ended programs, so that none stays a zombie.
+async fn reap_orphans(mut child_ended: Signal) {
+    while child_ended.recv().await.is_some() {
+        if let Err(error) = orphans::reap_adopted() {
+            tracing::warn!(%error, "can't reap orphans");
+        }
+        tokio::time::sleep(REAPING_PAUSE).await;
+    }
+}
+
+/// Ends a task with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

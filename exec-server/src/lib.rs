@@ -1,6 +1,7 @@
 //! Lends a machine to a coding agent: programs, files and HTTP, served to and asked of an exec-server.
 
 pub mod client;
+mod descriptor;
 pub mod environment;
 pub mod filesystem;
 pub mod http;

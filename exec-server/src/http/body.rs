@@ -49,25 +49,34 @@ impl BodyStream {
     }
 }
 
-/// Hands a body to `send` as deltas numbered from 1, the last one empty and `done`, with the error
-/// if the body broke. Stops when `send` fails: nobody listens any more.
-pub async fn pump(
-    mut stream: BodyStream,
+/// A body as deltas numbered from 1, the last one empty and `done`, with the error if the body broke.
+#[derive(Debug)]
+pub struct Deltas {
+    stream: BodyStream,
     request_id: String,
-    mut send: impl AsyncFnMut(BodyDeltaParams) -> Result<(), ()>,
-) {
-    let mut seq = 0;
-    loop {
-        seq += 1;
-        let (delta, done, error) = match stream.next().await {
-            Some(Ok(bytes)) => (Vec::from(bytes), false, None),
-            Some(Err(why)) => (Vec::new(), true, Some(why)),
-            None => (Vec::new(), true, None),
-        };
-        let params =
-            BodyDeltaParams { request_id: request_id.clone(), seq, delta: Base64Bytes(delta), done, error };
-        if send(params).await.is_err() || done {
-            return;
+    seq: u64,
+    done: bool,
+}
+
+impl Deltas {
+    /// The deltas of a body that was asked for as `request_id`.
+    pub fn new(stream: BodyStream, request_id: String) -> Self {
+        Self { stream, request_id, seq: 0, done: false }
+    }
+
+    /// The next delta; none behind the last one.
+    pub async fn next(&mut self) -> Option<BodyDeltaParams> {
+        if self.done {
+            return None;
         }
+        let (delta, error) = match self.stream.next().await {
+            Some(Ok(bytes)) => (Vec::from(bytes), None),
+            Some(Err(why)) => (Vec::new(), Some(why)),
+            None => (Vec::new(), None),
+        };
+        self.seq += 1;
+        self.done = delta.is_empty();
+        let request_id = self.request_id.clone();
+        Some(BodyDeltaParams { request_id, seq: self.seq, delta: Base64Bytes(delta), done: self.done, error })
     }
 }

@@ -20,7 +20,7 @@ use reqwest::{Client, Method, Request, Response, Url, redirect};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-pub use body::{BodyStream, pump};
+pub use body::{BodyStream, Deltas};
 
 use crate::Limits;
 

@@ -114,7 +114,8 @@ mod tests {
         use EnvInherit::{All, Core, None as Nothing};
         let all = "FOO=foo HOME=/root LANG=C LC_ALL=1 LC_TIME=1 PATH=/bin SHELL=/bin/zsh TMP=1 TMPDIR=/tmp TZ=UTC \
                    USER=root home=1 lang=1";
-        let core = "HOME=/root LANG=C LC_ALL=1 PATH=/bin SHELL=/bin/zsh TMP=1 TMPDIR=/tmp USER=root home=1 lang=1";
+        let core =
+            "HOME=/root LANG=C LC_ALL=1 PATH=/bin SHELL=/bin/zsh TMP=1 TMPDIR=/tmp USER=root home=1 lang=1";
         for (case, policy, env, expected) in [
             ("all", policy(All, false, "", "", ""), "", all),
             ("all ignoreDefault", policy(All, true, "", "", ""), "", SERVER),
@@ -144,7 +145,8 @@ mod tests {
 
     #[test]
     fn without_a_policy_the_child_gets_exactly_env() {
-        let got = child_environment(&variables(SERVER), None, &map("A=1"), false, Some(OsStr::new("/bin/bash")));
+        let got =
+            child_environment(&variables(SERVER), None, &map("A=1"), false, Some(OsStr::new("/bin/bash")));
         assert_eq!(got, variables("A=1"));
     }
 
@@ -160,7 +162,8 @@ mod tests {
             (Some(&all), "", Some("/bin/zsh")),
         ] {
             let got = child_environment(&variables(SERVER), policy, &map(env), true, shell);
-            let found = got.iter().find(|(name, _)| name == "SHELL").map(|(_, value)| value.to_str().expect("text"));
+            let found =
+                got.iter().find(|(name, _)| name == "SHELL").map(|(_, value)| value.to_str().expect("text"));
             assert_eq!(found, expected, "{policy:?} {env}");
         }
         assert_eq!(child_environment(&[], None, &map(""), true, None), []);

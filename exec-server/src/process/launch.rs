@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{StartParams, Stream};
+use rustix::process::Signal;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use super::child_env::child_environment;
 use super::pump::{self, Output, Watched};
 use super::record::Process;
-use super::spawn::{self, Child, Ends, Pid, Program, Stdio};
+use super::spawn::{self, Child, Ends, Program, Stdio};
 use super::stdin::Stdin;
-use super::tree::{self, ProcessStamp};
+use super::tree;
 use crate::Limits;
+use crate::descriptor::register;
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -25,15 +26,6 @@ pub struct Host {
     pub environment: Vec<(OsString, OsString)>,
     /// The user's shell from the passwd database, for a terminal's `SHELL`.
     pub login_shell: Option<OsString>,
-    /// This server is a child subreaper: orphans of its programs become its children.
-    pub adopts_orphans: bool,
-}
-
-impl Host {
-    /// What outlived the program that was just reaped.
-    pub(super) fn leftovers_of(&self, root: Pid) -> Vec<ProcessStamp> {
-        tree::leftovers_of(root, self.adopts_orphans)
-    }
 }
 
 /// Refuses what this server can't enforce (rule 6 of the design).
@@ -91,22 +83,22 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
     };
-    let Child { pid, pidfd, ends } = spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
+    let Child { pid, pidfd, ends, started } = spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
-        let exit = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+        let exit = register(pidfd, Interest::READABLE)?;
         let output = |fd, stream| Output { fd, stream, full_reads: 0 };
         let stdin = |fd| Stdin::new(fd, limits.queued_write_bytes, limits.queued_writes);
         Ok(match ends {
             Ends::Terminal { master } => {
-                let master = Arc::new(AsyncFd::new(master)?);
+                let master = Arc::new(register(master, Interest::READABLE | Interest::WRITABLE)?);
                 let outputs = [Some(output(Arc::clone(&master), Stream::Pty)), None];
                 (exit, outputs, Some(stdin(Arc::clone(&master))), Some(master))
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
-                let pipe = |fd| AsyncFd::with_interest(fd, Interest::READABLE).map(Arc::new);
+                let pipe = |fd| register(fd, Interest::READABLE).map(Arc::new);
                 let outputs = [Some(output(pipe(stdout)?, Stream::Stdout)), Some(output(pipe(stderr)?, Stream::Stderr))];
-                let input = input.map(|fd| AsyncFd::with_interest(fd, Interest::WRITABLE)).transpose()?;
+                let input = input.map(|fd| register(fd, Interest::WRITABLE)).transpose()?;
                 (exit, outputs, input.map(|fd| stdin(Arc::new(fd))), None)
             }
         })
@@ -114,8 +106,8 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
     let (exit, outputs, stdin, terminal) = match watch() {
         Ok(watched) => watched,
         Err(error) => {
-            tree::kill_tree(pid, libc::SIGKILL);
-            let _ = super::reap::wait(pid);
+            let _ = tree::kill_tree(pid, Signal::KILL);
+            tokio::task::spawn_blocking(move || super::reap::wait_for_killed(pid));
             return Err(RpcError::internal(format!("can't watch the program: {error}")));
         }
     };
@@ -123,11 +115,12 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
     let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.longest_wait));
     let watched = Watched {
         pid,
+        born: started,
         exit,
         outputs,
         timeout: bounded(params.timeout_ms),
         idle_timeout: bounded(params.idle_timeout_ms),
         chunk_bytes: limits.output_chunk_bytes,
     };
-    Ok(tokio::spawn(pump::run(Arc::clone(process), watched, Arc::clone(host))).abort_handle())
+    Ok(tokio::spawn(pump::run(Arc::clone(process), watched)).abort_handle())
 }

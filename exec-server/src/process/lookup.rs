@@ -84,7 +84,8 @@ mod tests {
             ("b/tool", "", Ok("b/tool")),
         ] {
             let env = [(OsString::from("PATH"), OsString::from(absolute(path)))];
-            let got = find(OsStr::new(name), root, &env).map_err(|error| error.raw_os_error().expect("an errno"));
+            let got =
+                find(OsStr::new(name), root, &env).map_err(|error| error.raw_os_error().expect("an errno"));
             let got = got.map(|found| found.to_str().expect("text").to_owned());
             assert_eq!(got, expected.map(absolute), "{name} in {path}");
         }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, WaitOptions};
 
 use super::children::{self, Children};
-pub use super::procfs::{ProcessStamp, StartTime};
 use super::procfs::{self, Snapshot, Stat};
+pub use super::procfs::{ProcessStamp, StartTime};
 
 static SUBREAPER: AtomicBool = AtomicBool::new(false);
 
@@ -103,16 +103,19 @@ pub fn leftovers_of(root: Pid, started: StartTime) -> io::Result<Vec<Leftover>> 
     if !has_unknown()? {
         return Ok(Vec::new());
     }
+    // Held over the look, so that no program is reaped meanwhile, which would make its last sight an orphan.
     let _settled = children::no_spawn_in_flight();
-    let snapshot = Snapshot::take()?;
     let mut children = children::children();
+    let snapshot = Snapshot::take()?;
     let unknown = unclaimed_orphans(&snapshot, &mut children);
     let others: Vec<Pid> = children.spawned.iter().copied().filter(|pid| *pid != root).collect();
     let of_others = snapshot.tree(others);
     let left: Vec<&Stat> = unknown
         .into_iter()
         .filter(|orphan| orphan.stamp.start_time >= started)
-        .filter(|orphan| orphan.session == Some(root) || !of_others.iter().any(|other| other.stamp == orphan.stamp))
+        .filter(|orphan| {
+            orphan.session == Some(root) || !of_others.iter().any(|other| other.stamp == orphan.stamp)
+        })
         .collect();
     for orphan in &left {
         children.claimed.insert(orphan.stamp.pid, orphan.session);

@@ -113,14 +113,16 @@ impl Attributes {
         check(unsafe { libc::posix_spawnattr_init(raw.as_mut_ptr()) })?;
         let mut new = Self(raw);
         let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
-        let flags = c_int::from(libc::POSIX_SPAWN_SETSID as i16)
-            | libc::POSIX_SPAWN_SETSIGDEF as c_int
-            | libc::POSIX_SPAWN_SETSIGMASK as c_int;
+        let flags = c_int::from(libc::POSIX_SPAWN_SETSID)
+            | libc::POSIX_SPAWN_SETSIGDEF
+            | libc::POSIX_SPAWN_SETSIGMASK;
         let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
-        // SAFETY: the attributes are initialized, and the set is filled before it is read, both times.
+        // SAFETY: the attributes are initialized, and the set is filled before it is read, both times; a set is bits,
+        // of which every pattern is a value.
         unsafe {
             check(libc::posix_spawnattr_setflags(new.0.as_mut_ptr(), flags))?;
-            libc::sigfillset(signals.as_mut_ptr());
+            // Not `sigfillset`: it leaves out glibc's own two, and those the spawn would then set to be ignored.
+            signals.as_mut_ptr().write_bytes(0xff, 1);
             check(libc::posix_spawnattr_setsigdefault(new.0.as_mut_ptr(), signals.as_ptr()))?;
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(new.0.as_mut_ptr(), signals.as_ptr()))?;

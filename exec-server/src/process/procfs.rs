@@ -52,7 +52,8 @@ impl Stat {
         let (open, close) = (memchr::memchr(b'(', line)?, memchr::memrchr(b')', line)?);
         let pid = Pid::from_raw(number(line.get(..open)?.trim_ascii())?)?;
         let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
-        let mut fields = line.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+        let mut fields =
+            line.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
         let state = *fields.next()?.first()?;
         let parent = Pid::from_raw(number(fields.next()?)?);
         // After the process group.
@@ -86,7 +87,9 @@ pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
     let ours = std::process::id();
     match read(&format!("/proc/self/task/{ours}/children")) {
-        Ok(text) => Ok(Some(text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(Pid::from_raw).collect())),
+        Ok(text) => Ok(Some(
+            text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(Pid::from_raw).collect(),
+        )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -160,7 +163,8 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         for name in ["sh", "a b", ") S 1 2 3 4 (", "x) R (y)", "((", "new\nline", ""] {
-            let line = format!("42 ({name}) Z 7 42 41 34817 42 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3\n");
+            let line =
+                format!("42 ({name}) Z 7 42 41 34817 42 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3\n");
             let stat = Stat::parse(line.as_bytes()).expect("a line of /proc");
             assert_eq!(stat.name, name);
             assert_eq!(stat.stamp.pid, Pid::from_raw(42).expect("a pid"));
@@ -172,7 +176,8 @@ mod tests {
 
     #[test]
     fn what_is_no_line_is_refused() {
-        for line in ["", "42", "42 (", ") (", "42 (a", "x (a) R 1 1 1", "42 (a) R 1 1 1 0", "0 (a) R 0 0 0 0"] {
+        for line in ["", "42", "42 (", ") (", "42 (a", "x (a) R 1 1 1", "42 (a) R 1 1 1 0", "0 (a) R 0 0 0 0"]
+        {
             assert_eq!(Stat::parse(line.as_bytes()), None, "{line:?}");
         }
     }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_exec_protocol::process::Stream;
 use rustix::io::Errno;
+use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
 use super::record::Process;
-use super::spawn::Pid;
-use super::{launch::Host, reap};
+use super::orphans::{self, StartTime};
+use super::reap;
 
 /// Reads in a row before other work gets its turn.
 const READS_IN_A_ROW: usize = 16;
@@ -26,6 +27,7 @@ const FULL_READS: usize = 8;
 /// What a started program is watched by.
 pub(super) struct Watched {
     pub(super) pid: Pid,
+    pub(super) born: StartTime,
     pub(super) exit: AsyncFd<OwnedFd>,
     pub(super) outputs: [Option<Output>; 2],
     pub(super) timeout: Option<Duration>,
@@ -48,7 +50,7 @@ enum Next {
 }
 
 /// Runs until the program has exited and its output is at its end.
-pub(super) async fn run(process: Arc<Process>, mut watched: Watched, host: Arc<Host>) {
+pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
     let started = Instant::now();
     let mut last_output = started;
     let mut reaped = false;
@@ -86,7 +88,7 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched, host: Arc<H
                 }
                 tokio::task::coop::consume_budget().await;
             }
-            Next::Exit => reaped = try_reap(&process, watched.pid, &host),
+            Next::Exit => reaped = try_reap(&process, &watched),
             Next::Look => {}
             Next::Deadline => {
                 let mut state = process.lock();
@@ -122,7 +124,7 @@ fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usi
         let Some(output) = slot else { return };
         let result = output.fd.try_io(tokio::io::Interest::READABLE, |fd| read_chunk(fd, chunk_bytes).map_err(Into::into));
         match result {
-            Ok(Ok(bytes)) if !bytes.is_empty() => {
+            Ok(bytes) if !bytes.is_empty() => {
                 output.grow_pipe(bytes.len(), chunk_bytes);
                 let stream = output.stream;
                 let mut room = true;
@@ -181,23 +183,22 @@ fn read_chunk(fd: &OwnedFd, chunk_bytes: usize) -> Result<Bytes, Errno> {
     })
 }
 
-/// Reaps the child if it has ended. Under the lock of its state, so that a kill never meets a recycled pid.
-fn try_reap(process: &Arc<Process>, pid: Pid, host: &Host) -> bool {
-    let ending = {
-        let _state = process.lock();
-        reap::try_reap(pid)
-    };
-    match ending {
+/// Reaps the child if it has ended, and tells what it left behind.
+fn try_reap(process: &Arc<Process>, watched: &Watched) -> bool {
+    match reap::try_reap(watched.pid) {
+        Ok(None) => false,
         Ok(Some(ending)) => {
-            let leftovers = host.leftovers_of(pid);
-            process.record_exit(pid, &ending, leftovers);
+            let leftovers = orphans::leftovers_of(watched.pid, watched.born).unwrap_or_else(|error| {
+                tracing::warn!(pid = watched.pid.as_raw_nonzero().get(), %error, "can't tell what a program left behind");
+                Vec::new()
+            });
+            process.record_exit(watched.pid, &ending, leftovers);
             true
         }
-        Ok(None) => false,
         Err(error) => {
-            // Somebody else waited for our child: its end is known, its status is not.
-            tracing::warn!(%pid, %error, "a child's status was taken by somebody else");
-            process.record_exit(pid, &reap::Ending::unknown(), Vec::new());
+            // Somebody else waited for our child: it has ended, but how is not to be known.
+            tracing::warn!(pid = watched.pid.as_raw_nonzero().get(), %error, "a program's end was taken by somebody else");
+            process.record_exit(watched.pid, &reap::Ending::unknown(), Vec::new());
             true
         }
     }

@@ -47,6 +47,12 @@ impl Ending {
         }
     }
 
+    /// An end that nobody knows anything of.
+    pub(super) const fn unknown() -> Self {
+        let (cpu_user, cpu_system) = (Duration::ZERO, Duration::ZERO);
+        Self { how: How::Exited(-1), core_dumped: false, cpu_user, cpu_system, max_rss_bytes: 0 }
+    }
+
     /// The signal that killed it.
     #[must_use]
     pub fn signal(&self) -> Option<i32> {
@@ -85,14 +91,22 @@ pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
     answer
 }
 
+/// Waits for a program that was killed before anybody watched it. Blocks.
+pub(super) fn wait_for_killed(pid: Pid) {
+    let _ = rustix::process::waitid(
+        rustix::process::WaitId::Pid(pid),
+        rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+    );
+    let _ = try_reap(pid);
+}
+
 fn wait(pid: Pid) -> io::Result<Option<Ending>> {
     let mut status = 0;
     // SAFETY: `rusage` is plain integers, for which all zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let waited = loop {
         // SAFETY: both pointers are to live locals.
-        let waited =
-            unsafe { libc::wait4(pid.as_raw_pid(), &raw mut status, libc::WNOHANG, &raw mut usage) };
+        let waited = unsafe { libc::wait4(pid.as_raw_pid(), &raw mut status, libc::WNOHANG, &raw mut usage) };
         if waited >= 0 {
             break waited;
         }

@@ -10,15 +10,16 @@ use codex_exec_protocol::process::{
     ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult, WriteParams,
     WriteResult, WriteStatus,
 };
+use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
-use super::log::{Event, Exit, OutputLog, Seq};
+use super::log::{Event, Exit, OutputLog};
 use super::news::News;
+use super::orphans::{self, Leftover};
 use super::reap::Ending;
-use super::spawn::Pid;
 use super::stdin::Stdin;
-use super::tree::{self, ProcessStamp};
+use super::tree;
 use super::write_memory::WriteMemory;
 use crate::Limits;
 
@@ -49,7 +50,7 @@ pub(super) struct State {
     /// After a `graceMs`: when SIGKILL follows.
     pub(super) kill_at: Option<Instant>,
     /// What outlived the child.
-    pub(super) leftovers: Vec<ProcessStamp>,
+    pub(super) leftovers: Vec<Leftover>,
 }
 
 /// Something to do once a start has ended; told whether it succeeded.
@@ -119,9 +120,6 @@ impl Process {
         &self.id_json
     }
 
-    pub(super) fn is_tty(&self) -> bool {
-        self.tty
-    }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -184,7 +182,7 @@ impl Process {
         }
     }
 
-    pub(super) fn record_exit(self: &Arc<Self>, pid: Pid, ending: &Ending, leftovers: Vec<ProcessStamp>) {
+    pub(super) fn record_exit(self: &Arc<Self>, pid: Pid, ending: &Ending, leftovers: Vec<Leftover>) {
         let tty = self.tty;
         self.record(|state| {
             let since = match state.phase {
@@ -433,7 +431,7 @@ impl Process {
     /// `process/signal`: to the process group of a running child; nothing else happens otherwise (8.5).
     pub fn signal(&self, signal: SignalName) {
         if let Phase::Running { pid, .. } = self.lock().phase {
-            let _ = tree::kill_group(pid, signal_number(signal));
+            let _ = tree::kill_group(pid, signal_of(signal));
         }
     }
 
@@ -447,7 +445,7 @@ impl Process {
             None => state.kill_tree(),
             Some(grace) => {
                 state.kill_at = Some(Instant::now() + grace);
-                let _ = tree::kill_group(pid, libc::SIGTERM);
+                let _ = tree::kill_group(pid, Signal::TERM);
             }
         }
         if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
@@ -479,7 +477,7 @@ impl Process {
     /// Its line in `process/list`.
     pub fn info(&self) -> ProcessInfo {
         let mut state = self.lock();
-        state.leftovers.retain(ProcessStamp::is_alive);
+        state.leftovers.retain(|leftover| orphans::is_running(leftover.stamp).unwrap_or(false));
         let (pid, running) = match state.phase {
             Phase::Starting(_) | Phase::Failed => (None, ProcessState::Starting),
             Phase::Running { pid, .. } => (Some(pid), ProcessState::Running),
@@ -488,7 +486,7 @@ impl Process {
         let exit = state.log.exit().cloned();
         ProcessInfo {
             process_id: self.id.clone(),
-            pid: pid.map(Pid::as_u32),
+            pid: pid.map(number),
             argv: self.argv.clone(),
             tty: self.tty,
             state: if state.log.is_closed() { ProcessState::Closed } else { running },
@@ -496,14 +494,17 @@ impl Process {
             exit: exit.map(|exit| exit.details),
             next_seq: state.log.next_seq(),
             totals: state.log.totals(),
-            leftovers: state.leftovers.iter().filter_map(ProcessStamp::describe).collect(),
+            leftovers: state.leftovers.iter().map(describe).collect(),
         }
     }
 
     /// Kills what outlived the child.
     pub(super) fn kill_leftovers(&self) {
         let leftovers = std::mem::take(&mut self.lock().leftovers);
-        tree::kill_stamped(&leftovers);
+        let stamps: Vec<_> = leftovers.iter().map(|leftover| leftover.stamp).collect();
+        if let Err(error) = tree::kill_leftovers(&stamps, Signal::KILL) {
+            tracing::warn!(process = self.id, %error, "can't end everything that a program left behind");
+        }
     }
 }
 
@@ -511,7 +512,9 @@ impl State {
     /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
     pub(super) fn kill_tree(&mut self) {
         if let Phase::Running { pid, .. } = self.phase {
-            tree::kill_tree(pid, libc::SIGKILL);
+            if let Err(error) = tree::kill_tree(pid, Signal::KILL) {
+                tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
+            }
         }
     }
 
@@ -529,17 +532,25 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn signal_number(signal: SignalName) -> i32 {
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+fn describe(leftover: &Leftover) -> codex_exec_protocol::process::Leftover {
+    codex_exec_protocol::process::Leftover { pid: number(leftover.stamp.pid), name: leftover.name.clone() }
+}
+
+fn signal_of(signal: SignalName) -> Signal {
     match signal {
-        SignalName::Interrupt => libc::SIGINT,
-        SignalName::Terminate => libc::SIGTERM,
-        SignalName::Kill => libc::SIGKILL,
-        SignalName::Hangup => libc::SIGHUP,
-        SignalName::Quit => libc::SIGQUIT,
-        SignalName::User1 => libc::SIGUSR1,
-        SignalName::User2 => libc::SIGUSR2,
-        SignalName::Stop => libc::SIGSTOP,
-        SignalName::Continue => libc::SIGCONT,
-        SignalName::WindowChange => libc::SIGWINCH,
+        SignalName::Interrupt => Signal::INT,
+        SignalName::Terminate => Signal::TERM,
+        SignalName::Kill => Signal::KILL,
+        SignalName::Hangup => Signal::HUP,
+        SignalName::Quit => Signal::QUIT,
+        SignalName::User1 => Signal::USR1,
+        SignalName::User2 => Signal::USR2,
+        SignalName::Stop => Signal::STOP,
+        SignalName::Continue => Signal::CONT,
+        SignalName::WindowChange => Signal::WINCH,
     }
 }

@@ -134,13 +134,17 @@ pub enum SpawnError {
 /// See [`SpawnError`]; nothing is left behind.
 pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::EmptyName)?;
+    if name.as_bytes().contains(&0) {
+        return Err(SpawnError::NulByte { what: "argv[0]" });
+    }
     let file = lookup::find(name, &program.cwd, &program.env)
         .map_err(|error| explain(program, name, Path::new(name), error))?;
     let c_file = CString::new(file.as_bytes()).map_err(|_| SpawnError::NulByte { what: "argv[0]" })?;
     let cwd = CString::new(program.cwd.as_os_str().as_bytes())
         .map_err(|_| SpawnError::NulByte { what: "the working directory" })?;
     let argv = arguments(program, name).map_err(|NulByte| SpawnError::NulByte { what: "an argument" })?;
-    let env = environment(program).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
+    let env =
+        environment(program).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
     let begin = |streams| {
         let start = Start { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams };
         begin(&start).map_err(|failure| match failure {
@@ -265,11 +269,10 @@ fn explain(program: &Program, name: &OsStr, file: &Path, error: io::Error) -> Sp
     }
     let program_name = name.to_owned();
     let there = program.cwd.join(file).exists();
-    let not_executable = |hint, source| SpawnError::NotExecutable { program: program_name.clone(), hint, source };
+    let not_executable =
+        |hint, source| SpawnError::NotExecutable { program: program_name.clone(), hint, source };
     match error.raw_os_error() {
-        Some(libc::ENOENT) if there => {
-            not_executable("the interpreter that it names is missing", error)
-        }
+        Some(libc::ENOENT) if there => not_executable("the interpreter that it names is missing", error),
         Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => {
             let hint = if name.as_bytes().contains(&b'/') {
                 "there is no such file"
@@ -281,7 +284,9 @@ fn explain(program: &Program, name: &OsStr, file: &Path, error: io::Error) -> Sp
         Some(libc::EACCES | libc::EPERM) => not_executable("it is no file that may be executed", error),
         Some(libc::ENOEXEC) => not_executable("it is no binary, and a script must begin with #!", error),
         Some(libc::ETXTBSY) => not_executable("somebody is writing to it", error),
-        Some(libc::E2BIG) => SpawnError::System { what: "pass so long arguments and environment", source: error },
+        Some(libc::E2BIG) => {
+            SpawnError::System { what: "pass so long arguments and environment", source: error }
+        }
         _ => SpawnError::System { what: "start the program", source: error },
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
-use codex_exec_protocol::{Incoming, RequestId, RpcError, envelope, process};
+use codex_exec_protocol::{Incoming, RequestId, RpcError, envelope, filesystem as files, process};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ pub(super) struct Connection {
     /// Slow requests; they end with the connection.
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
-    pub(super) watch: OnceLock<MissingWatch>,
+    watch: OnceLock<MissingWatch>,
     /// Ids of running HTTP streams.
     pub(super) streams: Mutex<HashSet<String>>,
 }
@@ -283,6 +283,15 @@ impl Connection {
             RpcError::invalid_request(format!("client must send initialized before using {family} methods"))
         })?;
         Ok(session)
+    }
+
+    /// The connection's one watch on missing paths.
+    pub(super) fn watch(&self) -> &MissingWatch {
+        self.watch.get_or_init(|| {
+            let outbox = Arc::clone(&self.outbox);
+            let fired = move |watch_id| outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
+            MissingWatch::new(&self.server.limits, Box::new(fired))
+        })
     }
 
     /// Runs a slow request beside the others, in its turn.

@@ -1,5 +1,6 @@
 //! The routing table: which handler answers which method, and whether in order or beside.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use codex_exec_protocol::{Method, RequestId, RpcError, environment, filesystem a
 use super::connection::Connection;
 use super::session::Session;
 use super::streams;
-use crate::filesystem::{self, MissingWatch};
+use crate::filesystem::{self, Claim};
 use crate::process::{Process, Written};
 use crate::rpc::{InFlight, decode, encode_answer};
 use crate::transport::FrameBuffer;
@@ -23,8 +24,6 @@ pub(super) struct Request<'a> {
 
 /// Begins a request. Called in the order of arrival.
 pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) {
-    const EXEC: &str = "exec";
-    const FILES: &str = "filesystem";
     match method {
         session::Initialize::NAME => initialize(c, request),
         environment::Info::NAME => {
@@ -57,7 +56,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             known(process, &p.process_id)?.close_stdin();
             Ok(Empty {})
         }),
-        process::List::NAME => now::<process::List>(c, request, EXEC, |_, session, _| Ok(session.processes.list())),
+        process::List::NAME => now::<process::List>(c, request, "exec", |_, session, _| Ok(session.processes.list())),
         process::Wait::NAME => wait(c, request),
 
         files::GetMetadata::NAME => get_metadata(c, request),
@@ -69,15 +68,17 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             on_disk::<files::CreateDirectory>(c, request, |_, p| filesystem::create_directory(&p));
         }
         files::Canonicalize::NAME => on_disk::<files::Canonicalize>(c, request, |_, p| filesystem::canonicalize(&p)),
-        files::ReadDirectory::NAME => on_disk::<files::ReadDirectory>(c, request, |_, p| filesystem::read_directory(&p)),
+        files::ReadDirectory::NAME => on_disk::<files::ReadDirectory>(c, request, |c, p| {
+            filesystem::read_directory(&p, &c.server.limits)
+        }),
         files::Walk::NAME => on_disk::<files::Walk>(c, request, |c, p| filesystem::walk(&p, &c.server.limits)),
         files::Remove::NAME => on_disk::<files::Remove>(c, request, |_, p| filesystem::remove(&p)),
         files::Copy::NAME => on_disk::<files::Copy>(c, request, |_, p| filesystem::copy(&p)),
-        files::Open::NAME => on_disk::<files::Open>(c, request, |c, p| c.handles.open(&p)),
-        files::ReadBlock::NAME => on_disk::<files::ReadBlock>(c, request, |c, p| c.handles.read_block(&p)),
-        files::WriteBlock::NAME => on_disk::<files::WriteBlock>(c, request, |c, p| c.handles.write_block(&p)),
-        files::Close::NAME => now::<files::Close>(c, request, FILES, |c, _, p| c.handles.close(&p)),
-        files::WatchMissing::NAME => on_disk::<files::WatchMissing>(c, request, watch_missing),
+        files::Open::NAME => open(c, request),
+        files::ReadBlock::NAME => on_handle::<files::ReadBlock>(c, request, |p| &p.handle_id, Claim::read_block),
+        files::WriteBlock::NAME => on_handle::<files::WriteBlock>(c, request, |p| &p.handle_id, Claim::write_block),
+        files::Close::NAME => now::<files::Close>(c, request, "filesystem", |c, _, p| Ok(c.handles.close(&p))),
+        files::WatchMissing::NAME => watch_missing(c, request),
 
         http::Request::NAME => streams::http_request(c, request),
         _ => c.outbox.answer_any(&request.id, Err::<Empty, _>(RpcError::method_not_found(method)), 0),
@@ -127,8 +128,21 @@ fn on_disk<M: Method>(
     request: Request<'_>,
     work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
 ) {
-    let params = match checked::<M>(c, &request, "filesystem") {
-        Ok((_, params)) => params,
+    on_disk_prepared::<M, ()>(c, request, |_, _| Ok(()), |c, params, ()| work(c, params), |()| {});
+}
+
+/// As [`on_disk`], with a part that is done at once, in the order of the requests, and one behind the answer.
+fn on_disk_prepared<M: Method, P: Send + 'static>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    prepare: impl FnOnce(&Arc<Connection>, &M::Params) -> Result<P, RpcError>,
+    work: impl FnOnce(&Arc<Connection>, M::Params, &mut P) -> Result<M::Result, RpcError> + Send + 'static,
+    answered: impl FnOnce(P) + Send + 'static,
+) {
+    let prepared = checked::<M>(c, &request, "filesystem")
+        .and_then(|(_, params)| Ok((prepare(c, &params)?, params)));
+    let (mut prepared, params) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return c.outbox.answer::<M>(&request.id, Err(error)),
     };
     let (id, in_flight, connection) = (request.id, request.in_flight, Arc::clone(c));
@@ -136,14 +150,59 @@ fn on_disk<M: Method>(
     c.beside(async move {
         let slot = slots.acquire_owned().await;
         let done = tokio::task::spawn_blocking(move || {
-            let result = work(&connection, params);
+            let result = work(&connection, params, &mut prepared);
             let mut frame = FrameBuffer::new(connection.outbox.framing());
             encode_answer(&mut frame, &id, result, 256);
             connection.outbox.put_frame(frame);
+            answered(prepared);
             drop((slot, in_flight));
         });
         let _ = done.await;
     });
+}
+
+/// Takes the handle's id in order, so that blocks that follow at once find it.
+fn open(c: &Arc<Connection>, request: Request<'_>) {
+    on_disk_prepared::<files::Open, _>(
+        c,
+        request,
+        |c, params| c.handles.reserve(params).map(Some),
+        |_, params, reserved| match reserved.take() {
+            Some(reserved) => reserved.open(&params),
+            None => Err(RpcError::internal("the handle was opened before")),
+        },
+        drop,
+    );
+}
+
+/// Finds the handle in order, so that a close that follows at once does not take it away.
+fn on_handle<M: Method>(
+    c: &Arc<Connection>,
+    request: Request<'_>,
+    id_of: impl Fn(&M::Params) -> &str,
+    work: impl FnOnce(&Claim, &M::Params) -> Result<M::Result, RpcError> + Send + 'static,
+) {
+    on_disk_prepared::<M, Claim>(
+        c,
+        request,
+        |c, params| c.handles.claim(id_of(params)),
+        |_, params, claim| work(claim, &params),
+        drop,
+    );
+}
+
+fn watch_missing(c: &Arc<Connection>, request: Request<'_>) {
+    on_disk_prepared::<files::WatchMissing, _>(
+        c,
+        request,
+        |_, _| Ok(None),
+        |c, params, armed| {
+            *armed = c.watch().arm(&params);
+            Ok(files::WatchMissingResult { watching: armed.is_some() })
+        },
+        // Behind the answer, which the notification must not overtake.
+        |armed| armed.into_iter().for_each(filesystem::ArmedWatch::start),
+    );
 }
 
 /// Does something to a process, in order; after its start when that still goes on.
@@ -206,6 +265,11 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
     // A directory or program that has to be fetched may hang; only this start waits for it.
     let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
     tokio::task::spawn_blocking(move || {
+        // What is local is known from now on.
+        filesystem::learn_filesystem(&reserved.params().cwd.0);
+        if let Some(program) = reserved.params().argv.first().map(Path::new).filter(|program| program.is_absolute()) {
+            filesystem::learn_filesystem(program);
+        }
         outbox.answer::<process::Start>(&id, table.launch(reserved));
         drop(in_flight);
     });
@@ -213,7 +277,7 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
 
 /// Whether the working directory and the program are in the kernel's caches.
 fn starts_without_io(params: &process::StartParams) -> bool {
-    let program = params.argv.first().map(std::path::Path::new);
+    let program = params.argv.first().map(Path::new);
     filesystem::resolves_without_io(&params.cwd.0)
         && program.is_none_or(|program| !program.is_absolute() || filesystem::resolves_without_io(program))
 }
@@ -301,17 +365,4 @@ fn get_metadata(c: &Arc<Connection>, request: Request<'_>) {
         Some(result) => c.outbox.answer::<files::GetMetadata>(&request.id, result),
         None => on_disk::<files::GetMetadata>(c, request, |_, p| filesystem::get_metadata(&p)),
     }
-}
-
-fn watch_missing(
-    c: &Arc<Connection>,
-    params: files::WatchMissingParams,
-) -> Result<files::WatchMissingResult, RpcError> {
-    let watch = c.watch.get_or_init(|| {
-        let outbox = Arc::clone(&c.outbox);
-        MissingWatch::new(&c.server.limits, move |watch_id| {
-            outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
-        })
-    });
-    Ok(files::WatchMissingResult { watching: watch.watch(&params) })
 }

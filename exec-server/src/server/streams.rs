@@ -7,7 +7,7 @@ use codex_exec_protocol::{Notification, RpcError, WireEncode, http};
 
 use super::connection::Connection;
 use super::routes::{Request, checked};
-use crate::http::pump;
+use crate::http::{BodyStream, Deltas};
 
 /// Begins an HTTP request.
 pub(super) fn http_request(c: &Arc<Connection>, request: Request<'_>) {
@@ -43,22 +43,21 @@ pub(super) fn http_request(c: &Arc<Connection>, request: Request<'_>) {
     });
 }
 
-async fn send_body(c: &Connection, params: &RequestParams, body: crate::http::BodyStream) {
-    let send = async |delta: BodyDeltaParams| {
+async fn send_body(c: &Connection, params: &RequestParams, body: BodyStream) {
+    let mut deltas = Deltas::new(body, params.request_id.clone());
+    while let Some(delta) = deltas.next().await {
         c.outbox.room().await;
         let expected = delta.delta.0.len().div_ceil(3) * 4 + params.request_id.len() + 160;
-        c.outbox.put(|frame| {
-            frame.message(expected, |out| {
-                out.extend_from_slice(b"{\"method\":\"");
-                out.extend_from_slice(http::BodyDelta::NAME.as_bytes());
-                out.extend_from_slice(b"\",\"params\":");
-                delta.encode(out);
-                out.push(b'}');
-            });
-        });
-        Ok(())
-    };
-    let _ = pump(body, &params.request_id, send).await;
+        c.outbox.put(|frame| frame.message(expected, |out| encode(&delta, out)));
+    }
+}
+
+fn encode(delta: &BodyDeltaParams, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"method\":\"");
+    out.extend_from_slice(http::BodyDelta::NAME.as_bytes());
+    out.extend_from_slice(b"\",\"params\":");
+    delta.encode(out);
+    out.push(b'}');
 }
 
 fn reserve(c: &Connection, id: &str) -> Result<(), RpcError> {

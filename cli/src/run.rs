@@ -1,0 +1,375 @@
+//! `codex exec-server run`: runs one program through an exec-server, as if it ran here.
+
+mod args;
+mod io;
+mod terminal;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use codex_exec_server::client::{
+    Client, ClientError, ClientOptions, Command, Endpoint, Process, ProcessControl, ProcessEvent, Stderr,
+};
+use codex_exec_server::protocol::environment::Info;
+use codex_exec_server::protocol::path::LocalPath;
+use codex_exec_server::protocol::process::{
+    EnvInherit, EnvPolicy, ExitDetails, SignalName, StartParams, Stream,
+};
+use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(crate) use args::RunArgs;
+
+use io::{Input, Out, Output, Room, say};
+use terminal::RawMode;
+
+/// No connection, or it was lost.
+const UNREACHABLE: u8 = 255;
+/// `--timeout` ended the program.
+const TIMED_OUT: u8 = 124;
+/// The program exists but can't be run.
+const NOT_EXECUTABLE: u8 = 126;
+/// The program does not exist.
+const NOT_FOUND: u8 = 127;
+/// 128 + SIGPIPE: nobody reads our stdout any more.
+const BROKEN_PIPE: u8 = 141;
+/// The server ends the program at `--timeout`; one that does not know the option gets this much longer until we do.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
+/// On a terminal, background programs may hold the output open after the program's end; they are not waited for longer.
+const TTY_LINGER: Duration = Duration::from_millis(500);
+/// How long the server may take to answer the last terminate.
+const TERMINATE_TIME: Duration = Duration::from_secs(2);
+
+/// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`,
+/// 255 with a sentence for a server that can't be reached or was lost).
+///
+/// # Errors
+/// Only what keeps this side from working at all, such as a terminal that can't be set.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<u8> {
+    let endpoint = endpoint(args.url.as_deref())?;
+    let client = match Client::connect(
+        endpoint,
+        ClientOptions { client_name: "codex-run".into(), ..ClientOptions::default() },
+    )
+    .await
+    {
+        Ok(client) => client,
+        Err(error) => {
+            say(&error.to_string());
+            return Ok(UNREACHABLE);
+        }
+    };
+    let code = run_on(&client, &args).await;
+    client.close().await;
+    code
+}
+
+fn endpoint(url: Option<&str>) -> anyhow::Result<Endpoint> {
+    Ok(match url {
+        Some(url) => match url.strip_prefix("unix://") {
+            Some(path) => Endpoint::Unix { path: PathBuf::from(path) },
+            None => Endpoint::WebSocket { url: url.to_owned(), bearer: None },
+        },
+        None => Endpoint::Command(Command {
+            program: std::env::current_exe().context("can't tell where this program's own file is")?,
+            args: ["exec-server", "--listen", "stdio"].map(String::from).into(),
+            env: BTreeMap::new(),
+            cwd: None,
+            stderr: Stderr::Inherit,
+        }),
+    })
+}
+
+async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
+    let cwd = match working_directory(client, args).await {
+        Ok(cwd) => cwd,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            return Ok(UNREACHABLE);
+        }
+    };
+    let mut signals = Signals::new()?;
+    let process = match client.start(start_params(args, cwd)).await {
+        Ok(process) => process,
+        Err(error) => return Ok(not_started(args, &error)),
+    };
+    // Only now: until here, Ctrl-C and messages are those of a plain command.
+    let raw = if args.tty { RawMode::enter().context("can't set the terminal to raw mode")? } else { None };
+    let mut session = Session::new(process, args);
+    let code = session.follow(&mut signals).await;
+    drop(raw);
+    if let Some(sentence) = session.last_words {
+        say(&sentence);
+    }
+    Ok(code)
+}
+
+async fn working_directory(client: &Client, args: &RunArgs) -> anyhow::Result<PathBuf> {
+    match (&args.cwd, &args.url) {
+        (Some(cwd), Some(_)) if cwd.is_absolute() => Ok(cwd.clone()),
+        (Some(cwd), Some(_)) => {
+            anyhow::bail!(
+                "--cwd {} is not absolute; with --url it is a path of the server's machine",
+                cwd.display()
+            )
+        }
+        (cwd, None) => {
+            let here = std::env::current_dir().context("can't tell the current directory; give --cwd")?;
+            Ok(cwd.as_ref().map_or(here.clone(), |cwd| here.join(cwd)))
+        }
+        (None, Some(_)) => {
+            let info = match client.environment_info() {
+                Some(info) => Some(info),
+                None => client.call::<Info>(&NoParams).await.ok(),
+            };
+            match info.and_then(|info| info.cwd) {
+                Some(WirePath::Local(cwd)) => Ok(cwd),
+                _ => anyhow::bail!("this exec-server does not say where it works; give --cwd"),
+            }
+        }
+    }
+}
+
+fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
+    let mut env: BTreeMap<String, String> = args.env.iter().cloned().collect();
+    let size = if args.tty { terminal::size() } else { None };
+    if args.tty
+        && !env.contains_key("TERM")
+        && let Ok(term) = std::env::var("TERM")
+    {
+        env.insert("TERM".into(), term);
+    }
+    StartParams {
+        process_id: "run".into(),
+        argv: args.command.clone(),
+        cwd: LocalPath(cwd),
+        env,
+        tty: args.tty,
+        arg0: None,
+        pipe_stdin: !args.tty,
+        env_policy: Some(EnvPolicy {
+            inherit: EnvInherit::All,
+            ignore_default_excludes: true,
+            exclude: Vec::new(),
+            set: BTreeMap::new(),
+            include_only: Vec::new(),
+        }),
+        sandbox: None,
+        enforce_managed_network: false,
+        managed_network: None,
+        network_proxy: None,
+        shell_snapshot: None,
+        metadata: None,
+        rows: size.map(|(rows, _)| rows),
+        cols: size.map(|(_, cols)| cols),
+        timeout_ms: args.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)),
+        idle_timeout_ms: None,
+    }
+}
+
+fn not_started(args: &RunArgs, error: &ClientError) -> u8 {
+    let ClientError::Rpc(refusal) = error else {
+        say(&error.to_string());
+        return UNREACHABLE;
+    };
+    let program = args.command.first().map_or("", String::as_str);
+    say(&format!("can't start {program:?}: {}", refusal.message));
+    let text = refusal.message.to_lowercase();
+    let about_directory = text.contains("cwd") || text.contains("working directory");
+    let missing = ["os error 2)", "no such file", "not found"].iter().any(|word| text.contains(word));
+    let code = if missing && !about_directory { NOT_FOUND } else { NOT_EXECUTABLE };
+    if refusal.code == ErrorCode::INTERNAL { code } else { NOT_EXECUTABLE }
+}
+
+/// The signals that this command acts on.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    window: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("can't listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            window: listen(SignalKind::window_change())?,
+        })
+    }
+}
+
+/// One running program, followed to its end.
+struct Session {
+    process: Process,
+    control: ProcessControl,
+    tty: bool,
+    timeout: Option<Duration>,
+    interrupts: u32,
+    exit: Option<u8>,
+    /// To be said once the terminal is as it was.
+    last_words: Option<String>,
+}
+
+impl Session {
+    fn new(process: Process, args: &RunArgs) -> Self {
+        let control = process.control();
+        let timeout = args.timeout.map(|time| time.saturating_add(TIMEOUT_MARGIN));
+        Self { process, control, tty: args.tty, timeout, interrupts: 0, exit: None, last_words: None }
+    }
+
+    async fn follow(&mut self, signals: &mut Signals) -> u8 {
+        let output = Output::start();
+        let mut input = std::pin::pin!(pass_input(self.control.clone(), self.tty));
+        let mut input_open = true;
+        let mut deadline = std::pin::pin!(sleep_for(self.timeout));
+        let mut linger = std::pin::pin!(sleep_for(None));
+        loop {
+            tokio::select! {
+                (room, event) = async { (output.room().await, self.process.next().await) } => {
+                    let lasts = self.exit.is_none();
+                    match self.take(event, room) {
+                        Next::Continue => {}
+                        Next::Finish(code) => return flush(output, signals, code).await,
+                        Next::Abort(code) => return self.abort(code).await,
+                    }
+                    if lasts && self.exit.is_some() {
+                        input_open = false;
+                        deadline.set(sleep_for(None));
+                        if self.tty {
+                            linger.set(sleep_for(Some(TTY_LINGER)));
+                        }
+                    }
+                }
+                complaint = &mut input, if input_open => {
+                    input_open = false;
+                    self.last_words = complaint;
+                }
+                () = &mut deadline => return self.abort(TIMED_OUT).await,
+                () = &mut linger => {
+                    let code = self.exit.unwrap_or(UNREACHABLE);
+                    return flush(output, signals, code).await;
+                }
+                _ = signals.interrupt.recv() => if let Some(code) = self.interrupt().await { return code },
+                _ = signals.terminate.recv() => return self.abort(128 + 15).await,
+                _ = signals.hangup.recv() => return self.abort(128 + 1).await,
+                _ = signals.window.recv(), if self.tty => {
+                    if let Some((rows, cols)) = terminal::size() {
+                        // A server without this extension leaves the size as it is; nothing else is harmed.
+                        let _ = tokio::time::timeout(TERMINATE_TIME, self.control.resize(rows, cols)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Option<ProcessEvent>, room: Option<Room>) -> Next {
+        // Without room, nobody reads our stdout any more.
+        let Some(room) = room else { return Next::Abort(BROKEN_PIPE) };
+        match event {
+            Some(ProcessEvent::Output { stream, bytes }) => {
+                let out = if stream == Stream::Stderr { Out::Stderr } else { Out::Stdout };
+                room.send((out, bytes));
+                Next::Continue
+            }
+            Some(ProcessEvent::Exited { code, details }) => {
+                self.exit = Some(self.exit_code(code, &details));
+                Next::Continue
+            }
+            Some(ProcessEvent::Lost { bytes }) => {
+                let amount = bytes.map_or("some".into(), |bytes| bytes.to_string());
+                self.last_words =
+                    Some(format!("{amount} bytes of output were lost while the connection was away"));
+                // The output is not whole: that is never a success.
+                Next::Abort(UNREACHABLE)
+            }
+            Some(ProcessEvent::Disconnected { reason }) => {
+                self.last_words = Some(format!("the connection to the exec-server was lost: {reason}"));
+                Next::Finish(UNREACHABLE)
+            }
+            Some(ProcessEvent::Closed) | None => Next::Finish(self.exit.unwrap_or(UNREACHABLE)),
+        }
+    }
+
+    fn exit_code(&mut self, code: i32, details: &ExitDetails) -> u8 {
+        if details.timed_out {
+            return TIMED_OUT;
+        }
+        if let Some(signal) = details.signal {
+            return u8::try_from(128 + signal).unwrap_or(UNREACHABLE);
+        }
+        u8::try_from(code).unwrap_or_else(|_| {
+            self.last_words =
+                Some("the program was ended by a signal that this exec-server does not name".into());
+            128
+        })
+    }
+
+    /// Ctrl-C: first as SIGINT for the program, then as its end.
+    async fn interrupt(&mut self) -> Option<u8> {
+        if let Some(code) = self.exit {
+            return Some(code);
+        }
+        self.interrupts += 1;
+        if self.interrupts == 1 {
+            let sent = self.control.signal(SignalName::Interrupt);
+            if let Ok(Ok(())) = tokio::time::timeout(TERMINATE_TIME, sent).await {
+                return None;
+            }
+        }
+        Some(self.abort(128 + 2).await)
+    }
+
+    async fn abort(&mut self, code: u8) -> u8 {
+        // Should it fail, the end of the session ends the program.
+        let _ = tokio::time::timeout(TERMINATE_TIME, self.control.terminate(None)).await;
+        code
+    }
+}
+
+enum Next {
+    Continue,
+    /// Nothing more comes: write what is queued, then exit.
+    Finish(u8),
+    /// End the program, then exit.
+    Abort(u8),
+}
+
+/// Waits until all output is written, or for a signal that ends us.
+async fn flush(output: Output, signals: &mut Signals, code: u8) -> u8 {
+    tokio::select! {
+        flushed = output.finish() => if flushed { code } else { BROKEN_PIPE },
+        _ = signals.interrupt.recv() => 128 + 2,
+        _ = signals.terminate.recv() => 128 + 15,
+        _ = signals.hangup.recv() => 128 + 1,
+    }
+}
+
+async fn sleep_for(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes our stdin on, and its end. Gives a sentence when the server can't take its end.
+async fn pass_input(control: ProcessControl, tty: bool) -> Option<String> {
+    let mut input = Input::start();
+    while let Some(bytes) = input.next().await {
+        // Once nobody takes input any more, the program's end tells the rest.
+        control.write(bytes).await.ok()?;
+    }
+    if tty {
+        // A terminal has no end; its end-of-file key is what a program waits for.
+        control.write(vec![4]).await.ok();
+        return None;
+    }
+    match control.close_stdin().await {
+        Err(ClientError::Rpc(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Some(error.message),
+        _ => None,
+    }
+}

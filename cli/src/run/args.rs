@@ -1,0 +1,65 @@
+//! The flags of `codex exec-server run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Runs a program through an exec-server and gives back its output and its exit code.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub(crate) url: Option<String>,
+    /// The directory to run in; it defaults to the current one, and with --url to the server's own.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// A variable to add to the server's environment for this program; may be given several times.
+    #[arg(long, value_name = "K=V", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// Run the program on a terminal of its own, as large as this one.
+    #[arg(long)]
+    pub(crate) tty: bool,
+    /// End the program after this many seconds and exit with 124; fractions are allowed.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// The program and its arguments, after two hyphens.
+    #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
+    pub(crate) command: Vec<String>,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    if ["ws://", "wss://", "unix:///"].iter().any(|scheme| text.starts_with(scheme)) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected ws://HOST:PORT, wss://HOST or unix:///PATH".into())
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "expected a number of seconds above 0".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_taken_as_written_or_refused_with_what_is_right() {
+        assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(variable("A="), Ok(("A".into(), String::new())));
+        assert!(variable("=x").is_err() && variable("A").is_err());
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for wrong in ["0", "-1", "NaN", "inf", "1e300", "soon"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert!(url("http://x").is_err() && url("unix://relative").is_err());
+        assert!(url("unix:///run/x.sock").is_ok() && url("ws://127.0.0.1:1").is_ok());
+    }
+}

@@ -1,0 +1,37 @@
+//! The local terminal: its size, and raw mode that is undone on every way out.
+
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// Rows and columns of the terminal at any of our three descriptors.
+pub(super) fn size() -> Option<(u16, u16)> {
+    [stdout(), stdin(), stderr()]
+        .into_iter()
+        .find_map(|fd| tcgetwinsize(fd).ok())
+        .map(|size| (size.ws_row, size.ws_col))
+        .filter(|(rows, cols)| *rows > 0 && *cols > 0)
+}
+
+/// Keeps the terminal raw; dropping it gives back what was.
+pub(super) struct RawMode(Termios);
+
+impl RawMode {
+    /// Sets stdin's terminal to raw; none when stdin is no terminal.
+    pub(super) fn enter() -> std::io::Result<Option<Self>> {
+        if !isatty(stdin()) {
+            return Ok(None);
+        }
+        let before = tcgetattr(stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin(), OptionalActions::Drain, &raw)?;
+        Ok(Some(Self(before)))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
+    }
+}

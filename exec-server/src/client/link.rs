@@ -1,0 +1,122 @@
+//! One connection that carries text messages, seen from the client.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
+/// ends the connection.
+pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The receiving half.
+pub(super) enum LinkReader {
+    WebSocket(SplitStream<Socket>),
+    Lines { input: BufReader<Box<dyn AsyncRead + Send + Unpin>>, line: Vec<u8>, consumed: bool },
+}
+
+/// The sending half.
+pub(super) enum LinkWriter {
+    WebSocket(SplitSink<Socket, Message>),
+    Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
+}
+
+/// Both halves of a websocket.
+pub(super) fn websocket(socket: Socket) -> (LinkReader, LinkWriter) {
+    let (sink, stream) = socket.split();
+    (LinkReader::WebSocket(stream), LinkWriter::WebSocket(sink))
+}
+
+/// Both halves of anything that carries lines.
+pub(super) fn lines(
+    input: impl AsyncRead + Send + Unpin + 'static,
+    output: impl AsyncWrite + Send + Unpin + 'static,
+) -> (LinkReader, LinkWriter) {
+    let input = BufReader::with_capacity(64 << 10, Box::new(input) as Box<dyn AsyncRead + Send + Unpin>);
+    (
+        LinkReader::Lines { input, line: Vec::new(), consumed: true },
+        LinkWriter::Lines(BufWriter::new(Box::new(output))),
+    )
+}
+
+impl LinkReader {
+    /// The next message; none when the server ended the connection. Cancel-safe.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Utf8Bytes>> {
+        match self {
+            Self::WebSocket(stream) => loop {
+                match stream.next().await {
+                    None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => return Ok(None),
+                    Some(Err(error)) => return Err(io::Error::other(error)),
+                    Some(Ok(Message::Text(text))) => return Ok(Some(text)),
+                    Some(Ok(Message::Binary(bytes))) => {
+                        return Utf8Bytes::try_from(bytes).map(Some).map_err(io::Error::other);
+                    }
+                    // Pings are answered by the library; a close is followed by the stream's end.
+                    Some(Ok(_)) => {}
+                }
+            },
+            Self::Lines { input, line, consumed } => loop {
+                if std::mem::take(consumed) {
+                    line.clear();
+                }
+                let part = input.fill_buf().await?;
+                if part.is_empty() {
+                    return Ok(None);
+                }
+                let end = memchr::memchr(b'\n', part);
+                let taken = end.map_or(part.len(), |at| at + 1);
+                line.extend_from_slice(part.get(..end.unwrap_or(taken)).unwrap_or_default());
+                input.consume(taken);
+                if line.len() > LONGEST_MESSAGE {
+                    return Err(io::Error::other(format!("a line of more than {LONGEST_MESSAGE} bytes")));
+                }
+                if end.is_some() {
+                    *consumed = true;
+                    if !line.trim_ascii().is_empty() {
+                        let bytes = Bytes::from(std::mem::take(line));
+                        return Utf8Bytes::try_from(bytes).map(Some).map_err(io::Error::other);
+                    }
+                }
+            },
+        }
+    }
+}
+
+impl LinkWriter {
+    /// Queues one message; [`Self::flush`] sends it.
+    pub(super) async fn feed(&mut self, message: Bytes) -> io::Result<()> {
+        match self {
+            Self::WebSocket(sink) => {
+                let text = Utf8Bytes::try_from(message).map_err(io::Error::other)?;
+                sink.feed(Message::Text(text)).await.map_err(io::Error::other)
+            }
+            Self::Lines(output) => {
+                output.write_all(&message).await?;
+                output.write_all(b"\n").await
+            }
+        }
+    }
+
+    /// Sends what was fed.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::WebSocket(sink) => sink.flush().await.map_err(io::Error::other),
+            Self::Lines(output) => output.flush().await,
+        }
+    }
+
+    /// Tells the server that nothing more comes.
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        match self {
+            Self::WebSocket(sink) => sink.close().await.map_err(io::Error::other),
+            Self::Lines(output) => output.shutdown().await,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! When to try again after a lost connection (section 15.4); no I/O and no clock of its own.
+
+use std::time::{Duration, Instant};
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Connect; the attempt may take this long.
+    Try(Duration),
+    /// Do nothing until then.
+    Wait(Instant),
+    /// The time is up.
+    GiveUp,
+}
+
+/// At once, then every `pause` until the deadline.
+#[derive(Debug)]
+pub(super) struct Reconnect {
+    deadline: Instant,
+    pause: Duration,
+    next: Instant,
+}
+
+impl Reconnect {
+    /// A schedule for a connection lost at `now`.
+    pub(super) fn new(now: Instant, time: Duration, pause: Duration) -> Self {
+        Self { deadline: now + time, pause, next: now }
+    }
+
+    /// What to do at `now`. A returned [`Step::Try`] counts as made.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        if now >= self.deadline {
+            return Step::GiveUp;
+        }
+        if now < self.next {
+            return Step::Wait(self.next.min(self.deadline));
+        }
+        self.next = now + self.pause;
+        Step::Try(self.deadline - now)
+    }
+
+    /// An attempt failed at `now`: the pause counts from its end.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.next = self.next.max(now);
+        if self.next == now {
+            self.next = now + self.pause;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_come_at_once_then_every_pause_until_the_time_is_up() {
+        let start = Instant::now();
+        let mut now = start;
+        let mut schedule = Reconnect::new(now, Duration::from_secs(25), Duration::from_millis(100));
+        let mut attempts = Vec::new();
+        loop {
+            match schedule.step(now) {
+                Step::Try(left) => {
+                    assert_eq!(left, Duration::from_secs(25) - (now - start));
+                    attempts.push(now - start);
+                }
+                Step::Wait(until) => {
+                    assert!(until > now, "a wait must move time on");
+                    now = until;
+                }
+                Step::GiveUp => break,
+            }
+        }
+        assert_eq!(attempts.len(), 250);
+        assert_eq!(attempts[..3], [0, 100, 200].map(Duration::from_millis));
+        assert_eq!(now - start, Duration::from_secs(25));
+    }
+
+    #[test]
+    fn a_slow_attempt_is_followed_by_a_pause_not_by_a_burst() {
+        let start = Instant::now();
+        let mut schedule = Reconnect::new(start, Duration::from_secs(25), Duration::from_millis(100));
+        assert!(matches!(schedule.step(start), Step::Try(_)));
+        let later = start + Duration::from_secs(10);
+        schedule.failed(later);
+        assert_eq!(schedule.step(later), Step::Wait(later + Duration::from_millis(100)));
+    }
+}

@@ -1,0 +1,167 @@
+//! The client against scripted servers.
+
+use std::collections::BTreeMap;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+use crate::protocol::path::LocalPath;
+use crate::protocol::process::{List, ListParams, StartParams};
+
+/// One accepted connection of a scripted server.
+struct Peer(WebSocketStream<TcpStream>);
+
+impl Peer {
+    async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        Self(tokio_tungstenite::accept_async(stream).await.unwrap())
+    }
+
+    async fn receive(&mut self) -> Value {
+        loop {
+            if let Message::Text(text) = self.0.next().await.unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    async fn send(&mut self, message: Value) {
+        self.0.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    /// Receives a request of this method and answers it; gives its params.
+    async fn answer(&mut self, method: &str, result: Value) -> Value {
+        let mut request = self.receive().await;
+        assert_eq!(request["method"], method);
+        self.send(json!({"id": request["id"], "result": result})).await;
+        request["params"].take()
+    }
+
+    async fn handshake(&mut self) -> Value {
+        let params = self.answer("initialize", json!({"sessionId": "s1"})).await;
+        assert_eq!(self.receive().await, json!({"method": "initialized", "params": {}}));
+        params
+    }
+
+    async fn output(&mut self, seq: u64, base64: &str) {
+        let params = json!({"processId": "p", "seq": seq, "stream": "stdout", "chunk": base64});
+        self.send(json!({"method": "process/output", "params": params})).await;
+    }
+}
+
+async fn listen() -> (TcpListener, Endpoint) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    (listener, Endpoint::WebSocket { url, bearer: None })
+}
+
+fn start() -> StartParams {
+    serde_json::from_value(json!({
+        "processId": "p", "argv": ["x"], "cwd": LocalPath("/".into()), "env": BTreeMap::<String, String>::new(),
+        "tty": false,
+    }))
+    .unwrap()
+}
+
+fn output(text: &str) -> Option<ProcessEvent> {
+    let stream = crate::protocol::process::Stream::Stdout;
+    Some(ProcessEvent::Output { stream, bytes: text.as_bytes().to_vec() })
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_resumed_without_a_lost_or_doubled_byte() {
+    let (listener, endpoint) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        assert_eq!(peer.handshake().await["resumeSessionId"], Value::Null);
+        // The first output comes before the answer, the second out of order.
+        let request = peer.receive().await;
+        peer.output(1, "YQ==").await;
+        peer.send(json!({"id": request["id"], "result": {"processId": "p"}})).await;
+        peer.output(3, "Yw==").await;
+        drop(peer);
+        // Still attached: to be tried again.
+        let mut peer = Peer::accept(&listener).await;
+        let request = peer.receive().await;
+        let error = json!({"code": -32010, "message": "attached"});
+        peer.send(json!({"id": request["id"], "error": error})).await;
+        let mut peer = Peer::accept(&listener).await;
+        assert_eq!(peer.handshake().await["resumeSessionId"], "s1");
+        peer.output(3, "Yw==").await;
+        let read = json!({
+            "chunks": [{"seq": 2, "stream": "stdout", "chunk": "Yg=="}, {"seq": 3, "stream": "stdout", "chunk": "Yw=="}],
+            "nextSeq": 5, "exited": true, "exitCode": 3, "closed": false, "failure": null,
+        });
+        assert_eq!(peer.answer("process/read", read).await["afterSeq"], 1);
+        peer.send(json!({"method": "process/closed", "params": {"processId": "p", "seq": 5}})).await;
+        peer
+    });
+    let client = Client::connect(endpoint, ClientOptions::default()).await.unwrap();
+    let mut process = client.start(start()).await.unwrap();
+    for expected in ["a", "b", "c"] {
+        assert_eq!(process.next().await, output(expected));
+    }
+    assert!(matches!(process.next().await, Some(ProcessEvent::Exited { code: 3, .. })));
+    assert_eq!(process.next().await, Some(ProcessEvent::Closed));
+    assert_eq!(process.next().await, None);
+    drop(server.await.unwrap());
+}
+
+#[tokio::test]
+async fn answers_out_of_order_find_their_calls_and_a_loss_fails_the_unsafe_one() {
+    let (listener, endpoint) = listen().await;
+    let options = ClientOptions { recovery_time: Duration::from_millis(1), ..ClientOptions::default() };
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        let (first, second) = (peer.receive().await, peer.receive().await);
+        assert_eq!((&first["id"], &second["id"]), (&json!(2), &json!(3)));
+        peer.send(json!({"id": second["id"], "error": {"code": -32601, "message": "no"}})).await;
+        peer.send(json!({"id": first["id"], "result": {"processes": []}})).await;
+        peer.receive().await;
+    });
+    let client = Client::connect(endpoint, options).await.unwrap();
+    let none = ListParams {};
+    let (first, second) = tokio::join!(client.call::<List>(&none), client.call::<List>(&none));
+    assert!(first.unwrap().processes.is_empty());
+    assert!(matches!(second, Err(ClientError::Rpc(error)) if error.code.0 == -32601));
+    assert!(matches!(client.call::<List>(&none).await, Err(ClientError::Lost(_))));
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_follower_makes_the_server_wait_and_gets_every_byte() {
+    const CHUNKS: u64 = 3000;
+    let (listener, endpoint) = listen().await;
+    let text = "x".repeat(8192);
+    let base64 =
+        String::from_utf8(serde_json::to_vec(&crate::protocol::Base64Bytes(text.clone().into())).unwrap());
+    let base64 = base64.unwrap().trim_matches('"').to_owned();
+    let (sent, mut progress) = watch::channel(0);
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        peer.answer("process/start", json!({"processId": "p"})).await;
+        for seq in 1..=CHUNKS {
+            peer.output(seq, &base64).await;
+            sent.send_replace(seq);
+        }
+        peer
+    });
+    let options = ClientOptions { queue_bytes: 64 << 10, ..ClientOptions::default() };
+    let client = Client::connect(endpoint, options).await.unwrap();
+    let mut process = client.start(start()).await.unwrap();
+    // The server stalls once the sockets' buffers and the queue are full.
+    let stalled =
+        async { while tokio::time::timeout(Duration::from_millis(500), progress.changed()).await.is_ok() {} };
+    stalled.await;
+    assert!(*progress.borrow() < CHUNKS, "nothing held the server back");
+    for _ in 0..CHUNKS {
+        assert_eq!(process.next().await, output(&text));
+    }
+    drop(server.await.unwrap());
+}

@@ -1,0 +1,97 @@
+//! What an environment can do, as three traits whose methods are the protocol's.
+
+use async_trait::async_trait;
+
+use crate::protocol::{Method, RpcError, filesystem as fs, http, process};
+
+/// Why an operation failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// It was refused or did not work, as the protocol says it (section 17).
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The environment can't be reached any more; whether the operation was done is not known.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// Declares a trait whose methods take and give what the protocol's methods do.
+macro_rules! capability {
+    ($(#[$doc:meta])* $name:ident { $($(#[$method_doc:meta])* $method:ident: $wire:ty;)* }) => {
+        $(#[$doc])*
+        #[async_trait]
+        pub trait $name: Send + Sync {
+            $($(#[$method_doc])*
+            async fn $method(
+                &self,
+                params: <$wire as Method>::Params,
+            ) -> Result<<$wire as Method>::Result, CallError>;)*
+        }
+    };
+}
+
+capability! {
+    /// Runs programs (section 8). Output is read with [`Processes::read`], by number.
+    Processes {
+        /// Starts a program (8.1).
+        start: process::Start;
+        /// Reads retained output, waiting for more (8.3).
+        read: process::Read;
+        /// Writes to stdin or the terminal (8.4).
+        write: process::Write;
+        /// Sends a signal (8.5).
+        signal: process::Signal;
+        /// Ends a process and its tree (8.5).
+        terminate: process::Terminate;
+        /// Lists the session's processes (extension).
+        list: process::List;
+        /// Waits for a process's end (extension).
+        wait: process::Wait;
+        /// Changes a terminal's size (extension).
+        resize: process::Resize;
+        /// Ends a process's stdin (extension).
+        close_stdin: process::CloseStdin;
+    }
+}
+
+capability! {
+    /// Reads and changes files (section 10).
+    Files {
+        /// A whole file (10.1).
+        read_file: fs::ReadFile;
+        /// Creates or replaces a file's content (10.2).
+        write_file: fs::WriteFile;
+        /// Makes a directory (10.3).
+        create_directory: fs::CreateDirectory;
+        /// Kind, size and times (10.4).
+        get_metadata: fs::GetMetadata;
+        /// The real path (10.5).
+        canonicalize: fs::Canonicalize;
+        /// The names in a directory (10.6).
+        read_directory: fs::ReadDirectory;
+        /// A tree, breadth first (10.7).
+        walk: fs::Walk;
+        /// Removes a file or a tree (10.8).
+        remove: fs::Remove;
+        /// Copies a file or a tree (10.9).
+        copy: fs::Copy;
+        /// Opens a handle (10.10).
+        open: fs::Open;
+        /// Reads a block of an open file (10.10).
+        read_block: fs::ReadBlock;
+        /// Writes a block of an open file (10.10).
+        write_block: fs::WriteBlock;
+        /// Closes a handle (10.10).
+        close: fs::Close;
+        /// Watches paths that do not exist (10.11).
+        watch_missing: fs::WatchMissing;
+    }
+}
+
+capability! {
+    /// Makes HTTP requests (section 11).
+    Http {
+        /// Makes one request (11.1).
+        request: http::Request;
+    }
+}
