@@ -213,8 +213,8 @@ impl Conversation {
             }
         })
         .await;
-        let seen = self.seen.remove(&key).unwrap_or_default();
-        let expected = self.expected.remove(&key).unwrap_or_default();
+        let mut seen = self.seen.remove(&key).unwrap_or_default();
+        let mut expected = self.expected.remove(&key).unwrap_or_default();
         let mut found = Vec::new();
         if is_exit {
             match seen.exits.get(exits - 1) {
@@ -235,6 +235,11 @@ impl Conversation {
                 }
             }
         }
+        if params["done"] == true {
+            // The id may name another stream from now on.
+            seen.output.clear();
+            expected.output.clear();
+        }
         self.seen.insert(key.clone(), seen);
         self.expected.insert(key.clone(), expected);
         for difference in found {
@@ -244,7 +249,7 @@ impl Conversation {
 
     /// Takes messages until something is true, the connection ends, or the guard time is over.
     async fn pump(&mut self, mut done: impl FnMut(&Self) -> bool) {
-        let deadline = tokio::time::Instant::now() + GUARD / 4;
+        let deadline = tokio::time::Instant::now() + GUARD;
         while !done(self) && !self.ended {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if left == Duration::ZERO {

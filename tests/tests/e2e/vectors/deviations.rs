@@ -135,14 +135,14 @@ const DEVIATIONS: &[Deviation] = &[
         instead: Instead::OrRefused(&[-32010]),
     },
     Deviation {
-        reason: "issue part E: a sandbox that asks for enforcement is refused for now, never ignored",
-        applies: |x| x.sandbox() && x.starts_or_touches_files() && x.code != Some(-32602),
-        instead: Instead::OrRefused(&[-32600, -32603]),
-    },
-    Deviation {
         reason: "7.3: the sandbox object is read as by 0.169",
         applies: |x| x.old() && x.sandbox(),
         instead: Instead::Anything,
+    },
+    Deviation {
+        reason: "issue part E: a sandbox that asks for enforcement is refused for now, never ignored",
+        applies: |x| x.sandbox() && x.starts_or_touches_files() && x.code != Some(-32602),
+        instead: Instead::OrRefused(&[-32600, -32603]),
     },
     Deviation {
         reason: "8.1: 0.131 ignored members that are read now",
