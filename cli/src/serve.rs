@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use codex_exec_server::Limits;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Host, Leftovers, orphans, passwd, reap};
 use codex_exec_server::server::{Server, ServerConfig};
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
-use codex_exec_server::Limits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -143,7 +143,8 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         limits.concurrent_requests = requests as usize;
     }
     for limit in &args.limit {
-        let (name, value) = limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
+        let (name, value) =
+            limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
         limits.set(name, value)?;
     }
     let account = passwd::account().unwrap_or_else(|error| {
@@ -176,16 +177,22 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
         || args.ws_max_clock_skew_seconds.is_some();
     match args.ws_auth {
         None | Some(WsAuth::None) if token_flags || jwt_flags => {
-            bail!("--ws-token-… and --ws-shared-secret-file need --ws-auth capability-token or signed-bearer-token")
+            bail!(
+                "--ws-token-… and --ws-shared-secret-file need --ws-auth capability-token or signed-bearer-token"
+            )
         }
         None | Some(WsAuth::None) => Ok(Auth::open()),
         Some(WsAuth::CapabilityToken) if jwt_flags => {
-            bail!("--ws-shared-secret-file and the flags of signed tokens do not go with --ws-auth capability-token")
+            bail!(
+                "--ws-shared-secret-file and the flags of signed tokens do not go with --ws-auth capability-token"
+            )
         }
         Some(WsAuth::CapabilityToken) => match (&args.ws_token_file, &args.ws_token_sha256) {
             (Some(file), None) => Ok(Auth::new(AuthConfig::token_file(file)?)?),
             (None, Some(hash)) => Ok(Auth::new(AuthConfig::CapabilitySha256(hash.clone()))?),
-            _ => bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256"),
+            _ => {
+                bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256")
+            }
         },
         Some(WsAuth::SignedBearerToken) if token_flags => {
             bail!("--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token")

@@ -28,11 +28,14 @@ use crate::Limits;
 const IDLE_CONNECTIONS: usize = 8;
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
+/// Looks up a variable of the server's environment.
+type Lookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
 /// Makes HTTP requests. Cheap to construct; share it behind an `Arc`.
 pub struct LocalHttp {
     following: OnceCell<Client>,
     stopping: OnceCell<Client>,
-    variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    variable: Lookup,
     redirects: usize,
     body_bytes: usize,
     longest_wait: Duration,

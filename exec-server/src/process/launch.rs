@@ -50,21 +50,13 @@ pub(super) fn refuse_unenforced(params: &StartParams) -> Result<(), RpcError> {
 /// Starts the program and the task that watches it.
 ///
 /// # Errors
-/// `-32603` with the operating system's text; the record is then failed.
+/// `-32603` with the operating system's text.
 pub(super) fn launch(
     process: &Arc<Process>,
     params: StartParams,
-    host: &Arc<Host>,
+    host: &Host,
     limits: &Limits,
 ) -> Result<AbortHandle, RpcError> {
-    let started = start(process, params, host, limits);
-    if started.is_err() {
-        process.set_failed();
-    }
-    started
-}
-
-fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: &Limits) -> Result<AbortHandle, RpcError> {
     let tty = params.tty;
     let program = Program {
         env: child_environment(
@@ -83,7 +75,8 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
     };
-    let Child { pid, pidfd, ends, started } = spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
+    let Child { pid, pidfd, ends, started } =
+        spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
         let exit = register(pidfd, Interest::READABLE)?;
@@ -97,7 +90,10 @@ fn start(process: &Arc<Process>, params: StartParams, host: &Arc<Host>, limits: 
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
                 let pipe = |fd| register(fd, Interest::READABLE).map(Arc::new);
-                let outputs = [Some(output(pipe(stdout)?, Stream::Stdout)), Some(output(pipe(stderr)?, Stream::Stderr))];
+                let outputs = [
+                    Some(output(pipe(stdout)?, Stream::Stdout)),
+                    Some(output(pipe(stderr)?, Stream::Stderr)),
+                ];
                 let input = input.map(|fd| register(fd, Interest::WRITABLE)).transpose()?;
                 (exit, outputs, input.map(|fd| stdin(Arc::new(fd))), None)
             }

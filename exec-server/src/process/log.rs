@@ -34,6 +34,15 @@ pub enum Event<'a> {
     Closed(Seq),
 }
 
+/// The attached connection's place in the log.
+#[derive(Debug, Clone, Copy)]
+struct Follower {
+    /// The last number that was sent to it.
+    sent: Seq,
+    /// The last number that it is known to have received: only that may be forgotten.
+    received: Seq,
+}
+
 /// The log. See the module's text.
 #[derive(Debug)]
 pub struct OutputLog {
@@ -48,8 +57,7 @@ pub struct OutputLog {
     positions: VecDeque<(Seq, u64)>,
     exit: Option<(Seq, Exit)>,
     closed: Option<Seq>,
-    /// The last number sent to the attached connection.
-    follower: Option<Seq>,
+    follower: Option<Follower>,
     /// After a lost connection: nothing behind this number is evicted.
     hold: Option<Seq>,
 }
@@ -93,12 +101,17 @@ impl OutputLog {
     }
 
     /// Whether more output may be read from the program now.
+    ///
+    /// What is on its way to a follower may take as much again as what is retained, so that the way's length does not
+    /// slow the program; a log that is held may not.
     pub fn has_room(&self) -> bool {
-        self.retained < self.capacity || self.oldest_may_go()
+        let on_its_way = if self.follower.is_some() && self.hold.is_none() { self.capacity } else { 0 };
+        self.retained < self.capacity + on_its_way || self.oldest_may_go()
     }
 
     fn oldest_may_go(&self) -> bool {
-        let pace = self.follower.unwrap_or(Seq::MAX).min(self.hold.unwrap_or(Seq::MAX));
+        let received = self.follower.map_or(Seq::MAX, |follower| follower.received);
+        let pace = received.min(self.hold.unwrap_or(Seq::MAX));
         self.chunks.front().is_none_or(|chunk| chunk.seq <= pace)
     }
 
@@ -147,7 +160,8 @@ impl OutputLog {
 
     /// A connection follows from now on; what it missed it reads (5.3). A hold stays until then.
     pub fn attach(&mut self) {
-        self.follower = Some(self.next_seq - 1);
+        let last = self.next_seq - 1;
+        self.follower = Some(Follower { sent: last, received: last });
     }
 
     /// The connection is gone: everything retained is held until [`Self::release`].
@@ -164,19 +178,27 @@ impl OutputLog {
 
     /// What the follower has not been sent yet, in order.
     pub fn unsent(&self) -> impl Iterator<Item = Event<'_>> {
-        self.events_after(self.follower.unwrap_or(self.next_seq))
+        self.events_after(self.follower.map_or(self.next_seq, |follower| follower.sent))
     }
 
     /// The follower was sent everything up to `seq`.
     pub fn sent(&mut self, seq: Seq) {
         if let Some(follower) = &mut self.follower {
-            *follower = seq;
+            follower.sent = seq;
+        }
+    }
+
+    /// The follower has received everything up to `seq`.
+    pub fn received(&mut self, seq: Seq) {
+        if let Some(follower) = &mut self.follower {
+            follower.received = follower.received.max(seq.min(follower.sent));
+            self.evict();
         }
     }
 
     /// Whether the follower was sent everything.
     pub fn all_sent(&self) -> bool {
-        self.follower.is_none_or(|follower| follower + 1 >= self.next_seq)
+        self.follower.is_none_or(|follower| follower.sent + 1 >= self.next_seq)
     }
 
     fn first_after(&self, seq: Seq) -> usize {

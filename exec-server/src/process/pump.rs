@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
-use super::record::Process;
 use super::orphans::{self, StartTime};
 use super::reap;
+use super::record::Process;
 
 /// Reads in a row before other work gets its turn.
 const READS_IN_A_ROW: usize = 16;
@@ -122,7 +122,9 @@ async fn readable(output: &Option<Output>, has_room: bool) {
 fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usize) {
     for _ in 0..READS_IN_A_ROW {
         let Some(output) = slot else { return };
-        let result = output.fd.try_io(tokio::io::Interest::READABLE, |fd| read_chunk(fd, chunk_bytes).map_err(Into::into));
+        let result = output
+            .fd
+            .try_io(tokio::io::Interest::READABLE, |fd| read_chunk(fd, chunk_bytes).map_err(Into::into));
         match result {
             Ok(bytes) if !bytes.is_empty() => {
                 output.grow_pipe(bytes.len(), chunk_bytes);

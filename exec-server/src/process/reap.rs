@@ -63,7 +63,15 @@ impl Ending {
     }
 }
 
-/// Waits for the program's end and reaps it. `pidfd` is that of [`super::spawn::Child`].
+/// Makes a descriptor awaitable, for readiness to read and to write. In a tokio runtime only.
+///
+/// # Errors
+/// When the kernel can't watch it (regular files), or its watch limit is reached.
+pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    crate::descriptor::register(fd, tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE)
+}
+
+/// Waits for the program's end and reaps it. `pidfd` is that of [`super::spawn::Child`], through [`watch`].
 ///
 /// # Errors
 /// As [`try_reap`].

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{
-    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult, WriteParams,
-    WriteResult, WriteStatus,
+    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult,
+    WriteParams, WriteResult, WriteStatus,
 };
 use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
-use super::log::{Event, Exit, OutputLog};
+use super::log::{Event, Exit, OutputLog, Seq};
 use super::news::News;
 use super::orphans::{self, Leftover};
 use super::reap::Ending;
@@ -53,12 +53,12 @@ pub(super) struct State {
     pub(super) leftovers: Vec<Leftover>,
 }
 
-/// Something to do once a start has ended; told whether it succeeded.
-type Deferred = Box<dyn FnOnce(bool) + Send>;
+/// Something to do once a start has ended; told how.
+type Deferred = Box<dyn FnOnce(Result<(), &RpcError>) + Send>;
 
 pub(super) enum Phase {
     Starting(Vec<Deferred>),
-    Failed,
+    Failed(RpcError),
     Running { pid: Pid, since: Instant },
     Ended { pid: Pid },
 }
@@ -120,7 +120,6 @@ impl Process {
         &self.id_json
     }
 
-
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,40 +127,46 @@ impl Process {
     // ---- the start
 
     /// Runs `action` once the start has ended, at once if it has; in the order of the calls.
-    pub fn when_started(&self, action: impl FnOnce(bool) + Send + 'static) {
+    pub fn when_started(&self, action: impl FnOnce(Result<(), &RpcError>) + Send + 'static) {
         let mut state = self.lock();
-        let started = match &mut state.phase {
+        let failure = match &mut state.phase {
             Phase::Starting(deferred) => {
                 deferred.push(Box::new(action));
                 return;
             }
-            Phase::Failed => false,
-            Phase::Running { .. } | Phase::Ended { .. } => true,
+            Phase::Failed(error) => Some(error.clone()),
+            Phase::Running { .. } | Phase::Ended { .. } => None,
         };
         drop(state);
-        action(started);
+        action(failure.as_ref().map_or(Ok(()), Err));
     }
 
-    pub(super) fn set_running(&self, pid: Pid, since: Instant, stdin: Option<Arc<Stdin>>, terminal: Option<Arc<AsyncFd<OwnedFd>>>) {
+    pub(super) fn set_running(
+        &self,
+        pid: Pid,
+        since: Instant,
+        stdin: Option<Arc<Stdin>>,
+        terminal: Option<Arc<AsyncFd<OwnedFd>>>,
+    ) {
         let mut state = self.lock();
         state.input = match (stdin, terminal) {
             (Some(stdin), Some(terminal)) => Input::Terminal(stdin, terminal),
             (Some(stdin), None) => Input::Pipe(stdin),
             (None, _) => Input::None,
         };
-        self.end_start(state, Phase::Running { pid, since }, true);
+        self.end_start(state, Phase::Running { pid, since }, Ok(()));
     }
 
-    pub(super) fn set_failed(&self) {
-        self.end_start(self.lock(), Phase::Failed, false);
+    pub(super) fn set_failed(&self, error: &RpcError) {
+        self.end_start(self.lock(), Phase::Failed(error.clone()), Err(error));
     }
 
-    fn end_start(&self, mut state: MutexGuard<'_, State>, phase: Phase, started: bool) {
+    fn end_start(&self, mut state: MutexGuard<'_, State>, phase: Phase, outcome: Result<(), &RpcError>) {
         let before = std::mem::replace(&mut state.phase, phase);
         drop(state);
         if let Phase::Starting(deferred) = before {
             for action in deferred {
-                action(started);
+                action(outcome);
             }
         }
         self.changed.notify_waiters();
@@ -213,7 +218,8 @@ impl Process {
 
     /// Hands the follower what it has not been sent, as long as `take` says to go on.
     /// What is left puts the process at the end of the news again.
-    pub fn send_unsent(self: &Arc<Self>, mut take: impl FnMut(Event<'_>) -> bool) {
+    /// The last number that was handed over.
+    pub fn send_unsent(self: &Arc<Self>, mut take: impl FnMut(Event<'_>) -> bool) -> Option<Seq> {
         let mut state = self.lock();
         let mut last = None;
         for event in state.log.unsent() {
@@ -225,17 +231,25 @@ impl Process {
                 break;
             }
         }
-        let had_room = state.log.has_room();
         if let Some(seq) = last {
             state.log.sent(seq);
         }
         let more = !state.log.all_sent();
         state.in_news = more;
-        let wake_pump = !had_room && state.log.has_room();
         drop(state);
         if more {
             self.news.push(Arc::clone(self));
         }
+        last
+    }
+
+    /// The follower has received everything up to `seq`; a program that waited for room goes on.
+    pub fn received(&self, seq: Seq) {
+        let mut state = self.lock();
+        let had_room = state.log.has_room();
+        state.log.received(seq);
+        let wake_pump = !had_room && state.log.has_room();
+        drop(state);
         if wake_pump {
             self.pump.notify_one();
         }
@@ -255,7 +269,11 @@ impl Process {
     ///
     /// # Errors
     /// The start failed meanwhile.
-    pub async fn read(&self, params: &ReadParams, longest_wait: Duration) -> Result<ReadResult<Bytes>, RpcError> {
+    pub async fn read(
+        &self,
+        params: &ReadParams,
+        longest_wait: Duration,
+    ) -> Result<ReadResult<Bytes>, RpcError> {
         let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
         let deadline = tokio::time::Instant::now() + wait;
         loop {
@@ -275,11 +293,15 @@ impl Process {
     ///
     /// # Errors
     /// The start failed.
-    pub fn read_now(&self, params: &ReadParams, time_is_up: bool) -> Result<Option<ReadResult<Bytes>>, RpcError> {
+    pub fn read_now(
+        &self,
+        params: &ReadParams,
+        time_is_up: bool,
+    ) -> Result<Option<ReadResult<Bytes>>, RpcError> {
         let after = params.after_seq.unwrap_or(0);
         let mut state = self.lock();
         match &state.phase {
-            Phase::Failed => return Err(self.unknown()),
+            Phase::Failed(_) => return Err(self.unknown()),
             Phase::Starting(_) if time_is_up => {
                 return Err(RpcError::invalid_request(format!("process id {} is starting", self.id)));
             }
@@ -335,7 +357,7 @@ impl Process {
 
     fn wait_result(&self, time_is_up: bool) -> Result<Option<WaitResult>, RpcError> {
         let state = self.lock();
-        if matches!(state.phase, Phase::Failed) {
+        if matches!(state.phase, Phase::Failed(_)) {
             return Err(self.unknown());
         }
         let exit = state.log.exit().cloned();
@@ -352,7 +374,7 @@ impl Process {
 
     /// Waits until the child was reaped, or never started.
     pub(super) async fn over(&self) {
-        self.until(|state| state.log.exit().is_some() || matches!(state.phase, Phase::Failed)).await;
+        self.until(|state| state.log.exit().is_some() || matches!(state.phase, Phase::Failed(_))).await;
     }
 
     /// Waits until all output was seen.
@@ -479,7 +501,7 @@ impl Process {
         let mut state = self.lock();
         state.leftovers.retain(|leftover| orphans::is_running(leftover.stamp).unwrap_or(false));
         let (pid, running) = match state.phase {
-            Phase::Starting(_) | Phase::Failed => (None, ProcessState::Starting),
+            Phase::Starting(_) | Phase::Failed(_) => (None, ProcessState::Starting),
             Phase::Running { pid, .. } => (Some(pid), ProcessState::Running),
             Phase::Ended { pid } => (Some(pid), ProcessState::Exited),
         };
@@ -511,10 +533,10 @@ impl Process {
 impl State {
     /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
     pub(super) fn kill_tree(&mut self) {
-        if let Phase::Running { pid, .. } = self.phase {
-            if let Err(error) = tree::kill_tree(pid, Signal::KILL) {
-                tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
-            }
+        if let Phase::Running { pid, .. } = self.phase
+            && let Err(error) = tree::kill_tree(pid, Signal::KILL)
+        {
+            tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
         }
     }
 

@@ -47,7 +47,7 @@ impl Stdin {
 
     /// Writes in order. `None`: accepted. `Some`: over the bound, accepted when the receiver hears.
     pub(super) fn write(self: &Arc<Self>, bytes: Vec<u8>) -> Option<oneshot::Receiver<()>> {
-        let Some(fd) = self.fd() else { return None };
+        let fd = self.fd()?;
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.ended {
             return None;

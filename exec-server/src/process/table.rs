@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use codex_exec_protocol::RpcError;
-use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
+use codex_exec_protocol::process::{ListResult, StartParams};
 use tokio::task::AbortHandle;
 
 use super::launch::{self, Host};
@@ -124,29 +124,23 @@ impl ProcessTable {
         Ok(Reserved { process, params })
     }
 
-    /// Second half of a start: runs the program. May block on the file system.
-    ///
-    /// # Errors
-    /// `-32603` with the operating system's text; the id is free again.
-    pub fn launch(self: &Arc<Self>, reserved: Reserved) -> Result<StartResult, RpcError> {
+    /// Second half of a start: runs the program. May block on the file system. What became of it is told to
+    /// [`Process::when_started`]; after a failure the id is free again.
+    pub fn launch(self: &Arc<Self>, reserved: Reserved) {
         let Reserved { process, params } = reserved;
-        let id = params.process_id.clone();
-        let has_sandbox = params.sandbox.is_some();
         match launch::launch(&process, params, &self.host, &self.limits) {
             Ok(pump) => {
                 let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process)));
-                if let Some(entry) = self.lock().by_id.get_mut(&id) {
+                if let Some(entry) = self.lock().by_id.get_mut(process.id()) {
                     entry.tasks = vec![pump, eviction.abort_handle()];
                 } else {
                     // The session ended while the program started.
                     process.terminate(None);
                 }
-                let sandbox_type = if has_sandbox { "linuxSeccomp" } else { "none" };
-                Ok(StartResult { process_id: id, sandbox_type: Some(sandbox_type.to_owned()) })
             }
             Err(error) => {
-                self.lock().by_id.remove(&id);
-                Err(error)
+                self.lock().by_id.remove(process.id());
+                process.set_failed(&error);
             }
         }
     }
@@ -213,7 +207,7 @@ impl ProcessTable {
         for entry in &entries {
             let process = Arc::clone(&entry.process);
             entry.process.when_started(move |started| {
-                if started {
+                if started.is_ok() {
                     process.terminate(None);
                 }
             });

@@ -9,9 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tokio::io::unix::AsyncFd;
 
-use super::reap::{Ending, How, reap, try_reap};
+use super::reap::{Ending, How, reap, try_reap, watch};
 use super::spawn::{Child, Ends, Program, SpawnError, Stdio, spawn};
 use super::{orphans, procfs, terminal, tree};
 
@@ -56,7 +55,7 @@ fn read_line(fd: &OwnedFd) -> String {
 fn wait_for_end(child: Pid, pidfd: OwnedFd) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let pidfd = AsyncFd::register(pidfd).expect("a pidfd can be awaited");
+        let pidfd = watch(pidfd).expect("a pidfd can be awaited");
         tokio::time::timeout(Duration::from_secs(60), reap(&pidfd, child))
             .await
             .expect("it ends")

@@ -1,7 +1,7 @@
 //! One connection: reads requests in order, writes answers and output, keeps watch over the peer.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::Server;
 use super::life::ConnectionId;
 use super::liveness::{Due, Liveness};
+use super::receipts::Receipts;
 use super::routes;
 use super::session::Session;
 use crate::filesystem::{Handles, MissingWatch};
@@ -40,6 +41,7 @@ pub(super) struct Connection {
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
     watch: OnceLock<MissingWatch>,
+    receipts: Mutex<Receipts>,
     /// Ids of running HTTP streams.
     pub(super) streams: Mutex<HashSet<String>>,
 }
@@ -65,6 +67,7 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         tasks: Mutex::new(JoinSet::new()),
         handles: Arc::new(Handles::new(limits)),
         watch: OnceLock::new(),
+        receipts: Mutex::new(Receipts::new(framing)),
         streams: Mutex::default(),
         server: Arc::clone(&server),
     });
@@ -112,7 +115,7 @@ async fn read(connection: &Arc<Connection>, mut reader: MessageReader) -> End {
                         }
                     }
                     Ok(Event::Ping(payload)) => outbox.put(|frame| frame.pong(payload)),
-                    Ok(Event::Pong(_)) => {}
+                    Ok(Event::Pong(payload)) => connection.receipts().confirmed(payload),
                     Ok(Event::Close(code)) => {
                         outbox.put(|frame| frame.close(code.unwrap_or(1000)));
                         return End::Peer;
@@ -167,12 +170,16 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
             routes::dispatch(connection, routes::Request { id, params, in_flight }, &method);
             Ok(())
         }
-        Ok(Incoming::Notification { method, .. }) if method == "initialized" && connection.session.get().is_some() => {
+        Ok(Incoming::Notification { method, .. })
+            if method == "initialized" && connection.session.get().is_some() =>
+        {
             let _ = connection.initialized.set(());
             Ok(())
         }
         // Nothing was asked of the client, so nothing can be answered by it (4.3).
-        Ok(Incoming::Notification { .. } | Incoming::Answer { .. } | Incoming::Failure { .. }) => Err(End::Refused),
+        Ok(Incoming::Notification { .. } | Incoming::Answer { .. } | Incoming::Failure { .. }) => {
+            Err(End::Refused)
+        }
         Err(error) => {
             connection.outbox.put(|frame| {
                 frame.message(256, |out| envelope::failure(&RequestId::UNREADABLE, &error, out));
@@ -197,7 +204,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
         }
         let session = connection.session.get();
         if let Some(session) = session {
-            encode_output_batch(session, &mut output);
+            encode_output_batch(session, &connection.receipts, &mut output);
             if !output.bytes().is_empty() {
                 idle = false;
                 if send(outbox, &mut sink, output.bytes()).await.is_err() {
@@ -240,13 +247,21 @@ async fn send(outbox: &Outbox, sink: &mut (impl AsyncWrite + Unpin), bytes: &[u8
     sink.flush().await
 }
 
-fn encode_output_batch(session: &Session, buffer: &mut FrameBuffer) {
+fn encode_output_batch(session: &Session, receipts: &Mutex<Receipts>, buffer: &mut FrameBuffer) {
     while buffer.bytes().len() < OUTPUT_BATCH {
-        let Some(process) = session.processes.news().pop() else { return };
-        process.send_unsent(|event| {
+        let Some(process) = session.processes.news().pop() else { break };
+        let before = buffer.bytes().len();
+        let last = process.send_unsent(|event| {
             encode_event(process.id(), process.id_json(), event, buffer);
             buffer.bytes().len() < OUTPUT_BATCH
         });
+        if let Some(seq) = last {
+            let mut receipts = receipts.lock().unwrap_or_else(PoisonError::into_inner);
+            receipts.sent(&process, seq, buffer.bytes().len() - before);
+        }
+    }
+    if let Some(payload) = receipts.lock().unwrap_or_else(PoisonError::into_inner).ask() {
+        buffer.ping(&payload);
     }
 }
 
@@ -254,7 +269,8 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
     match event {
         ProcessEvent::Output(chunk) => {
             let expected = chunk.chunk.len().div_ceil(3) * 4 + id_json.len() + 110;
-            buffer.message(expected, |out| encode_output(id_json, chunk.seq, chunk.stream, &chunk.chunk, out));
+            buffer
+                .message(expected, |out| encode_output(id_json, chunk.seq, chunk.stream, &chunk.chunk, out));
         }
         ProcessEvent::Exited(seq, exit) => {
             let params = ExitedParams {
@@ -285,11 +301,17 @@ impl Connection {
         Ok(session)
     }
 
+    fn receipts(&self) -> MutexGuard<'_, Receipts> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The connection's one watch on missing paths.
     pub(super) fn watch(&self) -> &MissingWatch {
         self.watch.get_or_init(|| {
             let outbox = Arc::clone(&self.outbox);
-            let fired = move |watch_id| outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
+            let fired = move |watch_id| {
+                outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id })
+            };
             MissingWatch::new(&self.server.limits, Box::new(fired))
         })
     }

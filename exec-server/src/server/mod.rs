@@ -3,6 +3,7 @@
 mod connection;
 mod life;
 mod liveness;
+mod receipts;
 mod routes;
 mod session;
 mod streams;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_exec_protocol::encode::Empty;
-use codex_exec_protocol::{Method, RequestId, RpcError, environment, filesystem as files, http, process, session};
+use codex_exec_protocol::{
+    Method, RequestId, RpcError, environment, filesystem as files, http, process, session,
+};
 
 use super::connection::Connection;
 use super::session::Session;
@@ -29,34 +31,60 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
         environment::Info::NAME => {
             now::<environment::Info>(c, request, "environment info", |c, _, _| Ok(c.server.info.clone()));
         }
-        environment::Status::NAME => now::<environment::Status>(c, request, "environment status", |_, _, _| {
-            Ok(environment::StatusResult { status: "ready".to_owned() })
-        }),
+        environment::Status::NAME => {
+            now::<environment::Status>(c, request, "environment status", |_, _, _| {
+                Ok(environment::StatusResult { status: "ready".to_owned() })
+            })
+        }
 
         process::Start::NAME => start(c, request),
         process::Read::NAME => read(c, request),
         process::Write::NAME => write(c, request),
-        process::Signal::NAME => on_process::<process::Signal>(c, request, |p| &p.process_id, |process, p| {
-            if let Some(process) = process {
-                process.signal(p.signal);
-            }
-            Ok(Empty {})
-        }),
-        process::Terminate::NAME => on_process::<process::Terminate>(c, request, |p| &p.process_id, |process, p| {
-            let grace = p.grace_ms.map(Duration::from_millis);
-            Ok(process::TerminateResult { running: process.is_some_and(|process| process.terminate(grace)) })
-        }),
-        process::Resize::NAME => on_process::<process::Resize>(c, request, |p| &p.process_id, |process, p| {
-            if p.rows == 0 || p.cols == 0 {
-                return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
-            }
-            known(process, &p.process_id)?.resize(p.rows, p.cols).map(|()| Empty {})
-        }),
-        process::CloseStdin::NAME => on_process::<process::CloseStdin>(c, request, |p| &p.process_id, |process, p| {
-            known(process, &p.process_id)?.close_stdin();
-            Ok(Empty {})
-        }),
-        process::List::NAME => now::<process::List>(c, request, "exec", |_, session, _| Ok(session.processes.list())),
+        process::Signal::NAME => on_process::<process::Signal>(
+            c,
+            request,
+            |p| &p.process_id,
+            |process, p| {
+                if let Some(process) = process {
+                    process.signal(p.signal);
+                }
+                Ok(Empty {})
+            },
+        ),
+        process::Terminate::NAME => on_process::<process::Terminate>(
+            c,
+            request,
+            |p| &p.process_id,
+            |process, p| {
+                let grace = p.grace_ms.map(Duration::from_millis);
+                Ok(process::TerminateResult {
+                    running: process.is_some_and(|process| process.terminate(grace)),
+                })
+            },
+        ),
+        process::Resize::NAME => on_process::<process::Resize>(
+            c,
+            request,
+            |p| &p.process_id,
+            |process, p| {
+                if p.rows == 0 || p.cols == 0 {
+                    return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
+                }
+                known(process, &p.process_id)?.resize(p.rows, p.cols).map(|()| Empty {})
+            },
+        ),
+        process::CloseStdin::NAME => on_process::<process::CloseStdin>(
+            c,
+            request,
+            |p| &p.process_id,
+            |process, p| {
+                known(process, &p.process_id)?.close_stdin();
+                Ok(Empty {})
+            },
+        ),
+        process::List::NAME => {
+            now::<process::List>(c, request, "exec", |_, session, _| Ok(session.processes.list()))
+        }
         process::Wait::NAME => wait(c, request),
 
         files::GetMetadata::NAME => get_metadata(c, request),
@@ -67,17 +95,27 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
         files::CreateDirectory::NAME => {
             on_disk::<files::CreateDirectory>(c, request, |_, p| filesystem::create_directory(&p));
         }
-        files::Canonicalize::NAME => on_disk::<files::Canonicalize>(c, request, |_, p| filesystem::canonicalize(&p)),
+        files::Canonicalize::NAME => {
+            on_disk::<files::Canonicalize>(c, request, |_, p| filesystem::canonicalize(&p))
+        }
         files::ReadDirectory::NAME => on_disk::<files::ReadDirectory>(c, request, |c, p| {
             filesystem::read_directory(&p, &c.server.limits)
         }),
-        files::Walk::NAME => on_disk::<files::Walk>(c, request, |c, p| filesystem::walk(&p, &c.server.limits)),
+        files::Walk::NAME => {
+            on_disk::<files::Walk>(c, request, |c, p| filesystem::walk(&p, &c.server.limits))
+        }
         files::Remove::NAME => on_disk::<files::Remove>(c, request, |_, p| filesystem::remove(&p)),
         files::Copy::NAME => on_disk::<files::Copy>(c, request, |_, p| filesystem::copy(&p)),
         files::Open::NAME => open(c, request),
-        files::ReadBlock::NAME => on_handle::<files::ReadBlock>(c, request, |p| &p.handle_id, Claim::read_block),
-        files::WriteBlock::NAME => on_handle::<files::WriteBlock>(c, request, |p| &p.handle_id, Claim::write_block),
-        files::Close::NAME => now::<files::Close>(c, request, "filesystem", |c, _, p| Ok(c.handles.close(&p))),
+        files::ReadBlock::NAME => {
+            on_handle::<files::ReadBlock>(c, request, |p| &p.handle_id, Claim::read_block)
+        }
+        files::WriteBlock::NAME => {
+            on_handle::<files::WriteBlock>(c, request, |p| &p.handle_id, Claim::write_block)
+        }
+        files::Close::NAME => {
+            now::<files::Close>(c, request, "filesystem", |c, _, p| Ok(c.handles.close(&p)))
+        }
         files::WatchMissing::NAME => watch_missing(c, request),
 
         http::Request::NAME => streams::http_request(c, request),
@@ -139,8 +177,8 @@ fn on_disk_prepared<M: Method, P: Send + 'static>(
     work: impl FnOnce(&Arc<Connection>, M::Params, &mut P) -> Result<M::Result, RpcError> + Send + 'static,
     answered: impl FnOnce(P) + Send + 'static,
 ) {
-    let prepared = checked::<M>(c, &request, "filesystem")
-        .and_then(|(_, params)| Ok((prepare(c, &params)?, params)));
+    let prepared =
+        checked::<M>(c, &request, "filesystem").and_then(|(_, params)| Ok((prepare(c, &params)?, params)));
     let (mut prepared, params) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return c.outbox.answer::<M>(&request.id, Err(error)),
@@ -226,7 +264,7 @@ fn on_process<M: Method>(
         None => act(None),
         Some(process) => {
             let same = Arc::clone(&process);
-            process.when_started(move |started| act(started.then_some(&same)));
+            process.when_started(move |started| act(started.ok().map(|()| &same)));
         }
     }
 }
@@ -258,20 +296,32 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         Ok(reserved) => reserved,
         Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
     };
+    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
+    let params = reserved.params();
+    let sandbox_type = if params.sandbox.is_some() { "linuxSeccomp" } else { "none" };
+    let result = process::StartResult {
+        process_id: params.process_id.clone(),
+        sandbox_type: Some(sandbox_type.to_owned()),
+    };
+    // The first of what waits for the start, so that its answer comes before those of the requests behind it.
+    Arc::clone(reserved.process()).when_started(move |outcome| {
+        outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
+        drop(in_flight);
+    });
     let table = Arc::clone(&session.processes);
     if starts_without_io(reserved.params()) {
-        return c.outbox.answer::<process::Start>(&request.id, table.launch(reserved));
+        return table.launch(reserved);
     }
     // A directory or program that has to be fetched may hang; only this start waits for it.
-    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
     tokio::task::spawn_blocking(move || {
         // What is local is known from now on.
         filesystem::learn_filesystem(&reserved.params().cwd.0);
-        if let Some(program) = reserved.params().argv.first().map(Path::new).filter(|program| program.is_absolute()) {
+        if let Some(program) =
+            reserved.params().argv.first().map(Path::new).filter(|program| program.is_absolute())
+        {
             filesystem::learn_filesystem(program);
         }
-        outbox.answer::<process::Start>(&id, table.launch(reserved));
-        drop(in_flight);
+        table.launch(reserved);
     });
 }
 
@@ -289,7 +339,8 @@ fn read(c: &Arc<Connection>, request: Request<'_>) {
     match found {
         Err(error) => c.outbox.answer::<process::Read>(&request.id, Err(error)),
         Ok((Some(result), ..)) => {
-            let expected = result.chunks.iter().map(|chunk| chunk.chunk.len().div_ceil(3) * 4 + 64).sum::<usize>();
+            let expected =
+                result.chunks.iter().map(|chunk| chunk.chunk.len().div_ceil(3) * 4 + 64).sum::<usize>();
             c.outbox.answer_any(&request.id, Ok(result), expected + 512);
         }
         Ok((None, process, params)) => {
@@ -312,7 +363,12 @@ fn wait(c: &Arc<Connection>, request: Request<'_>) {
         Ok((process, params)) => {
             let longest = c.server.limits.longest_wait;
             let timeout = params.timeout_ms.map_or(longest, |ms| Duration::from_millis(ms).min(longest));
-            beside::<process::Wait>(c, request.id, request.in_flight, async move { process.wait(timeout).await });
+            beside::<process::Wait>(
+                c,
+                request.id,
+                request.in_flight,
+                async move { process.wait(timeout).await },
+            );
         }
     }
 }
@@ -328,7 +384,9 @@ fn write(c: &Arc<Connection>, request: Request<'_>) {
     let (process, params) = match found {
         Err(error) => return c.outbox.answer::<process::Write>(&request.id, Err(error)),
         Ok((None, _)) => {
-            return c.outbox.answer::<process::Write>(&request.id, answer(process::WriteStatus::UnknownProcess));
+            return c
+                .outbox
+                .answer::<process::Write>(&request.id, answer(process::WriteStatus::UnknownProcess));
         }
         Ok((Some(process), params)) => (process, params),
     };
@@ -336,7 +394,7 @@ fn write(c: &Arc<Connection>, request: Request<'_>) {
     let same = Arc::clone(&process);
     process.when_started(move |started| {
         let outbox = &connection.outbox;
-        if !started {
+        if started.is_err() {
             return outbox.answer::<process::Write>(&id, answer(process::WriteStatus::UnknownProcess));
         }
         match same.write(params) {
@@ -347,7 +405,9 @@ fn write(c: &Arc<Connection>, request: Request<'_>) {
                 connection.beside(async move {
                     let result = match accepted.await {
                         Ok(()) => answer(process::WriteStatus::Accepted),
-                        Err(_) => Err(RpcError::internal(format!("process {} takes no more input", same.id()))),
+                        Err(_) => {
+                            Err(RpcError::internal(format!("process {} takes no more input", same.id())))
+                        }
                     };
                     outbox.answer::<process::Write>(&id, result);
                     drop(in_flight);

@@ -114,15 +114,20 @@ async fn a_server_pings_and_a_silent_peer_counts_as_gone() {
     let server = Server::builder().limit("ping_interval", 50).limit("silence_time", 400).start().await;
     let mut client = server.client().await;
     assert_eq!(client.expect_ping().await, b"");
+    let session = client.session_id.clone();
     let mut silent = upgraded(server.address()).await;
     let mut rest = Vec::new();
-    // The client answers by reading, all the while.
+    let end = async { guarded("the end of a silent connection", silent.read_to_end(&mut rest)).await.ok() };
+    // Answers its pings meanwhile, by reading.
     tokio::select! {
-        _ = guarded("the end of a silent connection", silent.read_to_end(&mut rest)) => {}
-        () = async { loop { client.expect_ping().await; } } => {}
+        _ = end => {}
+        never = async { loop { client.expect_ping().await; } } => never,
     }
     assert!(rest.windows(2).any(|two| two == [0x89, 0]), "it was pinged before: {rest:?}");
+    // The first client answers by reading, and stays.
+    assert_eq!(client.expect_ping().await, b"");
     assert_eq!(client.ok("environment/status", json!({})).await["status"], "ready");
+    assert_eq!(client.session_id, session);
 }
 
 #[tokio::test]

@@ -33,12 +33,17 @@ fn a_follower_that_lags_a_whole_log_behind_stalls_the_program() {
     let mut log = OutputLog::new(10);
     log.attach();
     log.append(Stream::Stdout, bytes(10));
+    assert!(log.has_room(), "as much again may be on its way");
+    log.append(Stream::Stdout, bytes(10));
     assert!(!log.has_room());
-    log.sent(1);
+    log.sent(2);
+    assert!(!log.has_room(), "what is sent may still be lost on its way");
+    log.received(1);
     assert!(log.has_room());
     log.append(Stream::Stdout, bytes(10));
-    assert_eq!(log.lost_after(0), 10);
-    assert_eq!(log.lost_after(1), 0);
+    assert_eq!((log.lost_after(0), log.lost_after(1)), (10, 0));
+    log.received(9);
+    assert_eq!(log.lost_after(0), 20, "nothing is received that was not sent");
 }
 
 #[test]
@@ -79,9 +84,15 @@ fn a_read_returns_whole_chunks_and_at_least_one() {
     for _ in 0..3 {
         log.append(Stream::Pty, bytes(4));
     }
-    for (after, max, count, next) in
-        [(0, None, 3, 4), (0, Some(0), 1, 2), (0, Some(8), 2, 3), (0, Some(11), 2, 3), (1, Some(99), 2, 4), (3, Some(1), 0, 4), (9, None, 0, 4)]
-    {
+    for (after, max, count, next) in [
+        (0, None, 3, 4),
+        (0, Some(0), 1, 2),
+        (0, Some(8), 2, 3),
+        (0, Some(11), 2, 3),
+        (1, Some(99), 2, 4),
+        (3, Some(1), 0, 4),
+        (9, None, 0, 4),
+    ] {
         let (chunks, got) = log.read(after, max);
         assert_eq!((chunks.len(), got), (count, next), "after {after} max {max:?}");
     }

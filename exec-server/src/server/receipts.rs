@@ -1,0 +1,80 @@
+//! Which output a peer has received for certain: pings sent behind it, and their pongs.
+//!
+//! What lies in socket buffers is lost when a connection breaks, and it can be more than a log retains. A peer answers
+//! a ping when it has read everything before it (RFC 6455, 5.5.2), so a log forgets only what lies before an answered
+//! one, and a resume finds every byte.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use crate::process::{Process, Seq};
+use crate::transport::Framing;
+
+/// A ping follows every so many bytes of output; a log has room for several of these.
+const PING_BYTES: usize = 256 << 10;
+
+/// How far which process's events went.
+type Reached = Vec<(Weak<Process>, Seq)>;
+
+/// The pings of one connection that are on their way.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    framing: Framing,
+    next: u64,
+    /// Since the last ping.
+    bytes: usize,
+    reached: Reached,
+    pending: VecDeque<(u64, Reached)>,
+}
+
+impl Receipts {
+    pub(super) fn new(framing: Framing) -> Self {
+        Self { framing, next: 1, bytes: 0, reached: Vec::new(), pending: VecDeque::new() }
+    }
+
+    /// `bytes` of output of a process, up to its number `seq`, are on their way.
+    pub(super) fn sent(&mut self, process: &Arc<Process>, seq: Seq, bytes: usize) {
+        if self.framing == Framing::Lines {
+            // No pings on lines; a pipe or Unix socket holds far less than a log.
+            process.received(seq);
+            return;
+        }
+        self.bytes += bytes;
+        let this = Arc::as_ptr(process);
+        match self.reached.iter_mut().find(|(known, _)| known.as_ptr() == this) {
+            Some((_, reached)) => *reached = seq,
+            None => self.reached.push((Arc::downgrade(process), seq)),
+        }
+    }
+
+    /// The payload of a ping to send behind what was sent, when it is time for one.
+    pub(super) fn ask(&mut self) -> Option<[u8; 8]> {
+        if self.bytes < PING_BYTES {
+            // Processes that have gone need no receipt.
+            if self.reached.len() > 64 {
+                self.reached.retain(|(process, _)| process.strong_count() > 0);
+            }
+            return None;
+        }
+        self.bytes = 0;
+        let number = self.next;
+        self.next += 1;
+        self.pending.push_back((number, std::mem::take(&mut self.reached)));
+        Some(number.to_be_bytes())
+    }
+
+    /// A pong came. Others than to our numbered pings mean nothing.
+    pub(super) fn confirmed(&mut self, payload: &[u8]) {
+        let Ok(number) = payload.try_into().map(u64::from_be_bytes) else { return };
+        if number >= self.next {
+            return;
+        }
+        while let Some((_, reached)) = self.pending.pop_front_if(|(asked, _)| *asked <= number) {
+            for (process, seq) in reached {
+                if let Some(process) = process.upgrade() {
+                    process.received(seq);
+                }
+            }
+        }
+    }
+}
