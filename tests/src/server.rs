@@ -20,6 +20,7 @@ pub struct ServerBuilder {
     variables: Vec<(String, String)>,
     directory: Option<PathBuf>,
     listen: Option<String>,
+    bare: bool,
 }
 
 /// A running server.
@@ -59,6 +60,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Starts from an empty environment.
+    pub fn bare_environment(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
     /// Sets the server's working directory.
     pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
@@ -84,6 +91,9 @@ impl ServerBuilder {
             command.arg("--listen").arg(listen);
         }
         command.args(&self.arguments);
+        if self.bare {
+            command.env_clear();
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
@@ -138,6 +148,7 @@ impl Server {
             variables: Vec::new(),
             directory: None,
             listen: Some("ws://127.0.0.1:0".into()),
+            bare: false,
         }
     }
 

@@ -16,3 +16,4 @@ mod signals;
 mod stdio;
 mod terminal;
 mod unix;
+mod vectors;
