@@ -121,7 +121,11 @@ impl Connection {
             if let Message::Answer { id, ok, body } = self.receive()?
                 && id == wanted
             {
-                return if ok { Ok(body.to_vec()) } else { Err(anyhow!("{}", String::from_utf8_lossy(body))) };
+                return if ok {
+                    Ok(body.to_vec())
+                } else {
+                    Err(anyhow!("{}", String::from_utf8_lossy(body)))
+                };
             }
         }
     }
@@ -184,7 +188,9 @@ impl Connection {
                 8 => bail!("the server closed the connection"),
                 9 => self.pong(payload)?,
                 10 => {}
-                other => bail!("the bench reads no fragmented messages (opcode {other}, last {})", frame.last),
+                other => {
+                    bail!("the bench reads no fragmented messages (opcode {other}, last {})", frame.last)
+                }
             }
         }
     }

@@ -57,8 +57,10 @@ pub fn spawns_per_second(count: usize, window: usize) -> Result<f64> {
 /// Bytes per second of `head -c SIZE /dev/zero` through a pipe, read 64 KiB at a time.
 pub fn pipe_throughput(size: u64) -> Result<f64> {
     let (seconds, total) = timed(|| {
-        let mut child =
-            Command::new("head").args(["-c", &size.to_string(), "/dev/zero"]).stdout(Stdio::piped()).spawn()?;
+        let mut child = Command::new("head")
+            .args(["-c", &size.to_string(), "/dev/zero"])
+            .stdout(Stdio::piped())
+            .spawn()?;
         let total = read_all(child.stdout.take().context("stdout")?)?;
         child.wait()?;
         Ok(total)
@@ -158,7 +160,8 @@ impl Relay {
             let mut byte = [0; 64];
             // The connection's end, or any failure, ends the relay; the other side then sees an early end.
             while let Ok(1..) = far.read(&mut byte[..1]) {
-                let echoed = terminal.master.write_all(&byte[..1]).and_then(|()| terminal.master.read(&mut byte));
+                let echoed =
+                    terminal.master.write_all(&byte[..1]).and_then(|()| terminal.master.read(&mut byte));
                 if !echoed.is_ok_and(|read| far.write_all(&byte[..read]).is_ok()) {
                     return;
                 }

@@ -64,7 +64,9 @@ struct Outcome {
 }
 
 fn measure(arguments: &Arguments, servers: &[ServerCommand]) -> Result<Outcome> {
-    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| name.contains(only.as_str()));
+    let wanted = |name: &str| {
+        arguments.only.is_empty() || arguments.only.iter().any(|only| name.contains(only.as_str()))
+    };
     let selected: Vec<_> = cases::ALL.iter().filter(|(name, _)| wanted(name)).collect();
     if selected.is_empty() {
         let names: Vec<_> = cases::ALL.iter().map(|(name, _)| *name).collect();

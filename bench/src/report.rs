@@ -89,7 +89,9 @@ impl Row {
         let ratio = self.ratio().map_or("-".into(), |ratio| format!("{ratio:.2}"));
         let (what, unit, measured, bar) = (self.what, self.unit, number(self.measured), self.bar_text());
         let verdict = self.verdict();
-        format!("{what:<46} {server:<10} {measured:>10} {limit:>10} {unit:<7} {ratio:>7} {bar:>10}  {verdict}")
+        format!(
+            "{what:<46} {server:<10} {measured:>10} {limit:>10} {unit:<7} {ratio:>7} {bar:>10}  {verdict}"
+        )
     }
 }
 

@@ -93,7 +93,8 @@ impl Server {
     /// A line of /proc/PID/status that counts KiB, in bytes: `VmRSS`, `VmHWM`.
     pub fn memory(&self, line: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
+        let value =
+            status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
         let kib: u64 = value.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib * 1024)
     }

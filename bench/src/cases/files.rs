@@ -76,7 +76,8 @@ fn metadata(context: &Context<'_>, connection: &mut Connection, file: &Path) -> 
         let (seconds, ()) = timed(|| pipelined(connection, "fs/getMetadata", &params, count as usize))?;
         served.push(f64::from(count) / seconds);
     }
-    Ok(Row::new("fs/getMetadata, 64 in flight", "/s", median(&served), Bar::AtLeast(100_000.0)).against(median(&bare)))
+    Ok(Row::new("fs/getMetadata, 64 in flight", "/s", median(&served), Bar::AtLeast(100_000.0))
+        .against(median(&bare)))
 }
 
 /// Sends `count` requests, at most 64 unanswered, and refills in one write for all answers that came together.
@@ -121,5 +122,6 @@ fn directory(context: &Context<'_>, connection: &mut Connection, names: &Path) -
         }
         served.push(seconds * 1e3);
     }
-    Ok(Row::new("fs/readDirectory of 10,000, p50", "ms", median(&served), Bar::AtMost(15.0)).against(median(&bare)))
+    Ok(Row::new("fs/readDirectory of 10,000, p50", "ms", median(&served), Bar::AtMost(15.0))
+        .against(median(&bare)))
 }

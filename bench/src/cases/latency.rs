@@ -34,9 +34,10 @@ pub fn long_poll(context: &Context<'_>) -> Result<Vec<Row>> {
     for _ in 0..context.pick(3, 1) {
         let quiet = every_kind(&mut connection, &requests)?;
         let since = Instant::now();
-        let poll = connection.send("process/read", &format!(
-            r#"{{"processId":"sleeper","afterSeq":null,"maxBytes":null,"waitMs":{POLL_MS}}}"#
-        ))?;
+        let poll = connection.send(
+            "process/read",
+            &format!(r#"{{"processId":"sleeper","afterSeq":null,"maxBytes":null,"waitMs":{POLL_MS}}}"#),
+        )?;
         let polled = every_kind(&mut connection, &requests)?;
         connection.answer(poll)?;
         if since.elapsed() < Duration::from_millis(POLL_MS - 100) {
@@ -45,8 +46,13 @@ pub fn long_poll(context: &Context<'_>) -> Result<Vec<Row>> {
         slowest.take(&quiet, &polled);
     }
     Ok(vec![
-        Row::new("request during a long poll, slowest kind's p50", "ms", median(&slowest.polled), Bar::AtMost(1.0))
-            .against(median(&slowest.quiet)),
+        Row::new(
+            "request during a long poll, slowest kind's p50",
+            "ms",
+            median(&slowest.polled),
+            Bar::AtMost(1.0),
+        )
+        .against(median(&slowest.quiet)),
         Row::new("request during a long poll, p99", "ms", percentile(&slowest.all, 0.99), Bar::None),
     ])
 }
@@ -102,8 +108,13 @@ pub fn stalled_reader(context: &Context<'_>) -> Result<Vec<Row>> {
     let delivered = stalled.drain("flood")?;
     Ok(vec![
         Row::new("stalled reader, growth of memory", "MiB", growth, Bar::AtMost(4.0)),
-        Row::new("stalled reader, bytes delivered afterwards", "bytes", delivered as f64, Bar::RatioAtLeast(1.0))
-            .against(size as f64),
+        Row::new(
+            "stalled reader, bytes delivered afterwards",
+            "bytes",
+            delivered as f64,
+            Bar::RatioAtLeast(1.0),
+        )
+        .against(size as f64),
         Row::new("stalled reader, another connection's p50", "ms", harmed, Bar::AtMost(1.0)).against(quiet),
     ])
 }

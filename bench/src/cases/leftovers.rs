@@ -79,7 +79,10 @@ fn unix_socket(context: &Context<'_>, socket: &std::path::Path, bad_ends: &mut u
         .stdout(Stdio::piped())
         .spawn()?;
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().context("stdout")?), &mut line)?;
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(child.stdout.take().context("stdout")?),
+        &mut line,
+    )?;
     let _client = std::os::unix::net::UnixStream::connect(socket)?;
     *bad_ends += usize::from(!stop(&mut child));
     Ok(socket.exists())
@@ -87,8 +90,12 @@ fn unix_socket(context: &Context<'_>, socket: &std::path::Path, bad_ends: &mut u
 
 /// Ends a server over stdio by the end of its input, while a family runs.
 fn stdio(context: &Context<'_>, marker: &str, left: &mut Left) -> Result<()> {
-    let mut child =
-        context.server.command(&["--listen", "stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = context
+        .server
+        .command(&["--listen", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut stdin = child.stdin.take().context("stdin")?;
     let mut lines = std::io::BufReader::new(child.stdout.take().context("stdout")?);
     let script = format!("sleep {marker} & sleep {marker}");

@@ -21,7 +21,8 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
         served.push(in_flight(&mut server.connect()?)?);
     }
     rows.push(
-        Row::new("/bin/true, 64 in flight", "/s", median(&served), Bar::RatioAtLeast(0.85)).against(median(&bare)),
+        Row::new("/bin/true, 64 in flight", "/s", median(&served), Bar::RatioAtLeast(0.85))
+            .against(median(&bare)),
     );
     Ok(rows)
 }
@@ -31,7 +32,9 @@ fn one_by_one(context: &Context<'_>, connection: &mut Connection) -> Result<Vec<
     for index in 0..context.pick(500, 100) {
         bare.push(machine::spawn_and_wait()? * 1e3);
         let process = format!("one-{index}");
-        let params = connection.start_params(&process, &["/bin/true"], false).replace("\"pipeStdin\":true", "\"pipeStdin\":false");
+        let params = connection
+            .start_params(&process, &["/bin/true"], false)
+            .replace("\"pipeStdin\":true", "\"pipeStdin\":false");
         let (seconds, _) = timed(|| {
             connection.send("process/start", &params)?;
             connection.drain(&process)
@@ -39,7 +42,8 @@ fn one_by_one(context: &Context<'_>, connection: &mut Connection) -> Result<Vec<
         served.push(seconds * 1e3);
     }
     Ok(vec![
-        Row::new("/bin/true start to closed, p50", "ms", median(&served), Bar::RatioAtMost(1.25)).against(median(&bare)),
+        Row::new("/bin/true start to closed, p50", "ms", median(&served), Bar::RatioAtMost(1.25))
+            .against(median(&bare)),
         Row::new("/bin/true start to closed, p99", "ms", percentile(&served, 0.99), Bar::AtMost(30.0))
             .against(percentile(&bare, 0.99)),
     ])

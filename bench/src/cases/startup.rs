@@ -25,7 +25,8 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     }
     let binary = std::fs::metadata(&context.server.words[0]).map_or(f64::NAN, |file| file.len() as f64 / MIB);
     Ok(vec![
-        Row::new("exec to first initialize answer, p50", "ms", median(&answers), Bar::AtMost(4.0)).against(median(&bare)),
+        Row::new("exec to first initialize answer, p50", "ms", median(&answers), Bar::AtMost(4.0))
+            .against(median(&bare)),
         Row::new("idle memory (VmRSS)", "MiB", median(&memory), Bar::AtMost(8.0)),
         Row::new("size of the binary", "MiB", binary, Bar::AtMost(16.0)),
     ])

@@ -37,7 +37,8 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     }
     let worst = percentile(&served, 0.99) / 1e3;
     Ok(vec![
-        Row::new("keystroke to echo, p50", "us", median(&served), Bar::RatioAtMost(1.6)).against(median(&bare)),
+        Row::new("keystroke to echo, p50", "us", median(&served), Bar::RatioAtMost(1.6))
+            .against(median(&bare)),
         Row::new("keystroke to echo, p50, against a bare relay", "us", median(&served), Bar::None)
             .against(median(&relayed)),
         Row::new("keystroke to echo, p99", "ms", worst, Bar::AtMost(NO_DELAYED_ACK_MS))

@@ -27,5 +27,5 @@ mod tests;
 pub use launch::Host;
 pub use log::{Event, Exit, OutputLog, Seq};
 pub use news::News;
-pub use record::{Process, Written};
+pub use record::Process;
 pub use table::{Leftovers, ProcessTable, Reserved};

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{
     ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult,
-    WriteParams, WriteResult, WriteStatus,
+    WriteParams, WriteStatus,
 };
 use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::log::{Event, Exit, OutputLog, Seq};
 use super::news::News;
@@ -39,6 +39,8 @@ pub struct Process {
 
 pub(super) struct State {
     pub(super) phase: Phase,
+    /// What waits for the end of the start; none once all of it is done.
+    deferred: Option<Vec<Deferred>>,
     pub(super) log: OutputLog,
     input: Input,
     writes: WriteMemory,
@@ -57,7 +59,7 @@ pub(super) struct State {
 type Deferred = Box<dyn FnOnce(Result<(), &RpcError>) + Send>;
 
 pub(super) enum Phase {
-    Starting(Vec<Deferred>),
+    Starting,
     Failed(RpcError),
     Running { pid: Pid, since: Instant },
     Ended { pid: Pid },
@@ -68,14 +70,6 @@ enum Input {
     None,
     Pipe(Arc<Stdin>),
     Terminal(Arc<Stdin>, Arc<AsyncFd<OwnedFd>>),
-}
-
-/// What became of a write.
-pub enum Written {
-    /// Answer this now.
-    Now(WriteResult),
-    /// Answer `accepted` when the receiver hears.
-    Later(oneshot::Receiver<()>),
 }
 
 impl std::fmt::Debug for Process {
@@ -94,7 +88,8 @@ impl Process {
             argv: argv.to_vec(),
             tty,
             state: Mutex::new(State {
-                phase: Phase::Starting(Vec::new()),
+                phase: Phase::Starting,
+                deferred: Some(Vec::new()),
                 log: OutputLog::new(limits.retained_output_bytes),
                 input: Input::None,
                 writes: WriteMemory::new(limits.remembered_write_ids),
@@ -129,13 +124,13 @@ impl Process {
     /// Runs `action` once the start has ended, at once if it has; in the order of the calls.
     pub fn when_started(&self, action: impl FnOnce(Result<(), &RpcError>) + Send + 'static) {
         let mut state = self.lock();
-        let failure = match &mut state.phase {
-            Phase::Starting(deferred) => {
-                deferred.push(Box::new(action));
-                return;
-            }
+        if let Some(deferred) = &mut state.deferred {
+            deferred.push(Box::new(action));
+            return;
+        }
+        let failure = match &state.phase {
             Phase::Failed(error) => Some(error.clone()),
-            Phase::Running { .. } | Phase::Ended { .. } => None,
+            _ => None,
         };
         drop(state);
         action(failure.as_ref().map_or(Ok(()), Err));
@@ -162,13 +157,19 @@ impl Process {
     }
 
     fn end_start(&self, mut state: MutexGuard<'_, State>, phase: Phase, outcome: Result<(), &RpcError>) {
-        let before = std::mem::replace(&mut state.phase, phase);
-        drop(state);
-        if let Phase::Starting(deferred) = before {
-            for action in deferred {
+        state.phase = phase;
+        // What comes meanwhile queues up behind, so that the order holds.
+        while let Some(actions) =
+            state.deferred.as_mut().map(std::mem::take).filter(|actions| !actions.is_empty())
+        {
+            drop(state);
+            for action in actions {
                 action(outcome);
             }
+            state = self.lock();
         }
+        state.deferred = None;
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -302,10 +303,10 @@ impl Process {
         let mut state = self.lock();
         match &state.phase {
             Phase::Failed(_) => return Err(self.unknown()),
-            Phase::Starting(_) if time_is_up => {
+            Phase::Starting if time_is_up => {
                 return Err(RpcError::invalid_request(format!("process id {} is starting", self.id)));
             }
-            Phase::Starting(_) => return Ok(None),
+            Phase::Starting => return Ok(None),
             Phase::Running { .. } | Phase::Ended { .. } => {}
         }
         let may_wait = !time_is_up && params.wait_ms.is_some_and(|wait| wait > 0);
@@ -405,34 +406,42 @@ impl Process {
 
     // ---- doing something to it
 
-    /// `process/write` on a started process (8.4).
-    ///
-    /// # Errors
-    /// `-32603` after a terminate, `-32602` for an empty `writeId`.
-    pub fn write(&self, params: WriteParams) -> Result<Written, RpcError> {
-        let now = |status| Ok(Written::Now(WriteResult { status }));
+    /// `process/write` on a started process (8.4). `answer` is called in the order of the writes: at once, or when a
+    /// full queue has room.
+    pub fn write(
+        self: &Arc<Self>,
+        params: WriteParams,
+        answer: impl FnOnce(Result<WriteStatus, RpcError>) + Send + 'static,
+    ) {
         let mut state = self.lock();
         if let Some(id) = &params.write_id
             && state.writes.knows(id)
         {
-            return now(WriteStatus::Accepted);
+            return answer(Ok(WriteStatus::Accepted));
         }
         let (Input::Pipe(stdin) | Input::Terminal(stdin, _)) = &state.input else {
-            return now(WriteStatus::StdinClosed);
+            return answer(Ok(WriteStatus::StdinClosed));
         };
         if state.terminated {
-            return Err(RpcError::internal(format!("process {} was terminated and takes no input", self.id)));
+            return answer(Err(self.takes_no_input()));
         }
         let stdin = Arc::clone(stdin);
         if let Some(id) = &params.write_id {
             state.writes.remember(id);
         }
-        // Under the lock: two writers on two connections keep one order.
-        let later = if params.chunk.0.is_empty() { None } else { stdin.write(params.chunk.0) };
-        match later {
-            Some(receiver) => Ok(Written::Later(receiver)),
-            None => now(WriteStatus::Accepted),
+        if params.chunk.0.is_empty() {
+            return answer(Ok(WriteStatus::Accepted));
         }
+        let process = Arc::clone(self);
+        let accepted = move |accepted: bool| {
+            answer(if accepted { Ok(WriteStatus::Accepted) } else { Err(process.takes_no_input()) });
+        };
+        // Under the lock, so that the writes of two threads keep one order.
+        stdin.write(params.chunk.0, Box::new(accepted));
+    }
+
+    fn takes_no_input(&self) -> RpcError {
+        RpcError::internal(format!("process {} was terminated and takes no more input", self.id))
     }
 
     /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file character.
@@ -441,7 +450,7 @@ impl Process {
         match &state.input {
             Input::None => {}
             Input::Terminal(stdin, _) => {
-                let _ = stdin.write(vec![0x04]);
+                stdin.write(vec![0x04], Box::new(|_| {}));
             }
             Input::Pipe(stdin) => {
                 stdin.end();
@@ -501,7 +510,7 @@ impl Process {
         let mut state = self.lock();
         state.leftovers.retain(|leftover| orphans::is_running(leftover.stamp).unwrap_or(false));
         let (pid, running) = match state.phase {
-            Phase::Starting(_) | Phase::Failed(_) => (None, ProcessState::Starting),
+            Phase::Starting | Phase::Failed(_) => (None, ProcessState::Starting),
             Phase::Running { pid, .. } => (Some(pid), ProcessState::Running),
             Phase::Ended { pid } => (Some(pid), ProcessState::Exited),
         };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 /// The write end of a program's input.
 pub(super) struct Stdin {
@@ -31,8 +31,11 @@ struct Queue {
 struct Item {
     bytes: Vec<u8>,
     /// Told when this write came within the bound.
-    accepted: Option<oneshot::Sender<()>>,
+    waiting: Option<Accepted>,
 }
+
+/// Told once what became of a write: true when it was accepted, false when the input ended first.
+pub(super) type Accepted = Box<dyn FnOnce(bool) + Send>;
 
 impl Stdin {
     pub(super) fn new(fd: Arc<AsyncFd<OwnedFd>>, max_bytes: usize, max_writes: usize) -> Arc<Self> {
@@ -45,38 +48,33 @@ impl Stdin {
         })
     }
 
-    /// Writes in order. `None`: accepted. `Some`: over the bound, accepted when the receiver hears.
-    pub(super) fn write(self: &Arc<Self>, bytes: Vec<u8>) -> Option<oneshot::Receiver<()>> {
-        let fd = self.fd()?;
+    /// Writes in order, and tells `accepted` in that order: at once, or when the write comes within the bound.
+    pub(super) fn write(self: &Arc<Self>, bytes: Vec<u8>, accepted: Accepted) {
+        let fd = self.fd();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.ended {
-            return None;
-        }
+        let Some(fd) = fd.filter(|_| !queue.ended) else { return accepted(true) };
         let mut rest = bytes;
         if queue.items.is_empty() {
             match write_now(&fd, &rest) {
-                Ok(written) if written == rest.len() => return None,
-                Ok(written) => {
-                    rest.drain(..written);
-                }
+                Ok(written) if written < rest.len() => drop(rest.drain(..written)),
+                Ok(_) => return accepted(true),
                 Err(_) => {
                     self.shut();
-                    return None;
+                    return accepted(true);
                 }
             }
         }
         let over = queue.bytes > 0
             && (queue.bytes + rest.len() > self.max_bytes || queue.items.len() >= self.max_writes);
-        let (accepted, receiver) = if over {
-            let (sender, receiver) = oneshot::channel();
-            (Some(sender), Some(receiver))
-        } else {
-            (None, None)
-        };
         queue.bytes += rest.len();
-        queue.items.push_back(Item { bytes: rest, accepted });
+        let waiting = if over {
+            Some(accepted)
+        } else {
+            accepted(true);
+            None
+        };
+        queue.items.push_back(Item { bytes: rest, waiting });
         self.start_draining(&mut queue);
-        receiver
     }
 
     /// Closes the input once everything queued is written.
@@ -138,7 +136,10 @@ impl Stdin {
 
     fn give_up(&self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        *queue = Queue { ended: true, ..Queue::default() };
+        let lost = std::mem::replace(&mut *queue, Queue { ended: true, ..Queue::default() });
+        for waiting in lost.items.into_iter().filter_map(|item| item.waiting) {
+            waiting(false);
+        }
     }
 }
 
@@ -152,8 +153,8 @@ impl Queue {
                 item.bytes.drain(..written);
                 return Ok(false);
             }
-            if let Some(accepted) = self.items.pop_front().and_then(|item| item.accepted) {
-                let _ = accepted.send(());
+            if let Some(waiting) = self.items.pop_front().and_then(|item| item.waiting) {
+                waiting(true);
             }
         }
         Ok(true)
@@ -167,8 +168,8 @@ impl Queue {
             if index > 0 && (sum > max_bytes || index >= max_writes) {
                 break;
             }
-            if let Some(accepted) = item.accepted.take() {
-                let _ = accepted.send(());
+            if let Some(waiting) = item.waiting.take() {
+                waiting(true);
             }
         }
     }

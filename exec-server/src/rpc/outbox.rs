@@ -155,7 +155,8 @@ impl Outbox {
         queue.closed || queue.bytes < self.max_bytes
     }
 
-    fn may_begin(&self) -> bool {
+    /// Whether another request may begin now.
+    pub fn has_turn(&self) -> bool {
         self.has_room()
             && self.in_flight.load(Ordering::Relaxed) < self.max_in_flight
             && self.in_flight_bytes.load(Ordering::Relaxed) < self.max_in_flight_bytes
@@ -168,7 +169,7 @@ impl Outbox {
 
     /// Waits until another request may begin.
     pub async fn turn(&self) {
-        self.until(Self::may_begin).await;
+        self.until(Self::has_turn).await;
     }
 
     async fn until(&self, reached: fn(&Self) -> bool) {

@@ -103,8 +103,12 @@ async fn read(connection: &Arc<Connection>, mut reader: MessageReader) -> End {
     let mut may_read = false;
     let mut written = 0;
     loop {
+        if !may_read {
+            may_read = outbox.has_turn();
+            connection.receipts().set_deaf(!may_read);
+        }
         tokio::select! {
-            () = outbox.turn(), if !may_read => may_read = true,
+            () = outbox.turn(), if !may_read => {}
             event = reader.next(), if may_read => {
                 may_read = false;
                 live.heard(Instant::now());

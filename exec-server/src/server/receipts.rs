@@ -25,16 +25,18 @@ pub(super) struct Receipts {
     bytes: usize,
     reached: Reached,
     pending: VecDeque<(u64, Reached)>,
+    /// Nothing is read from the peer at present, so no pong can come.
+    deaf: bool,
 }
 
 impl Receipts {
     pub(super) fn new(framing: Framing) -> Self {
-        Self { framing, next: 1, bytes: 0, reached: Vec::new(), pending: VecDeque::new() }
+        Self { framing, next: 1, bytes: 0, reached: Vec::new(), pending: VecDeque::new(), deaf: false }
     }
 
     /// `bytes` of output of a process, up to its number `seq`, are on their way.
     pub(super) fn sent(&mut self, process: &Arc<Process>, seq: Seq, bytes: usize) {
-        if self.framing == Framing::Lines {
+        if self.deaf || self.framing == Framing::Lines {
             // No pings on lines; a pipe or Unix socket holds far less than a log.
             process.received(seq);
             return;
@@ -61,6 +63,20 @@ impl Receipts {
         self.next += 1;
         self.pending.push_back((number, std::mem::take(&mut self.reached)));
         Some(number.to_be_bytes())
+    }
+
+    /// A bound keeps us from reading. What is sent then counts as received: a program that waits for a pong that
+    /// waits for an answer that waits for the program would wait for ever.
+    pub(super) fn set_deaf(&mut self, deaf: bool) {
+        self.deaf = deaf;
+        if deaf {
+            let pending = std::mem::take(&mut self.pending).into_iter().flat_map(|(_, reached)| reached);
+            for (process, seq) in pending.chain(std::mem::take(&mut self.reached)) {
+                if let Some(process) = process.upgrade() {
+                    process.received(seq);
+                }
+            }
+        }
     }
 
     /// A pong came. Others than to our numbered pings mean nothing.

@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::session::Session;
 use super::streams;
 use crate::filesystem::{self, Claim};
-use crate::process::{Process, Written};
+use crate::process::Process;
 use crate::rpc::{InFlight, decode, encode_answer};
 use crate::transport::FrameBuffer;
 
@@ -390,29 +390,16 @@ fn write(c: &Arc<Connection>, request: Request<'_>) {
         }
         Ok((Some(process), params)) => (process, params),
     };
-    let (connection, id, in_flight) = (Arc::clone(c), request.id, request.in_flight);
+    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
     let same = Arc::clone(&process);
     process.when_started(move |started| {
-        let outbox = &connection.outbox;
-        if started.is_err() {
-            return outbox.answer::<process::Write>(&id, answer(process::WriteStatus::UnknownProcess));
-        }
-        match same.write(params) {
-            Ok(Written::Now(result)) => outbox.answer::<process::Write>(&id, Ok(result)),
-            Err(error) => outbox.answer::<process::Write>(&id, Err(error)),
-            Ok(Written::Later(accepted)) => {
-                let outbox = Arc::clone(outbox);
-                connection.beside(async move {
-                    let result = match accepted.await {
-                        Ok(()) => answer(process::WriteStatus::Accepted),
-                        Err(_) => {
-                            Err(RpcError::internal(format!("process {} takes no more input", same.id())))
-                        }
-                    };
-                    outbox.answer::<process::Write>(&id, result);
-                    drop(in_flight);
-                });
-            }
+        let reply = move |status: Result<process::WriteStatus, RpcError>| {
+            outbox.answer::<process::Write>(&id, status.map(|status| process::WriteResult { status }));
+            drop(in_flight);
+        };
+        match started {
+            Ok(()) => same.write(params, reply),
+            Err(_) => reply(Ok(process::WriteStatus::UnknownProcess)),
         }
     });
 }
