@@ -156,7 +156,12 @@ impl Process {
         self.end_start(self.lock(), Phase::Failed(error.clone()), Err(error));
     }
 
-    fn end_start(&self, mut state: MutexGuard<'_, State>, phase: Phase, outcome: Result<(), &RpcError>) {
+    fn end_start<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        phase: Phase,
+        outcome: Result<(), &RpcError>,
+    ) {
         state.phase = phase;
         // What comes meanwhile queues up behind, so that the order holds.
         while let Some(actions) =

@@ -78,11 +78,11 @@ impl Conversation {
             }
             _ => {
                 let mut message = line.data.clone();
-                if let Some(resumed) = message["params"].get_mut("resumeSessionId") {
-                    if let Some(ours) = resumed.as_str().and_then(|id| sessions.get(id)) {
-                        *resumed = json!(ours);
-                        self.resumed = true;
-                    }
+                if let Some(resumed) = message["params"].get_mut("resumeSessionId")
+                    && let Some(ours) = resumed.as_str().and_then(|id| sessions.get(id))
+                {
+                    *resumed = json!(ours);
+                    self.resumed = true;
                 }
                 restore_elided(&mut message);
                 self.note(&message);
@@ -295,10 +295,10 @@ impl Conversation {
     pub(crate) fn learn_session(&mut self, line: &Line, sessions: &mut HashMap<String, String>) {
         if let (Some(recorded), Some(ours)) = (line.data["result"]["sessionId"].as_str(), self.session.take())
         {
-            if let Some(before) = sessions.get(recorded) {
-                if *before != ours {
-                    self.problem("a resume gives the same sessionId (5.3)");
-                }
+            if let Some(before) = sessions.get(recorded)
+                && *before != ours
+            {
+                self.problem("a resume gives the same sessionId (5.3)");
             }
             sessions.insert(recorded.into(), ours);
         }

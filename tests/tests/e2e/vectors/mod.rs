@@ -199,13 +199,11 @@ async fn upgrade_answers() {
                     })
                 };
                 // `connection` beside an upgrade is the library's own business.
-                if status(recorded) == "101" || header == "allow" {
-                    if value(&answer) != value(recorded) {
-                        problems.insert(
-                            format!("{header}: {request}"),
-                            json!({"recorded": recorded, "ours": answer}),
-                        );
-                    }
+                if (status(recorded) == "101" || header == "allow") && value(&answer) != value(recorded) {
+                    problems.insert(
+                        format!("{header}: {request}"),
+                        json!({"recorded": recorded, "ours": answer}),
+                    );
                 }
             }
         }
