@@ -9,7 +9,7 @@ pub struct Limits {
     pub connections: usize,
     /// Sessions, attached and detached; one more `initialize` is refused with `-32600`.
     pub sessions: usize,
-    /// Processes of one session that are not evicted; one more start is refused with `-32600`.
+    /// Processes of one session; one more start evicts the oldest closed one, or is refused with `-32600`.
     pub processes_per_session: usize,
     /// Output retained for one process, over all streams; then the oldest goes, or the program waits.
     pub retained_output_bytes: usize,

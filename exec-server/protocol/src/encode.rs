@@ -8,6 +8,16 @@ use crate::bytes;
 pub trait WireEncode {
     /// Appends the JSON to `out`.
     fn encode(&self, out: &mut Vec<u8>);
+
+    /// About how many bytes that will be; never too few for results that carry bytes, so that a frame never moves.
+    fn expected_len(&self) -> usize {
+        256
+    }
+}
+
+/// The length of `bytes` bytes as padded base64.
+pub const fn base64_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
 }
 
 /// Appends any serde value as compact JSON.

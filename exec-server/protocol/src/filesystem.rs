@@ -65,6 +65,10 @@ pub struct ReadFileResult {
 }
 
 impl WireEncode for ReadFileResult {
+    fn expected_len(&self) -> usize {
+        encode::base64_len(self.data.0.len()) + 64
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"dataBase64\":");
         encode::base64_string(&self.data.0, out);
@@ -347,6 +351,10 @@ pub struct ReadBlockResult {
 }
 
 impl WireEncode for ReadBlockResult {
+    fn expected_len(&self) -> usize {
+        encode::base64_len(self.chunk.0.len()) + 64
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"chunk\":");
         encode::base64_string(&self.chunk.0, out);

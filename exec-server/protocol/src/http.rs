@@ -96,6 +96,10 @@ pub struct RequestResult {
 }
 
 impl WireEncode for RequestResult {
+    fn expected_len(&self) -> usize {
+        encode::base64_len(self.body.0.len()) + 1024
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"status\":");
         encode::number(self.status.into(), out);
@@ -125,6 +129,10 @@ pub struct BodyDeltaParams {
 }
 
 impl WireEncode for BodyDeltaParams {
+    fn expected_len(&self) -> usize {
+        encode::base64_len(self.delta.0.len()) + self.request_id.len() + 160
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"requestId\":");
         encode::json(&self.request_id, out);

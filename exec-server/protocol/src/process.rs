@@ -315,6 +315,11 @@ pub struct ReadResult<B = Base64Bytes> {
 }
 
 impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
+    fn expected_len(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| encode::base64_len(chunk.chunk.as_ref().len()) + 64);
+        chunks.sum::<usize>() + 512
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"chunks\":[");
         for (index, chunk) in self.chunks.iter().enumerate() {

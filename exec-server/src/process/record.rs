@@ -388,6 +388,11 @@ impl Process {
         self.until(|state| state.log.is_closed()).await;
     }
 
+    /// Whether the child was reaped and all output seen.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().log.is_closed()
+    }
+
     async fn until(&self, reached: impl Fn(&State) -> bool) {
         loop {
             let changed = self.changed.notified();

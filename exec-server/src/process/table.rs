@@ -58,6 +58,19 @@ pub struct Reserved {
 }
 
 impl Entries {
+    /// Makes room: forgets the process that was started first among those that are over. False if none is.
+    fn evict_oldest_closed(&mut self) -> bool {
+        let closed = self.by_id.values().filter(|entry| entry.process.is_closed());
+        let Some(id) = closed.min_by_key(|entry| entry.number).map(|entry| entry.process.id().to_owned())
+        else {
+            return false;
+        };
+        if let Some(entry) = self.by_id.remove(&id) {
+            entry.tasks.iter().for_each(AbortHandle::abort);
+        }
+        true
+    }
+
     fn processes(&self) -> Vec<Arc<Process>> {
         self.by_id.values().map(|entry| Arc::clone(&entry.process)).collect()
     }
@@ -106,9 +119,9 @@ impl ProcessTable {
         if entries.by_id.contains_key(&params.process_id) {
             return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
         }
-        if entries.by_id.len() >= self.limits.processes_per_session {
+        if entries.by_id.len() >= self.limits.processes_per_session && !entries.evict_oldest_closed() {
             return Err(RpcError::invalid_request(format!(
-                "this session already has {} processes, the most it may have; wait for one to be evicted",
+                "this session already has {} running processes, the most it may have; wait for one to end",
                 entries.by_id.len()
             )));
         }
@@ -149,7 +162,10 @@ impl ProcessTable {
     async fn evict(self: Arc<Self>, process: Arc<Process>) {
         process.closed().await;
         tokio::time::sleep(self.limits.ended_process_time).await;
-        self.lock().by_id.remove(process.id());
+        let mut entries = self.lock();
+        if entries.by_id.get(process.id()).is_some_and(|entry| Arc::ptr_eq(&entry.process, &process)) {
+            entries.by_id.remove(process.id());
+        }
     }
 
     /// The process with this id.

@@ -96,12 +96,12 @@ impl Outbox {
 
     /// Answers a request.
     pub fn answer<M: Method>(&self, id: &RequestId, result: Result<M::Result, RpcError>) {
-        self.answer_any(id, result, 256);
+        self.answer_any(id, result);
     }
 
-    /// Answers a request with anything that encodes to about `expected` bytes.
-    pub fn answer_any(&self, id: &RequestId, result: Result<impl WireEncode, RpcError>, expected: usize) {
-        self.put(|frame| encode_answer(frame, id, result, expected));
+    /// Answers a request with anything that encodes as the result should.
+    pub fn answer_any(&self, id: &RequestId, result: Result<impl WireEncode, RpcError>) {
+        self.put(|frame| encode_answer(frame, id, result));
     }
 
     /// Sends a notification.
@@ -192,15 +192,14 @@ impl Outbox {
     }
 }
 
-/// Encodes an answer; one that can't be larger than `expected` never moves.
+/// Encodes an answer.
 pub(crate) fn encode_answer(
     frame: &mut FrameBuffer,
     id: &RequestId,
     result: Result<impl WireEncode, RpcError>,
-    expected: usize,
 ) {
     match result {
-        Ok(result) => frame.message(expected, |out| envelope::answer(id, &result, out)),
+        Ok(result) => frame.message(result.expected_len() + 64, |out| envelope::answer(id, &result, out)),
         Err(error) => frame.message(256, |out| envelope::failure(id, &error, out)),
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
         files::WatchMissing::NAME => watch_missing(c, request),
 
         http::Request::NAME => streams::http_request(c, request),
-        _ => c.outbox.answer_any(&request.id, Err::<Empty, _>(RpcError::method_not_found(method)), 0),
+        _ => c.outbox.answer_any(&request.id, Err::<Empty, _>(RpcError::method_not_found(method))),
     }
 }
 
@@ -190,7 +190,7 @@ fn on_disk_prepared<M: Method, P: Send + 'static>(
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&connection, params, &mut prepared);
             let mut frame = FrameBuffer::new(connection.outbox.framing());
-            encode_answer(&mut frame, &id, result, 256);
+            encode_answer(&mut frame, &id, result);
             connection.outbox.put_frame(frame);
             answered(prepared);
             drop((slot, in_flight));
@@ -338,17 +338,13 @@ fn read(c: &Arc<Connection>, request: Request<'_>) {
         .and_then(|(process, params)| Ok((process.read_now(&params, false)?, process, params)));
     match found {
         Err(error) => c.outbox.answer::<process::Read>(&request.id, Err(error)),
-        Ok((Some(result), ..)) => {
-            let expected =
-                result.chunks.iter().map(|chunk| chunk.chunk.len().div_ceil(3) * 4 + 64).sum::<usize>();
-            c.outbox.answer_any(&request.id, Ok(result), expected + 512);
-        }
+        Ok((Some(result), ..)) => c.outbox.answer_any(&request.id, Ok(result)),
         Ok((None, process, params)) => {
             let (outbox, slots) = (Arc::clone(&c.outbox), Arc::clone(&c.slots));
             let (id, in_flight, longest) = (request.id, request.in_flight, c.server.limits.longest_wait);
             c.beside(async move {
                 let _slot = slots.acquire_owned().await;
-                outbox.answer_any(&id, process.read(&params, longest).await, 512);
+                outbox.answer_any(&id, process.read(&params, longest).await);
                 drop(in_flight);
             });
         }

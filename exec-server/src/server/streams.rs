@@ -27,8 +27,7 @@ pub(super) fn http_request(c: &Arc<Connection>, request: Request<'_>) {
         let outbox = &connection.outbox;
         if !params.stream_response {
             let result = connection.server.http.request(params).await;
-            let expected = result.as_ref().map_or(0, |result| result.body.0.len().div_ceil(3) * 4) + 1024;
-            return outbox.answer_any(&id, result, expected);
+            return outbox.answer::<HttpRequest>(&id, result);
         }
         let _reserved = Reserved { connection: Arc::clone(&connection), id: params.request_id.clone() };
         match connection.server.http.open_stream(params.clone()).await {
@@ -47,8 +46,7 @@ async fn send_body(c: &Connection, params: &RequestParams, body: BodyStream) {
     let mut deltas = Deltas::new(body, params.request_id.clone());
     while let Some(delta) = deltas.next().await {
         c.outbox.room().await;
-        let expected = delta.delta.0.len().div_ceil(3) * 4 + params.request_id.len() + 160;
-        c.outbox.put(|frame| frame.message(expected, |out| encode(&delta, out)));
+        c.outbox.put(|frame| frame.message(delta.expected_len(), |out| encode(&delta, out)));
     }
 }
 
