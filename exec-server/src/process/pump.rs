@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::pending;
+use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use codex_exec_protocol::process::Stream;
 use rustix::io::Errno;
 use rustix::process::Pid;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::orphans::{self, StartTime};
@@ -122,11 +124,16 @@ async fn readable(output: &Option<Output>, has_room: bool) {
 fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usize) {
     for _ in 0..READS_IN_A_ROW {
         let Some(output) = slot else { return };
-        let result = output
-            .fd
-            .try_io(tokio::io::Interest::READABLE, |fd| read_chunk(fd, chunk_bytes).map_err(Into::into));
-        match result {
-            Ok(bytes) if !bytes.is_empty() => {
+        let mut bytes = None;
+        // "Again" makes the event loop wait for the next wake-up. A read that emptied the pipe says so at once, and
+        // saves a second one: what comes later wakes again (epoll(7), edge-triggered).
+        let result = output.fd.try_io(Interest::READABLE, |fd| {
+            let read = bytes.insert(read_chunk(fd, chunk_bytes)?);
+            let emptied = !read.is_empty() && read.len() < output.surely_more(chunk_bytes);
+            if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (bytes, result) {
+            (Some(bytes), result) if !bytes.is_empty() => {
                 output.grow_pipe(bytes.len(), chunk_bytes);
                 let stream = output.stream;
                 let mut room = true;
@@ -134,19 +141,24 @@ fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usi
                     state.output(stream, bytes);
                     room = state.log.has_room();
                 });
-                if !room {
+                if !room || result.is_err() {
                     return;
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            (_, Err(error)) if error.kind() == ErrorKind::WouldBlock => return,
+            (_, Err(error)) if error.kind() == ErrorKind::Interrupted => {}
             // The end; EIO is how a terminal says it.
-            Ok(_) | Err(_) => *slot = None,
+            _ => *slot = None,
         }
     }
 }
 
 impl Output {
+    /// A read of fewer bytes than this has emptied the pipe, or the terminal's buffer of 4096 bytes.
+    fn surely_more(&self, chunk_bytes: usize) -> usize {
+        if self.stream == Stream::Pty { 1024 } else { chunk_bytes }
+    }
+
     /// Fewer wake-ups for a program that writes a lot; the kernel may refuse, and then nothing changes.
     fn grow_pipe(&mut self, read: usize, chunk_bytes: usize) {
         if read < chunk_bytes || self.stream == Stream::Pty {
