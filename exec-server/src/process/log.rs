@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use codex_exec_protocol::process::{Chunk, ExitDetails, Stream, StreamTotals};
 
+/// Chunks that are retained at most, so that a program that writes single bytes costs no more than another.
+const MOST_CHUNKS: usize = 16 << 10;
+
 /// How many evicted positions are remembered to count a reader's loss.
 const REMEMBERED_POSITIONS: usize = 512;
 
@@ -106,7 +109,8 @@ impl OutputLog {
     /// slow the program; a log that is held may not.
     pub fn has_room(&self) -> bool {
         let on_its_way = if self.follower.is_some() && self.hold.is_none() { self.capacity } else { 0 };
-        self.retained < self.capacity + on_its_way || self.oldest_may_go()
+        let fits = self.retained < self.capacity + on_its_way && self.chunks.len() < MOST_CHUNKS;
+        fits || self.oldest_may_go()
     }
 
     fn oldest_may_go(&self) -> bool {
@@ -131,7 +135,7 @@ impl OutputLog {
     }
 
     fn evict(&mut self) {
-        while self.retained > self.capacity && self.oldest_may_go() {
+        while (self.retained > self.capacity || self.chunks.len() > MOST_CHUNKS) && self.oldest_may_go() {
             let Some(chunk) = self.chunks.pop_front() else { break };
             self.retained -= chunk.chunk.len();
             self.evicted += chunk.chunk.len() as u64;

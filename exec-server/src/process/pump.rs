@@ -66,7 +66,8 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
         } else {
             [
                 watched.timeout.map(|timeout| started + timeout),
-                watched.idle_timeout.map(|idle| last_output + idle),
+                // A program that we keep waiting is not idle.
+                watched.idle_timeout.filter(|_| has_room).map(|idle| last_output + idle),
                 kill_at,
             ]
             .into_iter()
@@ -91,7 +92,11 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
                 tokio::task::coop::consume_budget().await;
             }
             Next::Exit => reaped = try_reap(&process, &watched),
-            Next::Look => {}
+            Next::Look => {
+                if !has_room {
+                    last_output = Instant::now();
+                }
+            }
             Next::Deadline => {
                 let mut state = process.lock();
                 state.timed_out |= state.kill_at.take().is_none();

@@ -216,10 +216,14 @@ impl Process {
     }
 
     pub(super) fn record_close(self: &Arc<Self>) {
-        self.record(|state| state.log.closed());
-        if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &self.lock().input {
-            stdin.shut();
-        }
+        self.record(|state| {
+            state.log.closed();
+            if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
+                stdin.shut();
+                // Writes are accepted and lost from now on (8.4); the terminal itself is let go.
+                state.input = Input::Pipe(Arc::clone(stdin));
+            }
+        });
     }
 
     /// Hands the follower what it has not been sent, as long as `take` says to go on.
@@ -539,13 +543,9 @@ impl Process {
         }
     }
 
-    /// Kills what outlived the child.
-    pub(super) fn kill_leftovers(&self) {
-        let leftovers = std::mem::take(&mut self.lock().leftovers);
-        let stamps: Vec<_> = leftovers.iter().map(|leftover| leftover.stamp).collect();
-        if let Err(error) = tree::kill_leftovers(&stamps, Signal::KILL) {
-            tracing::warn!(process = self.id, %error, "can't end everything that a program left behind");
-        }
+    /// Hands over what outlived the child.
+    pub(super) fn take_leftovers(&self) -> Vec<Leftover> {
+        std::mem::take(&mut self.lock().leftovers)
     }
 }
 
@@ -556,6 +556,8 @@ impl State {
             && let Err(error) = tree::kill_tree(pid, Signal::KILL)
         {
             tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
+            // This much needs no descriptor, and is what 8.5 asks.
+            let _ = tree::kill_group(pid, Signal::KILL);
         }
     }
 

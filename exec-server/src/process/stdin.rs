@@ -30,6 +30,8 @@ struct Queue {
 
 struct Item {
     bytes: Vec<u8>,
+    /// How many of them are written.
+    written: usize,
     /// Told when this write came within the bound.
     waiting: Option<Accepted>,
 }
@@ -53,27 +55,28 @@ impl Stdin {
         let fd = self.fd();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(fd) = fd.filter(|_| !queue.ended) else { return accepted(true) };
-        let mut rest = bytes;
+        let mut written = 0;
         if queue.items.is_empty() {
-            match write_now(&fd, &rest) {
-                Ok(written) if written < rest.len() => drop(rest.drain(..written)),
-                Ok(_) => return accepted(true),
+            match write_now(&fd, &bytes) {
+                Ok(all) if all == bytes.len() => return accepted(true),
+                Ok(some) => written = some,
                 Err(_) => {
                     self.shut();
                     return accepted(true);
                 }
             }
         }
-        let over = queue.bytes > 0
-            && (queue.bytes + rest.len() > self.max_bytes || queue.items.len() >= self.max_writes);
-        queue.bytes += rest.len();
+        let rest = bytes.len() - written;
+        let over =
+            queue.bytes > 0 && (queue.bytes + rest > self.max_bytes || queue.items.len() >= self.max_writes);
+        queue.bytes += rest;
         let waiting = if over {
             Some(accepted)
         } else {
             accepted(true);
             None
         };
-        queue.items.push_back(Item { bytes: rest, waiting });
+        queue.items.push_back(Item { bytes, written, waiting });
         self.start_draining(&mut queue);
     }
 
@@ -147,10 +150,10 @@ impl Queue {
     /// Writes what the kernel takes; true when everything went.
     fn flush(&mut self, fd: &AsyncFd<OwnedFd>) -> Result<bool, Errno> {
         while let Some(item) = self.items.front_mut() {
-            let written = write_now(fd, &item.bytes)?;
+            let written = write_now(fd, item.bytes.get(item.written..).unwrap_or_default())?;
             self.bytes -= written;
-            if written < item.bytes.len() {
-                item.bytes.drain(..written);
+            item.written += written;
+            if item.written < item.bytes.len() {
                 return Ok(false);
             }
             if let Some(waiting) = self.items.pop_front().and_then(|item| item.waiting) {
@@ -164,7 +167,7 @@ impl Queue {
     fn accept(&mut self, max_bytes: usize, max_writes: usize) {
         let mut sum = 0;
         for (index, item) in self.items.iter_mut().enumerate() {
-            sum += item.bytes.len();
+            sum += item.bytes.len() - item.written;
             if index > 0 && (sum > max_bytes || index >= max_writes) {
                 break;
             }

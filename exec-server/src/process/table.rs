@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{ListResult, StartParams};
+use rustix::process::Signal;
 use tokio::task::AbortHandle;
 
 use super::launch::{self, Host};
 use super::log::OutputLog;
 use super::news::News;
+use super::orphans::{self, Leftover};
 use super::record::{Process, unknown_process};
+use super::tree;
 use crate::Limits;
 
 /// How long the end of a session waits for its killed children to be reaped.
@@ -43,6 +46,8 @@ struct Entries {
     started: u64,
     /// A connection follows.
     attached: bool,
+    /// What evicted processes left behind.
+    leftovers: Vec<Leftover>,
 }
 
 struct Entry {
@@ -58,6 +63,12 @@ pub struct Reserved {
 }
 
 impl Entries {
+    /// Remembers what an evicted process left behind, as long as it runs.
+    fn keep_leftovers(&mut self, process: &Process) {
+        self.leftovers.extend(process.take_leftovers());
+        self.leftovers.retain(|leftover| orphans::is_running(leftover.stamp).unwrap_or(false));
+    }
+
     /// Makes room: forgets the process that was started first among those that are over. False if none is.
     fn evict_oldest_closed(&mut self) -> bool {
         let closed = self.by_id.values().filter(|entry| entry.process.is_closed());
@@ -67,6 +78,7 @@ impl Entries {
         };
         if let Some(entry) = self.by_id.remove(&id) {
             entry.tasks.iter().for_each(AbortHandle::abort);
+            self.keep_leftovers(&entry.process);
         }
         true
     }
@@ -165,6 +177,7 @@ impl ProcessTable {
         let mut entries = self.lock();
         if entries.by_id.get(process.id()).is_some_and(|entry| Arc::ptr_eq(&entry.process, &process)) {
             entries.by_id.remove(process.id());
+            entries.keep_leftovers(&process);
         }
     }
 
@@ -207,6 +220,8 @@ impl ProcessTable {
         for process in processes {
             process.follow(OutputLog::detach);
         }
+        // Without a follower nothing is news; the queue must not keep processes alive.
+        while self.news.pop().is_some() {}
     }
 
     /// Nobody came back in time: programs are not stalled any longer.
@@ -219,7 +234,11 @@ impl ProcessTable {
 
     /// Ends everything: kills each running tree, waits until the children are reaped, forgets all.
     pub async fn end(&self) {
-        let entries: Vec<Entry> = self.lock().by_id.drain().map(|(_, entry)| entry).collect();
+        let (entries, mut leftovers) = {
+            let mut all = self.lock();
+            let entries: Vec<Entry> = all.by_id.drain().map(|(_, entry)| entry).collect();
+            (entries, std::mem::take(&mut all.leftovers))
+        };
         for entry in &entries {
             let process = Arc::clone(&entry.process);
             entry.process.when_started(move |started| {
@@ -237,10 +256,15 @@ impl ProcessTable {
             tracing::warn!("some killed programs have not ended yet");
         }
         for entry in entries {
-            if self.leftovers == Leftovers::Kill {
-                entry.process.kill_leftovers();
-            }
+            leftovers.extend(entry.process.take_leftovers());
             entry.tasks.iter().for_each(AbortHandle::abort);
+        }
+        while self.news.pop().is_some() {}
+        if self.leftovers == Leftovers::Kill {
+            let stamps: Vec<_> = leftovers.iter().map(|leftover| leftover.stamp).collect();
+            if let Err(error) = tree::kill_leftovers(&stamps, Signal::KILL) {
+                tracing::warn!(%error, "can't end everything that programs left behind");
+            }
         }
     }
 }

@@ -144,6 +144,11 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// Whether [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Whether everything was taken and nothing more can come.
     pub fn is_finished(&self) -> bool {
         let queue = self.lock();

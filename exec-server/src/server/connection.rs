@@ -206,7 +206,8 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
             }
             outbox.taken(frame.bytes().len());
         }
-        let session = connection.session.get();
+        // Once the reader has ended, the session may be another connection's: its output is not ours to take.
+        let session = connection.session.get().filter(|_| !outbox.is_closed());
         if let Some(session) = session {
             encode_output_batch(session, &connection.receipts, &mut output);
             if !output.bytes().is_empty() {

@@ -10,6 +10,7 @@ pub(super) struct ConnectionId(pub(super) u64);
 #[derive(Debug)]
 pub(super) struct Life {
     state: State,
+    last_detached: Option<Instant>,
     detached_time: Duration,
 }
 
@@ -31,7 +32,7 @@ pub(super) enum Refusal {
 
 impl Life {
     pub(super) fn new(connection: ConnectionId, detached_time: Duration) -> Self {
-        Self { state: State::Attached(connection), detached_time }
+        Self { state: State::Attached(connection), last_detached: None, detached_time }
     }
 
     /// A connection resumes the session. At the deadline the end wins (5.3).
@@ -52,12 +53,18 @@ impl Life {
             return None;
         }
         self.state = State::Detached(now);
+        self.last_detached = Some(now);
         Some(now + self.detached_time)
     }
 
     /// Whether the session has been detached without a break since `since`.
     pub(super) fn is_detached_since(&self, since: Instant) -> bool {
         self.state == State::Detached(since)
+    }
+
+    /// Whether the session was detached again after `since`.
+    pub(super) fn was_detached_after(&self, since: Instant) -> bool {
+        self.last_detached.is_some_and(|last| last > since)
     }
 
     /// Ends the session if its time is up; true the first time.

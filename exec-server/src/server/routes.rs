@@ -187,6 +187,8 @@ fn on_disk_prepared<M: Method, P: Send + 'static>(
     let slots = Arc::clone(&c.slots);
     c.beside(async move {
         let slot = slots.acquire_owned().await;
+        // Answers that nobody takes are not piled up.
+        connection.outbox.room().await;
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&connection, params, &mut prepared);
             let mut frame = FrameBuffer::new(connection.outbox.framing());

@@ -105,10 +105,14 @@ impl Sessions {
             let release = since + sessions.limits.hold_time;
             if release < deadline {
                 tokio::time::sleep_until(release.into()).await;
+                // Also when it was resumed since: a client that reads nothing of what it missed must not stall
+                // programs for ever. A later detachment has a hold and a timer of its own.
+                if !session.life().was_detached_after(since) {
+                    session.processes.release();
+                }
                 if !session.life().is_detached_since(since) {
                     return;
                 }
-                session.processes.release();
             }
             tokio::time::sleep_until(deadline.into()).await;
             if session.life().is_detached_since(since) && session.life().expire(Instant::now()) {
