@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     let code = match runtime.block_on(work) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            output::error(&format!("{error:#}"));
+            output::error(&output::sentence(&error));
             ExitCode::FAILURE
         }
     };

@@ -15,6 +15,15 @@ pub(crate) fn line(text: &str) -> std::io::Result<()> {
     stdout.flush()
 }
 
+/// An error and its causes in one sentence; a cause that was told already is not told again.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        known if known.contains(&cause) => told,
+        known => format!("{known}: {cause}"),
+    })
+}
+
 /// Prints one `Error:` line on stderr.
 pub(crate) fn error(text: &str) {
     // Nothing can be done about a closed stderr.

@@ -177,9 +177,7 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
         || args.ws_max_clock_skew_seconds.is_some();
     match args.ws_auth {
         None | Some(WsAuth::None) if token_flags || jwt_flags => {
-            bail!(
-                "--ws-token-… and --ws-shared-secret-file need --ws-auth capability-token or signed-bearer-token"
-            )
+            bail!("the other --ws-… flags need --ws-auth capability-token or --ws-auth signed-bearer-token")
         }
         None | Some(WsAuth::None) => Ok(Auth::open()),
         Some(WsAuth::CapabilityToken) if jwt_flags => {

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) log: OutputLog,
     input: Input,
     writes: WriteMemory,
+    /// The last byte that was typed into a terminal.
+    last_typed: u8,
     in_news: bool,
     /// Somebody asked for the end.
     pub(super) terminated: bool,
@@ -93,6 +95,7 @@ impl Process {
                 log: OutputLog::new(limits.retained_output_bytes),
                 input: Input::None,
                 writes: WriteMemory::new(limits.remembered_write_ids),
+                last_typed: b'\n',
                 in_news: false,
                 terminated: false,
                 timed_out: false,
@@ -446,6 +449,7 @@ impl Process {
         if params.chunk.0.is_empty() {
             return answer(Ok(WriteStatus::Accepted));
         }
+        state.last_typed = params.chunk.0.last().copied().unwrap_or(b'\n');
         let process = Arc::clone(self);
         let accepted = move |accepted: bool| {
             answer(if accepted { Ok(WriteStatus::Accepted) } else { Err(process.takes_no_input()) });
@@ -464,7 +468,9 @@ impl Process {
         match &state.input {
             Input::None => {}
             Input::Terminal(stdin, _) => {
-                stdin.write(vec![0x04], Box::new(|_| {}));
+                // On a line that was begun, the first one only hands over the line (termios(3), VEOF).
+                let line_begun = !matches!(state.last_typed, b'\n' | b'\r' | 0x04);
+                stdin.write(vec![0x04; 1 + usize::from(line_begun)], Box::new(|_| {}));
             }
             Input::Pipe(stdin) => {
                 stdin.end();

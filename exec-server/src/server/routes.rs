@@ -327,11 +327,11 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
     });
 }
 
-/// Whether the working directory and the program are in the kernel's caches.
+/// Whether the working directory and the program are in the kernel's caches. A name that is looked for in the child's
+/// `PATH` may lead through directories that hang, so it is never said to be.
 fn starts_without_io(params: &process::StartParams) -> bool {
-    let program = params.argv.first().map(Path::new);
-    filesystem::resolves_without_io(&params.cwd.0)
-        && program.is_none_or(|program| !program.is_absolute() || filesystem::resolves_without_io(program))
+    let program = params.argv.first().map(Path::new).filter(|program| program.is_absolute());
+    program.is_some_and(filesystem::resolves_without_io) && filesystem::resolves_without_io(&params.cwd.0)
 }
 
 fn read(c: &Arc<Connection>, request: Request<'_>) {
