@@ -363,12 +363,12 @@ async fn pass_input(control: ProcessControl, tty: bool) -> Option<String> {
         // Once nobody takes input any more, the program's end tells the rest.
         control.write(bytes).await.ok()?;
     }
-    if tty {
-        // A terminal has no end; its end-of-file key is what a program waits for.
-        control.write(vec![4]).await.ok();
-        return None;
-    }
     match control.close_stdin().await {
+        // A terminal has no end; its end-of-file key is what a program waits for.
+        Err(ClientError::Rpc(error)) if error.code == ErrorCode::METHOD_NOT_FOUND && tty => {
+            control.write(vec![4]).await.ok();
+            None
+        }
         Err(ClientError::Rpc(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Some(error.message),
         _ => None,
     }

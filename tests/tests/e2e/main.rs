@@ -12,6 +12,7 @@ mod listen;
 mod order;
 mod process;
 mod resume;
+mod run;
 mod signals;
 mod stdio;
 mod terminal;
