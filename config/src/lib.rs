@@ -1,0 +1,1 @@
+//! Home directory, configuration layers and -c overrides, merged into one typed configuration.
