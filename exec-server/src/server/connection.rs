@@ -199,6 +199,8 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
     let mut output = FrameBuffer::new(outbox.framing());
     loop {
         let mut idle = true;
+        // What is ready by now shares the next write: a terminal's echo goes out with the keystroke's answer.
+        tokio::task::yield_now().await;
         while let Some(frame) = outbox.take() {
             idle = false;
             if send(outbox, &mut sink, frame.bytes()).await.is_err() {
@@ -227,8 +229,18 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
             tokio::select! {
                 () = outbox.filled() => {}
                 () = news(session) => {}
+                () = patience(&connection.receipts) => connection.receipts().give_up(),
             }
         }
+    }
+}
+
+/// Waits for as long as a peer's first pong may take.
+async fn patience(receipts: &Mutex<Receipts>) {
+    let until = receipts.lock().unwrap_or_else(PoisonError::into_inner).patience();
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -265,7 +277,7 @@ fn encode_output_batch(session: &Session, receipts: &Mutex<Receipts>, buffer: &m
             receipts.sent(&process, seq, buffer.bytes().len() - before);
         }
     }
-    if let Some(payload) = receipts.lock().unwrap_or_else(PoisonError::into_inner).ask() {
+    if let Some(payload) = receipts.lock().unwrap_or_else(PoisonError::into_inner).ask(Instant::now()) {
         buffer.ping(&payload);
     }
 }

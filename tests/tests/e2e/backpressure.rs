@@ -5,6 +5,8 @@ use codex_e2e::link::Received;
 use codex_e2e::machine::stops_growing;
 use codex_e2e::{GUARD, Server, base64};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Counts on stdout and notes its progress in a file beside.
@@ -137,4 +139,64 @@ async fn with_nobody_attached_a_program_waits_and_then_goes_on_without_its_reade
         .map(|c| codex_e2e::bytes_of(&c["chunk"]).len() as u64)
         .sum();
     assert_eq!(read["lostBytes"].as_u64().unwrap() + kept, read["totals"]["stdout"].as_u64().unwrap());
+}
+
+/// Reads the server's frames up to a text message that fits; answers no ping.
+async fn deaf_to_pings(reader: &mut BufReader<TcpStream>, mut fits: impl FnMut(&Value) -> bool) {
+    loop {
+        let first = reader.read_u8().await.unwrap();
+        let length = match reader.read_u8().await.unwrap() {
+            126 => u64::from(reader.read_u16().await.unwrap()),
+            127 => reader.read_u64().await.unwrap(),
+            short => u64::from(short),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        reader.read_exact(&mut payload).await.unwrap();
+        if first == 0x81 && fits(&serde_json::from_slice(&payload).unwrap()) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_still_gets_every_byte() {
+    const BYTES: usize = 3 << 20;
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.address()).await.unwrap();
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        server.address()
+    );
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    let start = start_params(
+        "flood",
+        ["head", "-c", &BYTES.to_string(), "/dev/zero"],
+        json!({"env": {"PATH": "/usr/bin:/bin"}}),
+    );
+    for message in [
+        json!({"id": 1, "method": "initialize", "params": {"clientName": "deaf"}}),
+        json!({"method": "initialized", "params": {}}),
+        json!({"id": 2, "method": "process/start", "params": start}),
+    ] {
+        let text = message.to_string();
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        // Masked by zeros, so that the text stays as it is.
+        let frame = [&[0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0], text.as_bytes()].concat();
+        socket.write_all(&frame).await.unwrap();
+    }
+    let mut received = 0;
+    let mut reader = BufReader::new(socket);
+    let all = deaf_to_pings(&mut reader, |message| {
+        if message["method"] == "process/output" {
+            received += codex_e2e::bytes_of(&message["params"]["chunk"]).len();
+        }
+        message["method"] == "process/closed"
+    });
+    timeout(GUARD, all).await.expect("the program is not held for ever");
+    assert_eq!(received, BYTES);
 }
