@@ -178,3 +178,40 @@ fn resolve_paths(table: &mut Table, base: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str) -> Result<(), TestCaseError> {
+        let file = File { path: "/x".into(), text: text.to_owned() };
+        let parsed = DeTable::parse(text);
+        let error = match parsed {
+            Err(error) => Some(file.fault(&error)),
+            Ok(parsed) => file.layer(parsed).and_then(|layer| layer.checked).err(),
+        };
+        if let Some(ConfigError::File { line, column, .. }) = error {
+            let lines: Vec<&str> = text.split('\n').collect();
+            prop_assert!((1..=lines.len()).contains(&line), "line {line} of {text:?}");
+            let width = lines[line - 1].chars().count();
+            prop_assert!((1..=width + 1).contains(&column), "column {column} of {text:?}");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_fault_of_any_text_has_a_place_in_it(text in "\\PC{0,40}(\n\\PC{0,20}){0,3}") {
+            check(&text)?;
+        }
+
+        #[test]
+        fn a_fault_of_nearly_good_toml_has_a_place_in_it(
+            text in "((model|otel|features|exec_server|\\[projects\\.é\\]|profile) ?(=|\\.x =|\n)? ?(1|'ü'|\\{|\\[|true|\"\"\")\n){0,4}"
+        ) {
+            check(&text)?;
+        }
+    }
+}

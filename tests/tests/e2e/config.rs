@@ -281,6 +281,22 @@ fn a_guard_that_cant_be_read_keeps_the_server_from_starting() {
     assert!(stderr.starts_with("Error: $/config.toml:3:9: ") && stderr.contains("ws_auth"), "{stderr}");
     let (code, _, stderr) = home.run(&["exec-server", "--listen", BRIEFLY]);
     assert_eq!(code, Some(0), "{stderr}");
+    let (code, _, stderr) = Home::new().run(&["exec-server", "-c", "exec_server.ws_auth:capability-token"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with("Error: Invalid override (missing '='): exec_server.ws_auth"), "{stderr}");
+}
+
+#[test]
+fn without_any_home_directory_the_working_directory_does_not_stand_in() {
+    let home = Home::with("model = ");
+    let mut command = home.command(&["exec-server", "--listen", BRIEFLY]);
+    let output = command.env("CODEX_HOME", "no/such").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(
+        stderr.starts_with("WARNING: proceeding, even though") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
 }
 
 #[test]
