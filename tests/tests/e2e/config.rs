@@ -234,6 +234,14 @@ fn an_empty_home_variable_means_the_users_directory() {
     }
 }
 
+#[test]
+fn without_any_variable_the_users_directory_is_that_of_the_passwd_database() {
+    let mut command = Home::new().command(&["exec-server", "--listen", BRIEFLY]);
+    command.env_remove("HOME").env_remove("CODEX_HOME").current_dir("/");
+    let stderr = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(!stderr.contains("Could not find home directory"), "{stderr}");
+}
+
 #[tokio::test]
 async fn dot_env_replaces_variables_of_the_server_and_its_programs() {
     let home = Home::new();
