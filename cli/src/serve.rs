@@ -43,7 +43,7 @@ pub(crate) struct ServeArgs {
     /// How far the clocks of both sides may differ, in seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
     ws_max_clock_skew_seconds: Option<u64>,
-    /// How many slow requests (a waiting read, files, HTTP) of one connection run at once [default: 64].
+    /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrent_requests: Option<u32>,
     /// What happens to programs that outlive the process that started them, when their session ends.

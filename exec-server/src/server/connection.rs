@@ -16,6 +16,7 @@ use super::liveness::{Due, Liveness};
 use super::receipts::Receipts;
 use super::routes;
 use super::session::Session;
+use crate::budget::Budget;
 use crate::filesystem::{Handles, MissingWatch};
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
@@ -35,8 +36,12 @@ pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox>,
     pub(super) session: OnceLock<Arc<Session>>,
     pub(super) initialized: OnceLock<()>,
-    /// Caps the slow requests that run at once.
+    /// Caps the slow requests that run, or whose answers wait for the socket, at once.
     pub(super) slots: Arc<Semaphore>,
+    /// Memory of answers that hold files or directories.
+    pub(super) answers: Budget,
+    /// Memory of answers that hold HTTP bodies. Apart, since a body may come for as long as its peer likes.
+    pub(super) bodies: Budget,
     /// Slow requests; they end with the connection.
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
@@ -64,6 +69,8 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         session: OnceLock::new(),
         initialized: OnceLock::new(),
         slots: Arc::new(Semaphore::new(limits.concurrent_requests.max(1))),
+        answers: Budget::new(limits.answer_bytes),
+        bodies: Budget::new(limits.answer_bytes),
         tasks: Mutex::new(JoinSet::new()),
         handles: Arc::new(Handles::new(limits)),
         watch: OnceLock::new(),
@@ -199,12 +206,12 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
     let mut output = FrameBuffer::new(outbox.framing());
     loop {
         let mut idle = true;
-        while let Some(frame) = outbox.take() {
+        while let Some(queued) = outbox.take() {
             idle = false;
-            if send(outbox, &mut sink, frame.bytes()).await.is_err() {
+            if send(outbox, &mut sink, queued.frame.bytes()).await.is_err() {
                 return;
             }
-            outbox.taken(frame.bytes().len());
+            outbox.taken(queued.frame.len());
         }
         // Once the reader has ended, the session may be another connection's: its output is not ours to take.
         let session = connection.session.get().filter(|_| !outbox.is_closed());

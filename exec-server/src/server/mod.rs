@@ -1,6 +1,7 @@
 //! Serves connections: handshake, routing table, outbox; sessions that outlive connections.
 
 mod connection;
+mod disk;
 mod life;
 mod liveness;
 mod receipts;
