@@ -510,7 +510,7 @@ impl Process {
         }
         if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
             // Writers that wait for room are let go.
-            stdin.shut();
+            stdin.refuse();
         }
         drop(state);
         self.pump.notify_one();

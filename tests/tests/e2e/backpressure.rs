@@ -154,6 +154,38 @@ async fn a_program_that_does_not_read_delays_only_writes() {
 }
 
 #[tokio::test]
+async fn writes_that_wait_are_lost_when_nobody_reads_any_more_and_refused_after_terminate() {
+    let server = Server::builder().limit("queued_writes", 2).start().await;
+    let mut client = server.client().await;
+    for (id, end, accepted) in
+        [("closes", "exec 0<&-; exec sleep 1000", true), ("exits", "exit", true), ("killed", "", false)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let command = format!("while [ ! -e go ]; do sleep 0.02; done; {end}");
+        client.shell_with(id, &command, json!({"pipeStdin": true, "cwd": directory.path()})).await;
+        let mut writes = Vec::new();
+        for _ in 0..6 {
+            let params = json!({"processId": id, "chunk": base64(vec![b'x'; 100_000])});
+            writes.push(client.send("process/write", params).await);
+        }
+        if accepted {
+            std::fs::write(directory.path().join("go"), "").unwrap();
+        } else {
+            client.ok("process/terminate", json!({"processId": id})).await;
+        }
+        let mut answers = Vec::new();
+        for write in writes {
+            answers.push(client.answer(write).await.map(|answer| answer["status"] == "accepted"));
+        }
+        let last = answers.last().unwrap();
+        match accepted {
+            true => assert!(answers.iter().all(|answer| *answer == Ok(true)), "{id}: {answers:?}"),
+            false => assert_eq!(last.as_ref().map_err(|(code, _)| *code), Err(-32603), "{id}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn with_nobody_attached_a_program_waits_and_then_goes_on_without_its_reader() {
     let server = Server::builder().limit("hold_time", 1500).start().await;
     let directory = tempfile::tempdir().unwrap();
