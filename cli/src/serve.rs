@@ -92,10 +92,6 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
     }
-    tokio::select! {
-        () = server.end() => {}
-        () = signals.next() => {}
-    }
     Ok(0)
 }
 
@@ -105,6 +101,7 @@ async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Res
         () = server.serve(carrier) => {}
         () = signals.next() => {}
     }
+    end(server, JoinSet::new(), signals).await;
     Ok(())
 }
 
@@ -133,8 +130,21 @@ async fn listen(
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    end(server, connections, signals).await;
     Ok(())
+}
+
+/// How long connections may take to say goodbye, those in their handshake included.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
+async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
+    let goodbye = async { while connections.join_next().await.is_some() {} };
+    let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
+    tokio::select! {
+        _ = all => {}
+        () = signals.next() => {}
+    }
 }
 
 fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
@@ -232,21 +242,34 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as under nohup.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = if reap::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup,
+        })
     }
 
     async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = hung_up => {}
         }
     }
 }

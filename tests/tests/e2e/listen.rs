@@ -374,9 +374,10 @@ async fn half_an_authentication_is_a_start_error() {
 
 #[tokio::test]
 async fn a_signal_ends_the_server_with_everything_it_started() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Server::start().await;
+        // Whatever these tests run under, such as nohup.
+        let mut server = Server::builder().under(["env", "--default-signal=HUP"]).start().await;
         let mut client = server.client().await;
         let pids = start_a_family(&mut client, directory.path()).await;
         let mut detached = server.client().await;
@@ -388,10 +389,19 @@ async fn a_signal_ends_the_server_with_everything_it_started() {
         server.signal(signal);
         assert_eq!(server.ended().await.code(), Some(0), "{signal:?}");
         client.expect_closed().await;
+        assert_eq!(client.close_code, Some(1001), "{signal:?}");
         for pid in pids.into_iter().chain([lonely]) {
             eventually("every program ends with the server", || !alive(pid)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_under_nohup_outlives_its_terminal() {
+    let mut server = Server::builder().under(["env", "--ignore-signal=HUP"]).start().await;
+    server.signal(Signal::HUP);
+    assert_eq!(server.client().await.run("p", "echo here").await.stdout(), "here\n");
+    assert_eq!(server.stop().await.code(), Some(0));
 }
 
 /// A pipe program with a child of its own session, and a terminal program; their pids.
