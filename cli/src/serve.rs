@@ -16,6 +16,11 @@ use tokio::task::JoinSet;
 
 use crate::output;
 
+/// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
+const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
+/// The exit code for flags that do not go together.
+const WRONG_USAGE: u8 = 2;
+
 /// The flags of `codex exec-server`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
@@ -41,7 +46,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "AUDIENCE")]
     ws_audience: Option<String>,
     /// How far the clocks of both sides may differ, in seconds [default: 30].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
     ws_max_clock_skew_seconds: Option<u64>,
     /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -77,14 +82,11 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
     reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
     let address = ListenAddress::parse(&args.listen)?;
-    let auth = auth(&args)?;
-    if !address.is_loopback() && args.ws_auth.is_none() {
-        bail!(
-            "{} can be reached from other machines, and whoever connects has a shell here; \
-             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody",
-            args.listen
-        );
+    if let Some(contradiction) = contradiction(&args, &address) {
+        output::error(&contradiction);
+        return Ok(WRONG_USAGE);
     }
+    let auth = auth(&args)?;
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
     let server = Server::new(config(&args)?);
@@ -162,7 +164,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         None
     });
     let host = Host {
-        environment: std::env::vars_os().collect(),
+        environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
     };
     let facts = MachineFacts {
@@ -177,6 +179,29 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         LeftoversArg::Kill => Leftovers::Kill,
     };
     Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
+}
+
+/// Flags that do not go together. Half an authentication is told by [`auth`]: released servers exit with 1 for it (2.4).
+fn contradiction(args: &ServeArgs, address: &ListenAddress) -> Option<String> {
+    let token_flags = args.ws_token_file.is_some() || args.ws_token_sha256.is_some();
+    match (address, args.ws_auth) {
+        (ListenAddress::Stdio, Some(_)) => Some(
+            "--ws-auth does not go with --listen stdio: there is one client, whoever started the server, and it has \
+             no way to show a token; leave --ws-auth out"
+                .into(),
+        ),
+        (address, None) if !address.is_loopback() => Some(format!(
+            "{} can be reached from other machines, and whoever connects has a shell here; \
+             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody",
+            args.listen
+        )),
+        (_, Some(WsAuth::SignedBearerToken)) if token_flags => Some(
+            "--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token; \
+             it takes --ws-shared-secret-file"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
@@ -202,9 +227,6 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
                 bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256")
             }
         },
-        Some(WsAuth::SignedBearerToken) if token_flags => {
-            bail!("--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token")
-        }
         Some(WsAuth::SignedBearerToken) => {
             let Some(file) = &args.ws_shared_secret_file else {
                 bail!("--ws-auth signed-bearer-token needs --ws-shared-secret-file")
