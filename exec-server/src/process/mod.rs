@@ -5,6 +5,7 @@ mod children;
 mod launch;
 pub mod log;
 mod lookup;
+mod mark;
 mod news;
 pub mod orphans;
 pub mod passwd;

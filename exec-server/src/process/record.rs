@@ -278,28 +278,37 @@ impl Process {
 
     // ---- reading
 
+    /// Waits until a read has something to tell, or its `waitMs` is up.
+    pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
+        let after = params.after_seq.unwrap_or(0);
+        let news = self.until(|state| match state.phase {
+            Phase::Starting => false,
+            Phase::Failed(_) => true,
+            Phase::Running { .. } | Phase::Ended { .. } => state.log.has_news_after(after),
+        });
+        let _ = tokio::time::timeout(wait, news).await;
+    }
+
+    /// What a read returns that has waited.
+    ///
+    /// # Errors
+    /// The start failed meanwhile, or still goes on.
+    pub fn read_at_last(&self, params: &ReadParams) -> Result<ReadResult<Bytes>, RpcError> {
+        self.read_now(params, true)?.ok_or_else(|| self.unknown())
+    }
+
     /// `process/read`: waits for news up to `waitMs`.
     ///
     /// # Errors
-    /// The start failed meanwhile.
+    /// As for [`Self::read_at_last`].
     pub async fn read(
         &self,
         params: &ReadParams,
         longest_wait: Duration,
     ) -> Result<ReadResult<Bytes>, RpcError> {
-        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
-        let deadline = tokio::time::Instant::now() + wait;
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(result) = self.read_now(params, false)? {
-                return Ok(result);
-            }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return self.read_now(params, true)?.ok_or_else(|| self.unknown());
-            }
-        }
+        self.news_for(params, longest_wait).await;
+        self.read_at_last(params)
     }
 
     /// What a read returns now; nothing when it would rather wait and may.
@@ -501,7 +510,7 @@ impl Process {
         }
         if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
             // Writers that wait for room are let go.
-            stdin.shut();
+            stdin.refuse();
         }
         drop(state);
         self.pump.notify_one();

@@ -39,7 +39,7 @@ fn defaults() -> Vec<(&'static str, u64)> {
     }
     fields! {
         connections sessions processes_per_session retained_output_bytes output_chunk_bytes frame_bytes message_bytes
-        line_bytes http_head_bytes handshake_time outgoing_bytes requests_in_flight in_flight_bytes concurrent_requests
+        line_bytes http_head_bytes handshake_time outgoing_bytes requests_in_flight in_flight_bytes answer_bytes concurrent_requests
         queued_write_bytes queued_writes remembered_write_ids detached_time hold_time ended_process_time challenge_time
         ping_interval silence_time file_handles handle_id_bytes read_file_bytes block_bytes watched_paths walk_depth
         walk_directories walk_entries walk_result_bytes http_body_bytes http_streams http_redirects longest_wait
