@@ -1,13 +1,13 @@
 //! Reads an issuer's answers: bounded, in time, and without repeating a secret in an error.
 
-use std::error::Error;
+use std::time::Duration;
 
 use reqwest::{RequestBuilder, StatusCode};
-use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-/// How much of an answer is read; more makes the answer unusable.
-const BODY_BYTES: usize = 1 << 20;
+use crate::http_error;
+
 /// How many characters of foreign text go into an error.
 const DETAIL_CHARS: usize = 2000;
 /// Shorter values are no secrets worth looking for in foreign text.
@@ -25,37 +25,15 @@ pub(super) struct Answer {
 pub(super) struct NoAnswer(String);
 
 /// Sends a request, within `time`, and reads the whole answer.
-pub(super) async fn ask(request: RequestBuilder, time: std::time::Duration) -> Result<Answer, NoAnswer> {
+pub(super) async fn ask(request: RequestBuilder, time: Duration) -> Result<Answer, NoAnswer> {
     let exchange = async {
-        let mut response = request.send().await?;
-        let mut body = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > BODY_BYTES {
-                return Ok(Err(NoAnswer(format!("the answer has more than {BODY_BYTES} bytes"))));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok::<_, reqwest::Error>(Ok(Answer { status: response.status(), body }))
+        let response = request.send().await.map_err(http_error::cause)?;
+        Ok(Answer { status: response.status(), body: http_error::body(response).await? })
     };
     match tokio::time::timeout(time, exchange).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Err(NoAnswer(told_once(&error.without_url()))),
+        Ok(answer) => answer.map_err(NoAnswer),
         Err(_) => Err(NoAnswer(format!("no answer within {} s", time.as_secs_f64()))),
     }
-}
-
-/// An error and its causes in one sentence.
-fn told_once(error: &dyn Error) -> String {
-    let mut told = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !told.contains(&cause_text) {
-            told = format!("{told}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    told
 }
 
 /// What a non-2xx answer says about itself (spec 8.3), with the request's own secrets blotted out.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::answer::{ask, printable};
 use super::{Notice, SignIn, SignInError, SignedIn, exchange, token};
+use crate::http_error::json_place;
 
 #[derive(Deserialize)]
 struct UserCode {
@@ -119,9 +120,5 @@ async fn wait_for_grant(sign_in: &SignIn, user_code: &UserCode) -> Result<Grante
 
 /// Says where an answer is wrong, without showing any of it.
 fn unusable(error: &serde_json::Error) -> String {
-    let what = match error.classify() {
-        serde_json::error::Category::Data => "a member is missing or of the wrong type",
-        _ => "it is not JSON",
-    };
-    format!("the issuer's answer can't be used: {what}, at line {} column {}", error.line(), error.column())
+    format!("the issuer's answer can't be used: {}", json_place(error))
 }

@@ -12,6 +12,7 @@ mod exchange;
 mod pages;
 mod port;
 mod server;
+mod sign_out;
 mod token;
 
 #[cfg(test)]
@@ -20,17 +21,19 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
+
+use crate::claims::ClaimsError;
+use crate::client::REQUEST_TIMEOUT;
+use crate::credentials::{Credentials, Provenance, Tokens, new_login_owner_id};
+use crate::refresh::{DEFAULT_CLIENT_ID, DEFAULT_ISSUER};
 
 pub use browser::{Browser, sign_in_by_browser};
 pub use device::sign_in_by_device;
 pub use error::{Failure, SignInError};
 pub use port::PORTS;
-
-/// The issuer that released programs sign in with.
-pub const DEFAULT_ISSUER: &str = "https://auth.openai.com";
-/// The client id that released programs sign in with.
-pub const DEFAULT_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
+pub use sign_out::sign_out;
 
 /// Who signs users in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl Default for Issuer {
 
 impl Issuer {
     /// The base URL without a trailing `/`.
-    pub(crate) fn base(&self) -> &str {
+    fn base(&self) -> &str {
         self.url.trim_end_matches('/')
     }
 
@@ -63,7 +66,7 @@ impl Issuer {
 pub struct SignIn {
     /// Who signs the user in.
     pub issuer: Issuer,
-    /// Sends the requests; should follow no redirects and carry no headers of its own (spec 11).
+    /// Sends the requests, with no headers of its own (spec 11): that of [`crate::HttpClient::plain`].
     pub http: reqwest::Client,
     /// Account ids that may sign in (`forced_chatgpt_workspace_id`); none means any.
     pub workspaces: Option<Vec<String>>,
@@ -82,7 +85,7 @@ pub struct Waits {
 
 impl Default for Waits {
     fn default() -> Self {
-        Self { request: Duration::from_secs(60), device_code: Duration::from_secs(15 * 60) }
+        Self { request: REQUEST_TIMEOUT, device_code: Duration::from_secs(15 * 60) }
     }
 }
 
@@ -96,6 +99,20 @@ pub struct SignedIn {
     pub refresh_token: SecretString,
     /// The API key that the id token was exchanged for; only the browser flow asks for one.
     pub api_key: Option<SecretString>,
+}
+
+impl SignedIn {
+    /// The credentials to store, refreshed just now.
+    ///
+    /// # Errors
+    /// The id token can't be read; not when it came from a sign-in here.
+    pub fn into_credentials(self, issuer: &Issuer) -> Result<Credentials, ClaimsError> {
+        let provenance = Provenance { issuer: issuer.url.clone(), client_id: issuer.client_id.clone() };
+        let tokens = Tokens::new(self.id_token, self.access_token, self.refresh_token)?
+            .with_provenance(provenance)
+            .with_login_owner_id(new_login_owner_id());
+        Ok(Credentials::from_chatgpt(tokens, self.api_key, Timestamp::now()))
+    }
 }
 
 impl fmt::Debug for SignedIn {

@@ -4,8 +4,9 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::{DEFAULT_ISSUER, Failure, Issuer, SignedIn};
+use super::{Failure, Issuer, SignedIn};
 use crate::claims::{self, AUTH_CLAIM, IdClaims};
+use crate::refresh::DEFAULT_ISSUER;
 
 /// Reads the id token, once its account is one of the allowed. An unreadable token has no account.
 pub(super) fn check(signed_in: &SignedIn, workspaces: Option<&[String]>) -> Result<IdClaims, Failure> {

@@ -112,5 +112,5 @@ async fn an_endless_answer_is_not_read_to_its_end() {
     let issuer = issuer(huge, ResponseTemplate::new(500)).await;
     let outcome =
         browse(&sign_in(&issuer.uri()), async |visitor| visitor.come_back("code=code-1").await).await;
-    assert!(outcome.message().ends_with("the answer has more than 1048576 bytes"), "{}", outcome.message());
+    assert!(outcome.message().ends_with("the answer is longer than 1048576 bytes"), "{}", outcome.message());
 }
