@@ -59,7 +59,7 @@ impl ConfigError {
             Self::Project { path, line, column, message, .. } => {
                 format!("{}:{line}:{column}: {message}", path.display())
             }
-            _ => self.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+            _ => self.to_string().lines().collect::<Vec<_>>().join(" "),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Largest `.env` that is read; the rest of a larger one is ignored.
 const DOT_ENV_BYTES: u64 = 1 << 20;
 
 /// Why there is no home directory (spec 1).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum HomeError {
     /// `CODEX_HOME` names nothing that exists.
     #[error("CODEX_HOME points to {0:?}, but that path does not exist")]
@@ -22,7 +23,7 @@ pub enum HomeError {
         /// The variable's value.
         value: OsString,
         /// What the system said.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// There is neither `CODEX_HOME` nor a home directory of the user.
     #[error("Could not find home directory")]
@@ -44,7 +45,7 @@ pub fn find(codex_home: Option<&OsStr>, user_home: Option<&Path>) -> Result<Path
 fn canonical(value: &OsStr) -> Result<PathBuf, HomeError> {
     let unusable = |cause: io::Error| match cause.kind() {
         io::ErrorKind::NotFound => HomeError::Missing(value.to_owned()),
-        _ => HomeError::Unusable { value: value.to_owned(), cause },
+        _ => HomeError::Unusable { value: value.to_owned(), cause: Arc::new(cause) },
     };
     let path = std::fs::canonicalize(value).map_err(unusable)?;
     if path.metadata().map_err(unusable)?.is_dir() {

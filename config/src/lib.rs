@@ -39,7 +39,7 @@ pub use error::ConfigError;
 pub use exec_server::{ExecServerConfig, Leftovers, WsAuth};
 pub use features::Features;
 pub use limits::Limits;
-pub use load::{Config, Sources, load};
+pub use load::{Config, Sources, load, load_exec_server};
 pub use number::Number;
 pub use overrides::{OverrideError, Overrides};
 pub use schema::schema;

@@ -19,6 +19,9 @@ use crate::unknown;
 /// The service when `chatgpt_base_url` is not set.
 const CHATGPT_BASE_URL: &str = "https://chatgpt.com/backend-api/";
 
+/// The key that closes a server to strangers.
+const GUARD: &[u8] = b"ws_auth";
+
 /// Where configuration comes from.
 #[derive(Debug, Clone)]
 pub struct Sources {
@@ -103,6 +106,36 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         exec_server: config.exec_server,
         warnings,
     })
+}
+
+/// The settings of the exec-server as far as they can be read, for a server that is to start although [`load`] failed
+/// (spec 12.7). `None` when what can't be read may say who is allowed to connect: going on without it could open a door
+/// that somebody has closed.
+pub fn load_exec_server(sources: &Sources) -> Option<ExecServerConfig> {
+    let mut merged = readable(sources.system.join("config.toml"))?;
+    merge(&mut merged, readable(sources.home.join("config.toml"))?);
+    merge(&mut merged, sources.overrides.table().clone());
+    merge(&mut merged, readable(sources.system.join("managed_config.toml"))?);
+    let Some(settings) = merged.remove("exec_server") else { return Some(ExecServerConfig::default()) };
+    let guarded =
+        settings.as_table().is_some_and(|settings| settings.keys().any(|key| key.starts_with("ws_")));
+    match ExecServerConfig::deserialize(settings) {
+        Ok(settings) => Some(settings),
+        Err(_) if guarded => None,
+        Err(_) => Some(ExecServerConfig::default()),
+    }
+}
+
+/// What a file says, nothing if it can't be parsed, or `None` if it then mentions who is allowed to connect.
+fn readable(path: PathBuf) -> Option<Table> {
+    match Layer::read(path.clone(), false) {
+        Ok(layer) => Some(layer.map(|layer| layer.table).unwrap_or_default()),
+        Err(_) => {
+            let text = std::fs::read(path).unwrap_or_default();
+            let guarded = text.windows(GUARD.len()).any(|window| window == GUARD);
+            (!guarded).then(Table::new)
+        }
+    }
 }
 
 fn features(given: std::collections::BTreeMap<String, FeatureValue>) -> Features {
