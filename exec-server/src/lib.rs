@@ -14,3 +14,8 @@ pub mod transport;
 
 pub use codex_exec_protocol as protocol;
 pub use limits::Limits;
+
+/// The examples of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -41,11 +41,11 @@ impl Mark {
         let mark = Self(FIRST | *SERVER | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
         let marked = Rlimit { current: Some(mark.0), maximum: inherited.maximum };
         if let Ok(_alone) = OURS.try_lock()
-            && setrlimit(Resource::Rttime, marked.clone()).is_ok()
+            && setrlimit(Resource::Rttime, marked).is_ok()
         {
             let started = start();
             // What could be raised to the mark can be put back, since the hard bound stays.
-            let _ = setrlimit(Resource::Rttime, inherited.clone());
+            let _ = setrlimit(Resource::Rttime, *inherited);
             return Ok((started?, Some(mark)));
         }
         let pid = start()?;

@@ -29,4 +29,5 @@ pub use launch::Host;
 pub use log::{Event, Exit, OutputLog, Seq};
 pub use news::News;
 pub use record::Process;
+pub(crate) use record::{check_resize, check_write, known};
 pub use table::{Leftovers, ProcessTable, Reserved};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{
-    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult,
-    WriteParams, WriteStatus,
+    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, ResizeParams, SignalName, Stream,
+    WaitResult, WriteParams, WriteStatus,
 };
 use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
@@ -579,6 +579,36 @@ impl State {
     pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {
         self.log.append(stream, bytes);
     }
+}
+
+/// Refuses an empty `writeId` (8.4).
+///
+/// # Errors
+/// `-32602`.
+pub(crate) fn check_write(params: &WriteParams) -> Result<(), RpcError> {
+    match params.write_id.as_deref() {
+        Some("") => Err(RpcError::invalid_params("writeId must not be empty")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a terminal without rows or columns.
+///
+/// # Errors
+/// `-32602`.
+pub(crate) fn check_resize(params: &ResizeParams) -> Result<(), RpcError> {
+    if params.rows == 0 || params.cols == 0 {
+        return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
+    }
+    Ok(())
+}
+
+/// The process, for what is refused without one.
+///
+/// # Errors
+/// `-32600`.
+pub(crate) fn known<'p>(process: Option<&'p Arc<Process>>, id: &str) -> Result<&'p Arc<Process>, RpcError> {
+    process.ok_or_else(|| unknown_process(id))
 }
 
 /// `-32600`: no such process (8.3).

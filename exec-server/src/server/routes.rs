@@ -15,7 +15,7 @@ use super::session::Session;
 use super::streams;
 use crate::budget::answer_bytes;
 use crate::filesystem::{self, Claim as HandleClaim};
-use crate::process::Process;
+use crate::process::{Process, check_resize, check_write, known};
 use crate::rpc::{InFlight, decode};
 
 /// What a large directory's answer is taken to need (bytes); its bound is a message's.
@@ -71,9 +71,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             request,
             |p| &p.process_id,
             |process, p| {
-                if p.rows == 0 || p.cols == 0 {
-                    return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
-                }
+                check_resize(p)?;
                 known(process, &p.process_id)?.resize(p.rows, p.cols).map(|()| Empty {})
             },
         ),
@@ -208,10 +206,6 @@ fn on_process<M: Method>(
     }
 }
 
-fn known<'p>(process: Option<&'p Arc<Process>>, id: &str) -> Result<&'p Arc<Process>, RpcError> {
-    process.ok_or_else(|| RpcError::invalid_request(format!("unknown process id {id}")))
-}
-
 fn initialize(c: &Arc<Connection>, request: Request<'_>) {
     let result = decode::<session::Initialize>(request.params).and_then(|params| {
         if c.session.get().is_some() {
@@ -236,12 +230,7 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
     };
     let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
-    let params = reserved.params();
-    let sandbox_type = if params.sandbox.is_some() { "linuxSeccomp" } else { "none" };
-    let result = process::StartResult {
-        process_id: params.process_id.clone(),
-        sandbox_type: Some(sandbox_type.to_owned()),
-    };
+    let result = reserved.result();
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
     Arc::clone(reserved.process()).when_started(move |outcome| {
         outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
@@ -313,9 +302,7 @@ fn wait(c: &Arc<Connection>, request: Request<'_>) {
 fn write(c: &Arc<Connection>, request: Request<'_>) {
     let answer = |status| Ok(process::WriteResult { status });
     let found = checked::<process::Write>(c, &request, "exec").and_then(|(session, params)| {
-        if params.write_id.as_deref() == Some("") {
-            return Err(RpcError::invalid_params("writeId must not be empty"));
-        }
+        check_write(&params)?;
         Ok((session.processes.get(&params.process_id).ok(), params))
     });
     let (process, params) = match found {
