@@ -1,0 +1,1 @@
+//! Credentials in a real Secret Service.
