@@ -5,6 +5,7 @@ pub mod client;
 pub mod http;
 pub mod link;
 pub mod machine;
+pub mod secret_service;
 pub mod server;
 
 pub use client::{Ended, Refusal, TestClient};

@@ -4,11 +4,15 @@ use crate::support::{
     GUARD, Home, Issuer, access_token, due, fresh, id_token, name_in, new_tokens, signed_in,
 };
 use codex_config::StoreMode;
-use codex_login::{Auth, ExposeSecret, Manager, PermanentFailure, RefreshError, Variables};
+use codex_login::{
+    Auth, ClientSettings, ExposeSecret, HttpClient, Manager, PermanentFailure, RefreshError, Settings,
+    Variables,
+};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::time::Duration;
 use wiremock::ResponseTemplate;
 
 fn name(auth: &Auth) -> String {
@@ -197,6 +201,20 @@ async fn an_issuer_that_hangs_up_is_a_transient_failure() {
         assert!(matches!(error, RefreshError::Transient { .. }), "{error:?}");
     }
     server.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_issuer_is_a_transient_failure() {
+    let home = Home::with(&due());
+    let issuer = Issuer::answering(new_tokens().set_delay(GUARD)).await;
+    let client = HttpClient::from_settings(ClientSettings {
+        timeout: Some(Duration::from_millis(50)),
+        ..ClientSettings::default()
+    });
+    let manager = Manager::new(Settings { client, ..home.settings(issuer.variables()) }).await;
+    let error = manager.refresh().await.unwrap_err();
+    assert!(matches!(error, RefreshError::Transient { status: None, .. }), "{error:?}");
+    assert_eq!(home.read()["tokens"]["refresh_token"], "r1");
 }
 
 #[tokio::test]

@@ -176,9 +176,15 @@ pub(crate) fn new_tokens() -> ResponseTemplate {
 
 /// This test binary again, running only the ignored test `name`, a child's part.
 pub(crate) fn child(name: &str) -> Command {
+    let mut command = children(name);
+    command.args(["--exact", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// This test binary again, running all ignored tests whose names begin so.
+pub(crate) fn children(names: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.stdin(Stdio::null());
+    command.args([names, "--ignored"]).stdin(Stdio::null());
     // A keyring of the developer's must never be touched.
     command.env_remove("DBUS_SESSION_BUS_ADDRESS").env("XDG_RUNTIME_DIR", "/nonexistent");
     command
