@@ -3,7 +3,7 @@
 use crate::support::{Home, Issuer, children, told};
 use codex_config::StoreMode;
 use codex_e2e::secret_service::SecretService;
-use codex_login::{Credentials, Manager, Settings, Variables, load, personal_token, revoke};
+use codex_login::{Credentials, HttpClient, Manager, Settings, Variables, load, personal_token, revoke};
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, ResponseTemplate};
@@ -50,7 +50,7 @@ async fn child_does_everything() {
     for status in [200, 400, 401, 500] {
         let issuer = Issuer::start().await;
         let answer = json!({
-            "access_token": format!("new-{MARK}"), "refresh_token": format!("new-{MARK}"), "id_token": MARK,
+            "access_token": format!("new-{MARK}"), "refresh_token": format!("new-{MARK}"), "id_token": "e30.e30.c2ln",
             "error": {"code": MARK, "message": MARK},
         });
         let answer = ResponseTemplate::new(status).set_body_json(answer);
@@ -62,10 +62,12 @@ async fn child_does_everything() {
             .await;
         let variables =
             Variables { access_token: None, authapi_base_url: Some(issuer.0.uri()), ..issuer.variables() };
+        let client = HttpClient::new("1.2.3", &variables);
         for mode in [StoreMode::File, StoreMode::Auto, StoreMode::Keyring, StoreMode::Ephemeral] {
             let home = Home::new();
             let store = home.store(mode);
-            let settings = Settings { store: store.clone(), ..home.settings(variables.clone()) };
+            let settings =
+                Settings { store: store.clone(), client: client.clone(), ..home.settings(variables.clone()) };
             let credentials = Credentials::from_json(document().to_string().as_bytes()).unwrap();
             println!("{:?}", store.save(&credentials));
             let manager = Manager::new(settings.clone()).await;
@@ -81,7 +83,8 @@ async fn child_does_everything() {
             );
             println!("{:?}", store.remove());
             let token = Variables { access_token: Some(personal.clone().into()), ..variables.clone() };
-            println!("{:?} {token:?}", load(&home.settings(token.clone())).await);
+            let settings = Settings { client: client.clone(), ..home.settings(token.clone()) };
+            println!("{:?} {token:?}", load(&settings).await);
         }
     }
     for broken in [format!("{{\"{MARK}\"}}"), format!("\"{MARK}\""), format!("{{\"auth_mode\":\"{MARK}\"}}")]
