@@ -83,7 +83,6 @@ pub(crate) enum SetupError {
 
 impl SetupError {
     /// The line that `login`, `login status` and `logout` print for it (spec 1, 12.3, 12.5); exit code 1.
-    #[allow(dead_code, reason = "the login commands use it")]
     pub(crate) fn login_line(&self) -> String {
         match self {
             Self::Overrides(error) => format!("Error parsing -c overrides: {error}"),
@@ -154,7 +153,6 @@ impl Setup {
     ///
     /// # Errors
     /// Any problem of the home directory, the overrides or the configuration.
-    #[allow(dead_code, reason = "the login commands and --remote use it")]
     pub(crate) fn load(&self) -> Result<(PathBuf, Config), SetupError> {
         let home = self.home()?.to_owned();
         let overrides = self.flags.overrides()?;

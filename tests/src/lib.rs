@@ -3,9 +3,13 @@
 pub mod binary;
 pub mod client;
 pub mod http;
+pub mod issuer;
 pub mod link;
+pub mod login;
 pub mod machine;
+pub mod proxy;
 pub mod secret_service;
+pub mod secrets;
 pub mod server;
 
 pub use client::{Ended, Refusal, TestClient};
