@@ -13,6 +13,7 @@ mod listen;
 mod login;
 mod login_browser;
 mod login_device;
+mod login_keyring;
 mod login_status;
 mod logout;
 mod order;
