@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::body::BodyInbox;
 use super::calls::{Calls, Retry};
-use super::endpoint::{Again, Endpoint, Link};
+use super::endpoint::{Again, Endpoint, Link, OpenError};
 use super::inbox::{Inbox, lock};
 use super::link::{LinkReader, LinkWriter};
 use super::process::ProcessInbox;
@@ -227,6 +227,7 @@ impl Shared {
         loop {
             let message = match reader.next().await {
                 Ok(Some(message)) => message,
+                Ok(None) if reader.is_going_away() => return "the exec-server was stopped".into(),
                 Ok(None) => return "the exec-server ended the connection".into(),
                 Err(error) => return error.to_string(),
             };
@@ -442,6 +443,7 @@ impl Driver {
 
     /// Tries to take up the session until it works, is refused, or the time is up (15.4).
     async fn resume(&mut self) -> Result<Link, String> {
+        let said_goodbye = self.link.reader.is_going_away();
         let Self { shared, again, stopped, .. } = self;
         let options = &shared.options;
         let mut schedule = Reconnect::new(Instant::now(), options.recovery_time, options.retry_pause);
@@ -462,10 +464,17 @@ impl Driver {
                     };
                     match outcome {
                         Ok(Ok(link)) => return Ok(link),
-                        Ok(Err(ClientError::Rpc(error))) if error.code != ErrorCode::SESSION_ATTACHED => {
+                        Ok(Err(OpenError { error: ClientError::Rpc(error), .. }))
+                            if error.code != ErrorCode::SESSION_ATTACHED =>
+                        {
                             return Err(format!("the session can't be resumed: {error}"));
                         }
-                        Ok(Err(error)) => last = error.to_string(),
+                        Ok(Err(OpenError { error, nobody: true })) if again.is_gone(said_goodbye) => {
+                            return Err(format!(
+                                "its programs ended with it, and nobody listens there any more: {error}"
+                            ));
+                        }
+                        Ok(Err(failed)) => last = failed.error.to_string(),
                         Err(_) => last = "the last attempt took too long".into(),
                     }
                     schedule.failed(Instant::now());
@@ -476,7 +485,7 @@ impl Driver {
 }
 
 /// One attempt to take up the session.
-async fn attempt(shared: &Shared, again: &Again) -> Result<Link, ClientError> {
+async fn attempt(shared: &Shared, again: &Again) -> Result<Link, OpenError> {
     let options = &shared.options;
     let mut link = again.open(options.connect_time).await?;
     let session_id = Some(shared.session_id());

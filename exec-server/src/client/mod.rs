@@ -186,6 +186,11 @@ impl Client {
         self.shared.missing.subscribe()
     }
 
+    /// Whether the connection has ended for good: every call fails from now on.
+    pub fn has_ended(&self) -> bool {
+        *self.shared.finished.borrow() || self.owner.driver.is_finished()
+    }
+
     /// Ends the connection: sends what is queued and, for a server started as a child, ends that child. Other
     /// clones fail with [`ClientError::Lost`] from now on.
     pub async fn close(self) {

@@ -165,3 +165,24 @@ async fn a_slow_follower_makes_the_server_wait_and_gets_every_byte() {
     }
     drop(server.await.unwrap());
 }
+
+#[tokio::test]
+async fn a_server_that_says_goodbye_and_is_gone_is_not_waited_for() {
+    let (listener, endpoint) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        peer.answer("process/start", json!({"processId": "p"})).await;
+        drop(listener);
+        let away =
+            tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 1001.into(), reason: "".into() };
+        peer.0.close(Some(away)).await.unwrap();
+        while peer.0.next().await.is_some_and(|message| message.is_ok()) {}
+    });
+    let options = ClientOptions { recovery_time: Duration::from_secs(3600), ..ClientOptions::default() };
+    let client = Client::connect(endpoint, options).await.unwrap();
+    let mut process = client.start(start()).await.unwrap();
+    let Some(ProcessEvent::Disconnected { reason }) = process.next().await else { panic!("no end") };
+    assert!(reason.contains("was stopped") && reason.contains("nobody listens"), "{reason}");
+    server.await.unwrap();
+}

@@ -8,6 +8,7 @@ use std::fs::{File, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
+use codex_e2e::GUARD;
 use codex_e2e::http::ask;
 use codex_e2e::issuer::{Issuer, access_token, id_token};
 use codex_e2e::login::{Home, Running};
@@ -271,19 +272,32 @@ async fn ctrl_c() {
     let port = visit.port;
     visit.running.interrupt();
     visit.end(130, &[]).await;
-    assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok(), "the port is free again");
+    assert!(hold(port).await.is_some(), "the port is free again");
 }
 
 async fn taken_ports() {
-    // Held by somebody who never answers; if it is held already, that will do as well.
-    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 1455));
+    // Held by somebody who never answers; if a foreign program holds it already, that will do as well.
+    let first = hold(1455).await;
     let stage = Stage::new().await;
     if let Some(visit) = stage.start(&[]).await {
-        assert_eq!(visit.port, 1457, "the first port is taken");
+        assert_eq!(visit.port, 1457, "the first port is taken: {first:?}");
         visit.get("/cancel").await;
         visit.end(1, &["Error logging in: Login cancelled"]).await;
     }
-    let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 1457));
-    assert!(stage.start(&[]).await.is_none(), "both ports are taken");
-    drop((first, second));
+    let second = hold(1457).await;
+    assert!(stage.start(&[]).await.is_none(), "both ports are taken: {first:?} {second:?}");
+}
+
+/// Takes a port. A program that was just started by an ended sign-in (its browser) may have a copy of the socket for a
+/// moment; a port that stays taken belongs to a foreign program.
+async fn hold(port: u16) -> Option<TcpListener> {
+    let taken = async {
+        loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(GUARD / 4, taken).await.ok()
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests over the built binary; one module for each topic.
 
 mod backpressure;
+mod config;
 mod dialects;
 mod extensions;
 mod files;
@@ -13,6 +14,7 @@ mod listen;
 mod login;
 mod login_browser;
 mod login_device;
+mod login_keyring;
 mod login_status;
 mod logout;
 mod order;
