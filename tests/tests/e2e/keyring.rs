@@ -30,7 +30,7 @@ fn secret_tool(service: &SecretService, home: &Home, args: &[&str], input: &str)
 }
 
 #[tokio::test]
-async fn a_sign_in_lives_in_the_keyring_until_the_sign_out() {
+async fn a_sign_in_in_the_keyring_is_shared_with_other_programs() {
     let Some(service) = SecretService::start() else { return };
     let mut home = Home::new();
     home.set("DBUS_SESSION_BUS_ADDRESS", service.address());
