@@ -15,7 +15,7 @@ pub struct Auth {
 #[derive(Debug)]
 enum Kind {
     ApiKey(SecretString),
-    Chatgpt(Credentials),
+    Chatgpt(Box<Credentials>),
     Personal(SecretString, PersonalToken),
 }
 
@@ -38,7 +38,7 @@ impl Auth {
     }
 
     pub(crate) fn from_chatgpt(credentials: Credentials) -> Self {
-        Self { inner: Arc::new(Kind::Chatgpt(credentials)) }
+        Self { inner: Arc::new(Kind::Chatgpt(Box::new(credentials))) }
     }
 
     pub(crate) fn from_personal_token(token: SecretString, owner: PersonalToken) -> Self {

@@ -207,6 +207,3 @@ impl Store {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

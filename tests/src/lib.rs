@@ -8,6 +8,7 @@ pub mod link;
 pub mod login;
 pub mod machine;
 pub mod proxy;
+pub mod secret_service;
 pub mod secrets;
 pub mod server;
 

@@ -41,6 +41,8 @@ impl Home {
             // Nothing may ever open a browser on the machine of a test.
             ("BROWSER", "true".to_owned()),
             ("TERM", "xterm".to_owned()),
+            // What the login commands print is an interface, and their log holds no secret, whatever is asked for.
+            ("RUST_LOG", "trace".to_owned()),
         ] {
             home.set(name, value);
         }

@@ -233,6 +233,19 @@ async fn the_home_is_made_only_for_something_to_store_and_a_log_is_never_a_reaso
 }
 
 #[tokio::test]
+async fn the_help_shows_what_is_for_users() {
+    let home = Home::new();
+    let help = home.run(&["login", "--help"]).await.stdout;
+    for shown in ["status", "--with-api-key", "--with-access-token", "--device-auth", "--config", "--enable"]
+    {
+        assert!(help.contains(shown), "{shown}: {help}");
+    }
+    for hidden in ["experimental", "--api-key"] {
+        assert!(!help.replace("--with-api-key", "").contains(hidden), "{hidden}: {help}");
+    }
+}
+
+#[tokio::test]
 async fn every_shell_has_its_completions() {
     let home = Home::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {

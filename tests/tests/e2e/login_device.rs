@@ -87,7 +87,11 @@ async fn the_code_is_shown_on_stdout_and_the_tokens_are_stored_with_their_proven
         );
     }
     home.run(&["login", "status"]).await.assert(0, &["Logged in using ChatGPT"]);
-    assert!(home.log().contains("signed in by device code"), "{}", home.log());
+    let log = home.log();
+    assert!(log.contains("signed in by device code"), "{log}");
+    for hidden in ["ABCD-1234", "acct-1", "dev@example.test"] {
+        assert!(!log.contains(hidden), "{log}");
+    }
 }
 
 #[tokio::test]
