@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use wiremock::ResponseTemplate;
 
 fn name(auth: &Auth) -> String {
@@ -215,6 +217,29 @@ async fn a_slow_issuer_is_a_transient_failure() {
     let error = manager.refresh().await.unwrap_err();
     assert!(matches!(error, RefreshError::Transient { status: None, .. }), "{error:?}");
     assert_eq!(home.read()["tokens"]["refresh_token"], "r1");
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_lose_the_new_tokens() {
+    let home = Home::with(&due());
+    let asked = Arc::new(Notify::new());
+    let ring = Arc::clone(&asked);
+    let answer = new_tokens().set_delay(Duration::from_millis(50));
+    let issuer = Issuer::meanwhile(move || ring.notify_one(), answer).await;
+    let manager = Manager::new(home.settings(issuer.variables())).await;
+    tokio::select! {
+        biased;
+        () = asked.notified() => {}
+        _ = manager.auth() => panic!("the answer is late"),
+    }
+    let saved = async {
+        while home.read()["tokens"]["refresh_token"] != "r2" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(GUARD, saved).await.unwrap();
+    assert_eq!(name(&manager.auth().await.unwrap()), "new");
+    assert_eq!(issuer.requests().await.len(), 1);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod extensions;
 mod files;
 mod handshake;
 mod http;
+mod keyring;
 mod leftovers;
 mod limits;
 mod listen;
