@@ -100,7 +100,7 @@ impl Flow<'_> {
     }
 
     /// Exchanges the code. Another tab that comes with our state waits in `waiting` for the same answer: a code is
-    /// good for one exchange.
+    /// good for one exchange. As many can wait as the server has connections.
     async fn exchange(
         &mut self,
         code: &SecretString,

@@ -6,6 +6,7 @@ use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
+use crate::signin::answer::detail;
 use crate::signin::authorize::Attempt;
 use crate::signin::browser::{Route, route};
 use crate::signin::{Failure, Issuer, SignInError, SignedIn, pages};
@@ -54,6 +55,13 @@ fn debug_shows_no_token() {
 }
 
 proptest! {
+    #[test]
+    fn any_refusal_has_a_detail_fit_for_a_terminal(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let detail = detail(&body, &[]);
+        prop_assert!(!detail.is_empty());
+        prop_assert!(!detail.contains(|c: char| c.is_control() && c != '\n'), "{:?}", detail);
+    }
+
     #[test]
     fn no_request_without_our_state_gets_past_the_state(path in "/[ -~]{0,60}", query in "[!-~]{0,200}") {
         let attempt = Attempt::new(&Issuer::default(), 1455, "codex_cli_rs", None).unwrap();
