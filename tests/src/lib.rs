@@ -6,6 +6,7 @@ pub mod http;
 pub mod link;
 pub mod machine;
 pub mod server;
+pub mod tls;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use server::{Server, ServerBuilder};
