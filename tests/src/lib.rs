@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod secret_service;
 pub mod secrets;
 pub mod server;
+pub mod tls;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use server::{Server, ServerBuilder};

@@ -44,7 +44,10 @@ pub(super) struct Shared {
     bodies: Mutex<HashMap<String, Arc<BodyInbox>>>,
     /// Programs whose handles were dropped, to be terminated.
     orphans: Mutex<Vec<String>>,
-    orphaned: Notify,
+    /// Answers to what the server asked, encoded.
+    answers: Mutex<Vec<Bytes>>,
+    /// The writer should look at the two above.
+    look: Notify,
     session: Mutex<Option<InitializeResult>>,
     pub(super) missing: watch::Sender<MissingState>,
     pub(super) finished: watch::Sender<bool>,
@@ -76,7 +79,8 @@ impl Shared {
             processes: Mutex::default(),
             bodies: Mutex::default(),
             orphans: Mutex::default(),
-            orphaned: Notify::new(),
+            answers: Mutex::default(),
+            look: Notify::new(),
             session: Mutex::default(),
             missing: watch::Sender::new(MissingState::default()),
             finished: watch::Sender::new(false),
@@ -132,7 +136,7 @@ impl Shared {
         lock(&self.processes).remove(id);
         if terminate && lock(&self.calls).ended().is_none() {
             lock(&self.orphans).push(id.to_owned());
-            self.orphaned.notify_one();
+            self.look.notify_one();
         }
     }
 
@@ -159,9 +163,17 @@ impl Shared {
                 lock(&self.calls).answer(id, Err(error))
             }
             Incoming::Notification { method, params } => return self.notified(&method, params),
-            // This client offers the server no methods; a server asks only those that announced some (section 13).
-            Incoming::Request { method, .. } => {
-                tracing::warn!(%method, "the exec-server asked something unknown")
+            // This client offers the server no methods (section 13 is for those that announced some).
+            Incoming::Request { id, method, .. } => {
+                let mut answers = lock(&self.answers);
+                if answers.len() >= self.options.queued_requests {
+                    return Err("it asks more than it takes answers for".into());
+                }
+                let mut message = Vec::new();
+                envelope::failure(&id, &RpcError::method_not_found(&method), &mut message);
+                answers.push(message.into());
+                drop(answers);
+                self.look.notify_one();
             }
             Incoming::Answer { .. } | Incoming::Failure { .. } => {}
         }
@@ -258,7 +270,7 @@ impl Shared {
                         Some(id) => self.write_call(writer, id).await?,
                         None => std::future::pending().await,
                     },
-                    () = self.orphaned.notified() => {}
+                    () = self.look.notified() => {}
                 }
             }
         };
@@ -286,6 +298,10 @@ impl Shared {
     ) -> std::io::Result<()> {
         while let Ok(id) = queue.try_recv() {
             self.write_call(writer, id).await?;
+        }
+        let answers = std::mem::take(&mut *lock(&self.answers));
+        for answer in answers {
+            writer.feed(answer).await?;
         }
         loop {
             let Some(process_id) = lock(&self.orphans).pop() else { break };
@@ -328,6 +344,8 @@ impl Shared {
 
     /// The connection is gone, but the session may be taken up again.
     fn interrupted(&self, reason: &str) {
+        // Another connection would not know the question.
+        lock(&self.answers).clear();
         lock(&self.calls).interrupted(reason);
         for (_, body) in lock(&self.bodies).drain() {
             body.fail(reason.to_owned());
@@ -378,7 +396,7 @@ impl Driver {
         queue: mpsc::Receiver<i64>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, ClientError> {
-        let (mut link, again) = endpoint.open(shared.options.connect_time).await?;
+        let (mut link, again) = endpoint.open(&shared.options).await?;
         let time = shared.options.initialize_time;
         let session = handshake(&shared, &mut link, &again, None, time).await?;
         *lock(&shared.session) = Some(session);
@@ -487,7 +505,7 @@ impl Driver {
 /// One attempt to take up the session.
 async fn attempt(shared: &Shared, again: &Again) -> Result<Link, OpenError> {
     let options = &shared.options;
-    let mut link = again.open(options.connect_time).await?;
+    let mut link = again.open(options).await?;
     let session_id = Some(shared.session_id());
     handshake(shared, &mut link, again, session_id, options.initialize_time).await?;
     Ok(link)

@@ -14,8 +14,9 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use zeroize::Zeroizing;
 
-use super::ClientError;
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, lines, websocket};
+use super::roots::Roots;
+use super::{ClientError, ClientOptions};
 
 /// A bearer token: never shown, wiped after use.
 #[derive(Clone)]
@@ -146,15 +147,15 @@ impl From<std::io::Error> for Unmade {
 
 impl Endpoint {
     /// Connects; also tells how to connect again.
-    pub(super) async fn open(self, time: Duration) -> Result<(Link, Again), ClientError> {
+    pub(super) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
         match self {
             Self::WebSocket { url, bearer } => {
                 let again = Again::WebSocket { url, bearer };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Unix { path } => {
                 let again = Again::Unix { path };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Command(command) => {
                 let target = format!("the child {}", command.program.display());
@@ -190,11 +191,14 @@ impl Again {
         said_goodbye || matches!(self, Self::Unix { .. })
     }
 
-    /// Connects, within this time.
-    pub(super) async fn open(&self, time: Duration) -> Result<Link, OpenError> {
+    /// Connects, within the time for it.
+    pub(super) async fn open(&self, options: &ClientOptions) -> Result<Link, OpenError> {
+        let time = options.connect_time;
         let opening = async {
             match self {
-                Self::WebSocket { url, bearer } => open_websocket(url, bearer.as_ref()).await,
+                Self::WebSocket { url, bearer } => {
+                    open_websocket(url, bearer.as_ref(), options.roots.as_ref()).await
+                }
                 Self::Unix { path } => {
                     let stream = UnixStream::connect(path).await?;
                     let (input, output) = stream.into_split();
@@ -226,7 +230,11 @@ fn public_url(url: &str) -> String {
     public.to_string()
 }
 
-async fn open_websocket(url: &str, bearer: Option<&Bearer>) -> Result<(LinkReader, LinkWriter), Unmade> {
+async fn open_websocket(
+    url: &str,
+    bearer: Option<&Bearer>,
+    roots: Option<&Roots>,
+) -> Result<(LinkReader, LinkWriter), Unmade> {
     let parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
     let secure = match parsed.scheme() {
         "ws" => false,
@@ -254,9 +262,11 @@ async fn open_websocket(url: &str, bearer: Option<&Bearer>) -> Result<(LinkReade
         .max_message_size(Some(LONGEST_MESSAGE))
         .max_frame_size(Some(LONGEST_MESSAGE))
         .read_buffer_size(64 << 10);
-    let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None)
-        .await
-        .map_err(|error| error.to_string())?;
+    let connector = roots.filter(|_| secure).map(Roots::connector);
+    let (socket, _) =
+        tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector)
+            .await
+            .map_err(|error| error.to_string())?;
     Ok(websocket(socket))
 }
 
