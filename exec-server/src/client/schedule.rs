@@ -13,18 +13,19 @@ pub(super) enum Step {
     GiveUp,
 }
 
-/// At once, then every `pause` until the deadline.
+/// At once, then after pauses that double from the first to the longest, until the deadline.
 #[derive(Debug)]
 pub(super) struct Reconnect {
     deadline: Instant,
     pause: Duration,
+    longest_pause: Duration,
     next: Instant,
 }
 
 impl Reconnect {
     /// A schedule for a connection lost at `now`.
-    pub(super) fn new(now: Instant, time: Duration, pause: Duration) -> Self {
-        Self { deadline: now + time, pause, next: now }
+    pub(super) fn new(now: Instant, time: Duration, pause: Duration, longest_pause: Duration) -> Self {
+        Self { deadline: now + time, pause, longest_pause, next: now }
     }
 
     /// What to do at `now`. A returned [`Step::Try`] counts as made.
@@ -45,6 +46,7 @@ impl Reconnect {
         if self.next == now {
             self.next = now + self.pause;
         }
+        self.pause = (self.pause * 2).min(self.longest_pause);
     }
 }
 
@@ -56,7 +58,8 @@ mod tests {
     fn attempts_come_at_once_then_every_pause_until_the_time_is_up() {
         let start = Instant::now();
         let mut now = start;
-        let mut schedule = Reconnect::new(now, Duration::from_secs(25), Duration::from_millis(100));
+        let pause = Duration::from_millis(100);
+        let mut schedule = Reconnect::new(now, Duration::from_secs(25), pause, pause);
         let mut attempts = Vec::new();
         loop {
             match schedule.step(now) {
@@ -79,10 +82,31 @@ mod tests {
     #[test]
     fn a_slow_attempt_is_followed_by_a_pause_not_by_a_burst() {
         let start = Instant::now();
-        let mut schedule = Reconnect::new(start, Duration::from_secs(25), Duration::from_millis(100));
+        let pause = Duration::from_millis(100);
+        let mut schedule = Reconnect::new(start, Duration::from_secs(25), pause, pause);
         assert!(matches!(schedule.step(start), Step::Try(_)));
         let later = start + Duration::from_secs(10);
         schedule.failed(later);
         assert_eq!(schedule.step(later), Step::Wait(later + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn pauses_grow_where_they_may() {
+        let start = Instant::now();
+        let (first, longest) = (Duration::from_millis(100), Duration::from_millis(500));
+        let mut schedule = Reconnect::new(start, Duration::from_secs(25), first, longest);
+        let mut now = start;
+        let mut attempts = Vec::new();
+        while attempts.len() < 6 {
+            match schedule.step(now) {
+                Step::Try(_) => {
+                    attempts.push((now - start).as_millis());
+                    schedule.failed(now);
+                }
+                Step::Wait(until) => now = until,
+                Step::GiveUp => panic!("too early"),
+            }
+        }
+        assert_eq!(attempts, [0, 100, 300, 700, 1200, 1700]);
     }
 }
