@@ -19,6 +19,8 @@ mod link;
 mod order;
 mod process;
 mod registry;
+#[cfg(test)]
+mod relay_tests;
 mod relayed;
 mod route;
 mod schedule;

@@ -69,6 +69,7 @@ impl Route {
     async fn attempt(&self, again_after_401: &mut bool) -> Result<(LinkReader, LinkWriter), Refusal> {
         loop {
             let connected = self.registry.connect(self.identity.public_key()).await?;
+            let stream = self.stream(&connected)?;
             let socket = match open_socket(connected.url.expose(), None, LONGEST_MESSAGE).await {
                 Ok(socket) => socket,
                 Err(UpgradeError::Status(401, _)) if *again_after_401 => {
@@ -77,7 +78,6 @@ impl Route {
                 }
                 Err(error) => return Err(upgrade_refused(&error)),
             };
-            let stream = self.stream(&connected)?;
             let (reader, writer) = relayed::open(socket, stream).await.map_err(not_opened)?;
             return Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))));
         }

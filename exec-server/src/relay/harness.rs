@@ -60,7 +60,7 @@ pub struct HarnessStream {
 #[derive(Debug)]
 enum State {
     Plain { seq: u32 },
-    Handshaking(Option<Initiated>),
+    Handshaking(Option<Box<Initiated>>),
     Open(Box<Channel>),
 }
 
@@ -87,7 +87,7 @@ impl HarnessStream {
         };
         let (initiated, message) =
             noise::initiate(identity, target.executor_public_key, &parties, target.authorization)?;
-        let mut stream = Self::new(id, limits, State::Handshaking(Some(initiated)));
+        let mut stream = Self::new(id, limits, State::Handshaking(Some(Box::new(initiated))));
         stream.control.push_back(frame::handshake(stream.id.as_str(), message));
         Ok(stream)
     }
@@ -131,7 +131,7 @@ impl HarnessStream {
         let initiated = initiated.take().ok_or(HarnessError::OutOfPlace("a second handshake"))?;
         match initiated.finish(message)? {
             Answer::Admitted(channel) => {
-                self.state = State::Open(Box::new(channel));
+                self.state = State::Open(channel);
                 Ok(())
             }
             Answer::CredentialRefused => Err(HarnessError::ExecutorCredential),
