@@ -60,3 +60,51 @@ impl RegistryArgs {
         Ok(token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::RunArgs;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn parse(flags: &str) -> Result<RunArgs, clap::Error> {
+        let words = ["run"].into_iter().chain(flags.split_whitespace()).chain(["--", "true"]);
+        Command::try_parse_from(words).map(|command| command.run)
+    }
+
+    #[test]
+    fn the_registry_and_the_environment_go_together_and_exclude_an_address() {
+        let wrong = [
+            "--registry https://h",
+            "--environment-id e",
+            "--registry-token-file f",
+            "--registry https://h --environment-id e --url ws://127.0.0.1:1",
+        ];
+        for flags in wrong {
+            assert!(parse(flags).is_err(), "{flags}");
+        }
+        assert!(parse("--registry https://h --environment-id e").unwrap().is_remote());
+        assert!(!parse("").unwrap().is_remote());
+    }
+
+    #[test]
+    fn a_token_comes_from_the_file_and_an_empty_one_is_refused() {
+        let directory = std::env::temp_dir().join(format!("codex-run-registry-{}", std::process::id()));
+        std::fs::write(&directory, "sesame\n").unwrap();
+        let flags =
+            format!("--registry https://h --environment-id e --registry-token-file {}", directory.display());
+        let args = parse(&flags).unwrap();
+        let endpoint = format!("{:?}", args.registry.endpoint().unwrap().unwrap());
+        assert!(endpoint.contains("https://h") && !endpoint.contains("sesame"), "{endpoint}");
+        std::fs::write(&directory, " \n").unwrap();
+        assert!(args.registry.endpoint().unwrap_err().to_string().contains("no token"));
+        std::fs::remove_file(&directory).unwrap();
+        assert!(args.registry.endpoint().is_err());
+    }
+}

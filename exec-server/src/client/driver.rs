@@ -489,7 +489,7 @@ impl Driver {
                         Ok(Err(error)) => last = error.to_string(),
                         Err(_) => last = "the last attempt took too long".into(),
                     }
-                    schedule.failed(Instant::now());
+                    schedule.failed(Instant::now(), rand::random());
                 }
             }
         }

@@ -70,8 +70,9 @@ impl Registry {
             "http" => return Err("a registry that is not on this machine needs https://".into()),
             other => return Err(format!("the registry's URL has the scheme {other:?}; use https")),
         }
-        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() {
-            return Err("the registry's URL has a user or a query; give its address alone".into());
+        let user = !base.username().is_empty() || base.password().is_some();
+        if user || base.query().is_some() || base.fragment().is_some() {
+            return Err("the registry's URL has a user, a query or a fragment; give its address alone".into());
         }
         environment.token.header()?;
         let environment = RegistryEnvironment { environment_id: id.to_owned(), ..environment };
@@ -224,6 +225,7 @@ mod tests {
             ("registry", "env", "URL"),
             ("https://user:pw@registry.example", "env", "user"),
             ("https://registry.example?x=1", "env", "query"),
+            ("https://registry.example/#x", "env", "fragment"),
             ("https://registry.example", "../env", "letters"),
             ("https://registry.example", "  ", "letters"),
             ("https://registry.example", "é", "letters"),
