@@ -394,7 +394,7 @@ impl Driver {
         queue: mpsc::Receiver<i64>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, ClientError> {
-        let (mut link, again) = endpoint.open(shared.options.connect_time).await?;
+        let (mut link, again) = endpoint.open(&shared.options).await?;
         shared.longest_message.store(again.longest_message(), Ordering::Relaxed);
         let time = shared.options.initialize_time;
         let session = handshake(&shared, &mut link, &again, None, time).await?;
@@ -499,7 +499,7 @@ impl Driver {
 /// One attempt to take up the session.
 async fn attempt(shared: &Shared, again: &Again) -> Result<Link, ClientError> {
     let options = &shared.options;
-    let mut link = again.open(options.connect_time).await?;
+    let mut link = again.open(options).await?;
     let session_id = Some(shared.session_id());
     handshake(shared, &mut link, again, session_id, options.initialize_time).await?;
     Ok(link)

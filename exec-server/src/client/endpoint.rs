@@ -12,11 +12,11 @@ use tokio::process::Child;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::ClientError;
 use super::link::{LinkReader, LinkWriter, lines};
 use super::registry::RegistryEnvironment;
 use super::route::Route;
 use super::websocket::{is_relay, open_websocket, public_url};
+use super::{ClientError, ClientOptions};
 use crate::relay::RelayLimits;
 
 /// Between two attempts to reach an environment through a registry, at most.
@@ -123,19 +123,19 @@ pub(super) enum Again {
 
 impl Endpoint {
     /// Connects; also tells how to connect again.
-    pub(super) async fn open(self, time: Duration) -> Result<(Link, Again), ClientError> {
+    pub(super) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
         match self {
             Self::WebSocket { url, bearer } => {
                 let again = Again::WebSocket { url, bearer };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Registry(environment) => {
                 let again = Again::Registry(Box::new(Route::new(environment)?));
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Unix { path } => {
                 let again = Again::Unix { path };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Command(command) => {
                 let target = format!("the child {}", command.program.display());
@@ -182,13 +182,14 @@ impl Again {
         }
     }
 
-    /// Connects, within this time.
-    pub(super) async fn open(&self, time: Duration) -> Result<Link, ClientError> {
+    /// Connects, within the time of the options.
+    pub(super) async fn open(&self, options: &ClientOptions) -> Result<Link, ClientError> {
+        let time = options.connect_time;
         let opening = async {
             match self {
-                Self::WebSocket { url, bearer } => open_websocket(url, bearer.as_ref()).await,
+                Self::WebSocket { url, bearer } => open_websocket(url, bearer.as_ref(), options).await,
                 // It has rounds of attempts, and says more exactly what went wrong.
-                Self::Registry(route) => return route.open(time).await,
+                Self::Registry(route) => return route.open(options).await,
                 Self::Unix { path } => {
                     let stream = UnixStream::connect(path).await.map_err(|error| error.to_string());
                     stream.map(|stream| stream.into_split()).map(|(input, output)| lines(input, output))

@@ -59,6 +59,10 @@ pub struct ClientOptions {
     pub recovery_time: Duration,
     /// Between two attempts to resume.
     pub retry_pause: Duration,
+    /// Between our pings to a rendezvous, which sits between two connections: only we look after ours.
+    pub ping_interval: Duration,
+    /// Without anything from a rendezvous for this long, the connection counts as lost.
+    pub silence_time: Duration,
     /// Bytes queued for one follower; then the socket is not read.
     pub queue_bytes: usize,
     /// The same while a call waits for its answer.
@@ -79,6 +83,8 @@ impl Default for ClientOptions {
             initialize_time: Duration::from_secs(10),
             recovery_time: Duration::from_secs(25),
             retry_pause: Duration::from_millis(100),
+            ping_interval: Duration::from_secs(30),
+            silence_time: Duration::from_secs(90),
             queue_bytes: 2 << 20,
             queue_bytes_with_calls: 16 << 20,
             held_bytes: 4 << 20,

@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::{Host, Url};
 
+use super::ClientOptions;
 use super::endpoint::Bearer;
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Socket, websocket};
 use super::relayed;
@@ -34,13 +35,14 @@ impl From<&str> for UpgradeError {
 pub(super) async fn open_websocket(
     url: &str,
     bearer: Option<&Bearer>,
+    options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), String> {
     let socket = open_socket(url, bearer, LONGEST_MESSAGE).await.map_err(|error| error.to_string())?;
     if !is_relay(url) {
         return Ok(websocket(socket));
     }
     let stream = HarnessStream::plain(StreamId::random(), RelayLimits::default());
-    let (reader, writer) = relayed::open(socket, stream).await.map_err(|error| error.to_string())?;
+    let (reader, writer) = relayed::open(socket, stream, options).await.map_err(|error| error.to_string())?;
     Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))))
 }
 
