@@ -2,6 +2,7 @@
 
 mod args;
 mod io;
+mod registry;
 mod signals;
 mod terminal;
 
@@ -94,6 +95,9 @@ pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
 }
 
 fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
+    if let Some(endpoint) = args.registry.endpoint()? {
+        return Ok(endpoint);
+    }
     Ok(match &args.url {
         Some(url) => match url.strip_prefix("unix://") {
             Some(path) => Endpoint::Unix { path: PathBuf::from(path) },
@@ -150,19 +154,19 @@ async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 async fn working_directory(client: &Client, args: &RunArgs) -> anyhow::Result<PathBuf> {
-    match (&args.cwd, &args.url) {
-        (Some(cwd), Some(_)) if cwd.is_absolute() => Ok(cwd.clone()),
-        (Some(cwd), Some(_)) => {
+    match (&args.cwd, args.is_remote()) {
+        (Some(cwd), true) if cwd.is_absolute() => Ok(cwd.clone()),
+        (Some(cwd), true) => {
             anyhow::bail!(
-                "--cwd {} is not absolute; with --url it is a path of the server's machine",
+                "--cwd {} is not absolute; with --url and --registry it is a path of the server's machine",
                 cwd.display()
             )
         }
-        (cwd, None) => {
+        (cwd, false) => {
             let here = std::env::current_dir().context("can't tell the current directory; give --cwd")?;
             Ok(cwd.as_ref().map_or(here.clone(), |cwd| here.join(cwd)))
         }
-        (None, Some(_)) => {
+        (None, true) => {
             let info = match client.environment_info() {
                 Some(info) => Some(info),
                 None => client.call::<Info>(&NoParams).await.ok(),

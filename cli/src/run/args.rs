@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::registry::RegistryArgs;
 use crate::setup::ConfigArgs;
 
 /// Runs a program through an exec-server and gives back its output and its exit code.
@@ -16,7 +17,9 @@ pub(crate) struct RunArgs {
     /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
     #[arg(long, value_name = "PATH", requires = "url")]
     pub(crate) token_file: Option<PathBuf>,
-    /// The directory to run in; it defaults to the current one, and with --url to the server's own.
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// The directory to run in; it defaults to the current one, and with --url or --registry to the server's own.
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// A variable to add to the server's environment for this program; may be given several times.
@@ -40,6 +43,11 @@ impl RunArgs {
         (unix && self.token_file.is_some()).then_some(
             "--token-file does not go with a unix:// address: a token is shown on a websocket only",
         )
+    }
+
+    /// Whether the server is another machine's, as far as we can tell.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.url.is_some() || self.registry.url.is_some()
     }
 }
 

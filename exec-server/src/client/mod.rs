@@ -18,10 +18,16 @@ mod inbox;
 mod link;
 mod order;
 mod process;
+mod registry;
+#[cfg(test)]
+mod relay_tests;
+mod relayed;
 mod roots;
+mod route;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +42,7 @@ pub use driver::MissingState;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
+pub use registry::RegistryEnvironment;
 pub use roots::{Roots, RootsError};
 
 use calls::Retry;
@@ -54,6 +61,10 @@ pub struct ClientOptions {
     pub recovery_time: Duration,
     /// Between two attempts to resume.
     pub retry_pause: Duration,
+    /// Between our pings to a rendezvous, which sits between two connections: only we look after ours.
+    pub ping_interval: Duration,
+    /// Without anything from a rendezvous for this long, the connection counts as lost.
+    pub silence_time: Duration,
     /// Bytes queued for one follower; then the socket is not read.
     pub queue_bytes: usize,
     /// The same while a call waits for its answer.
@@ -77,6 +88,8 @@ impl Default for ClientOptions {
             initialize_time: Duration::from_secs(10),
             recovery_time: Duration::from_secs(25),
             retry_pause: Duration::from_millis(100),
+            ping_interval: Duration::from_secs(30),
+            silence_time: Duration::from_secs(90),
             queue_bytes: 2 << 20,
             queue_bytes_with_calls: 16 << 20,
             held_bytes: 4 << 20,
@@ -96,6 +109,14 @@ pub enum ClientError {
         /// The address, without secrets.
         target: String,
         /// What went wrong.
+        reason: String,
+    },
+    /// The registry or the executor refused for good: trying again would end the same way.
+    #[error("{target} can't be used: {reason}")]
+    Refused {
+        /// The address, without secrets.
+        target: String,
+        /// What was said.
         reason: String,
     },
     /// The server did not answer the connection or the handshake in time.
