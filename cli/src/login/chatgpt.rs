@@ -31,7 +31,7 @@ pub(super) async fn sign_in(setup: &Setup, way: Way) -> Result<u8, Refusal> {
     }
     let outcome = tokio::select! {
         outcome = replace_sign_in(&context, way) => outcome,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupt() => {
             tracing::info!("interrupted");
             return Ok(INTERRUPTED);
         }
@@ -46,9 +46,19 @@ pub(super) async fn sign_in(setup: &Setup, way: Way) -> Result<u8, Refusal> {
     Ok(0)
 }
 
+/// Waits for Ctrl-C; where it can't be listened for, it ends the program by itself.
+async fn interrupt() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::warn!(%error, "can't listen for Ctrl-C");
+        std::future::pending().await
+    }
+}
+
 /// Signs out whoever is signed in, then signs in; who gives up half-way is signed out (spec 8.3).
 async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
     let settings = &context.settings;
+    // A client that can't be made is no reason to sign anybody out.
+    let http = settings.client.plain().map_err(|error| FlowError::Client(error.to_string()))?.clone();
     match signin::sign_out(settings).await {
         // The sign-in that follows goes to the file, then, and hides nothing.
         Err(LoadError::Store(StoreError::RemoveKeyring(_))) if settings.store.mode() == StoreMode::Auto => {}
@@ -58,7 +68,6 @@ async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
         Way::Browser => Issuer::default(),
         Way::Device(issuer) => issuer.clone(),
     };
-    let http = settings.client.plain().map_err(|error| FlowError::Client(error.to_string()))?.clone();
     let sign_in = SignIn {
         issuer,
         http,

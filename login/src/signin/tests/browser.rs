@@ -282,7 +282,7 @@ async fn any_failure_of_the_key_exchange_is_no_key_and_no_failure() {
         let issuer = issuer(tokens(&id_token("acct-1")), key).await;
         let mut sign_in = sign_in(&issuer.uri());
         if at == 5 {
-            sign_in.waits.request = Duration::from_secs(2);
+            sign_in.waits.request = Duration::from_secs(5);
         }
         let outcome = browse_on(&[0], &sign_in, Ok(()), async |visitor| {
             let location = visitor.come_back("code=code-1").await.location.unwrap();
