@@ -1,5 +1,6 @@
 //! Runs programs on pipes or a terminal, and keeps their output.
 
+mod act;
 pub mod child_env;
 mod children;
 mod launch;
@@ -25,9 +26,10 @@ mod write_memory;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use act::{check_resize, check_write};
 pub use launch::Host;
 pub use log::{Event, Exit, OutputLog, Seq};
 pub use news::News;
 pub use record::Process;
-pub(crate) use record::{check_resize, check_write, known};
+pub(crate) use record::known;
 pub use table::{Leftovers, ProcessTable, Reserved};
