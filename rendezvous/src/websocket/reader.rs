@@ -101,6 +101,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
+    /// Reads and forgets until the connection ends.
+    pub async fn drain(&mut self) {
+        self.payload = None;
+        while self.read_some().await.is_ok() {
+            self.buffered = BytesMut::new();
+        }
+    }
+
     /// Reads what there is, without keeping a buffer while waiting.
     async fn read_some(&mut self) -> Result<(), ReadError> {
         let Self { stream, buffered, .. } = self;
