@@ -1,6 +1,7 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
 mod output;
+mod rendezvous;
 mod run;
 mod serve;
 
@@ -35,6 +36,8 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
+    /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
+    Rendezvous(rendezvous::RendezvousArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let work = async {
         match exec_server.command {
             Some(ExecServerCommand::Run(args)) => run::run(args).await,
+            Some(ExecServerCommand::Rendezvous(args)) => rendezvous::rendezvous(args).await,
             None => serve::serve(exec_server.serve).await,
         }
     };

@@ -4,6 +4,7 @@
 //! once cost a few syncs of the disk.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use redb::backends::FileBackend;
@@ -45,8 +46,8 @@ struct Job {
 /// The open store. Dropping it writes what waits.
 #[derive(Debug)]
 pub struct Store {
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {
@@ -64,7 +65,12 @@ impl Store {
             .name("rendezvous-store".to_owned())
             .spawn(move || write_all(&database, queued))
             .map_err(|error| wrong(&error))?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread) }, records))
+        Ok((Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) }, records))
+    }
+
+    /// How many changes can be queued now.
+    pub fn room(&self) -> usize {
+        lock(&self.jobs).as_ref().map_or(0, mpsc::Sender::capacity)
     }
 
     /// Queues a change; changes are written in the order of the calls. The answer tells whether it is on the
@@ -74,20 +80,30 @@ impl Store {
     /// When too many wait.
     pub fn change(&self, change: Change) -> Result<oneshot::Receiver<bool>, Busy> {
         let (done, answer) = oneshot::channel();
-        let jobs = self.jobs.as_ref().ok_or(Busy)?;
-        jobs.try_send(Job { change, done }).map_err(|_| Busy)?;
+        lock(&self.jobs).as_ref().ok_or(Busy)?.try_send(Job { change, done }).map_err(|_| Busy)?;
         Ok(answer)
+    }
+}
+
+impl Store {
+    /// Writes what waits and gives the file free. Blocks; later changes are refused.
+    pub fn close(&self) {
+        drop(lock(&self.jobs).take());
+        if let Some(thread) = lock(&self.thread).take() {
+            // A panic of the thread has been printed; there is nothing to add.
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been printed; there is nothing to add.
-            let _ = thread.join();
-        }
+        self.close();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open(path: &Path) -> Result<Database, Box<dyn std::error::Error + Send + Sync>> {

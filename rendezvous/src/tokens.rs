@@ -240,7 +240,7 @@ mod tests {
             let line = grant.to_string();
             assert!(!line.contains(&token[4..]), "the file holds no token");
             let read = parse_file(&format!("# tokens\n\n{line}  # note\n")).unwrap();
-            assert_eq!(read, [grant.clone()]);
+            assert_eq!(read, std::slice::from_ref(&grant));
             assert!(bool::from(read[0].matches(&TokenHash::of(&token))));
             assert!(!bool::from(read[0].matches(&TokenHash::of("cxr_other"))));
         }

@@ -1,0 +1,86 @@
+//! Accepts TCP connections: `TCP_NODELAY` on each, and no more of them than there may be.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum_server::accept::Accept;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Counts connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Door(Arc<Semaphore>);
+
+impl Door {
+    pub(crate) fn new(connections: usize) -> Self {
+        Self(Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))))
+    }
+
+    fn enter(&self, stream: TcpStream) -> io::Result<Counted> {
+        let full = || io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections");
+        let place = Arc::clone(&self.0).try_acquire_owned().map_err(|_| full())?;
+        stream.set_nodelay(true)?;
+        Ok(Counted { stream, _place: place })
+    }
+}
+
+impl<S> Accept<TcpStream, S> for Door {
+    type Stream = Counted;
+    type Service = S;
+    type Future = Ready<io::Result<(Counted, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let entered = self.enter(stream);
+        if let Err(error) = &entered {
+            tracing::warn!(%error, "a connection is closed");
+        }
+        ready(entered.map(|stream| (stream, service)))
+    }
+}
+
+/// A connection that holds its place, also after an upgrade.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
