@@ -380,7 +380,6 @@ impl App {
             let attached = self.switch.is_attached(&registration);
             registry.set_attached(&environment, &registration, attached, now());
         }
-        self.metrics.closed(closing);
         tracing::info!(%environment, %registration, role = role.word(), reason = closing.word(), "detached");
     }
 

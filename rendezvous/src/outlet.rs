@@ -283,6 +283,13 @@ impl Outlet {
         }
     }
 
+    /// Forgets what waits; for a socket that will not write it any more.
+    pub fn clear(&self) {
+        let forgotten: VecDeque<_> = std::mem::take(&mut self.queue().frames);
+        let bytes = forgotten.iter().map(|queued| queued.frame.len()).sum();
+        self.written(&Done { bytes, weight: 0 });
+    }
+
     /// Waits for the end.
     pub async fn closed(&self) -> Closing {
         *self.closing.wait().await

@@ -52,6 +52,8 @@ impl Socket {
         };
         // Whoever still waits for room here is told now; the first reason stays.
         self.outlet.close(closing);
+        self.outlet.clear();
+        self.metrics.closed(closing);
         let Self { port, limits, .. } = self;
         drop(port);
         // A peer that takes nothing any more, or is gone, costs no more than this.

@@ -101,8 +101,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Reads and forgets until the connection ends.
+    /// Reads and forgets until the client has closed, or the connection ends.
     pub async fn drain(&mut self) {
+        loop {
+            match self.next().await {
+                Ok(Event::Close) | Err(ReadError::Ended | ReadError::Broken(_)) => return,
+                Ok(_) => {}
+                // No frame can be told from another any more.
+                Err(ReadError::TooBig(_) | ReadError::Protocol(_)) => break,
+            }
+        }
         self.payload = None;
         while self.read_some().await.is_ok() {
             self.buffered = BytesMut::new();
