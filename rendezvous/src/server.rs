@@ -80,8 +80,8 @@ pub enum StartError {
         reason: String,
     },
     /// The public URL is none.
-    #[error("the public URL {0} must be http://HOST or https://HOST, with a path at most")]
-    PublicUrl(Url),
+    #[error("the public URL must be http://HOST or https://HOST, with a path at most")]
+    PublicUrl,
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -259,7 +259,7 @@ fn checked(url: Url) -> Result<Url, StartError> {
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    if good { Ok(url) } else { Err(StartError::PublicUrl(url)) }
+    if good { Ok(url) } else { Err(StartError::PublicUrl) }
 }
 
 fn load_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
