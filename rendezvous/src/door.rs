@@ -11,18 +11,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::Metrics;
+
 /// Counts connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Door(Arc<Semaphore>);
+pub(crate) struct Door {
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
 
 impl Door {
-    pub(crate) fn new(connections: usize) -> Self {
-        Self(Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))))
+    pub(crate) fn new(connections: usize, metrics: Arc<Metrics>) -> Self {
+        let places = connections.min(Semaphore::MAX_PERMITS);
+        Self { places: Arc::new(Semaphore::new(places)), metrics }
     }
 
     fn enter(&self, stream: TcpStream) -> io::Result<Counted> {
-        let full = || io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections");
-        let place = Arc::clone(&self.0).try_acquire_owned().map_err(|_| full())?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            self.metrics.refused("too_many_connections");
+            io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections")
+        })?;
         stream.set_nodelay(true)?;
         Ok(Counted { stream, _place: place })
     }
@@ -36,7 +44,7 @@ impl<S> Accept<TcpStream, S> for Door {
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let entered = self.enter(stream);
         if let Err(error) = &entered {
-            tracing::warn!(%error, "a connection is closed");
+            tracing::debug!(%error, "a connection is closed");
         }
         ready(entered.map(|stream| (stream, service)))
     }

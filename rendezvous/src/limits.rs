@@ -161,6 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_limit_is_explained_to_operators() {
+        let page = include_str!("../../docs/rendezvous.md");
+        for name in NAMES {
+            assert!(page.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+
+    #[test]
     fn every_limit_is_set_by_name_and_wrong_ones_are_told() {
         let mut limits = Limits::default();
         for name in NAMES {

@@ -5,11 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use codex_exec_protocol::registry::PublicKey;
+use codex_exec_protocol::registry::{Hidden, PublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::limits::Limits;
 use crate::tokens::{TokenHash, random_text};
@@ -65,7 +64,7 @@ pub struct Registered {
     /// To be stored.
     pub record: Record,
     /// The secret of the executor's URL.
-    pub ticket: Zeroizing<String>,
+    pub ticket: Hidden,
     /// The registration that is no more, whose sockets are to be closed.
     pub replaced: Option<String>,
     /// An environment forgotten to make room.
@@ -80,7 +79,7 @@ pub struct Offer {
     /// Whom the harness has to reach.
     pub key: PublicKey,
     /// What the executor has validated.
-    pub authorization: Zeroizing<String>,
+    pub authorization: Hidden,
 }
 
 /// Why there is no offer.
@@ -166,7 +165,7 @@ impl Registry {
         };
         let replaced =
             self.environments.insert(environment.to_owned(), entry).map(|old| old.record.registration);
-        Some(Registered { record, ticket, replaced, forgotten })
+        Some(Registered { record, ticket: Hidden::new(ticket.to_string()), replaced, forgotten })
     }
 
     /// Forgets the owner's environment whose executor has been away longest, when there are too many.
@@ -241,6 +240,7 @@ impl Registry {
             key: key_hash(harness),
             expires: now + self.authorization_life,
         });
+        let authorization = Hidden::new(authorization.to_string());
         Ok(Offer { registration: environment.record.registration.clone(), key, authorization })
     }
 

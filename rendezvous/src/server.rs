@@ -147,7 +147,7 @@ impl Rendezvous {
         let queue = config.limits.store_queue;
         // Opening reads the whole store; nothing else runs yet.
         let store = config.store.as_deref().map(|path| Store::open(path, queue)).transpose()?;
-        let door = Door::new(config.limits.connections);
+        let connections = config.limits.connections;
         let request_time = config.limits.request_time;
         let app = App::new(Parts {
             limits: config.limits,
@@ -159,6 +159,7 @@ impl Rendezvous {
             public_url,
             local_url,
         });
+        let door = Door::new(connections, Arc::clone(&app.metrics));
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener).map_err(listen)?.handle(handle.clone());
         let server = match &tls {

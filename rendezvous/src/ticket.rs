@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use codex_exec_protocol::registry::Hidden;
 use ring::hmac;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
@@ -44,7 +45,7 @@ pub enum Wish {
         /// The registration.
         registration: String,
         /// The ticket.
-        secret: Zeroizing<String>,
+        secret: Hidden,
     },
     /// A harness with a ticket that is signed; it may have expired.
     Harness(HarnessTicket),
@@ -53,7 +54,7 @@ pub enum Wish {
         /// The environment.
         environment: String,
         /// The token, unless a header brings it.
-        token: Option<Zeroizing<String>>,
+        token: Option<Hidden>,
     },
 }
 
@@ -87,7 +88,7 @@ impl Signer {
             "executor" | "environment" => Wish::Executor {
                 environment: pairs.take("environment").ok_or("malformed_query")?,
                 registration: pairs.take("registration").ok_or("missing_executor_registration_id")?,
-                secret: Zeroizing::new(pairs.take("secret").ok_or("missing_signature")?),
+                secret: Hidden::new(pairs.take("secret").ok_or("missing_signature")?),
             },
             "harness" => self.read_harness(&mut pairs)?,
             _ => return Err("invalid_role"),
@@ -101,7 +102,7 @@ impl Signer {
             if pairs.has("registration") || pairs.has("expires") {
                 return Err("missing_signature");
             }
-            return Ok(Wish::Plain { environment, token: pairs.take("token").map(Zeroizing::new) });
+            return Ok(Wish::Plain { environment, token: pairs.take("token").map(Hidden::new) });
         };
         let ticket = HarnessTicket {
             environment,
@@ -203,7 +204,7 @@ mod tests {
         let Ok(Wish::Executor { environment, registration, secret }) = Signer::new().read(&query) else {
             panic!("not read")
         };
-        assert_eq!((environment.as_str(), registration.as_str(), secret.as_str()), ("env-1", "reg", "s+/="));
+        assert_eq!((environment.as_str(), registration.as_str(), secret.expose()), ("env-1", "reg", "s+/="));
     }
 
     #[test]

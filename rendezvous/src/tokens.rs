@@ -221,7 +221,7 @@ pub fn mint(roles: BTreeSet<Role>, scope: Scope, name: &str) -> (Zeroizing<Strin
     (token, grant)
 }
 
-/// Random bytes from the system's generator as URL-safe text.
+/// Random bytes from a cryptographic generator as URL-safe text.
 pub(crate) fn random_text<const N: usize>() -> Zeroizing<String> {
     let bytes = Zeroizing::new(rand::random::<[u8; N]>());
     Zeroizing::new(base64_simd::URL_SAFE_NO_PAD.encode_to_string(*bytes))

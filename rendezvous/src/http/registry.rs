@@ -94,7 +94,7 @@ async fn register(
         RegisterFailure::Busy => Refusal::try_registering_again("too many registrations at once"),
     })?;
     let registration = registered.record.registration;
-    let query = crate::ticket::executor_query(id, &registration, &registered.ticket);
+    let query = crate::ticket::executor_query(id, &registration, registered.ticket.expose());
     Ok((Hidden::new(app.websocket_url(headers, &query)), registration))
 }
 
@@ -132,7 +132,7 @@ pub(super) async fn connect(
         security_profile: NOISE_PROFILE.to_owned(),
         executor_registration_id: offer.registration,
         executor_public_key: offer.key,
-        harness_key_authorization: Hidden::new(offer.authorization.to_string()),
+        harness_key_authorization: offer.authorization,
     }))
 }
 

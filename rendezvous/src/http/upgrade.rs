@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use codex_exec_protocol::registry::Hidden;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use zeroize::Zeroizing;
 
 use super::account;
 use super::refusal::Refusal;
@@ -34,7 +34,7 @@ pub(super) async fn upgrade(
     })?;
     let attachment = match wish {
         Wish::Executor { environment, registration, secret } => {
-            executor(&app, &environment, &registration, &secret)?
+            executor(&app, &environment, &registration, secret.expose())?
         }
         Wish::Harness(ticket) => harness(&app, &ticket)?,
         Wish::Plain { environment, token } => plain(&app, request.headers(), &environment, token)?,
@@ -65,14 +65,14 @@ fn plain(
     app: &App,
     headers: &HeaderMap,
     environment: &str,
-    token: Option<Zeroizing<String>>,
+    token: Option<Hidden>,
 ) -> Result<Attachment, Refusal> {
     if !app.allow_plain {
         let message = "plain relays are switched off here (--allow-plain); connect through the registry";
         return Err(Refusal::upgrade(StatusCode::FORBIDDEN, "missing_signature", message));
     }
     let account = match token {
-        Some(token) => app.accounts.by_token(&token),
+        Some(token) => app.accounts.by_token(token.expose()),
         None => account(app, headers),
     };
     let account =

@@ -37,15 +37,15 @@ fn the_newest_registration_wins_and_tickets_of_older_ones_are_worth_nothing() {
     let mut registry = registry();
     let first = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
     assert!(first.replaced.is_none());
-    assert!(registry.is_ticket("env", &first.record.registration, &first.ticket));
+    assert!(registry.is_ticket("env", &first.record.registration, first.ticket.expose()));
     let second = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
     assert_eq!(second.replaced.as_ref(), Some(&first.record.registration));
     for (environment, registration, ticket, good) in [
-        ("env", &second.record.registration, &second.ticket, true),
-        ("env", &first.record.registration, &first.ticket, false),
-        ("env", &second.record.registration, &first.ticket, false),
-        ("env", &first.record.registration, &second.ticket, false),
-        ("other", &second.record.registration, &second.ticket, false),
+        ("env", &second.record.registration, second.ticket.expose(), true),
+        ("env", &first.record.registration, first.ticket.expose(), false),
+        ("env", &second.record.registration, first.ticket.expose(), false),
+        ("env", &first.record.registration, second.ticket.expose(), false),
+        ("other", &second.record.registration, second.ticket.expose(), false),
     ] {
         assert_eq!(registry.is_ticket(environment, registration, ticket), good);
     }
@@ -62,7 +62,7 @@ fn an_offer_needs_an_executor_that_is_there_and_has_a_key() {
     registry.set_attached("env", &registered.record.registration, true, NOW);
     let offer = registry.connect("env", &key(9), NOW).unwrap();
     assert_eq!((offer.registration, offer.key), (registered.record.registration, key(1)));
-    assert!(offer.authorization.len() >= 40 && offer.authorization.len() <= 4096);
+    assert!(offer.authorization.expose().len() >= 40 && offer.authorization.expose().len() <= 4096);
     registry.register("plain", None, &owner("o"), NOW).unwrap();
     assert_eq!(registry.connect("plain", &key(9), NOW).unwrap_err(), NoOffer::Plain);
 }
@@ -83,7 +83,7 @@ fn an_authorization_is_good_once_for_its_key_and_registration_and_not_for_long()
         let (mut registry, registration) = attached();
         let offer = registry.connect("env", &key(9), NOW).unwrap();
         let registration = if right_registration { &registration } else { "reg" };
-        let text = if right_text { offer.authorization.as_str() } else { "guess" };
+        let text = if right_text { offer.authorization.expose() } else { "guess" };
         let mut ask = || registry.validate(environment, registration, &key(harness), text, now);
         assert_eq!(ask(), valid);
         assert!(!ask(), "used up");
@@ -94,8 +94,8 @@ fn an_authorization_is_good_once_for_its_key_and_registration_and_not_for_long()
 fn a_stranger_who_asks_with_another_key_uses_nothing_up() {
     let (mut registry, registration) = attached();
     let offer = registry.connect("env", &key(9), NOW).unwrap();
-    assert!(!registry.validate("env", &registration, &key(8), &offer.authorization, NOW));
-    assert!(registry.validate("env", &registration, &key(9), &offer.authorization, NOW));
+    assert!(!registry.validate("env", &registration, &key(8), offer.authorization.expose(), NOW));
+    assert!(registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW));
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn a_new_registration_forgets_the_authorizations_of_the_old() {
     let (mut registry, registration) = attached();
     let offer = registry.connect("env", &key(9), NOW).unwrap();
     let newer = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap().record.registration;
-    assert!(!registry.validate("env", &registration, &key(9), &offer.authorization, NOW));
-    assert!(!registry.validate("env", &newer, &key(9), &offer.authorization, NOW));
+    assert!(!registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW));
+    assert!(!registry.validate("env", &newer, &key(9), offer.authorization.expose(), NOW));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn only_so_many_authorizations_wait_and_the_oldest_goes_first() {
     let offers: Vec<_> = (0..4).map(|_| registry.connect("env", &key(9), NOW).unwrap()).collect();
     let valid: Vec<_> = offers
         .iter()
-        .map(|offer| registry.validate("env", &registration, &key(9), &offer.authorization, NOW))
+        .map(|offer| registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW))
         .collect();
     assert_eq!(valid, [false, true, true, true]);
 }
@@ -161,10 +161,10 @@ fn what_was_stored_comes_back_with_its_ticket_and_shows_no_secret() {
     let mut first = registry();
     let registered = first.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
     let stored = serde_json::to_string(&registered.record).unwrap();
-    assert!(!stored.contains(registered.ticket.as_str()));
+    assert!(!stored.contains(registered.ticket.expose()));
     let mut second = registry();
     second.restore(serde_json::from_str(&stored).unwrap(), NOW);
-    assert!(second.is_ticket("env", &registered.record.registration, &registered.ticket));
+    assert!(second.is_ticket("env", &registered.record.registration, registered.ticket.expose()));
     assert_eq!(second.connect("env", &key(9), NOW).unwrap_err(), NoOffer::Away);
-    assert!(!format!("{second:?}").contains(registered.ticket.as_str()));
+    assert!(!format!("{second:?}").contains(registered.ticket.expose()));
 }

@@ -74,9 +74,9 @@ async fn the_metrics_count_bytes_frames_and_refusals() {
     assert_eq!(Socket::open(forged).await.unwrap_err().0, 401);
     let (_, metrics) = server.get("/metrics").await;
     for line in [
-        format!("rendezvous_relayed_bytes_total{{direction=\"ToExecutor\"}} {}", frame.len()),
-        "rendezvous_frames_total{direction=\"ToExecutor\"} 1".to_owned(),
-        "rendezvous_frames_total{direction=\"ToHarness\"} 0".to_owned(),
+        format!("rendezvous_relayed_bytes_total{{direction=\"to_executor\"}} {}", frame.len()),
+        "rendezvous_frames_total{direction=\"to_executor\"} 1".to_owned(),
+        "rendezvous_frames_total{direction=\"to_harness\"} 0".to_owned(),
         "rendezvous_refusals_total{reason=\"unauthorized\"} 1".to_owned(),
         "rendezvous_refusals_total{reason=\"invalid_signature\"} 1".to_owned(),
         "rendezvous_queued_bytes 0".to_owned(),
