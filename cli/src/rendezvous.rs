@@ -157,7 +157,7 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
     })
     .await?;
     output::line(rendezvous.local_url()).context("can't print the address on stdout")?;
-    explain(rendezvous.registry_url(), token.as_ref().map(|token| token.as_str()), args.allow_plain);
+    explain(&reachable(&rendezvous), token.as_ref().map(|token| token.as_str()), args.allow_plain);
     drop(token);
     loop {
         tokio::select! {
@@ -207,6 +207,17 @@ fn limits(settings: &[String]) -> anyhow::Result<Limits> {
         limits.set(name, value)?;
     }
     Ok(limits)
+}
+
+/// The URL for the lines to paste. Nobody connects to the address that stands for all of this machine's.
+fn reachable(rendezvous: &Rendezvous) -> String {
+    let url = rendezvous.registry_url();
+    let ip = rendezvous.address().ip();
+    if ip.is_unspecified() && url == rendezvous.local_url() {
+        let any = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+        return url.replacen(&any, "HOST", 1);
+    }
+    url.to_owned()
 }
 
 /// Tells people what to paste where. With a token file nobody here knows a token.

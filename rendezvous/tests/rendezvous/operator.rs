@@ -1,5 +1,7 @@
 //! What an operator does: end it, change tokens, look at the metrics.
 
+use std::time::Duration;
+
 use codex_rendezvous::tokens::Role;
 
 use crate::support::{Server, Socket, data, mint, pair, text};
@@ -16,6 +18,40 @@ async fn draining_closes_every_socket_with_1012_and_lets_nobody_in() {
         tokio::join!(server.rendezvous.drain(), executor.socket.closed(), harness.closed());
     assert_eq!((code.0, harness_code.0), (1012, 1012));
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn while_it_drains_requests_are_told_to_come_again() {
+    let server = Server::start_with(|config| config.limits.farewell = Duration::from_secs(600)).await;
+    // Nothing reads this socket, so nothing answers its close, and the drain waits for it.
+    let executor = server.executor("env").await;
+    let (_, harness) = server.connect("env", 9).await;
+    let Server { rendezvous, token, grant, http } = server;
+    let url = rendezvous.local_url().to_owned();
+    let drain = tokio::spawn(rendezvous.drain());
+    let ask = async |method: reqwest::Method, path: &str| {
+        let answer = http.request(method, format!("{url}{path}")).bearer_auth(&token).send().await.unwrap();
+        let reason = answer.headers().get("x-codex-rendezvous-rejection-reason").cloned();
+        let body: serde_json::Value = answer.json().await.unwrap_or_default();
+        (reason.map(|reason| reason.to_str().unwrap().to_owned()), text(&body["error"]["code"]))
+    };
+    let status = async || http.get(format!("{url}/readyz")).send().await.unwrap().status().as_u16();
+    crate::support::patiently(async { while status().await != 503 {} }).await;
+    let (get, post) = (reqwest::Method::GET, reqwest::Method::POST);
+    for path in ["/cloud/environment/env/register", "/cloud/executor/env/register"] {
+        assert_eq!(ask(post.clone(), path).await, (None, "registration_conflict".to_owned()), "{path}");
+    }
+    let draining = (Some("pod_draining".to_owned()), "pod_draining".to_owned());
+    for path in ["/cloud/environment/env/connect", "/cloud/environment/env/validate"] {
+        assert_eq!(ask(post.clone(), path).await, draining, "{path}");
+    }
+    let ticket = text(&harness["url"]);
+    let path = ticket.split_once("/rendezvous").unwrap().1;
+    assert_eq!(ask(get, &format!("/rendezvous{path}")).await, draining);
+    assert_eq!(Socket::open(&executor.url).await.unwrap_err().0, 503);
+    drop(executor);
+    crate::support::patiently(drain).await.unwrap();
+    drop(grant);
 }
 
 #[tokio::test]

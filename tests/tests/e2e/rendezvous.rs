@@ -236,6 +236,15 @@ async fn a_plain_relay_s_line_is_printed_when_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn on_every_address_of_the_machine_the_lines_leave_the_host_to_the_reader() {
+    let rendezvous = Rendezvous::start(&["--listen", "0.0.0.0:0", "--allow-insecure"]).await;
+    let port = rendezvous.address().port();
+    assert_eq!(rendezvous.url, format!("http://0.0.0.0:{port}"));
+    assert!(rendezvous.said.contains(&format!("--registry http://HOST:{port} ")), "{}", rendezvous.said);
+    assert_eq!(rendezvous.end().await.0, Some(0));
+}
+
+#[tokio::test]
 async fn what_is_unsafe_or_wrong_is_refused_with_the_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
