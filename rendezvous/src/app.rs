@@ -8,21 +8,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use codex_exec_protocol::registry::PublicKey;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use url::Url;
 
 use crate::accounts::{Account, Accounts};
-use crate::limits::{Limits, NOISE_MESSAGE_BYTES, PLAIN_MESSAGE_BYTES};
-use crate::metrics::{Direction, Levels, Metrics};
-use crate::outlet::{Closing, Outlet};
-use crate::quota::Share;
+use crate::attach::OpenSocket;
+use crate::limits::Limits;
+use crate::metrics::{Levels, Metrics};
+use crate::outlet::Closing;
 use crate::registry::{NoOffer, Offer, Record, Registered, Registry};
-use crate::socket::Socket;
 use crate::store::{Change, Store};
-use crate::switch::{HarnessSocket, Port, Switch};
+use crate::switch::Switch;
 use crate::ticket::{self, HarnessTicket, Signer};
-use crate::tokens::{Grant, Role, TokenHash};
+use crate::tokens::{Grant, Role};
 
 /// Changes of the store that one registration may need.
 const CHANGES: usize = 2;
@@ -41,19 +39,11 @@ pub(crate) struct App {
     pub(crate) public_url: Option<Url>,
     /// Where requests come to, for those that do not say.
     pub(crate) local_url: Url,
-    registry: Mutex<Registry>,
-    sockets: Mutex<HashMap<u64, OpenSocket>>,
-    tasks: Mutex<JoinSet<()>>,
-    next_socket: AtomicU64,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) sockets: Mutex<HashMap<u64, OpenSocket>>,
+    pub(crate) tasks: Mutex<JoinSet<()>>,
+    pub(crate) next_socket: AtomicU64,
     draining: AtomicBool,
-}
-
-/// A socket that is open, and by whose right.
-struct OpenSocket {
-    outlet: Arc<Outlet>,
-    token: TokenHash,
-    role: Role,
-    environment: String,
 }
 
 /// What [`App::new`] needs.
@@ -68,18 +58,6 @@ pub(crate) struct Parts {
     pub(crate) local_url: Url,
 }
 
-/// A place in the switch for a socket that is being upgraded.
-pub(crate) struct Attachment {
-    outlet: Arc<Outlet>,
-    port: Box<dyn Port>,
-    direction: Direction,
-    environment: String,
-    registration: String,
-    message_bytes: usize,
-    account: Account,
-    _share: Option<Share>,
-}
-
 /// Why a registration failed.
 #[derive(Debug)]
 pub(crate) enum RegisterFailure {
@@ -89,26 +67,12 @@ pub(crate) enum RegisterFailure {
     Busy,
 }
 
-/// Why a socket is not let in.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum AttachFailure {
-    Forgotten,
-    WrongSecret,
-    Revoked,
-    Expired,
-    Superseded,
-    NotPlain,
-    Away,
-    TooManyRequests,
-    TooManySockets,
-}
-
 /// Time since 1970.
 pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -238,149 +202,6 @@ impl App {
             account: account.grant.hash.short(),
             expires: now() + self.limits.ticket_life,
         })
-    }
-
-    /// The registration that harnesses of a plain relay are joined to.
-    pub(crate) fn plain_registration(&self, environment: &str) -> Result<String, AttachFailure> {
-        let registry = lock(&self.registry);
-        let record = registry.current(environment).ok_or(AttachFailure::Forgotten)?;
-        if record.key.is_some() {
-            return Err(AttachFailure::NotPlain);
-        }
-        Ok(record.registration.clone())
-    }
-
-    /// Gives an executor its place: before the upgrade is answered, so that a harness finds it from then on.
-    pub(crate) fn attach_executor(
-        &self,
-        environment: &str,
-        registration: &str,
-        secret: &str,
-    ) -> Result<Attachment, AttachFailure> {
-        let mut registry = lock(&self.registry);
-        let record = registry
-            .current(environment)
-            .filter(|record| record.registration == registration)
-            .ok_or(AttachFailure::Forgotten)?
-            .clone();
-        if !registry.is_ticket(environment, registration, secret) {
-            return Err(AttachFailure::WrongSecret);
-        }
-        let account = self
-            .accounts
-            .by_short(&record.owner)
-            .filter(|account| account.grant.allows(Role::Executor, environment))
-            .ok_or(AttachFailure::Revoked)?;
-        account.usage.request().map_err(|_| AttachFailure::TooManyRequests)?;
-        let outlet = Outlet::new(&self.limits, Arc::clone(&account.usage.budget));
-        let port = self.switch.attach_executor(registration, Arc::clone(&outlet));
-        registry.set_attached(environment, registration, true, now());
-        Ok(self.attachment(outlet, port, Direction::ToHarness, &record, account, None))
-    }
-
-    /// Joins a harness to an executor that is there.
-    pub(crate) fn attach_harness(
-        &self,
-        environment: &str,
-        registration: &str,
-        account: &Account,
-    ) -> Result<Attachment, AttachFailure> {
-        if !account.grant.allows(Role::Harness, environment) {
-            return Err(AttachFailure::Revoked);
-        }
-        account.usage.request().map_err(|_| AttachFailure::TooManyRequests)?;
-        let registry = lock(&self.registry);
-        let record = registry.current(environment).ok_or(AttachFailure::Superseded)?;
-        if record.registration != registration {
-            return Err(AttachFailure::Superseded);
-        }
-        let share = account.usage.sockets.take().ok_or(AttachFailure::TooManySockets)?;
-        let outlet = Outlet::new(&self.limits, Arc::clone(&account.usage.budget));
-        let socket = HarnessSocket {
-            outlet: Arc::clone(&outlet),
-            streams: Arc::clone(&account.usage.streams),
-            socket_streams: self.limits.socket_streams,
-            stream_id_bytes: self.limits.stream_id_bytes,
-        };
-        let port = self.switch.attach_harness(registration, socket).ok_or(AttachFailure::Away)?;
-        Ok(self.attachment(outlet, port, Direction::ToExecutor, record, account.clone(), Some(share)))
-    }
-
-    fn attachment(
-        &self,
-        outlet: Arc<Outlet>,
-        port: Box<dyn Port>,
-        direction: Direction,
-        record: &Record,
-        account: Account,
-        share: Option<Share>,
-    ) -> Attachment {
-        Attachment {
-            outlet,
-            port,
-            direction,
-            environment: record.environment.clone(),
-            registration: record.registration.clone(),
-            message_bytes: if record.key.is_some() { NOISE_MESSAGE_BYTES } else { PLAIN_MESSAGE_BYTES },
-            account,
-            _share: share,
-        }
-    }
-
-    /// Serves a socket once its connection is there.
-    pub(crate) fn serve<S>(
-        self: &Arc<Self>,
-        attachment: Attachment,
-        stream: impl Future<Output = Option<S>> + Send + 'static,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let app = Arc::clone(self);
-        let mut tasks = lock(&self.tasks);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move { app.serve_socket(attachment, stream).await });
-    }
-
-    async fn serve_socket<S>(&self, attachment: Attachment, stream: impl Future<Output = Option<S>>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        let Attachment { outlet, port, direction, environment, registration, message_bytes, account, _share } =
-            attachment;
-        let role = if direction == Direction::ToHarness { Role::Executor } else { Role::Harness };
-        let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
-        let open = OpenSocket {
-            outlet: Arc::clone(&outlet),
-            token: account.grant.hash,
-            role,
-            environment: environment.clone(),
-        };
-        lock(&self.sockets).insert(id, open);
-        // Tokens may have changed, or the end begun, since the ticket was checked.
-        if self.is_draining() {
-            outlet.close(Closing::Draining);
-        } else if !self.accounts.still_allows(&account.grant.hash, role, &environment) {
-            outlet.close(Closing::Revoked);
-        }
-        let closing = match stream.await {
-            Some(stream) => {
-                tracing::info!(%environment, %registration, role = role.word(), "attached");
-                let (limits, metrics) = (Arc::clone(&self.limits), Arc::clone(&self.metrics));
-                Socket { outlet, port, direction, message_bytes, limits, metrics }.serve(stream).await
-            }
-            None => {
-                drop(port);
-                Closing::PeerGone
-            }
-        };
-        lock(&self.sockets).remove(&id);
-        if role == Role::Executor {
-            let mut registry = lock(&self.registry);
-            // A newer socket may have taken the place.
-            let attached = self.switch.is_attached(&registration);
-            registry.set_attached(&environment, &registration, attached, now());
-        }
-        tracing::info!(%environment, %registration, role = role.word(), reason = closing.word(), "detached");
     }
 
     /// Puts other tokens in force and closes the sockets of those that are gone.

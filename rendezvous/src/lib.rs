@@ -6,6 +6,7 @@
 
 pub mod accounts;
 mod app;
+mod attach;
 mod door;
 pub mod frame;
 mod http;

@@ -14,7 +14,8 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use super::account;
 use super::refusal::Refusal;
 use crate::accounts::Account;
-use crate::app::{App, AttachFailure, Attachment, now};
+use crate::app::{App, now};
+use crate::attach::{AttachFailure, Attachment};
 use crate::ticket::{HarnessTicket, Wish};
 use crate::tokens::Role;
 
