@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
 use codex_rendezvous::{Config, Limits, Rendezvous, TlsFiles};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
@@ -122,6 +123,7 @@ fn union(scopes: &[Scope]) -> Scope {
 }
 
 async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
+    allow_many_connections();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
@@ -175,6 +177,14 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
     }
     rendezvous.drain().await;
     Ok(0)
+}
+
+/// Each connection needs a descriptor, and many systems grant a process 1024 unless it asks for more.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "can't raise the limit of open files");
+    }
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Vec<Grant>> {

@@ -135,8 +135,13 @@ impl App {
         };
         // An error is logged where it happens. It does not fail the registration: executors would exit, while
         // after a restart they register again.
-        if let Some(stored) = stored {
-            let _ = stored.await;
+        if let Some(stored) = stored
+            && tokio::time::timeout(self.limits.store_time, stored).await.is_err()
+        {
+            tracing::warn!(
+                environment,
+                "the store is slow; a registration is answered before it is on the disk"
+            );
         }
         let plain = registered.record.key.is_none();
         let registration = &registered.record.registration;

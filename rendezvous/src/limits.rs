@@ -60,6 +60,8 @@ pub struct Limits {
     pub silence: Duration,
     /// How long the last words of a socket may take, at its close and at the end of the program.
     pub farewell: Duration,
+    /// How long a registration waits for the disk before it is answered all the same.
+    pub store_time: Duration,
     /// Registrations on their way to the disk. More are answered with 503 and `registration_conflict`.
     pub store_queue: usize,
 }
@@ -68,8 +70,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
-            requests_per_second: 100,
-            request_burst: 2_000,
+            requests_per_second: 1_000,
+            request_burst: 20_000,
             environments: 4_096,
             sockets: 8_192,
             streams: 16_384,
@@ -86,6 +88,7 @@ impl Default for Limits {
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(90),
             farewell: Duration::from_secs(2),
+            store_time: Duration::from_secs(5),
             store_queue: 4_096,
         }
     }
@@ -143,7 +146,7 @@ settable! {
     sockets: number, streams: number, socket_streams: number, stream_id_bytes: number, queue_bytes: number,
     token_queue_bytes: number, stall: millis, hold: millis, ticket_life: millis, authorizations: number,
     retention: millis, request_time: millis, ping_every: millis, silence: millis, farewell: millis,
-    store_queue: number,
+    store_time: millis, store_queue: number,
 }
 
 fn positive<N: std::str::FromStr + PartialEq + From<u8>>(

@@ -258,4 +258,6 @@ impl Drop for HarnessPort {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ fn outlet() -> Arc<Outlet> {
     Outlet::new(&Limits { queue_bytes: 2000, ..Limits::default() }, Arc::new(Budget::new(usize::MAX)))
 }
 
-fn socket(outlet: &Arc<Outlet>, streams: usize) -> HarnessSocket {
+pub(super) fn socket(outlet: &Arc<Outlet>, streams: usize) -> HarnessSocket {
     HarnessSocket {
         outlet: Arc::clone(outlet),
         streams: Quota::new(100),
@@ -21,7 +21,7 @@ fn socket(outlet: &Arc<Outlet>, streams: usize) -> HarnessSocket {
     }
 }
 
-fn data(stream_id: &str, text: &str) -> Bytes {
+pub(super) fn data(stream_id: &str, text: &str) -> Bytes {
     let data = RelayData { seq: 0, segment_index: 0, segment_count: 1, payload: text.to_owned().into() };
     RelayMessageFrame {
         version: 1,
@@ -34,7 +34,7 @@ fn data(stream_id: &str, text: &str) -> Bytes {
 }
 
 /// What waits in an outlet: stream id, and the data's text or `reset`.
-fn received(outlet: &Outlet) -> Vec<(String, String)> {
+pub(super) fn received(outlet: &Outlet) -> Vec<(String, String)> {
     std::iter::from_fn(|| outlet.try_next())
         .map(|next| {
             let Next::Frame(queued) = next else { panic!("not a frame") };
