@@ -14,8 +14,9 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use zeroize::Zeroizing;
 
-use super::ClientError;
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, lines, websocket};
+use super::roots::Roots;
+use super::{ClientError, ClientOptions};
 
 /// A bearer token: never shown, wiped after use.
 #[derive(Clone)]
@@ -102,17 +103,59 @@ pub(super) enum Again {
     },
 }
 
+/// Why a connection could not be made.
+#[derive(Debug)]
+pub(super) struct OpenError {
+    pub(super) error: ClientError,
+    /// Nobody listens at the address: there is no server, and so no session.
+    pub(super) nobody: bool,
+}
+
+impl From<ClientError> for OpenError {
+    fn from(error: ClientError) -> Self {
+        Self { error, nobody: false }
+    }
+}
+
+impl From<OpenError> for ClientError {
+    fn from(failed: OpenError) -> Self {
+        failed.error
+    }
+}
+
+/// A reason, and whether it is that nobody listens.
+struct Unmade(String, bool);
+
+impl From<String> for Unmade {
+    fn from(reason: String) -> Self {
+        Self(reason, false)
+    }
+}
+
+impl From<&str> for Unmade {
+    fn from(reason: &str) -> Self {
+        Self(reason.to_owned(), false)
+    }
+}
+
+impl From<std::io::Error> for Unmade {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound};
+        Self(error.to_string(), matches!(error.kind(), ConnectionRefused | NotFound))
+    }
+}
+
 impl Endpoint {
     /// Connects; also tells how to connect again.
-    pub(super) async fn open(self, time: Duration) -> Result<(Link, Again), ClientError> {
+    pub(super) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
         match self {
             Self::WebSocket { url, bearer } => {
                 let again = Again::WebSocket { url, bearer };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Unix { path } => {
                 let again = Again::Unix { path };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Command(command) => {
                 let target = format!("the child {}", command.program.display());
@@ -142,24 +185,36 @@ impl Again {
         !matches!(self, Self::Never { .. })
     }
 
-    /// Connects, within this time.
-    pub(super) async fn open(&self, time: Duration) -> Result<Link, ClientError> {
+    /// Whether an address where nobody listens any more means that the session is gone: always on this machine; across
+    /// a network when the server said that it ends, since what stands between may be away as well.
+    pub(super) const fn is_gone(&self, said_goodbye: bool) -> bool {
+        said_goodbye || matches!(self, Self::Unix { .. })
+    }
+
+    /// Connects, within the time for it.
+    pub(super) async fn open(&self, options: &ClientOptions) -> Result<Link, OpenError> {
+        let time = options.connect_time;
         let opening = async {
             match self {
-                Self::WebSocket { url, bearer } => open_websocket(url, bearer.as_ref()).await,
+                Self::WebSocket { url, bearer } => {
+                    open_websocket(url, bearer.as_ref(), options.roots.as_ref()).await
+                }
                 Self::Unix { path } => {
-                    let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
+                    let stream = UnixStream::connect(path).await?;
                     let (input, output) = stream.into_split();
                     Ok(lines(input, output))
                 }
-                Self::Never { .. } => Err("it can be connected to only once".into()),
+                Self::Never { .. } => Err(Unmade::from("it can be connected to only once")),
             }
         };
         match tokio::time::timeout(time, opening).await {
             Ok(Ok((reader, writer))) => Ok(Link { reader, writer, child: None }),
-            Ok(Err(reason)) => Err(ClientError::Connect { target: self.target(), reason }),
+            Ok(Err(Unmade(reason, nobody))) => {
+                Err(OpenError { error: ClientError::Connect { target: self.target(), reason }, nobody })
+            }
             Err(_) => {
-                Err(ClientError::TimedOut { target: self.target(), what: "the connection", after: time })
+                let target = self.target();
+                Err(ClientError::TimedOut { target, what: "the connection", after: time }.into())
             }
         }
     }
@@ -175,12 +230,16 @@ fn public_url(url: &str) -> String {
     public.to_string()
 }
 
-async fn open_websocket(url: &str, bearer: Option<&Bearer>) -> Result<(LinkReader, LinkWriter), String> {
+async fn open_websocket(
+    url: &str,
+    bearer: Option<&Bearer>,
+    roots: Option<&Roots>,
+) -> Result<(LinkReader, LinkWriter), Unmade> {
     let parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
     let secure = match parsed.scheme() {
         "ws" => false,
         "wss" => true,
-        other => return Err(format!("the scheme {other:?} is not ws or wss")),
+        other => return Err(format!("the scheme {other:?} is not ws or wss").into()),
     };
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
     if let Some(Bearer(token)) = bearer {
@@ -197,16 +256,17 @@ async fn open_websocket(url: &str, bearer: Option<&Bearer>) -> Result<(LinkReade
         url::Host::Domain(name) => TcpStream::connect((name, port)).await,
         url::Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
         url::Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
-    }
-    .map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    }?;
+    stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(LONGEST_MESSAGE))
         .max_frame_size(Some(LONGEST_MESSAGE))
         .read_buffer_size(64 << 10);
-    let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None)
-        .await
-        .map_err(|error| error.to_string())?;
+    let connector = roots.filter(|_| secure).map(Roots::connector);
+    let (socket, _) =
+        tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector)
+            .await
+            .map_err(|error| error.to_string())?;
     Ok(websocket(socket))
 }
 

@@ -18,6 +18,7 @@ mod inbox;
 mod link;
 mod order;
 mod process;
+mod roots;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use driver::MissingState;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
+pub use roots::{Roots, RootsError};
 
 use calls::Retry;
 use driver::{Driver, Shared};
@@ -62,6 +64,9 @@ pub struct ClientOptions {
     pub queued_requests: usize,
     /// For a server that was started as a child, from SIGTERM to SIGKILL.
     pub child_grace: Duration,
+    /// Who may have signed a `wss://` server's certificate; none means whoever the system trusts, or the file that
+    /// `SSL_CERT_FILE` names.
+    pub roots: Option<Roots>,
 }
 
 impl Default for ClientOptions {
@@ -77,6 +82,7 @@ impl Default for ClientOptions {
             held_bytes: 4 << 20,
             queued_requests: 128,
             child_grace: Duration::from_secs(2),
+            roots: None,
         }
     }
 }
@@ -184,6 +190,11 @@ impl Client {
     /// Tells which `fs/watchMissing` fired last, and whether a loss of the connection ended them all.
     pub fn missing_changed(&self) -> watch::Receiver<MissingState> {
         self.shared.missing.subscribe()
+    }
+
+    /// Whether the connection has ended for good: every call fails from now on.
+    pub fn has_ended(&self) -> bool {
+        *self.shared.finished.borrow() || self.owner.driver.is_finished()
     }
 
     /// Ends the connection: sends what is queued and, for a server started as a child, ends that child. Other

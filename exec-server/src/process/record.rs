@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{
-    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, Stream, WaitResult,
-    WriteParams, WriteStatus,
+    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, ResizeParams, SignalName, Stream,
+    WaitResult, WriteParams, WriteStatus,
 };
 use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
@@ -278,28 +278,37 @@ impl Process {
 
     // ---- reading
 
+    /// Waits until a read has something to tell, or its `waitMs` is up.
+    pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
+        let after = params.after_seq.unwrap_or(0);
+        let news = self.until(|state| match state.phase {
+            Phase::Starting => false,
+            Phase::Failed(_) => true,
+            Phase::Running { .. } | Phase::Ended { .. } => state.log.has_news_after(after),
+        });
+        let _ = tokio::time::timeout(wait, news).await;
+    }
+
+    /// What a read returns that has waited.
+    ///
+    /// # Errors
+    /// The start failed meanwhile, or still goes on.
+    pub fn read_at_last(&self, params: &ReadParams) -> Result<ReadResult<Bytes>, RpcError> {
+        self.read_now(params, true)?.ok_or_else(|| self.unknown())
+    }
+
     /// `process/read`: waits for news up to `waitMs`.
     ///
     /// # Errors
-    /// The start failed meanwhile.
+    /// As for [`Self::read_at_last`].
     pub async fn read(
         &self,
         params: &ReadParams,
         longest_wait: Duration,
     ) -> Result<ReadResult<Bytes>, RpcError> {
-        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
-        let deadline = tokio::time::Instant::now() + wait;
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(result) = self.read_now(params, false)? {
-                return Ok(result);
-            }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return self.read_now(params, true)?.ok_or_else(|| self.unknown());
-            }
-        }
+        self.news_for(params, longest_wait).await;
+        self.read_at_last(params)
     }
 
     /// What a read returns now; nothing when it would rather wait and may.
@@ -501,7 +510,7 @@ impl Process {
         }
         if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
             // Writers that wait for room are let go.
-            stdin.shut();
+            stdin.refuse();
         }
         drop(state);
         self.pump.notify_one();
@@ -570,6 +579,36 @@ impl State {
     pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {
         self.log.append(stream, bytes);
     }
+}
+
+/// Refuses an empty `writeId` (8.4).
+///
+/// # Errors
+/// `-32602`.
+pub(crate) fn check_write(params: &WriteParams) -> Result<(), RpcError> {
+    match params.write_id.as_deref() {
+        Some("") => Err(RpcError::invalid_params("writeId must not be empty")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a terminal without rows or columns.
+///
+/// # Errors
+/// `-32602`.
+pub(crate) fn check_resize(params: &ResizeParams) -> Result<(), RpcError> {
+    if params.rows == 0 || params.cols == 0 {
+        return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
+    }
+    Ok(())
+}
+
+/// The process, for what is refused without one.
+///
+/// # Errors
+/// `-32600`.
+pub(crate) fn known<'p>(process: Option<&'p Arc<Process>>, id: &str) -> Result<&'p Arc<Process>, RpcError> {
+    process.ok_or_else(|| unknown_process(id))
 }
 
 /// `-32600`: no such process (8.3).
