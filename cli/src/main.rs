@@ -4,6 +4,7 @@ mod completion;
 mod login;
 mod logout;
 mod output;
+mod rendezvous;
 mod run;
 mod serve;
 mod setup;
@@ -60,6 +61,8 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
+    /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
+    Rendezvous(rendezvous::RendezvousArgs),
 }
 
 fn main() -> ExitCode {
@@ -119,6 +122,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Run(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));
                     start(config, strict_config, surroundings, |setup| run::run(args, setup))
+                }
+                Some(ExecServerCommand::Rendezvous(args)) => {
+                    start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
                 None => {
                     start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
