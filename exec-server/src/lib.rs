@@ -7,6 +7,7 @@ pub mod filesystem;
 pub mod http;
 pub mod limits;
 pub mod process;
+pub mod relay;
 pub mod rpc;
 pub mod server;
 pub mod transport;

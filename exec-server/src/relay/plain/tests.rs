@@ -1,0 +1,1 @@
+//! Every row of the table in 4.2.
