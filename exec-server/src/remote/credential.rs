@@ -138,14 +138,13 @@ fn has_account(credential: &Credential) -> bool {
 }
 
 /// Refuses what the contract doesn't take, in its own words.
-fn checked(
-    contract: Contract,
-    found: Result<Credential, NoCredential>,
-) -> Result<Credential, RemoteError> {
+fn checked(contract: Contract, found: Result<Credential, NoCredential>) -> Result<Credential, RemoteError> {
     let credential = found.map_err(|problem| missing(contract, problem))?;
     match (contract, credential.kind) {
         (Contract::Cloud, CredentialKind::ApiKey) => {
-            return Err(cloud("cloud environments require ChatGPT authentication; API key auth is not supported"));
+            return Err(cloud(
+                "cloud environments require ChatGPT authentication; API key auth is not supported",
+            ));
         }
         (Contract::Cloud, kind) if kind != CredentialKind::ChatGpt => {
             return Err(cloud("cloud environments require ChatGPT authentication"));

@@ -98,7 +98,8 @@ impl Target {
 
     /// The URL of a request with a credential of this kind, if it may go there.
     fn url(&self, kind: CredentialKind, path: &str) -> Result<Url, RemoteError> {
-        let url = Url::parse(&format!("{}{path}", self.base)).map_err(|error| self.not_absolute(kind, error))?;
+        let url =
+            Url::parse(&format!("{}{path}", self.base)).map_err(|error| self.not_absolute(kind, error))?;
         self.permit(kind, &url)?;
         Ok(url)
     }

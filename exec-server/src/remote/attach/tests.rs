@@ -1,0 +1,1 @@
+//! Tests of the loop, row by row, in paused time.
