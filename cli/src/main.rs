@@ -3,15 +3,27 @@
 mod output;
 mod run;
 mod serve;
+mod setup;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.
 #[derive(Debug, Parser)]
 #[command(name = "codex", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Treat keys of the configuration that nobody knows as errors; for exec-server only.
+    #[arg(long)]
+    strict_config: bool,
+    /// Only for the agent's own commands; the commands here refuse it.
+    #[arg(short, long, value_name = "NAME", hide = true)]
+    profile: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -23,10 +35,14 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 struct ExecServer {
     #[command(subcommand)]
     command: Option<ExecServerCommand>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    #[arg(long)]
+    strict_config: bool,
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
@@ -38,28 +54,99 @@ enum ExecServerCommand {
 }
 
 fn main() -> ExitCode {
-    let Command::ExecServer(exec_server) = Cli::parse().command;
-    output::start_logging();
-    let work = async {
-        match exec_server.command {
-            Some(ExecServerCommand::Run(args)) => run::run(args).await,
-            None => serve::serve(exec_server.serve).await,
+    // Before anything else reads the environment, and before there is a second thread.
+    let surroundings = Surroundings::enter();
+    match parse() {
+        Ok(cli) => dispatch(cli, surroundings),
+        Err(error) => error.exit(),
+    }
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    refuse_server_flags_for_run(&matches)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The server's own flags mean nothing to `run`. (clap could refuse them by itself, but then -c and its like too.)
+fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
+    match exec_server.subcommand_name() {
+        Some(name) if exec_server.contains_id("ServeArgs") => Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            format!("flags of the server cannot be used with the subcommand '{name}'"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
+    let Cli { mut config, mut strict_config, profile, command } = cli;
+    if profile.is_some() {
+        return fail(
+            "--profile only applies to runtime commands of the agent; exec-server, login and logout have none",
+        );
+    }
+    match command {
+        Command::ExecServer(exec_server) => {
+            config.extend(exec_server.config);
+            strict_config |= exec_server.strict_config;
+            match exec_server.command {
+                Some(ExecServerCommand::Run(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| run::run(args, setup))
+                }
+                None => {
+                    start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
+                }
+            }
         }
-    };
+    }
+}
+
+/// Refuses unknown features, then runs a command with what all levels of the command line say.
+fn start<W: Future<Output = anyhow::Result<u8>>>(
+    config: ConfigArgs,
+    strict: bool,
+    surroundings: Surroundings,
+    work: impl FnOnce(Setup) -> W,
+) -> ExitCode {
+    if let Err(error) = config.check_features() {
+        return fail(&error.to_string());
+    }
+    output::start_logging();
+    block_on(work(Setup::new(surroundings, config, strict)))
+}
+
+/// Like [`start`], for a command whose keys are too few for strict mode: `login` and its like.
+#[allow(dead_code, reason = "the login commands use it")]
+fn start_never_strict<W: Future<Output = anyhow::Result<u8>>>(
+    command: &str,
+    config: ConfigArgs,
+    strict: bool,
+    surroundings: Surroundings,
+    work: impl FnOnce(Setup) -> W,
+) -> ExitCode {
+    if strict {
+        return fail(&format!("`--strict-config` is not supported for `codex {command}`"));
+    }
+    start(config, strict, surroundings, work)
+}
+
+fn fail(text: &str) -> ExitCode {
+    output::error(text);
+    ExitCode::FAILURE
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
     // One thread: a wake-up on another core costs more than most requests (design.md).
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            output::error(&format!("can't start the event loop: {error}"));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(&format!("can't start the event loop: {error}")),
     };
     let code = match runtime.block_on(work) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            output::error(&output::sentence(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&output::sentence(&error)),
     };
     // A worker thread may hang in a file system for good; it must not keep the process.
     runtime.shutdown_background();

@@ -30,6 +30,11 @@ pub(crate) fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "Error: {text}");
 }
 
+/// Prints one line on stderr.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Sends logs to stderr: warnings, or what `RUST_LOG` asks for.
 pub(crate) fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));

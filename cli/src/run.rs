@@ -22,6 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use args::RunArgs;
 
+use crate::setup::Setup;
+
 use io::{Input, Out, Output, Room, say};
 use terminal::RawMode;
 
@@ -47,8 +49,8 @@ const TERMINATE_TIME: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Only what keeps this side from working at all, such as a terminal that can't be set.
-pub(crate) async fn run(args: RunArgs) -> anyhow::Result<u8> {
-    let endpoint = endpoint(args.url.as_deref())?;
+pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
+    let endpoint = endpoint(args.url.as_deref(), &setup)?;
     let client = match Client::connect(
         endpoint,
         ClientOptions { client_name: "codex-run".into(), ..ClientOptions::default() },
@@ -66,7 +68,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<u8> {
     code
 }
 
-fn endpoint(url: Option<&str>) -> anyhow::Result<Endpoint> {
+fn endpoint(url: Option<&str>, setup: &Setup) -> anyhow::Result<Endpoint> {
     Ok(match url {
         Some(url) => match url.strip_prefix("unix://") {
             Some(path) => Endpoint::Unix { path: PathBuf::from(path) },
@@ -74,7 +76,12 @@ fn endpoint(url: Option<&str>) -> anyhow::Result<Endpoint> {
         },
         None => Endpoint::Command(Command {
             program: std::env::current_exe().context("can't tell where this program's own file is")?,
-            args: ["exec-server", "--listen", "stdio"].map(String::from).into(),
+            // The server reads the same configuration, so its bounds hold here too.
+            args: ["exec-server", "--listen", "stdio"]
+                .map(String::from)
+                .into_iter()
+                .chain(setup.to_arguments())
+                .collect(),
             env: BTreeMap::new(),
             cwd: None,
             stderr: Stderr::Inherit,

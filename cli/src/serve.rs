@@ -1,5 +1,7 @@
 //! `codex exec-server`: listens, serves, and ends cleanly.
 
+mod configured;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +17,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::output;
+use crate::setup::Setup;
 
-/// The flags of `codex exec-server`.
-#[derive(Debug, clap::Args)]
+/// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout.
-    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:0")]
-    listen: String,
+    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
+    /// [default: ws://127.0.0.1:0].
+    #[arg(long, value_name = "URL")]
+    listen: Option<String>,
     /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
     #[arg(long, value_name = "MODE")]
     ws_auth: Option<WsAuth>,
@@ -46,9 +50,9 @@ pub(crate) struct ServeArgs {
     /// How many slow requests (a waiting read, files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrent_requests: Option<u32>,
-    /// What happens to programs that outlive the process that started them, when their session ends.
-    #[arg(long, value_name = "WHAT", default_value = "keep")]
-    leftovers: LeftoversArg,
+    /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
+    #[arg(long, value_name = "WHAT")]
+    leftovers: Option<LeftoversArg>,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     limit: Vec<String>,
@@ -64,7 +68,7 @@ enum WsAuth {
     SignedBearerToken,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LeftoversArg {
     /// They live on.
     Keep,
@@ -72,22 +76,29 @@ enum LeftoversArg {
     Kill,
 }
 
+/// Where to listen when nothing else is said.
+const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
+
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    let settings = setup.exec_server(args.decide_access())?;
+    let limits = configured::limits(&settings)?;
+    let args = args.or(settings);
     reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
-    let address = ListenAddress::parse(&args.listen)?;
+    let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+    let address = ListenAddress::parse(listen_on)?;
     let auth = auth(&args)?;
     if !address.is_loopback() && args.ws_auth.is_none() {
         bail!(
             "{} can be reached from other machines, and whoever connects has a shell here; \
              add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody",
-            args.listen
+            listen_on
         );
     }
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
-    let server = Server::new(config(&args)?);
+    let server = Server::new(config(&args, limits)?);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
@@ -137,8 +148,7 @@ async fn listen(
     Ok(())
 }
 
-fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
-    let mut limits = Limits::default();
+fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> {
     if let Some(requests) = args.concurrent_requests {
         limits.concurrent_requests = requests as usize;
     }
@@ -163,8 +173,8 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let leftovers = match args.leftovers {
-        LeftoversArg::Keep => Leftovers::Keep,
-        LeftoversArg::Kill => Leftovers::Kill,
+        None | Some(LeftoversArg::Keep) => Leftovers::Keep,
+        Some(LeftoversArg::Kill) => Leftovers::Kill,
     };
     Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
 }

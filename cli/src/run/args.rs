@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::setup::ConfigArgs;
+
 /// Runs a program through an exec-server and gives back its output and its exit code.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) url: Option<String>,
