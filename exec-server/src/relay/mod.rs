@@ -5,10 +5,10 @@
 //! turns: a frame of each stream that has something to send, then the next of the first, whatever their sizes.
 
 pub mod frame;
-pub mod harness;
+mod harness;
 mod json;
 mod limits;
-pub mod noise;
+mod noise;
 mod plain;
 mod queue;
 mod streams;
@@ -21,8 +21,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use codex_exec_protocol::registry::{Hidden, PublicKey};
 
+pub use harness::{HarnessError, HarnessStream, Target};
 pub use limits::RelayLimits;
-pub use noise::Identity;
+pub use noise::{Identity, NoiseError};
 
 /// The name of a stream on the wire: any text that is not blank.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
