@@ -1,6 +1,7 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
 mod output;
+mod remote;
 mod run;
 mod serve;
 mod setup;
@@ -72,10 +73,12 @@ fn parse() -> Result<Cli, clap::Error> {
 fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
     match exec_server.subcommand_name() {
-        Some(name) if exec_server.contains_id("ServeArgs") => Err(Cli::command().error(
-            ErrorKind::ArgumentConflict,
-            format!("flags of the server cannot be used with the subcommand '{name}'"),
-        )),
+        Some(name) if ["ServeArgs", "RemoteArgs"].iter().any(|flags| exec_server.contains_id(flags)) => {
+            Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                format!("flags of the server cannot be used with the subcommand '{name}'"),
+            ))
+        }
         _ => Ok(()),
     }
 }

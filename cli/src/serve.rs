@@ -17,11 +17,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::output;
+use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::Setup;
 
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
     /// [default: ws://127.0.0.1:0].
     #[arg(long, value_name = "URL")]
@@ -80,7 +83,16 @@ enum LeftoversArg {
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    match std::mem::take(&mut args.remote).plan(|name| std::env::var(name).ok()) {
+        Ok(None) => {}
+        Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
+        Err(error) => {
+            // Nothing can be done about a closed stderr.
+            let _ = error.print();
+            return Ok(2);
+        }
+    }
     let settings = setup.exec_server(args.decide_access())?;
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
@@ -108,6 +120,25 @@ pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
         () = signals.next() => {}
     }
     Ok(0)
+}
+
+/// Serves what a rendezvous sends, until a signal or a failure for good.
+async fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    let (home, settings) = setup.load()?;
+    settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    let limits = configured::limits(&settings.exec_server)?;
+    let args = args.or(settings.exec_server.clone());
+    reap::keep_endings().context("can't have the ends of programs reported")?;
+    let mut signals = Signals::new().context("can't listen for signals")?;
+    orphans::become_subreaper().context("can't take care of orphans")?;
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
+    let server = Server::new(config(&args, limits)?);
+    let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
+    tokio::select! {
+        () = server.end() => {}
+        () = signals.next() => {}
+    }
+    Ok(code)
 }
 
 async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {

@@ -46,6 +46,8 @@ pub struct RemoteConfig {
     pub credentials: Arc<dyn Credentials>,
     /// What people see in contract A.
     pub name: String,
+    /// Makes the registry's requests; must follow no redirects. `None`: one that trusts nothing but loopback's http.
+    pub client: Option<reqwest::Client>,
     /// Whether the first registration is tried until it succeeds.
     pub wait_for_registry: bool,
     /// Randomness of the delays.
@@ -76,7 +78,7 @@ impl Remote {
     /// # Errors
     /// When the system yields no randomness, or no certificates to trust.
     pub fn new(server: Arc<Server>, config: RemoteConfig) -> Result<Self, RemoteError> {
-        let RemoteConfig { target, credentials, name, wait_for_registry, jitter, tell } = config;
+        let RemoteConfig { target, credentials, name, client, wait_for_registry, jitter, tell } = config;
         let contract = target.contract();
         let identity = match contract {
             Contract::Noise => {
@@ -87,7 +89,7 @@ impl Remote {
             _ => None,
         };
         let secure = target.is_secure();
-        let registry = Arc::new(Registry::new(target, credentials, name, identity.clone())?);
+        let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), client)?);
         let attachment = Attachment { contract, secure, server, registry, identity, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }

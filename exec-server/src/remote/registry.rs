@@ -19,7 +19,7 @@ use super::target::Target;
 use crate::relay::{Handshake, Identity, Verdict};
 
 /// To make a connection, and for one request from its start to the end of its answer (6.1, 6.3).
-pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// Largest answer that is read; a registration has less than a kilobyte.
 const ANSWER_BYTES: usize = 1 << 20;
@@ -50,23 +50,18 @@ impl Registry {
     /// `identity` is for [`Contract::Noise`].
     ///
     /// # Errors
-    /// When the machine's certificates can't be read.
+    /// When no client can be made.
     pub(super) fn new(
         target: Target,
         credentials: Arc<dyn Credentials>,
         name: String,
         identity: Option<Arc<Identity>>,
+        client: Option<Client>,
     ) -> Result<Self, RemoteError> {
-        let contract = target.contract();
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIME)
-            .timeout(REQUEST_TIME)
-            .pool_idle_timeout(IDLE_TIME)
-            // Reading them takes longer than a whole registration over loopback.
-            .tls_built_in_root_certs(target.is_secure())
-            .build()
-            .map_err(|error| failed(contract, &error))?;
+        let client = match client {
+            Some(client) => client,
+            None => local_client().map_err(|error| failed(target.contract(), &error))?,
+        };
         let mut launch = [0; 16];
         rand::rng().fill_bytes(&mut launch);
         Ok(Self { target, credentials, name, identity, client, launch })
@@ -172,7 +167,8 @@ impl Registry {
         fill: &impl Fn(RequestBuilder, &Credential) -> RequestBuilder,
     ) -> Result<Answered, RemoteError> {
         let contract = self.target.contract();
-        let request = self.client.post(url).headers(credential::headers(contract, &credential)?);
+        let request =
+            self.client.post(url).timeout(REQUEST_TIME).headers(credential::headers(contract, &credential)?);
         let response = fill(request, &credential).send().await.map_err(|error| failed(contract, &error))?;
         let status = response.status();
         tracing::debug!(%status, "the registry answered");
@@ -185,6 +181,17 @@ impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("target", &self.target).finish_non_exhaustive()
     }
+}
+
+/// Proxies are not for loopback, and certificates take longer to read than a whole registration.
+fn local_client() -> reqwest::Result<Client> {
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIME)
+        .pool_idle_timeout(IDLE_TIME)
+        .no_proxy()
+        .tls_built_in_root_certs(false)
+        .build()
 }
 
 fn may_recover(contract: Contract, status: StatusCode) -> bool {

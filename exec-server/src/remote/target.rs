@@ -78,6 +78,11 @@ impl Target {
         Url::parse(&self.base).is_ok_and(|url| url.scheme() == "https")
     }
 
+    /// Whether the registry is on this machine and asked without TLS.
+    pub fn is_local(&self) -> bool {
+        Url::parse(&self.base).is_ok_and(|url| url.scheme() == "http" && is_loopback(&url))
+    }
+
     /// The URL of the registration.
     pub(crate) fn registration(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
         let id = self.id.as_deref().unwrap_or_default();
