@@ -56,9 +56,9 @@ pub(crate) struct RemoteArgs {
     wait_for_registry: bool,
 }
 
-/// The flags that are about listening.
-const LISTENING: [&str; 8] = [
-    "listen",
+/// The flags that are about listening. (`--listen` itself is refused in [`RemoteArgs::plan`], in the words of `remote.md`
+/// 1.1 whatever the order.)
+const LISTENING: [&str; 7] = [
     "ws_auth",
     "ws_token_file",
     "ws_token_sha256",
@@ -103,7 +103,7 @@ pub(crate) struct Plan {
 }
 
 impl RemoteArgs {
-    /// What to do; nothing without `--remote`. `variable` looks up the environment.
+    /// What to do; nothing without `--remote`. `listens`: there is a `--listen`; `variable` looks up the environment.
     ///
     /// # Errors
     /// Flags that do not go together: a usage error.

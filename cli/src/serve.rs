@@ -84,7 +84,7 @@ const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
 /// Runs the server until a signal, or until its one client on stdio is gone.
 pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
-    match std::mem::take(&mut args.remote).plan(|name| std::env::var(name).ok()) {
+    match std::mem::take(&mut args.remote).plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
         Ok(None) => {}
         Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
         Err(error) => {

@@ -6,6 +6,7 @@ use super::answer::Registration;
 use super::backoff::{Backoff, Jitter};
 use super::contract::Contract;
 use super::error::RemoteError;
+use super::socket::address;
 use super::status::Status;
 
 /// Why no websocket came about.
@@ -74,7 +75,8 @@ async fn attach<S: Steps>(policy: Policy, steps: &mut S, jitter: &mut Jitter) ->
             }
             Err(Unattached { reason, forgotten }) => {
                 let again = delays.next(jitter);
-                steps.tell(Status::Unattached { reason, again });
+                let rendezvous = address(&registration.url);
+                steps.tell(Status::Unattached { rendezvous, reason, again });
                 (again, forgotten)
             }
         };

@@ -31,6 +31,8 @@ pub enum Status {
     },
     /// No websocket came about.
     Unattached {
+        /// Its address, without path and query.
+        rendezvous: String,
         /// Why not.
         reason: String,
         /// When it is tried again.
@@ -68,8 +70,8 @@ impl fmt::Display for Status {
                 write!(f, "{PROGRAM} could not register: {reason}; again in {}", Seconds(*again))
             }
             Self::Attached { rendezvous } => write!(f, "{PROGRAM} attached to {rendezvous}"),
-            Self::Unattached { reason, again } => {
-                write!(f, "{PROGRAM} could not attach: {reason}; again in {}", Seconds(*again))
+            Self::Unattached { rendezvous, reason, again } => {
+                write!(f, "{PROGRAM} could not attach to {rendezvous}: {reason}; again in {}", Seconds(*again))
             }
             Self::Lost { reason, again } => {
                 write!(f, "{PROGRAM} lost the rendezvous: {reason}; again in {}", Seconds(*again))
