@@ -349,4 +349,6 @@ fn take(
 }
 
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod tests;

@@ -36,7 +36,8 @@ impl World {
             executor_public_key: self.executor.public_key(),
             authorization: &authorization,
         };
-        HarnessStream::noise(&self.harness, &target, id.into(), RelayLimits::default()).unwrap()
+        let limits = RelayLimits { queued_bytes: usize::MAX, ..RelayLimits::default() };
+        HarnessStream::noise(&self.harness, &target, id.into(), limits).unwrap()
     }
 
     fn receive(&mut self, message: impl Into<Bytes>) -> Vec<Event> {
