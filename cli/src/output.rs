@@ -36,10 +36,9 @@ pub(crate) fn error_with_causes(told: &anyhow::Error) {
     let list = match causes.as_slice() {
         [] => String::new(),
         [cause] => format!("\n\nCaused by:\n    {cause}"),
-        causes => causes
-            .iter()
-            .enumerate()
-            .fold("\n\nCaused by:".to_owned(), |list, (number, cause)| format!("{list}\n    {number}: {cause}")),
+        causes => causes.iter().enumerate().fold("\n\nCaused by:".to_owned(), |list, (number, cause)| {
+            format!("{list}\n    {number}: {cause}")
+        }),
     };
     error(&format!("{told}{list}"));
 }

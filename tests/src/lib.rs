@@ -2,12 +2,19 @@
 
 pub mod binary;
 pub mod client;
+pub mod executor;
 pub mod http;
 pub mod link;
 pub mod machine;
+pub mod registry;
+pub mod relay;
+pub mod rendezvous;
 pub mod server;
 
 pub use client::{Ended, Refusal, TestClient};
+pub use executor::{Executor, ExecutorBuilder};
+pub use registry::{Answer, ScriptedRegistry};
+pub use rendezvous::ScriptedRendezvous;
 pub use server::{Server, ServerBuilder};
 
 use std::time::Duration;

@@ -71,7 +71,11 @@ impl fmt::Display for Status {
             }
             Self::Attached { rendezvous } => write!(f, "{PROGRAM} attached to {rendezvous}"),
             Self::Unattached { rendezvous, reason, again } => {
-                write!(f, "{PROGRAM} could not attach to {rendezvous}: {reason}; again in {}", Seconds(*again))
+                write!(
+                    f,
+                    "{PROGRAM} could not attach to {rendezvous}: {reason}; again in {}",
+                    Seconds(*again)
+                )
             }
             Self::Lost { reason, again } => {
                 write!(f, "{PROGRAM} lost the rendezvous: {reason}; again in {}", Seconds(*again))

@@ -11,6 +11,7 @@ mod limits;
 mod listen;
 mod order;
 mod process;
+mod remote;
 mod resume;
 mod run;
 mod signals;
