@@ -107,8 +107,18 @@ impl RemoteArgs {
     ///
     /// # Errors
     /// Flags that do not go together: a usage error.
-    pub(crate) fn plan(self, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Plan>, clap::Error> {
+    pub(crate) fn plan(
+        self,
+        listens: bool,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Plan>, clap::Error> {
         let Some(base) = self.remote else { return Ok(None) };
+        if listens {
+            return Err(usage(
+                ErrorKind::ArgumentConflict,
+                "the argument '--remote <URL>' cannot be used with '--listen <URL>'",
+            ));
+        }
         let (environment, executor) = (self.environment_id, self.executor_id);
         if environment.is_some() && executor.is_some() {
             return Err(usage(

@@ -4,6 +4,7 @@ use codex_e2e::client::guarded;
 use codex_e2e::registry::Answer;
 use codex_e2e::rendezvous::TICKET;
 use codex_e2e::{ScriptedRegistry, ScriptedRendezvous};
+use futures_util::future::join_all;
 use tokio::io::AsyncReadExt;
 
 use super::{BEARER, Contract};
@@ -35,7 +36,7 @@ async fn the_upgrade_is_a_plain_get_of_the_url_without_any_credential() {
 
 #[tokio::test]
 async fn a_to_d_register_before_every_attempt_and_e_keeps_its_registration() {
-    for contract in Contract::ALL {
+    let cases = Contract::ALL.map(|contract| async move {
         let (registry, rendezvous) = contract.stage().await;
         let mut executor = contract.executor(&registry.url).start();
         drop(rendezvous.executor().await);
@@ -45,7 +46,8 @@ async fn a_to_d_register_before_every_attempt_and_e_keeps_its_registration() {
         rendezvous.executor().await;
         let registrations = if contract == Contract::Noise { 1 } else { 3 };
         assert_eq!(registry.asked().len(), registrations, "{contract:?}");
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
@@ -68,28 +70,27 @@ async fn e_registers_again_after_any_4xx_and_after_nothing_else() {
 
 #[tokio::test]
 async fn a_rendezvous_that_is_no_websocket_address_is_a_failed_connection() {
-    let rendezvous = ScriptedRendezvous::start().await;
-    for contract in Contract::ALL {
-        for bad in ["http://127.0.0.1:1/x", "nonsense", "", "ws://"] {
-            let registry = ScriptedRegistry::scripted({
-                let good = rendezvous.url();
-                Box::new(move |number, _| {
-                    Answer::ok(contract.registered(if number == 0 { bad } else { &good }))
-                })
-            })
+    let cases = Contract::ALL.into_iter().flat_map(|contract| {
+        ["http://127.0.0.1:1/x", "nonsense", "", "ws://"].map(|bad| async move {
+            let rendezvous = ScriptedRendezvous::start().await;
+            let good = rendezvous.url();
+            let registry = ScriptedRegistry::scripted(Box::new(move |number, _| {
+                Answer::ok(contract.registered(if number == 0 { bad } else { &good }))
+            }))
             .await;
             let mut executor = contract.executor(&registry.url).start();
             executor.tells("could not attach").await;
             if contract != Contract::Noise {
                 rendezvous.executor().await;
             }
-        }
-    }
+        })
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
 async fn once_registered_an_executor_waits_for_a_registry_that_is_away() {
-    for contract in Contract::ALL {
+    let cases = Contract::ALL.map(|contract| async move {
         let rendezvous = ScriptedRendezvous::start().await;
         let registry = ScriptedRegistry::answering([
             Answer::ok(contract.registered(&rendezvous.url())),
@@ -105,7 +106,8 @@ async fn once_registered_an_executor_waits_for_a_registry_that_is_away() {
         rendezvous.executor().await;
         assert_eq!(registry.asked().len(), 5, "{contract:?}");
         assert_eq!(executor.stop().await.code, Some(0));
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
@@ -114,14 +116,16 @@ async fn a_refused_credential_a_wrong_contract_and_a_removed_environment_are_fin
         Contract::Executor => Contract::Environment,
         _ => Contract::Executor,
     };
-    for contract in Contract::ALL {
-        let finals = [
+    let finals = |contract: Contract| {
+        [
             Answer::status("403 Forbidden", "no"),
             Answer::status("404 Not Found", r#"{"error":{"message":"removed"}}"#),
             Answer::status("410 Gone", "removed"),
             Answer::ok(other(contract).registered("ws://127.0.0.1:1")),
-        ];
-        for last in finals {
+        ]
+    };
+    let cases = Contract::ALL.into_iter().flat_map(|contract| {
+        finals(contract).map(|last| async move {
             let rendezvous = ScriptedRendezvous::start().await;
             let first = Answer::ok(contract.registered(&rendezvous.url()));
             let registry = ScriptedRegistry::answering([first, last.clone()]).await;
@@ -130,8 +134,9 @@ async fn a_refused_credential_a_wrong_contract_and_a_removed_environment_are_fin
             let outcome = executor.outcome().await;
             assert_eq!(outcome.code, Some(1), "{contract:?} {last:?}");
             assert!(outcome.stderr.lines().any(|line| line.starts_with("Error: ")), "{outcome:?}");
-        }
-    }
+        })
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
@@ -152,7 +157,7 @@ async fn wait_for_registry_waits_for_the_first_registration_too() {
 
 #[tokio::test]
 async fn every_step_is_told_and_no_secret_ever_even_in_the_logs() {
-    for contract in Contract::ALL {
+    let cases = Contract::ALL.map(|contract| async move {
         let (registry, rendezvous) = contract.stage().await;
         let mut executor = contract.executor(&registry.url).env("RUST_LOG", "trace").start();
         drop(rendezvous.executor().await);
@@ -167,7 +172,8 @@ async fn every_step_is_told_and_no_secret_ever_even_in_the_logs() {
             assert!(!outcome.stderr.contains(secret), "{contract:?} {secret}: {}", outcome.stderr);
         }
         assert_eq!(outcome.stdout, "", "nothing goes to stdout");
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test]
@@ -183,7 +189,7 @@ async fn a_rendezvous_that_answers_no_upgrade_is_left() {
 
 #[tokio::test]
 async fn a_rendezvous_without_a_sign_of_life_is_left_and_one_that_answers_pings_stays() {
-    for contract in Contract::ALL {
+    let cases = Contract::ALL.map(|contract| async move {
         let (registry, rendezvous) = contract.stage().await;
         let limits = ["--limit", "ping_interval=100", "--limit", "silence_time=1500"];
         let mut executor = contract.executor(&registry.url).args(limits).start();
@@ -200,5 +206,6 @@ async fn a_rendezvous_without_a_sign_of_life_is_left_and_one_that_answers_pings_
         let _silent = rendezvous.executor().await;
         executor.tells("no sign of life").await;
         rendezvous.executor().await;
-    }
+    });
+    join_all(cases).await;
 }
