@@ -287,6 +287,3 @@ fn bearer_variable(contract: Contract) -> Option<Zeroizing<String>> {
         Contract::Environment | Contract::Noise => (!value.trim().is_empty()).then_some(value),
     }
 }
-
-#[cfg(test)]
-mod tests;

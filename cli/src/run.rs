@@ -2,6 +2,7 @@
 
 mod args;
 mod io;
+mod registry;
 mod terminal;
 
 use std::collections::BTreeMap;
@@ -50,7 +51,10 @@ const TERMINATE_TIME: Duration = Duration::from_secs(2);
 /// # Errors
 /// Only what keeps this side from working at all, such as a terminal that can't be set.
 pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
-    let endpoint = endpoint(args.url.as_deref(), &setup)?;
+    let endpoint = match args.registry.endpoint()? {
+        Some(endpoint) => endpoint,
+        None => endpoint(args.url.as_deref(), &setup)?,
+    };
     let client = match Client::connect(
         endpoint,
         ClientOptions { client_name: "codex-run".into(), ..ClientOptions::default() },
@@ -114,19 +118,19 @@ async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 async fn working_directory(client: &Client, args: &RunArgs) -> anyhow::Result<PathBuf> {
-    match (&args.cwd, &args.url) {
-        (Some(cwd), Some(_)) if cwd.is_absolute() => Ok(cwd.clone()),
-        (Some(cwd), Some(_)) => {
+    match (&args.cwd, args.is_remote()) {
+        (Some(cwd), true) if cwd.is_absolute() => Ok(cwd.clone()),
+        (Some(cwd), true) => {
             anyhow::bail!(
-                "--cwd {} is not absolute; with --url it is a path of the server's machine",
+                "--cwd {} is not absolute; with --url and --registry it is a path of the server's machine",
                 cwd.display()
             )
         }
-        (cwd, None) => {
+        (cwd, false) => {
             let here = std::env::current_dir().context("can't tell the current directory; give --cwd")?;
             Ok(cwd.as_ref().map_or(here.clone(), |cwd| here.join(cwd)))
         }
-        (None, Some(_)) => {
+        (None, true) => {
             let info = match client.environment_info() {
                 Some(info) => Some(info),
                 None => client.call::<Info>(&NoParams).await.ok(),

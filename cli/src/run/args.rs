@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::registry::RegistryArgs;
 use crate::setup::ConfigArgs;
 
 /// Runs a program through an exec-server and gives back its output and its exit code.
@@ -13,7 +14,9 @@ pub(crate) struct RunArgs {
     /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) url: Option<String>,
-    /// The directory to run in; it defaults to the current one, and with --url to the server's own.
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// The directory to run in; it defaults to the current one, and with --url or --registry to the server's own.
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// A variable to add to the server's environment for this program; may be given several times.
@@ -28,6 +31,13 @@ pub(crate) struct RunArgs {
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
     pub(crate) command: Vec<String>,
+}
+
+impl RunArgs {
+    /// Whether the server is another machine's, as far as we can tell.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.url.is_some() || self.registry.url.is_some()
+    }
 }
 
 fn url(text: &str) -> Result<String, String> {

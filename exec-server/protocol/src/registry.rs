@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize;
 
 /// The `suite` of a public key object (section 7; the hashed protocol name differs).
@@ -25,8 +26,9 @@ pub const REGISTRATION_CONFLICT: &str = "registration_conflict";
 /// The error code of a registration that is to be tried again, with 502 (6.1).
 pub const AUTHENTICATION_UNAVAILABLE: &str = "authentication_service_unavailable";
 
-/// Text that grants something (a ticket's URL, an authorization): wiped after use, never shown by `Debug`.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Text that grants something (a ticket's URL, an authorization): wiped after use, never shown by `Debug`, compared in
+/// constant time (its length is no secret).
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hidden(String);
 
@@ -46,6 +48,14 @@ impl Hidden {
         self.0.trim().is_empty()
     }
 }
+
+impl PartialEq for Hidden {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Hidden {}
 
 impl From<String> for Hidden {
     fn from(text: String) -> Self {

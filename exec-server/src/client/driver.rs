@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     orphans: Mutex<Vec<String>>,
     orphaned: Notify,
     session: Mutex<Option<InitializeResult>>,
+    /// In bytes; some connections carry no longer one.
+    longest_message: AtomicUsize,
     pub(super) missing: watch::Sender<MissingState>,
     pub(super) finished: watch::Sender<bool>,
 }
@@ -78,6 +81,7 @@ impl Shared {
             orphans: Mutex::default(),
             orphaned: Notify::new(),
             session: Mutex::default(),
+            longest_message: AtomicUsize::new(usize::MAX),
             missing: watch::Sender::new(MissingState::default()),
             finished: watch::Sender::new(false),
         }
@@ -108,6 +112,7 @@ impl Shared {
             let id = calls.next_id();
             let mut message = Vec::new();
             envelope::request::<M>(&RequestId::Number(id), params, &mut message);
+            self.check_length(message.len())?;
             let receiver = calls.register(id, message.into(), retry);
             permit.send(id);
             (receiver, id)
@@ -116,6 +121,17 @@ impl Shared {
         let result = receiver.await.map_err(|_| lost("the connection was closed"))??;
         serde_json::from_str(&result)
             .map_err(|error| ClientError::Answer { method: M::NAME, reason: error.to_string() })
+    }
+
+    /// A message that the connection can't carry would end it, and again after every resume.
+    fn check_length(&self, bytes: usize) -> Result<(), ClientError> {
+        let limit = self.longest_message.load(Ordering::Relaxed);
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(ClientError::Usage(format!(
+            "a request of {bytes} bytes is longer than the {limit} that this connection carries; send it in parts"
+        )))
     }
 
     pub(super) fn add_process(&self, id: &str, inbox: &Arc<ProcessInbox>) -> Result<(), ClientError> {
@@ -258,6 +274,7 @@ impl Shared {
                         None => std::future::pending().await,
                     },
                     () = self.orphaned.notified() => {}
+                    () = writer.ping_due() => writer.ping().await?,
                 }
             }
         };
@@ -378,6 +395,7 @@ impl Driver {
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, ClientError> {
         let (mut link, again) = endpoint.open(shared.options.connect_time).await?;
+        shared.longest_message.store(again.longest_message(), Ordering::Relaxed);
         let time = shared.options.initialize_time;
         let session = handshake(&shared, &mut link, &again, None, time).await?;
         *lock(&shared.session) = Some(session);
@@ -444,7 +462,9 @@ impl Driver {
     async fn resume(&mut self) -> Result<Link, String> {
         let Self { shared, again, stopped, .. } = self;
         let options = &shared.options;
-        let mut schedule = Reconnect::new(Instant::now(), options.recovery_time, options.retry_pause);
+        let longest_pause = again.longest_pause(options.retry_pause);
+        let mut schedule =
+            Reconnect::new(Instant::now(), options.recovery_time, options.retry_pause, longest_pause);
         let mut last = String::from("no attempt was made");
         loop {
             match schedule.step(Instant::now()) {
@@ -465,10 +485,11 @@ impl Driver {
                         Ok(Err(ClientError::Rpc(error))) if error.code != ErrorCode::SESSION_ATTACHED => {
                             return Err(format!("the session can't be resumed: {error}"));
                         }
+                        Ok(Err(error @ ClientError::Refused { .. })) => return Err(error.to_string()),
                         Ok(Err(error)) => last = error.to_string(),
                         Err(_) => last = "the last attempt took too long".into(),
                     }
-                    schedule.failed(Instant::now());
+                    schedule.failed(Instant::now(), rand::random());
                 }
             }
         }

@@ -10,21 +10,25 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::relayed::{RelayReader, RelayWriter};
+
 /// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
 /// ends the connection.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The receiving half.
 pub(super) enum LinkReader {
     WebSocket(SplitStream<Socket>),
+    Relay(Box<RelayReader>),
     Lines { input: BufReader<Box<dyn AsyncRead + Send + Unpin>>, line: Vec<u8>, consumed: bool },
 }
 
 /// The sending half.
 pub(super) enum LinkWriter {
     WebSocket(SplitSink<Socket, Message>),
+    Relay(Box<RelayWriter>),
     Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
 }
 
@@ -62,6 +66,7 @@ impl LinkReader {
                     Some(Ok(_)) => {}
                 }
             },
+            Self::Relay(relay) => Ok(relay.next().await?),
             Self::Lines { input, line, consumed } => loop {
                 if std::mem::take(consumed) {
                     line.clear();
@@ -97,6 +102,7 @@ impl LinkWriter {
                 let text = Utf8Bytes::try_from(message).map_err(io::Error::other)?;
                 sink.feed(Message::Text(text)).await.map_err(io::Error::other)
             }
+            Self::Relay(relay) => Ok(relay.feed(message).await?),
             Self::Lines(output) => {
                 output.write_all(&message).await?;
                 output.write_all(b"\n").await
@@ -108,7 +114,24 @@ impl LinkWriter {
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => sink.flush().await.map_err(io::Error::other),
+            Self::Relay(relay) => Ok(relay.flush().await?),
             Self::Lines(output) => output.flush().await,
+        }
+    }
+
+    /// Waits until the connection wants a ping of ours; only one through a rendezvous ever does. Cancel-safe.
+    pub(super) async fn ping_due(&mut self) {
+        match self {
+            Self::Relay(relay) => relay.ping_due().await,
+            Self::WebSocket(_) | Self::Lines(_) => std::future::pending().await,
+        }
+    }
+
+    /// Sends a ping where there is one.
+    pub(super) async fn ping(&mut self) -> io::Result<()> {
+        match self {
+            Self::Relay(relay) => Ok(relay.ping().await?),
+            Self::WebSocket(_) | Self::Lines(_) => Ok(()),
         }
     }
 
@@ -116,6 +139,7 @@ impl LinkWriter {
     pub(super) async fn close(&mut self) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => sink.close().await.map_err(io::Error::other),
+            Self::Relay(relay) => Ok(relay.close().await?),
             Self::Lines(output) => output.shutdown().await,
         }
     }

@@ -18,9 +18,15 @@ mod inbox;
 mod link;
 mod order;
 mod process;
+mod registry;
+#[cfg(test)]
+mod relay_tests;
+mod relayed;
+mod route;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +41,7 @@ pub use driver::MissingState;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
+pub use registry::RegistryEnvironment;
 
 use calls::Retry;
 use driver::{Driver, Shared};
@@ -90,6 +97,14 @@ pub enum ClientError {
         /// The address, without secrets.
         target: String,
         /// What went wrong.
+        reason: String,
+    },
+    /// The registry or the executor refused for good: trying again would end the same way.
+    #[error("{target} can't be used: {reason}")]
+    Refused {
+        /// The address, without secrets.
+        target: String,
+        /// What was said.
         reason: String,
     },
     /// The server did not answer the connection or the handshake in time.

@@ -60,7 +60,7 @@ pub struct HarnessStream {
 #[derive(Debug)]
 enum State {
     Plain { seq: u32 },
-    Handshaking(Option<Initiated>),
+    Handshaking(Option<Box<Initiated>>),
     Open(Box<Channel>),
 }
 
@@ -87,7 +87,7 @@ impl HarnessStream {
         };
         let (initiated, message) =
             noise::initiate(identity, target.executor_public_key, &parties, target.authorization)?;
-        let mut stream = Self::new(id, limits, State::Handshaking(Some(initiated)));
+        let mut stream = Self::new(id, limits, State::Handshaking(Some(Box::new(initiated))));
         stream.control.push_back(frame::handshake(stream.id.as_str(), message));
         Ok(stream)
     }
@@ -131,7 +131,7 @@ impl HarnessStream {
         let initiated = initiated.take().ok_or(HarnessError::OutOfPlace("a second handshake"))?;
         match initiated.finish(message)? {
             Answer::Admitted(channel) => {
-                self.state = State::Open(Box::new(channel));
+                self.state = State::Open(channel);
                 Ok(())
             }
             Answer::CredentialRefused => Err(HarnessError::ExecutorCredential),
@@ -210,5 +210,87 @@ impl HarnessStream {
     /// The frame that tells the executor that this harness goes, so that its session can be taken up again at once.
     pub fn goodbye(&self) -> Bytes {
         frame::reset(self.id.as_str(), GOODBYE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::noise::accept;
+
+    struct Pair {
+        harness: HarnessStream,
+        executor: Identity,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let (own, executor) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+            let authorization = Hidden::new("granted".into());
+            let target = Target {
+                environment_id: "env-1",
+                registration_id: "reg-1",
+                executor_public_key: executor.public_key(),
+                authorization: &authorization,
+            };
+            let harness = HarnessStream::noise(&own, &target, "S".into(), RelayLimits::default()).unwrap();
+            Self { harness, executor }
+        }
+
+        /// The executor's answer to the handshake, and its channel.
+        fn answer(&mut self) -> (Bytes, Box<Channel>) {
+            assert_eq!(self.harness.next_transmit().unwrap(), Some(frame::resume("S")));
+            let first = frame::parse(self.harness.next_transmit().unwrap().unwrap(), 10).unwrap();
+            let Body::Handshake(first) = first.body else { panic!("{first:?}") };
+            let parties = Parties { environment_id: "env-1", registration_id: "reg-1", stream_id: "S" };
+            let accepted = accept(&self.executor, &parties, &first).unwrap();
+            let (second, channel) = accepted.admit().unwrap();
+            (frame::handshake("S", second), Box::new(channel))
+        }
+    }
+
+    #[test]
+    fn messages_wait_for_the_answer_to_the_handshake() {
+        let mut pair = Pair::new();
+        pair.harness.send(Bytes::from_static(b"{}")).unwrap();
+        let (answer, mut channel) = pair.answer();
+        assert!(!pair.harness.is_open());
+        assert_eq!(pair.harness.next_transmit().unwrap(), None);
+        pair.harness.receive(answer).unwrap();
+        let sent = frame::parse(pair.harness.next_transmit().unwrap().unwrap(), 10).unwrap();
+        let Body::Data { seq: 0, payload } = sent.body else { panic!("{sent:?}") };
+        let limits = RelayLimits::default();
+        channel.receiver.accept(0, payload, &limits).unwrap();
+        assert_eq!(channel.receiver.next_message(&limits), Ok(Some(Bytes::from_static(b"{}"))));
+    }
+
+    #[test]
+    fn data_before_the_answer_and_a_handshake_after_it_are_errors() {
+        let mut pair = Pair::new();
+        let early = pair.harness.receive(frame::data("S", 0, b"x"));
+        assert!(matches!(early, Err(HarnessError::OutOfPlace(_))), "{early:?}");
+        let mut pair = Pair::new();
+        let (answer, _) = pair.answer();
+        pair.harness.receive(answer.clone()).unwrap();
+        let again = pair.harness.receive(answer.clone());
+        assert!(matches!(again, Err(HarnessError::OutOfPlace(_))), "{again:?}");
+        let mut plain = HarnessStream::plain("S".into(), RelayLimits::default());
+        assert!(matches!(plain.receive(answer), Err(HarnessError::OutOfPlace(_))));
+    }
+
+    #[test]
+    fn what_is_for_others_or_for_nobody_is_ignored_and_what_is_broken_is_an_error() {
+        let mut pair = Pair::new();
+        let (answer, _) = pair.answer();
+        for ignored in [frame::resume("S"), frame::reset("T", "over"), frame::data("T", 0, b"x")] {
+            pair.harness.receive(ignored).unwrap();
+        }
+        pair.harness.receive(answer).unwrap();
+        let broken = pair.harness.receive(frame::data("S", 0, &[1; 30]));
+        assert_eq!(broken, Err(HarnessError::Noise(NoiseError::Record)));
+        let malformed = Pair::new().harness.receive(Bytes::from_static(b"\xff"));
+        assert!(matches!(malformed, Err(HarnessError::Malformed(_))));
+        let reset = Pair::new().harness.receive(frame::reset("S", "over"));
+        assert_eq!(reset, Err(HarnessError::Reset("over".into())));
     }
 }

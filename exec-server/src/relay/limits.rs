@@ -17,7 +17,7 @@ pub struct RelayLimits {
     pub window: u32,
     /// Bytes of held records of one stream; beyond it the stream closes.
     pub held_bytes: usize,
-    /// Longest JSON-RPC message in Noise; a longer one closes the stream, or is not sent.
+    /// Longest JSON-RPC message in Noise, below 4 GiB; a longer one closes the stream, or is not sent.
     pub message_bytes: usize,
     /// Bytes of incomplete incoming messages over all streams; the stream that goes beyond it is closed.
     pub assembled_bytes: usize,

@@ -144,7 +144,7 @@ pub struct ExecutorStreams(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Plain(plain::PlainStreams),
+    Plain(Box<plain::PlainStreams>),
     Noise(Box<streams::NoiseStreams>),
 }
 
@@ -160,7 +160,7 @@ macro_rules! both {
 impl ExecutorStreams {
     /// Contracts C, C' and D (section 4).
     pub fn plain(limits: RelayLimits) -> Self {
-        Self(Kind::Plain(plain::PlainStreams::new(limits)))
+        Self(Kind::Plain(Box::new(plain::PlainStreams::new(limits))))
     }
 
     /// Contract E (section 8), for one registration of this identity.

@@ -115,7 +115,9 @@ impl PlainStreams {
     }
 
     pub(super) fn has_room(&self, key: StreamKey) -> bool {
-        self.streams.get(&key).is_some_and(|stream| stream.queue.has_room(self.limits.queued_bytes))
+        self.streams
+            .get(&key)
+            .is_some_and(|stream| !stream.ending && stream.queue.has_room(self.limits.queued_bytes))
     }
 
     pub(super) fn send(&mut self, key: StreamKey, message: Bytes) -> Result<(), SendError> {

@@ -254,7 +254,9 @@ impl NoiseStreams {
     }
 
     pub(super) fn has_room(&self, key: StreamKey) -> bool {
-        self.open.get(&key).is_some_and(|stream| stream.queue.has_room(self.limits.queued_bytes))
+        self.open
+            .get(&key)
+            .is_some_and(|stream| !stream.ending && stream.queue.has_room(self.limits.queued_bytes))
     }
 
     pub(super) fn send(&mut self, key: StreamKey, message: Bytes) -> Result<(), SendError> {

@@ -171,7 +171,7 @@ impl std::fmt::Debug for Initiated {
 #[derive(Debug)]
 pub(in crate::relay) enum Answer {
     /// The stream is open.
-    Admitted(Channel),
+    Admitted(Box<Channel>),
     /// The registry refused the executor itself: another attempt would end the same way.
     CredentialRefused,
 }
@@ -196,7 +196,7 @@ impl Initiated {
     pub(in crate::relay) fn finish(mut self, message: &[u8]) -> Result<Answer, NoiseError> {
         let payload = read(&mut self.0, message, SECOND_BYTES, CREDENTIAL_REFUSED.len())?;
         match payload.as_slice() {
-            b"" => Ok(Answer::Admitted(split(self.0)?)),
+            b"" => Ok(Answer::Admitted(Box::new(split(self.0)?))),
             CREDENTIAL_REFUSED => Ok(Answer::CredentialRefused),
             _ => Err(NoiseError::Payload),
         }

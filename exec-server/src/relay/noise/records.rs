@@ -174,7 +174,8 @@ impl Receiver {
             if self.held_bytes > limits.held_bytes {
                 return Err(NoiseError::Held { limit: limits.held_bytes });
             }
-            self.held.insert(seq, record);
+            // A copy: the record is a piece of a read buffer that may be many times as large.
+            self.held.insert(seq, Bytes::copy_from_slice(&record));
             return Ok(());
         }
         self.open(&record)?;

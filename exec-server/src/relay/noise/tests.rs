@@ -313,7 +313,7 @@ fn channels() -> (Channel, Channel) {
     let (initiated, first) = initiate(&harness, executor.public_key(), &named("s"), &text("")).unwrap();
     let (second, back) = accept(&executor, &named("s"), &first).unwrap().admit().unwrap();
     match initiated.finish(&second).unwrap() {
-        Answer::Admitted(forth) => (forth, back),
+        Answer::Admitted(forth) => (*forth, back),
         Answer::CredentialRefused => panic!("refused"),
     }
 }
@@ -347,12 +347,11 @@ fn records_may_be_empty_and_messages_may_share_or_straddle_them() {
     let limits = RelayLimits::default();
     let (mut from, mut to) = channels();
     let stream = b"\0\0\0\x02{}\0\0\0\x03{ }\0\0\0\x01x";
-    let mut seq = 0;
-    for part in [&b""[..], &stream[..8], &stream[8..9], b"", &stream[9..14], &stream[14..]] {
+    let parts = [&b""[..], &stream[..8], &stream[8..9], b"", &stream[9..14], &stream[14..]];
+    for (seq, part) in (0u32..).zip(parts) {
         let mut record = part.to_vec();
         from.sender.seal_raw(&mut record);
         to.receiver.accept(seq, record.into(), &limits).unwrap();
-        seq += 1;
     }
     for message in [&b"{}"[..], b"{ }", b"x"] {
         assert_eq!(to.receiver.next_message(&limits).unwrap().unwrap(), message);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::tests::World;
 use super::*;
-use crate::relay::{HarnessError, HarnessStream, frame};
+use crate::relay::{ExecutorStreams, HarnessError, HarnessStream, frame};
 
 const TICK: Duration = Duration::from_millis(1);
 
@@ -173,6 +173,50 @@ proptest! {
             prop_assert!(side.arrived_forth == side.forth, "{} came forth", side.arrived_forth.len());
             prop_assert!(side.arrived_back == side.back, "{} came back", side.arrived_back.len());
         }
+    }
+
+    #[test]
+    fn no_frames_break_a_machine_or_its_bounds(
+        frames in vec((0usize..6, 0u8..5, any::<u32>(), vec(any::<u8>(), 0..40)), 0..200), plain in any::<bool>(),
+    ) {
+        let limits = RelayLimits { streams: 3, handshakes: 2, queued_control: 20, ..RelayLimits::default() };
+        let now = Instant::now();
+        let mut streams = if plain {
+            ExecutorStreams::plain(limits)
+        } else {
+            let identity = Arc::new(Identity::generate().unwrap());
+            ExecutorStreams::noise(identity, "env", "reg", limits)
+        };
+        let mut harness = HarnessStream::plain("0".into(), RelayLimits::default());
+        let mut open = std::collections::BTreeSet::new();
+        for (kind, id, seq, bytes) in frames {
+            let id = id.to_string();
+            let message = match kind {
+                0 => frame::data(&id, seq, &bytes),
+                1 => frame::data(&id, seq, b"{\"id\":1,\"method\":\"m\"}"),
+                2 => frame::reset(&id, "bye"),
+                3 => frame::handshake(&id, bytes.into()),
+                4 => frame::resume(&id),
+                _ => bytes.into(),
+            };
+            // Its answer may be an error, but it is an answer.
+            let _ = harness.receive(message.clone());
+            streams.receive(now, message);
+            while let Some(event) = streams.next_event() {
+                match event {
+                    Event::Opened { stream, .. } => prop_assert!(open.insert(stream)),
+                    Event::Message { stream, .. } => prop_assert!(open.contains(&stream)),
+                    Event::Closed { stream } => prop_assert!(open.remove(&stream)),
+                    Event::Room { .. } | Event::Validate(_) => prop_assert!(false, "out of nothing"),
+                }
+            }
+            prop_assert!(open.len() <= 3);
+            if let Some(stream) = open.iter().next().copied().filter(|_| seq % 7 == 0) {
+                streams.close(stream);
+                open.remove(&stream);
+            }
+        }
+        prop_assert!(std::iter::from_fn(|| streams.next_transmit()).count() <= 20);
     }
 
     #[test]
