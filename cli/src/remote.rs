@@ -247,6 +247,7 @@ async fn run(
     server: &Arc<Server>,
 ) -> anyhow::Error {
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
+    let ca_certificates = variables.ca_certificates.clone();
     let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
     let registry_client = match target.is_local() {
         // Reading the trusted certificates takes longer than a whole registration over loopback.
@@ -268,6 +269,7 @@ async fn run(
         credentials,
         name: plan.name,
         client: registry_client,
+        ca_certificates,
         wait_for_registry: plan.wait_for_registry,
         jitter: Box::new(rand::random::<f64>),
         tell: Box::new(|status| output::note(&status.to_string())),

@@ -10,6 +10,7 @@ pub mod registry;
 pub mod relay;
 pub mod rendezvous;
 pub mod server;
+pub mod tls;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use executor::{Executor, ExecutorBuilder};

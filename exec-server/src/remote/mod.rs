@@ -15,7 +15,9 @@ mod relay;
 mod socket;
 mod status;
 mod target;
+mod tls;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use answer::Registration;
@@ -34,6 +36,7 @@ use attach::{Policy, Steps, Unattached};
 use registry::Registry;
 use relay::Relay;
 use socket::Socket;
+use tls::Tls;
 
 /// The name of an executor that was given none (1.1).
 pub const DEFAULT_NAME: &str = "codex-exec-server";
@@ -48,6 +51,8 @@ pub struct RemoteConfig {
     pub name: String,
     /// Makes the registry's requests; must follow no redirects. `None`: one that trusts nothing but loopback's http.
     pub client: Option<reqwest::Client>,
+    /// Further certificates to trust at a rendezvous over TLS, as PEM; the client has its own.
+    pub ca_certificates: Option<PathBuf>,
     /// Whether the first registration is tried until it succeeds.
     pub wait_for_registry: bool,
     /// Randomness of the delays.
@@ -66,6 +71,7 @@ pub struct Remote {
 struct Attachment {
     contract: Contract,
     secure: bool,
+    tls: Tls,
     server: Arc<Server>,
     registry: Arc<Registry>,
     identity: Option<Arc<Identity>>,
@@ -78,7 +84,16 @@ impl Remote {
     /// # Errors
     /// When the system yields no randomness, or no certificates to trust.
     pub fn new(server: Arc<Server>, config: RemoteConfig) -> Result<Self, RemoteError> {
-        let RemoteConfig { target, credentials, name, client, wait_for_registry, jitter, tell } = config;
+        let RemoteConfig {
+            target,
+            credentials,
+            name,
+            client,
+            ca_certificates,
+            wait_for_registry,
+            jitter,
+            tell,
+        } = config;
         let contract = target.contract();
         let identity = match contract {
             Contract::Noise => {
@@ -90,7 +105,8 @@ impl Remote {
         };
         let secure = target.is_secure();
         let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), client)?);
-        let attachment = Attachment { contract, secure, server, registry, identity, tell };
+        let tls = Tls::new(ca_certificates);
+        let attachment = Attachment { contract, secure, tls, server, registry, identity, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }
 
@@ -114,7 +130,7 @@ impl Steps for Attachment {
     }
 
     async fn connect(&mut self, registration: &Registration) -> Result<Socket, Unattached> {
-        let socket = socket::connect(self.contract, self.secure, &registration.url).await?;
+        let socket = socket::connect(self.contract, self.secure, &self.tls, &registration.url).await?;
         self.tell(Status::Attached { rendezvous: socket::address(&registration.url) });
         Ok(socket)
     }

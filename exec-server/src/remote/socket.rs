@@ -9,12 +9,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 use url::{Host, Url};
 
 use super::attach::Unattached;
 use super::contract::Contract;
 use super::target::is_loopback;
+use super::tls::Tls;
 
 /// From the first packet to the answer of the upgrade (8.1).
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
@@ -49,9 +50,10 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(super) async fn connect(
     contract: Contract,
     secure_base: bool,
+    tls: &Tls,
     url: &Hidden,
 ) -> Result<Socket, Unattached> {
-    match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, url.expose())).await {
+    match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, tls, url.expose())).await {
         Ok(result) => result,
         Err(_) => Err(failed(format!("no answer within {} s", UPGRADE_TIME.as_secs()))),
     }
@@ -68,7 +70,7 @@ pub(super) fn address(url: &Hidden) -> String {
     }
 }
 
-async fn open(contract: Contract, secure_base: bool, url: &str) -> Result<Socket, Unattached> {
+async fn open(contract: Contract, secure_base: bool, tls: &Tls, url: &str) -> Result<Socket, Unattached> {
     let parsed = Url::parse(url)
         .map_err(|error| failed(format!("the registry's rendezvous address is no URL: {error}")))?;
     match parsed.scheme() {
@@ -86,6 +88,10 @@ async fn open(contract: Contract, secure_base: bool, url: &str) -> Result<Socket
             )));
         }
     }
+    let connector = match parsed.scheme() {
+        "wss" => tls.connector().await.map_err(failed)?,
+        _ => Connector::Plain,
+    };
     let mut request = url
         .into_client_request()
         .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
@@ -98,7 +104,7 @@ async fn open(contract: Contract, secure_base: bool, url: &str) -> Result<Socket
         .max_message_size(Some(contract.message_bytes()))
         .max_frame_size(Some(contract.message_bytes()))
         .read_buffer_size(READ_BYTES);
-    tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None)
+    tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), Some(connector))
         .await
         .map(|(socket, _)| socket)
         .map_err(|error| match error {

@@ -7,6 +7,7 @@ mod flags;
 mod noise;
 mod plain;
 mod registration;
+mod tls;
 
 use codex_e2e::registry::Answer;
 use codex_e2e::{ExecutorBuilder, ScriptedRegistry, ScriptedRendezvous};
