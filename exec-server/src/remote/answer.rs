@@ -153,3 +153,49 @@ fn printable(text: &str, most: usize) -> String {
     let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
     text.chars().take(most).map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONTRACTS: [Contract; 4] =
+        [Contract::Cloud, Contract::Executor, Contract::Environment, Contract::Noise];
+
+    proptest! {
+        #[test]
+        fn any_body_of_an_error_gives_a_bounded_text_that_no_terminal_obeys(
+            body in prop_oneof![
+                any::<Vec<u8>>(),
+                ".{0,200}".prop_map(|message| {
+                    serde_json::json!({"error": {"message": message, "code": message}}).to_string().into_bytes()
+                }),
+            ],
+        ) {
+            for contract in CONTRACTS {
+                let text = refusal(contract, StatusCode::NOT_FOUND, &body, false, "").to_string();
+                prop_assert!(text.chars().count() <= SHOWN_CHARACTERS + 300);
+                prop_assert!(text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t')), "{text:?}");
+            }
+        }
+
+        #[test]
+        fn any_body_of_a_success_is_a_registration_or_an_error(body in any::<Vec<u8>>()) {
+            for contract in CONTRACTS {
+                prop_assert!(registration(contract, Some("env-1"), &body).is_err());
+            }
+        }
+
+        #[test]
+        fn a_secret_is_never_repeated(before in ".{0,20}", after in ".{0,20}") {
+            for wrapped in ["message", "code", "other"] {
+                let secret = "s3cret-t0ken";
+                let text = format!("{before}{secret}{after}");
+                let body = serde_json::json!({"error": {wrapped: text}}).to_string();
+                let error = refusal(Contract::Noise, StatusCode::BAD_REQUEST, body.as_bytes(), false, secret);
+                prop_assert!(!error.to_string().contains(secret), "{error}");
+            }
+        }
+    }
+}

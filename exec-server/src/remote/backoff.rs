@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_their_cap_within_their_spread() {
-        let cases: [(fn() -> Backoff, [f64; 7], [f64; 7]); 3] = [
+        /// How it is made, and the seven delays at their least and at their most.
+        type Case = (fn() -> Backoff, [f64; 7], [f64; 7]);
+        let cases: [Case; 3] = [
             (
                 Backoff::of_plain_rendezvous,
                 [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0],

@@ -150,7 +150,9 @@ async fn credentials_go_only_where_they_may() {
     let signed_in = chatgpt("at-0", "acct-1");
     let variable = "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN";
     // Nothing of this is resolved or connected to: each is refused before.
-    let cases: [(Contract, &str, Option<(&str, &str)>, &str); 11] = [
+    /// Contract, registry, a variable to set, the error.
+    type Case<'a> = (Contract, &'a str, Option<(&'a str, &'a str)>, &'a str);
+    let cases: [Case<'_>; 11] = [
         (Contract::Cloud, "http://registry.invalid", None, HTTPS),
         (Contract::Executor, "http://registry.invalid", None, HTTPS),
         (Contract::Environment, "http://registry.invalid", None, HTTPS),
