@@ -1,7 +1,11 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod completion;
+mod login;
+mod logout;
 mod output;
 mod remote;
+mod rendezvous;
 mod run;
 mod serve;
 mod setup;
@@ -32,7 +36,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve programs, files and HTTP of this machine to an agent, or run a program through such a server.
-    ExecServer(ExecServer),
+    ExecServer(Box<ExecServer>),
+    /// Sign in, or tell who is signed in.
+    Login(login::LoginArgs),
+    /// Sign out: revoke and remove the stored credentials.
+    Logout(logout::LogoutArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completion(completion::CompletionArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +62,8 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
+    /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
+    Rendezvous(rendezvous::RendezvousArgs),
 }
 
 fn main() -> ExitCode {
@@ -91,13 +103,31 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
         );
     }
     match command {
+        Command::Login(mut args) => {
+            config.extend(args.take_config());
+            start_never_strict("login", config, strict_config, surroundings, |setup| {
+                login::login(args, setup)
+            })
+        }
+        Command::Logout(args) => {
+            config.extend(args.config);
+            start_never_strict("logout", config, strict_config, surroundings, logout::logout)
+        }
+        Command::Completion(args) => match completion::completion(&args, Cli::command()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("can't print the script on stdout: {error}")),
+        },
         Command::ExecServer(exec_server) => {
+            let exec_server = *exec_server;
             config.extend(exec_server.config);
             strict_config |= exec_server.strict_config;
             match exec_server.command {
                 Some(ExecServerCommand::Run(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));
                     start(config, strict_config, surroundings, |setup| run::run(args, setup))
+                }
+                Some(ExecServerCommand::Rendezvous(args)) => {
+                    start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
                 None => {
                     start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
@@ -121,8 +151,8 @@ fn start<W: Future<Output = anyhow::Result<u8>>>(
     block_on(work(Setup::new(surroundings, config, strict)))
 }
 
-/// Like [`start`], for a command whose keys are too few for strict mode: `login` and its like.
-#[allow(dead_code, reason = "the login commands use it")]
+/// Like [`start`], for `login` and its like: never strict, and without logs on stderr, where what these commands say is
+/// an interface.
 fn start_never_strict<W: Future<Output = anyhow::Result<u8>>>(
     command: &str,
     config: ConfigArgs,
@@ -133,7 +163,10 @@ fn start_never_strict<W: Future<Output = anyhow::Result<u8>>>(
     if strict {
         return fail(&format!("`--strict-config` is not supported for `codex {command}`"));
     }
-    start(config, strict, surroundings, work)
+    if let Err(error) = config.check_features() {
+        return fail(&error.to_string());
+    }
+    block_on(work(Setup::new(surroundings, config, false)))
 }
 
 fn fail(text: &str) -> ExitCode {

@@ -20,6 +20,11 @@ use crate::output;
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::Setup;
 
+/// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
+const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
+/// The exit code for flags that do not go together.
+const WRONG_USAGE: u8 = 2;
+
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
@@ -48,9 +53,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "AUDIENCE")]
     ws_audience: Option<String>,
     /// How far the clocks of both sides may differ, in seconds [default: 30].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
     ws_max_clock_skew_seconds: Option<u64>,
-    /// How many slow requests (a waiting read, files, HTTP) of one connection run at once [default: 64].
+    /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrent_requests: Option<u32>,
     /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
@@ -100,24 +105,17 @@ pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u
     let mut signals = Signals::new().context("can't listen for signals")?;
     let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
     let address = ListenAddress::parse(listen_on)?;
-    let auth = auth(&args)?;
-    if !address.is_loopback() && args.ws_auth.is_none() {
-        bail!(
-            "{} can be reached from other machines, and whoever connects has a shell here; \
-             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody",
-            listen_on
-        );
+    if let Some(contradiction) = contradiction(&args, listen_on, &address) {
+        output::error(&contradiction);
+        return Ok(WRONG_USAGE);
     }
+    let auth = auth(&args)?;
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
     let server = Server::new(config(&args, limits)?);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
-    }
-    tokio::select! {
-        () = server.end() => {}
-        () = signals.next() => {}
     }
     Ok(0)
 }
@@ -147,6 +145,7 @@ async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Res
         () = server.serve(carrier) => {}
         () = signals.next() => {}
     }
+    end(server, JoinSet::new(), signals).await;
     Ok(())
 }
 
@@ -175,8 +174,21 @@ async fn listen(
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    end(server, connections, signals).await;
     Ok(())
+}
+
+/// How long connections may take to say goodbye, those in their handshake included.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
+async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
+    let goodbye = async { while connections.join_next().await.is_some() {} };
+    let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
+    tokio::select! {
+        _ = all => {}
+        () = signals.next() => {}
+    }
 }
 
 fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> {
@@ -193,7 +205,7 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         None
     });
     let host = Host {
-        environment: std::env::vars_os().collect(),
+        environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
     };
     let facts = MachineFacts {
@@ -208,6 +220,28 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         Some(LeftoversArg::Kill) => Leftovers::Kill,
     };
     Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
+}
+
+/// Flags that do not go together. Half an authentication is told by [`auth`]: released servers exit with 1 for it (2.4).
+fn contradiction(args: &ServeArgs, listen_on: &str, address: &ListenAddress) -> Option<String> {
+    let token_flags = args.ws_token_file.is_some() || args.ws_token_sha256.is_some();
+    match (address, args.ws_auth) {
+        (ListenAddress::Stdio, Some(_)) => Some(
+            "--ws-auth does not go with --listen stdio: there is one client, whoever started the server, and it has \
+             no way to show a token; leave --ws-auth out"
+                .into(),
+        ),
+        (address, None) if !address.is_loopback() => Some(format!(
+            "{listen_on} can be reached from other machines, and whoever connects has a shell here; \
+             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody"
+        )),
+        (_, Some(WsAuth::SignedBearerToken)) if token_flags => Some(
+            "--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token; \
+             it takes --ws-shared-secret-file"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
@@ -233,9 +267,6 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
                 bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256")
             }
         },
-        Some(WsAuth::SignedBearerToken) if token_flags => {
-            bail!("--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token")
-        }
         Some(WsAuth::SignedBearerToken) => {
             let Some(file) = &args.ws_shared_secret_file else {
                 bail!("--ws-auth signed-bearer-token needs --ws-shared-secret-file")
@@ -273,21 +304,34 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as under nohup.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = if reap::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup,
+        })
     }
 
     async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = hung_up => {}
         }
     }
 }

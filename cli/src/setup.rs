@@ -1,6 +1,5 @@
 //! What every command stands on: the home directory, its `.env`, and the configuration.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use codex_config::features::UnknownFeature;
@@ -53,6 +52,11 @@ impl ConfigArgs {
         Overrides::parse(&self.config, &self.enable, &self.disable)
     }
 
+    /// Whether a `-c` contains this text.
+    fn mention(&self, text: &str) -> bool {
+        self.config.iter().any(|given| given.contains(text))
+    }
+
     /// Only what can be understood.
     fn understood(&self) -> Overrides {
         let is_good = |text: &&String| Overrides::parse(std::slice::from_ref(*text), &[], &[]).is_ok();
@@ -83,26 +87,23 @@ pub(crate) enum SetupError {
 
 impl SetupError {
     /// The line that `login`, `login status` and `logout` print for it (spec 1, 12.3, 12.5); exit code 1.
-    #[allow(dead_code, reason = "the login commands use it")]
     pub(crate) fn login_line(&self) -> String {
         match self {
             Self::Overrides(error) => format!("Error parsing -c overrides: {error}"),
             other => format!("Error loading configuration: {other}"),
         }
     }
-
-    fn one_line(&self) -> String {
-        match self {
-            Self::Config(error) => error.one_line(),
-            other => other.to_string(),
-        }
-    }
 }
 
-/// The process's own variables, before and after `.env`.
+/// What the keys that say who is allowed to connect begin with.
+const ACCESS_KEYS: &str = "exec_server.ws_";
+
+/// Stands for a home directory that there is not: nothing is ever found below it.
+const NO_HOME: &str = "/dev/null";
+
+/// What the process's environment says.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
-    codex_home: Option<OsString>,
     home: Result<PathBuf, HomeError>,
 }
 
@@ -115,7 +116,7 @@ impl Surroundings {
         if let Ok(home) = &home {
             set_variables(home::dot_env(home));
         }
-        Self { codex_home, home }
+        Self { home }
     }
 }
 
@@ -154,11 +155,10 @@ impl Setup {
     ///
     /// # Errors
     /// Any problem of the home directory, the overrides or the configuration.
-    #[allow(dead_code, reason = "the login commands and --remote use it")]
     pub(crate) fn load(&self) -> Result<(PathBuf, Config), SetupError> {
         let home = self.home()?.to_owned();
         let overrides = self.flags.overrides()?;
-        let config = codex_config::load(&self.sources(home.clone(), overrides)?)?;
+        let config = codex_config::load(&self.sources(home.clone(), working_directory()?, overrides))?;
         Ok((home, config))
     }
 
@@ -173,25 +173,26 @@ impl Setup {
         if self.strict {
             return Ok(tell_warnings(self.load()?.1));
         }
-        let overrides = self.flags.overrides().unwrap_or_else(|error| {
-            warn(&error.to_string());
-            self.flags.understood()
-        });
+        let overrides = match self.flags.overrides() {
+            Ok(overrides) => overrides,
+            Err(error) if self.flags.mention(ACCESS_KEYS) && !access_is_known => return Err(error.into()),
+            Err(error) => {
+                warn(&error.to_string());
+                self.flags.understood()
+            }
+        };
         let home = match self.home() {
             Ok(home) => home.to_owned(),
             Err(error) => {
                 output::note(&format!("WARNING: proceeding, even though {error}"));
-                // Nothing is found there, but the other layers count.
-                self.surroundings.codex_home.clone().unwrap_or_default().into()
+                NO_HOME.into()
             }
         };
-        let sources = match self.sources(home, overrides) {
-            Ok(sources) => sources,
-            Err(error) => {
-                warn(&error.one_line());
-                return Ok(ExecServerConfig::default());
-            }
-        };
+        let cwd = working_directory().unwrap_or_else(|error| {
+            warn(&error.to_string());
+            "/".into()
+        });
+        let sources = self.sources(home, cwd, overrides);
         match codex_config::load(&sources) {
             Ok(config) => Ok(tell_warnings(config)),
             Err(problem) => {
@@ -213,10 +214,13 @@ impl Setup {
         }
     }
 
-    fn sources(&self, home: PathBuf, overrides: Overrides) -> Result<Sources, SetupError> {
-        let cwd = std::env::current_dir().map_err(SetupError::WorkingDirectory)?;
-        Ok(Sources { home, system: codex_config::SYSTEM.into(), cwd, overrides, strict: self.strict })
+    fn sources(&self, home: PathBuf, cwd: PathBuf, overrides: Overrides) -> Sources {
+        Sources { home, system: codex_config::SYSTEM.into(), cwd, overrides, strict: self.strict }
     }
+}
+
+fn working_directory() -> Result<PathBuf, SetupError> {
+    std::env::current_dir().map_err(SetupError::WorkingDirectory)
 }
 
 fn tell_warnings(config: Config) -> ExecServerConfig {

@@ -33,7 +33,7 @@ pub struct ExecServerConfig {
     pub ws_max_clock_skew_seconds: Option<Number<0, 86400>>,
     /// What happens to programs that outlive the process that started them, when their session ends.
     pub leftovers: Option<Leftovers>,
-    /// How many slow requests (a waiting read, files, HTTP) of one connection run at once; default 64. Beats
+    /// How many slow requests (files, HTTP) of one connection run at once; default 64. Beats
     /// `limits.concurrent_requests`.
     pub concurrent_requests: Option<Number<1, 65536>>,
     /// The server's bounds.

@@ -58,7 +58,8 @@ fn canonical(value: &OsStr) -> Result<PathBuf, HomeError> {
 /// The assignments of `.env` in the home directory, in their order, without those whose names start with `CODEX_`
 /// (spec 1.1). A file that is missing or can't be read has none; lines that are no assignment are left out.
 ///
-/// Every name and value can be put in a process's environment as it is.
+/// Every name and value can be put in a process's environment as it is. `$NAME` in an unquoted or doubly quoted value
+/// stands for a variable assigned above or, as in released programs, one of the process.
 pub fn dot_env(home: &Path) -> Vec<(String, String)> {
     use io::Read as _;
     let mut text = Vec::new();

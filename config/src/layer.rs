@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
@@ -10,7 +11,6 @@ use toml::{Spanned, Table, Value};
 use crate::error::ConfigError;
 use crate::exec_server::ExecServerConfig;
 use crate::keys::NOT_FOR_PROJECTS;
-use crate::shape::ConfigToml;
 use crate::unknown::{self, Unknown};
 
 /// Largest file that is read.
@@ -18,11 +18,11 @@ const FILE_BYTES: u64 = 8 << 20;
 
 /// One file of configuration.
 pub(crate) struct Layer {
-    path: PathBuf,
-    text: String,
-    project: bool,
     /// What it says, with relative paths made absolute and without what it can't set.
     pub(crate) table: Table,
+    /// The first bad value; or the keys that nobody knows, in the order of the file, each with the error that it is in
+    /// strict mode.
+    pub(crate) checked: Result<Vec<(Unknown, ConfigError)>, ConfigError>,
 }
 
 impl Layer {
@@ -30,77 +30,82 @@ impl Layer {
     ///
     /// # Errors
     /// It can't be read, or is no TOML.
-    pub(crate) fn read(path: PathBuf, project: bool) -> Result<Option<Self>, ConfigError> {
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let mut table: Table = toml::from_str(&text).map_err(|error| {
-            let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
-            let (path, message) = (path.clone(), error.message().to_owned());
-            if project {
-                let excerpt = error.to_string().trim_end().to_owned();
-                ConfigError::Project { path, line, column, message, excerpt }
-            } else {
-                ConfigError::File { path, line, column, message }
-            }
-        })?;
-        if project {
-            NOT_FOR_PROJECTS.iter().for_each(|key| remove(&mut table, key));
-        }
-        resolve_paths(&mut table, path.parent().unwrap_or(Path::new("/")));
-        Ok(Some(Self { path, text, project, table }))
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let Some(file) = File::read(path)? else { return Ok(None) };
+        let parsed = DeTable::parse(&file.text).map_err(|error| file.fault(&error))?;
+        file.layer(parsed).map(Some)
     }
 
-    /// Checks the types of all values.
+    /// Reads the file of a trusted project, without what it can't set; a missing one is `None`.
     ///
     /// # Errors
-    /// The first bad value, with its place.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.decode::<ConfigToml>().map(|_| ())
+    /// It can't be read, or is no TOML.
+    pub(crate) fn read_project(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let Some(file) = File::read(path)? else { return Ok(None) };
+        let mut parsed = DeTable::parse(&file.text).map_err(|error| file.project_fault(&error))?;
+        NOT_FOR_PROJECTS.iter().for_each(|key| remove(parsed.get_mut(), key));
+        file.layer(parsed).map(Some)
+    }
+}
+
+/// Reads and decodes a file that is no layer; a missing one is `None`.
+///
+/// # Errors
+/// It can't be read, is no TOML, or has a bad value.
+pub(crate) fn read_as<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
+    let Some(file) = File::read(path)? else { return Ok(None) };
+    toml::from_str(&file.text).map(Some).map_err(|error| file.fault(&error))
+}
+
+/// A file's text, to tell the places of faults by.
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+        Ok(read(path)?.map(|text| Self { path: path.to_owned(), text }))
     }
 
-    /// Decodes the file by itself.
-    ///
-    /// # Errors
-    /// The first bad value, with its place.
-    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        T::deserialize(toml::Deserializer::from(self.spanned()?)).map_err(|error| self.at(&error))
+    fn layer(&self, parsed: Spanned<DeTable<'_>>) -> Result<Layer, ConfigError> {
+        let plain = toml::Deserializer::from(parsed.clone());
+        let mut table = Table::deserialize(plain).map_err(|error| self.fault(&error))?;
+        resolve_paths(&mut table, self.path.parent().unwrap_or(Path::new("/")));
+        let checked = unknown::find(toml::Deserializer::from(parsed.clone()))
+            .map(|found| self.unknown(parsed.get_ref(), found))
+            .map_err(|error| self.fault(&error));
+        Ok(Layer { table, checked })
     }
 
-    /// The keys that nobody knows, in the order of the file, each with the error that it is in strict mode.
-    ///
-    /// # Errors
-    /// A bad value.
-    pub(crate) fn unknown(&self) -> Result<Vec<(Unknown, ConfigError)>, ConfigError> {
-        let table = self.spanned()?;
-        let found =
-            unknown::find(toml::Deserializer::from(table.clone())).map_err(|error| self.at(&error))?;
-        let mut found: Vec<_> =
-            found.into_iter().map(|unknown| (offset(table.get_ref(), unknown.parts()), unknown)).collect();
+    fn unknown(&self, table: &DeTable<'_>, found: Vec<Unknown>) -> Vec<(Unknown, ConfigError)> {
+        let mut found: Vec<_> = found.into_iter().map(|key| (offset(table, key.parts()), key)).collect();
         found.sort_by_key(|(offset, _)| *offset);
-        Ok(found
-            .into_iter()
-            .map(|(offset, unknown)| {
-                let error = self.error(offset, format!("unknown configuration field `{unknown}`"));
-                (unknown, error)
-            })
-            .collect())
+        let error = |(offset, key): (usize, Unknown)| {
+            let error = self.error(offset, format!("unknown configuration field `{key}`"));
+            (key, error)
+        };
+        found.into_iter().map(error).collect()
     }
 
-    fn spanned(&self) -> Result<Spanned<DeTable<'_>>, ConfigError> {
-        let mut table = DeTable::parse(&self.text).map_err(|error| self.at(&error))?;
-        if self.project {
-            NOT_FOR_PROJECTS.iter().for_each(|key| remove_spanned(table.get_mut(), key));
-        }
-        Ok(table)
+    fn fault(&self, error: &toml::de::Error) -> ConfigError {
+        self.error(start(error), error.message().to_owned())
     }
 
-    fn at(&self, error: &toml::de::Error) -> ConfigError {
-        self.error(error.span().map_or(0, |span| span.start), error.message().to_owned())
+    fn project_fault(&self, error: &toml::de::Error) -> ConfigError {
+        let (line, column) = place(&self.text, start(error));
+        let (path, message) = (self.path.clone(), error.message().to_owned());
+        ConfigError::Project { path, line, column, message, excerpt: error.to_string().trim_end().to_owned() }
     }
 
     fn error(&self, offset: usize, message: String) -> ConfigError {
         let (line, column) = place(&self.text, offset);
         ConfigError::File { path: self.path.clone(), line, column, message }
     }
+}
+
+fn start(error: &toml::de::Error) -> usize {
+    error.span().map_or(0, |span| span.start)
 }
 
 /// Reads a file without its byte-order mark; a missing one is `None`.
@@ -122,7 +127,7 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     Ok(Some(text))
 }
 
-pub(crate) fn is_missing(error: &io::Error) -> bool {
+fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
@@ -148,28 +153,14 @@ fn offset(table: &DeTable<'_>, parts: &[String]) -> usize {
     offset
 }
 
-fn remove(table: &mut Table, key: &[&str]) {
-    match key {
-        [name] => {
-            table.remove(*name);
-        }
-        [name, rest @ ..] => {
-            if let Some(Value::Table(inner)) = table.get_mut(*name) {
-                remove(inner, rest);
-            }
-        }
-        [] => {}
-    }
-}
-
-fn remove_spanned(table: &mut DeTable<'_>, key: &[&str]) {
+fn remove(table: &mut DeTable<'_>, key: &[&str]) {
     match key {
         [name] => {
             table.remove(*name);
         }
         [name, rest @ ..] => {
             if let Some(DeValue::Table(inner)) = table.get_mut(*name).map(Spanned::get_mut) {
-                remove_spanned(inner, rest);
+                remove(inner, rest);
             }
         }
         [] => {}
@@ -184,6 +175,43 @@ fn resolve_paths(table: &mut Table, base: &Path) {
             && let Some(absolute) = base.join(&path).to_str()
         {
             *path = absolute.to_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str) -> Result<(), TestCaseError> {
+        let file = File { path: "/x".into(), text: text.to_owned() };
+        let parsed = DeTable::parse(text);
+        let error = match parsed {
+            Err(error) => Some(file.fault(&error)),
+            Ok(parsed) => file.layer(parsed).and_then(|layer| layer.checked).err(),
+        };
+        if let Some(ConfigError::File { line, column, .. }) = error {
+            let lines: Vec<&str> = text.split('\n').collect();
+            prop_assert!((1..=lines.len()).contains(&line), "line {line} of {text:?}");
+            let width = lines[line - 1].chars().count();
+            prop_assert!((1..=width + 1).contains(&column), "column {column} of {text:?}");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_fault_of_any_text_has_a_place_in_it(text in "\\PC{0,40}(\n\\PC{0,20}){0,3}") {
+            check(&text)?;
+        }
+
+        #[test]
+        fn a_fault_of_nearly_good_toml_has_a_place_in_it(
+            text in "((model|otel|features|exec_server|\\[projects\\.é\\]|profile) ?(=|\\.x =|\n)? ?(1|'ü'|\\{|\\[|true|\"\"\")\n){0,4}"
+        ) {
+            check(&text)?;
         }
     }
 }

@@ -33,6 +33,8 @@ mod project;
 mod requirements;
 mod schema;
 mod shape;
+#[cfg(test)]
+mod testing;
 mod unknown;
 
 pub use error::ConfigError;

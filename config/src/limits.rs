@@ -65,7 +65,11 @@ limits! {
     requests_in_flight: 1..=1_000_000,
     /// Bytes of the requests in flight; then the reader stops reading.
     in_flight_bytes: { 4 * KIB }..={ 16 * GIB },
-    /// Slow requests (a waiting read, files, HTTP) of one connection that run at once; more wait their turn.
+    /// Memory of one connection's answers that hold files or directories, in bytes, and once more of those that hold HTTP
+    /// bodies; more wait. A single larger one goes alone.
+    answer_bytes: { 4 * KIB }..={ 16 * GIB },
+    /// Slow requests (files, HTTP) of one connection that run, or whose answers wait for the socket, at once; more wait
+    /// their turn.
     concurrent_requests: 1..=65_536,
     /// Bytes queued for one process's stdin; then the next write waits for its answer.
     queued_write_bytes: KIB..=GIB,

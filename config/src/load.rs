@@ -14,7 +14,7 @@ use crate::overrides::Overrides;
 use crate::project;
 use crate::requirements::Requirements;
 use crate::shape::{ConfigToml, FeatureValue, LoginMethod, StoreMode};
-use crate::unknown;
+use crate::unknown::{self, Unknown};
 
 /// The service when `chatgpt_base_url` is not set.
 const CHATGPT_BASE_URL: &str = "https://chatgpt.com/backend-api/";
@@ -86,9 +86,9 @@ impl Config {
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let requirements = Requirements::read(&sources.system)?;
     let layers = Layers::read(sources)?;
-    layers.check(&sources.overrides)?;
-    let warnings = layers.unknown(sources)?;
-    let config = decode(layers.merged(&sources.overrides))?;
+    let merged = layers.merged(&sources.overrides);
+    let warnings = layers.check(sources)?;
+    let config = decode(merged)?;
     if let Some(name) = config.profile {
         return Err(ConfigError::LegacyProfile(name));
     }
@@ -128,7 +128,7 @@ pub fn load_exec_server(sources: &Sources) -> Option<ExecServerConfig> {
 
 /// What a file says, nothing if it can't be parsed, or `None` if it then mentions who is allowed to connect.
 fn readable(path: PathBuf) -> Option<Table> {
-    match Layer::read(path.clone(), false) {
+    match Layer::read(&path) {
         Ok(layer) => Some(layer.map(|layer| layer.table).unwrap_or_default()),
         Err(_) => {
             let text = std::fs::read(path).unwrap_or_default();
@@ -154,21 +154,17 @@ struct Layers {
 
 impl Layers {
     fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        let managed = Layer::read(sources.system.join("managed_config.toml"), false)?;
+        let managed = Layer::read(&sources.system.join("managed_config.toml"))?;
         let mut below = Vec::new();
         for dir in [&sources.system, &sources.home] {
-            below.extend(Layer::read(dir.join("config.toml"), false)?);
+            below.extend(Layer::read(&dir.join("config.toml"))?);
         }
         let mut layers = Self { below, managed };
         let without_projects = layers.merged(&sources.overrides);
         for path in project::trusted_files(&sources.cwd, &sources.home, &without_projects) {
-            layers.below.extend(Layer::read(path, true)?);
+            layers.below.extend(Layer::read_project(&path)?);
         }
         Ok(layers)
-    }
-
-    fn files(&self) -> impl Iterator<Item = &Layer> {
-        self.below.iter().chain(&self.managed)
     }
 
     fn merged(&self, overrides: &Overrides) -> Table {
@@ -183,41 +179,25 @@ impl Layers {
         merged
     }
 
-    fn check(&self, overrides: &Overrides) -> Result<(), ConfigError> {
-        for layer in self.files() {
-            layer.check()?;
-        }
-        decode(overrides.table().clone()).map(|_| ())
-    }
-
-    /// In strict mode the first unknown key is an error; else those of our own table give warnings.
-    fn unknown(&self, sources: &Sources) -> Result<Vec<String>, ConfigError> {
-        let mut warnings = Vec::new();
-        for layer in self.files().filter(|layer| sources.strict || layer.table.contains_key("exec_server")) {
-            for (key, error) in layer.unknown()? {
-                if sources.strict {
-                    return Err(error);
-                }
-                if key.parts().first().is_some_and(|table| table == "exec_server") {
-                    warnings.push(error.to_string());
-                }
-            }
-        }
-        let overrides = &sources.overrides;
-        let found = unknown::find(Value::Table(overrides.table().clone())).map_err(command_line)?;
-        // In the order of the command line, not of the alphabet.
-        let place =
-            |key: &unknown::Unknown| overrides.keys().iter().position(|given| key.is_on_the_way_of(given));
-        let Some(first) = found.iter().min_by_key(|key| place(key).unwrap_or(usize::MAX)) else {
-            return Ok(warnings);
-        };
+    /// Reports the first bad value, files before the command line; then, in strict mode, the first unknown key. The
+    /// unknown keys of our own table give warnings.
+    fn check(self, sources: &Sources) -> Result<Vec<String>, ConfigError> {
+        let files = self.below.into_iter().chain(self.managed).map(|layer| layer.checked);
+        let mut unknown: Vec<_> = files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        unknown.extend(unknown_overrides(&sources.overrides)?);
         if sources.strict {
-            return Err(ConfigError::UnknownOverride(first.to_string()));
+            return unknown.into_iter().next().map_or(Ok(Vec::new()), |(_, error)| Err(error));
         }
-        let ours = found.iter().filter(|key| key.parts().first().is_some_and(|table| table == "exec_server"));
-        warnings.extend(ours.map(|key| ConfigError::UnknownOverride(key.to_string()).to_string()));
-        Ok(warnings)
+        unknown.retain(|(key, _)| key.parts().first().is_some_and(|table| table == "exec_server"));
+        Ok(unknown.into_iter().map(|(_, error)| error.to_string()).collect())
     }
+}
+
+/// The keys of the command line that nobody knows, in its order and not in that of the alphabet.
+fn unknown_overrides(overrides: &Overrides) -> Result<Vec<(Unknown, ConfigError)>, ConfigError> {
+    let mut found = unknown::find(Value::Table(overrides.table().clone())).map_err(command_line)?;
+    found.sort_by_key(|key| overrides.keys().iter().position(|given| key.is_on_the_way_of(given)));
+    Ok(found.into_iter().map(|key| (key.clone(), ConfigError::UnknownOverride(key.to_string()))).collect())
 }
 
 fn decode(table: Table) -> Result<ConfigToml, ConfigError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::ConfigError;
-use crate::layer::Layer;
+use crate::layer;
 use crate::shape::{LoginMethod, StoreMode, WorkspaceIds};
 
 /// The demands that concern this program. Others in the file concern the agent and are not read.
@@ -23,9 +23,6 @@ impl Requirements {
     /// # Errors
     /// It can't be read or understood: a demand that is not understood may not be passed over.
     pub(crate) fn read(system: &Path) -> Result<Self, ConfigError> {
-        match Layer::read(system.join("requirements.toml"), false)? {
-            Some(layer) => layer.decode(),
-            None => Ok(Self::default()),
-        }
+        Ok(layer::read_as(&system.join("requirements.toml"))?.unwrap_or_default())
     }
 }

@@ -74,7 +74,7 @@ pub enum LoginMethod {
 #[derive(Debug, Clone)]
 pub(crate) struct WorkspaceIds(pub(crate) Vec<String>);
 
-/// Named for the message of released programs: `data did not match any variant of untagged enum Repr`.
+// Named for the message of released programs: `data did not match any variant of untagged enum Repr`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Repr {

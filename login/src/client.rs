@@ -23,6 +23,7 @@ pub struct HttpClient {
 struct Shared {
     settings: ClientSettings,
     built: OnceLock<reqwest::Client>,
+    user_agent: OnceLock<String>,
 }
 
 /// What an [`HttpClient`] is made from.
@@ -38,6 +39,8 @@ pub struct ClientSettings {
     pub ca_certificates: Option<PathBuf>,
     /// The proxies.
     pub proxies: Proxies,
+    /// The longest time from a request to the end of its answer; [`REQUEST_TIMEOUT`] if not given.
+    pub timeout: Option<Duration>,
 }
 
 /// Why no client can be made.
@@ -80,12 +83,13 @@ impl HttpClient {
             terminal: variables.terminal.clone(),
             ca_certificates: variables.ca_certificates.clone(),
             proxies: variables.proxies.clone(),
+            timeout: None,
         })
     }
 
     /// A client with these settings. Does no I/O.
     pub fn from_settings(settings: ClientSettings) -> Self {
-        Self { shared: Arc::new(Shared { settings, built: OnceLock::new() }) }
+        Self { shared: Arc::new(Shared { settings, built: OnceLock::new(), user_agent: OnceLock::new() }) }
     }
 
     /// The client itself, built now if it is not yet. It sends neither originator nor a user agent of its own, as
@@ -108,7 +112,7 @@ impl HttpClient {
     /// The headers by which refresh, revocation and look-up requests name this program.
     pub fn named_headers(&self) -> Result<HeaderMap, ClientError> {
         let originator = HeaderValue::from_str(self.originator())?;
-        let user_agent = HeaderValue::from_str(&self.user_agent())?;
+        let user_agent = HeaderValue::from_str(self.user_agent())?;
         Ok(HeaderMap::from_iter([
             (HeaderName::from_static("originator"), originator),
             (USER_AGENT, user_agent),
@@ -116,26 +120,29 @@ impl HttpClient {
     }
 
     /// `codex_cli_rs/1.2.3 (Debian 12.0.0; x86_64) xterm`.
-    pub fn user_agent(&self) -> String {
-        let settings = &self.shared.settings;
-        let system = os_info::get();
-        let agent = format!(
-            "{}/{} ({} {}; {}) {}",
-            self.originator(),
-            settings.version,
-            system.os_type(),
-            system.version(),
-            system.architecture().unwrap_or(std::env::consts::ARCH),
-            if settings.terminal.is_empty() { "unknown" } else { &settings.terminal },
-        );
-        agent.chars().map(|char| if matches!(char, ' '..='~') { char } else { '_' }).collect()
+    pub fn user_agent(&self) -> &str {
+        // Asking the system's name reads files; once is enough.
+        self.shared.user_agent.get_or_init(|| {
+            let settings = &self.shared.settings;
+            let system = os_info::get();
+            let agent = format!(
+                "{}/{} ({} {}; {}) {}",
+                self.originator(),
+                settings.version,
+                system.os_type(),
+                system.version(),
+                system.architecture().unwrap_or(std::env::consts::ARCH),
+                if settings.terminal.is_empty() { "unknown" } else { &settings.terminal },
+            );
+            agent.chars().map(|char| if matches!(char, ' '..='~') { char } else { '_' }).collect()
+        })
     }
 }
 
 fn build(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .timeout(settings.timeout.unwrap_or(REQUEST_TIMEOUT))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
     let Proxies { https, http, all, none_for } = &settings.proxies;

@@ -5,6 +5,8 @@ use zeroize::Zeroizing;
 
 /// The largest answer that is read.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Room for an answer of usual size: a buffer that grows leaves copies behind that nobody wipes.
+const USUAL_BYTES: usize = 32 * 1024;
 
 /// A transport failure with its causes, without the address: an address may hold a secret in its query.
 pub(crate) fn cause(error: reqwest::Error) -> String {
@@ -26,7 +28,7 @@ pub(crate) fn json_place(error: &serde_json::Error) -> String {
 
 /// The body of an answer, wiped after use.
 pub(crate) async fn body(mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut body = Zeroizing::new(Vec::new());
+    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BYTES));
     while let Some(chunk) = answer.chunk().await.map_err(cause)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(format!("the answer is longer than {MAX_BODY_BYTES} bytes"));

@@ -3,6 +3,7 @@
 //! - [`Store`] keeps [`Credentials`] in a file, a keyring or memory.
 //! - [`load`] finds the sign-in that counts and yields [`Auth`], which is what a request needs.
 //! - [`Manager`] does so for a whole process, refreshes ahead of time and recovers from a refusal.
+//! - [`signin`] signs a user in, by browser or by device code.
 //! - [`revoke`] and [`personal_token`] are single requests.
 //!
 //! Nothing here reads the environment: the binary hands over [`Variables`]. No HTTP client is built before a request is
@@ -21,6 +22,7 @@ mod refresh;
 mod restrictions;
 mod revoke;
 mod secret;
+pub mod signin;
 mod store;
 mod variables;
 

@@ -104,6 +104,9 @@ impl Manager {
     }
 
     /// Refreshes `seen`, unless somebody else already has: another task, or another process.
+    ///
+    /// It runs to its end even when the caller is dropped: an answer that is not saved would be the end of the sign-in,
+    /// since the issuer takes a refresh token only once.
     pub(crate) async fn refresh_from(
         &self,
         seen: &Auth,
@@ -112,6 +115,14 @@ impl Manager {
         if seen.managed().is_none() {
             return Err(RefreshError::NotRefreshable);
         }
+        let (manager, seen) = (self.clone(), seen.clone());
+        let task = tokio::spawn(async move { manager.refresh_in_turn(&seen, reason).await });
+        task.await.unwrap_or_else(|_| {
+            Err(RefreshError::Transient { status: None, cause: "the program is stopping".to_owned() })
+        })
+    }
+
+    async fn refresh_in_turn(&self, seen: &Auth, reason: RefreshReason) -> Result<Auth, RefreshError> {
         let mut turn = self.shared.turn.lock().await;
         if let Some(reason) = turn.failure_of(seen)
             && self.current().is_some_and(|current| current.same_secrets(seen))

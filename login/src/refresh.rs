@@ -167,9 +167,11 @@ pub(crate) async fn request(
         })
 }
 
-/// A refresh token goes out encrypted, or stays on this machine.
+/// A refresh token goes out encrypted, or stays on this machine. The address is not shown: it may hold a password.
 fn check_address(url: &str) -> Result<(), RefreshError> {
-    let parsed = Url::parse(url).map_err(|_| transient(format!("{url:?} is not a URL")))?;
+    const ORIGIN: &str =
+        "the refresh address (CODEX_REFRESH_TOKEN_URL_OVERRIDE, else the issuer of the stored tokens)";
+    let parsed = Url::parse(url).map_err(|_| transient(format!("{ORIGIN} is not a URL")))?;
     let loopback = match parsed.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -179,7 +181,7 @@ fn check_address(url: &str) -> Result<(), RefreshError> {
     match parsed.scheme() {
         "https" => Ok(()),
         "http" if loopback => Ok(()),
-        _ => Err(transient(format!("{url:?} is neither https nor on this machine"))),
+        _ => Err(transient(format!("{ORIGIN} is neither https nor on this machine"))),
     }
 }
 

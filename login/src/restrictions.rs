@@ -1,7 +1,7 @@
 //! Which sign-ins the configuration allows (spec 6, 12.4).
 
 use crate::auth::{Auth, AuthKind};
-use codex_config::LoginMethod;
+use codex_config::{Config, LoginMethod};
 
 /// What the configuration and the administrator allow. The default allows everything.
 #[derive(Debug, Clone, Default)]
@@ -10,8 +10,18 @@ pub struct Restrictions {
     pub forced_method: Option<LoginMethod>,
     /// `allowed_login_methods` of the administrator's requirements.
     pub allowed_methods: Option<Vec<LoginMethod>>,
-    /// `forced_chatgpt_workspace_id`: the accounts that may be used. Does not concern API keys.
+    /// The accounts that may be used, by the configuration and by the requirements. Does not concern API keys.
     pub workspaces: Option<Vec<String>>,
+}
+
+impl From<&Config> for Restrictions {
+    fn from(config: &Config) -> Self {
+        Self {
+            forced_method: config.forced_login_method,
+            allowed_methods: config.allowed_login_methods.clone(),
+            workspaces: config.workspaces(),
+        }
+    }
 }
 
 impl Restrictions {

@@ -14,6 +14,9 @@ pub(crate) struct RunArgs {
     /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) url: Option<String>,
+    /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
+    #[arg(long, value_name = "PATH", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     /// The directory to run in; it defaults to the current one, and with --url or --registry to the server's own.
@@ -34,6 +37,14 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
+    /// What can't go together.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let unix = self.url.as_ref().is_some_and(|url| url.starts_with("unix://"));
+        (unix && self.token_file.is_some()).then_some(
+            "--token-file does not go with a unix:// address: a token is shown on a websocket only",
+        )
+    }
+
     /// Whether the server is another machine's, as far as we can tell.
     pub(crate) fn is_remote(&self) -> bool {
         self.url.is_some() || self.registry.url.is_some()

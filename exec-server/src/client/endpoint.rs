@@ -12,11 +12,11 @@ use tokio::process::Child;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::ClientError;
 use super::link::{LinkReader, LinkWriter, lines};
 use super::registry::RegistryEnvironment;
 use super::route::Route;
-use super::websocket::{is_relay, open_websocket, public_url};
+use super::websocket::{UpgradeError, is_nobody, is_relay, open_websocket, public_url};
+use super::{ClientError, ClientOptions};
 use crate::relay::RelayLimits;
 
 /// Between two attempts to reach an environment through a registry, at most.
@@ -121,21 +121,41 @@ pub(super) enum Again {
     },
 }
 
+/// Why a connection could not be made.
+#[derive(Debug)]
+pub(super) struct OpenError {
+    pub(super) error: ClientError,
+    /// Nobody listens at the address: there is no server, and so no session.
+    pub(super) nobody: bool,
+}
+
+impl From<ClientError> for OpenError {
+    fn from(error: ClientError) -> Self {
+        Self { error, nobody: false }
+    }
+}
+
+impl From<OpenError> for ClientError {
+    fn from(failed: OpenError) -> Self {
+        failed.error
+    }
+}
+
 impl Endpoint {
     /// Connects; also tells how to connect again.
-    pub(super) async fn open(self, time: Duration) -> Result<(Link, Again), ClientError> {
+    pub(super) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
         match self {
             Self::WebSocket { url, bearer } => {
                 let again = Again::WebSocket { url, bearer };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Registry(environment) => {
                 let again = Again::Registry(Box::new(Route::new(environment)?));
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Unix { path } => {
                 let again = Again::Unix { path };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Command(command) => {
                 let target = format!("the child {}", command.program.display());
@@ -166,6 +186,12 @@ impl Again {
         !matches!(self, Self::Never { .. })
     }
 
+    /// Whether an address where nobody listens any more means that the session is gone: always on this machine; across
+    /// a network when the server said that it ends, since what stands between may be away as well.
+    pub(super) const fn is_gone(&self, said_goodbye: bool) -> bool {
+        said_goodbye || matches!(self, Self::Unix { .. })
+    }
+
     /// The longest pause between two attempts. Behind a registry stand services that others share, so the pauses
     /// grow there.
     pub(super) fn longest_pause(&self, pause: Duration) -> Duration {
@@ -182,25 +208,39 @@ impl Again {
         }
     }
 
-    /// Connects, within this time.
-    pub(super) async fn open(&self, time: Duration) -> Result<Link, ClientError> {
+    /// Connects, within the time of the options.
+    pub(super) async fn open(&self, options: &ClientOptions) -> Result<Link, OpenError> {
+        let time = options.connect_time;
+        let unmade = |reason: String, nobody: bool| OpenError {
+            error: ClientError::Connect { target: self.target(), reason },
+            nobody,
+        };
         let opening = async {
             match self {
-                Self::WebSocket { url, bearer } => open_websocket(url, bearer.as_ref()).await,
-                // It has rounds of attempts, and says more exactly what went wrong.
-                Self::Registry(route) => return route.open(time).await,
-                Self::Unix { path } => {
-                    let stream = UnixStream::connect(path).await.map_err(|error| error.to_string());
-                    stream.map(|stream| stream.into_split()).map(|(input, output)| lines(input, output))
+                Self::WebSocket { url, bearer } => {
+                    open_websocket(url, bearer.as_ref(), options).await.map_err(|error| {
+                        let nobody = matches!(error, UpgradeError::Nobody(_));
+                        unmade(error.to_string(), nobody)
+                    })
                 }
-                Self::Never { .. } => Err("it can be connected to only once".into()),
+                // It has rounds of attempts, and says more exactly what went wrong.
+                Self::Registry(route) => route.open(options).await.map_err(OpenError::from),
+                Self::Unix { path } => {
+                    let stream = UnixStream::connect(path).await;
+                    let stream = stream.map_err(|error| unmade(error.to_string(), is_nobody(&error)))?;
+                    let (input, output) = stream.into_split();
+                    Ok(lines(input, output))
+                }
+                Self::Never { .. } => Err(unmade("it can be connected to only once".into(), false)),
             }
-            .map_err(|reason: String| ClientError::Connect { target: self.target(), reason })
         };
-        let opened = tokio::time::timeout(time, opening).await;
-        let late = |_| ClientError::TimedOut { target: self.target(), what: "the connection", after: time };
-        let (reader, writer) = opened.map_err(late)??;
-        Ok(Link { reader, writer, child: None })
+        match tokio::time::timeout(time, opening).await {
+            Ok(opened) => opened.map(|(reader, writer)| Link { reader, writer, child: None }),
+            Err(_) => {
+                let target = self.target();
+                Err(ClientError::TimedOut { target, what: "the connection", after: time }.into())
+            }
+        }
     }
 }
 

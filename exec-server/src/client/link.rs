@@ -7,6 +7,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -20,9 +21,17 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The receiving half.
 pub(super) enum LinkReader {
-    WebSocket(SplitStream<Socket>),
+    WebSocket {
+        stream: SplitStream<Socket>,
+        /// The server said that it ends.
+        going_away: bool,
+    },
     Relay(Box<RelayReader>),
-    Lines { input: BufReader<Box<dyn AsyncRead + Send + Unpin>>, line: Vec<u8>, consumed: bool },
+    Lines {
+        input: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
+        line: Vec<u8>,
+        consumed: bool,
+    },
 }
 
 /// The sending half.
@@ -35,7 +44,7 @@ pub(super) enum LinkWriter {
 /// Both halves of a websocket.
 pub(super) fn websocket(socket: Socket) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    (LinkReader::WebSocket(stream), LinkWriter::WebSocket(sink))
+    (LinkReader::WebSocket { stream, going_away: false }, LinkWriter::WebSocket(sink))
 }
 
 /// Both halves of anything that carries lines.
@@ -51,16 +60,24 @@ pub(super) fn lines(
 }
 
 impl LinkReader {
+    /// Whether the server said that it ends, and did not just lose the connection.
+    pub(super) const fn is_going_away(&self) -> bool {
+        matches!(self, Self::WebSocket { going_away: true, .. })
+    }
+
     /// The next message; none when the server ended the connection. Cancel-safe.
     pub(super) async fn next(&mut self) -> io::Result<Option<Utf8Bytes>> {
         match self {
-            Self::WebSocket(stream) => loop {
+            Self::WebSocket { stream, going_away } => loop {
                 match stream.next().await {
                     None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => return Ok(None),
                     Some(Err(error)) => return Err(io::Error::other(error)),
                     Some(Ok(Message::Text(text))) => return Ok(Some(text)),
                     Some(Ok(Message::Binary(bytes))) => {
                         return Utf8Bytes::try_from(bytes).map(Some).map_err(io::Error::other);
+                    }
+                    Some(Ok(Message::Close(frame))) => {
+                        *going_away = frame.is_some_and(|frame| frame.code == CloseCode::Away);
                     }
                     // Pings are answered by the library; a close is followed by the stream's end.
                     Some(Ok(_)) => {}

@@ -10,14 +10,13 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::ClientOptions;
 use super::inbox::lock;
 use super::link::Socket;
 use crate::relay::{HarnessError, HarnessStream, SendError};
 
-/// Between our pings: a rendezvous, unlike a server, sits between two connections, and only we look after ours.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Without anything from the rendezvous for this long, the connection counts as lost.
-const SILENCE: Duration = Duration::from_secs(90);
+/// Pings don't come more often, whatever the options say.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why a stream was not opened, or is over.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +27,8 @@ pub(super) enum RelayError {
     Text,
     #[error("the rendezvous ended the connection")]
     Ended,
-    #[error("the rendezvous has shown no sign of life for {SILENCE:?}")]
-    Silent,
+    #[error("the rendezvous has shown no sign of life for {0:?}")]
+    Silent(Duration),
     #[error("{0}")]
     Send(SendError),
     #[error("the connection to the rendezvous failed: {0}")]
@@ -46,6 +45,7 @@ impl From<RelayError> for io::Error {
 pub(super) struct RelayReader {
     socket: SplitStream<Socket>,
     stream: Arc<Mutex<HarnessStream>>,
+    silence: Duration,
 }
 
 /// The sending half.
@@ -59,13 +59,15 @@ pub(super) struct RelayWriter {
 pub(super) async fn open(
     socket: Socket,
     stream: HarnessStream,
+    options: &ClientOptions,
 ) -> Result<(RelayReader, RelayWriter), RelayError> {
     let (sink, socket) = socket.split();
+    let interval = options.ping_interval.max(SHORTEST_INTERVAL);
     let stream = Arc::new(Mutex::new(stream));
-    let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    let mut ping = tokio::time::interval_at(Instant::now() + interval, interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut writer = RelayWriter { socket: sink, stream: Arc::clone(&stream), ping };
-    let mut reader = RelayReader { socket, stream };
+    let mut reader = RelayReader { socket, stream, silence: options.silence_time };
     writer.transmit().await?;
     writer.flush_socket().await?;
     while !lock(&reader.stream).is_open() {
@@ -91,8 +93,8 @@ impl RelayReader {
 
     /// Takes one message of the websocket.
     async fn receive(&mut self) -> Result<(), RelayError> {
-        let message = tokio::time::timeout(SILENCE, self.socket.next()).await;
-        match message.map_err(|_| RelayError::Silent)? {
+        let message = tokio::time::timeout(self.silence, self.socket.next()).await;
+        match message.map_err(|_| RelayError::Silent(self.silence))? {
             None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => Err(RelayError::Ended),
             Some(Err(error)) => Err(Box::new(error).into()),
             Some(Ok(Message::Binary(frame))) => Ok(lock(&self.stream).receive(frame)?),

@@ -6,11 +6,11 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use codex_exec_protocol::registry::Connected;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::ClientError;
 use super::link::{LinkReader, LinkWriter};
 use super::registry::{Refusal, Registry, RegistryEnvironment};
 use super::relayed::{self, RelayError};
 use super::websocket::{UpgradeError, open_socket};
+use super::{ClientError, ClientOptions};
 use crate::relay::{HarnessError, HarnessStream, Identity, RelayLimits, StreamId, Target};
 
 /// Between attempts of a round: this long and up to twice as long, doubled each time. So the attempts come after
@@ -40,14 +40,18 @@ impl Route {
     }
 
     /// One round: attempts until one works, one is refused for good, or the time is up.
-    pub(super) async fn open(&self, time: Duration) -> Result<(LinkReader, LinkWriter), ClientError> {
+    pub(super) async fn open(
+        &self,
+        options: &ClientOptions,
+    ) -> Result<(LinkReader, LinkWriter), ClientError> {
+        let time = options.connect_time;
         let deadline = Instant::now() + time;
         let target = self.target();
         let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
         let mut pauses = pauses.with_jitter().without_max_times().build();
         let mut again_after_401 = true;
         loop {
-            let Ok(outcome) = timeout_at(deadline, self.attempt(&mut again_after_401)).await else {
+            let Ok(outcome) = timeout_at(deadline, self.attempt(options, &mut again_after_401)).await else {
                 return Err(ClientError::TimedOut { target, what: "the connection", after: time });
             };
             let reason = match outcome {
@@ -66,11 +70,22 @@ impl Route {
     }
 
     /// A refused ticket (401) is made good once by a fresh one.
-    async fn attempt(&self, again_after_401: &mut bool) -> Result<(LinkReader, LinkWriter), Refusal> {
+    async fn attempt(
+        &self,
+        options: &ClientOptions,
+        again_after_401: &mut bool,
+    ) -> Result<(LinkReader, LinkWriter), Refusal> {
         loop {
             let connected = self.registry.connect(self.identity.public_key()).await?;
             let stream = self.stream(&connected)?;
-            let socket = match open_socket(connected.url.expose(), None, LONGEST_MESSAGE).await {
+            let socket = match open_socket(
+                connected.url.expose(),
+                None,
+                LONGEST_MESSAGE,
+                options.roots.as_ref(),
+            )
+            .await
+            {
                 Ok(socket) => socket,
                 Err(UpgradeError::Status(401, _)) if *again_after_401 => {
                     *again_after_401 = false;
@@ -78,7 +93,7 @@ impl Route {
                 }
                 Err(error) => return Err(upgrade_refused(&error)),
             };
-            let (reader, writer) = relayed::open(socket, stream).await.map_err(not_opened)?;
+            let (reader, writer) = relayed::open(socket, stream, options).await.map_err(not_opened)?;
             return Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))));
         }
     }

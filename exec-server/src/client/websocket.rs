@@ -7,9 +7,11 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::{Host, Url};
 
+use super::ClientOptions;
 use super::endpoint::Bearer;
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Socket, websocket};
 use super::relayed;
+use super::roots::Roots;
 use crate::protocol::registry::REJECTION_HEADER;
 use crate::relay::{HarnessStream, RelayLimits, StreamId};
 
@@ -19,6 +21,9 @@ pub(super) enum UpgradeError {
     /// The server answered with another status, and maybe a reason.
     #[error("the upgrade was refused with status {0}{1}")]
     Status(u16, String),
+    /// Nobody listens at the address: there is no server.
+    #[error("{0}")]
+    Nobody(String),
     /// Anything else, as a sentence.
     #[error("{0}")]
     Other(String),
@@ -30,17 +35,26 @@ impl From<&str> for UpgradeError {
     }
 }
 
+/// Whether a connection failed because nobody listens.
+pub(super) fn is_nobody(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), ConnectionRefused | NotFound)
+}
+
 /// A server, or one stream through a rendezvous when the URL says so.
 pub(super) async fn open_websocket(
     url: &str,
     bearer: Option<&Bearer>,
-) -> Result<(LinkReader, LinkWriter), String> {
-    let socket = open_socket(url, bearer, LONGEST_MESSAGE).await.map_err(|error| error.to_string())?;
+    options: &ClientOptions,
+) -> Result<(LinkReader, LinkWriter), UpgradeError> {
+    let socket = open_socket(url, bearer, LONGEST_MESSAGE, options.roots.as_ref()).await?;
     if !is_relay(url) {
         return Ok(websocket(socket));
     }
     let stream = HarnessStream::plain(StreamId::random(), RelayLimits::default());
-    let (reader, writer) = relayed::open(socket, stream).await.map_err(|error| error.to_string())?;
+    let (reader, writer) = relayed::open(socket, stream, options)
+        .await
+        .map_err(|error| UpgradeError::Other(error.to_string()))?;
     Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))))
 }
 
@@ -55,6 +69,7 @@ pub(super) async fn open_socket(
     url: &str,
     bearer: Option<&Bearer>,
     longest: usize,
+    roots: Option<&Roots>,
 ) -> Result<Socket, UpgradeError> {
     let other = |error: &dyn std::fmt::Display| UpgradeError::Other(error.to_string());
     let parsed = Url::parse(url).map_err(|error| UpgradeError::Other(format!("not a URL: {error}")))?;
@@ -76,13 +91,16 @@ pub(super) async fn open_socket(
         Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
         Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
     }
-    .map_err(|error| other(&error))?;
+    .map_err(
+        |error| if is_nobody(&error) { UpgradeError::Nobody(error.to_string()) } else { other(&error) },
+    )?;
     stream.set_nodelay(true).map_err(|error| other(&error))?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest))
         .read_buffer_size(64 << 10);
-    match tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None).await {
+    let connector = roots.filter(|_| secure).map(Roots::connector);
+    match tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector).await {
         Ok((socket, _)) => Ok(socket),
         Err(WsError::Http(response)) => {
             let reason = rejection(response.headers());

@@ -31,7 +31,7 @@ pub use directory::{create_directory, read_directory};
 pub use error::rpc_error;
 pub use handles::{Claim, Handles, Reservation};
 pub use metadata::get_metadata;
-pub use read::read_file;
+pub use read::{WholeFile, read_file};
 pub use remove::remove;
 pub use sandbox::refuse_unenforced;
 pub use walk::walk;

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use super::mark::Mark;
+use super::orphans::Origin;
 use super::posix::{self, NulByte, Start, Streams, Strings};
 use super::procfs::StartTime;
 use super::{children, lookup, terminal};
@@ -55,8 +57,8 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// Our ends of its streams.
     pub ends: Ends,
-    /// When it was started, or at most a moment before.
-    pub started: StartTime,
+    /// What tells its orphans from others'.
+    pub origin: Origin,
 }
 
 /// Our ends of a program's streams, non-blocking and close-on-exec.
@@ -153,7 +155,7 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
         })
     };
     let started = StartTime::now();
-    let ((pid, pidfd), ends) = match program.stdio {
+    let ((pid, pidfd, mark), ends) = match program.stdio {
         Stdio::Pipes { stdin } => {
             let pipes = Pipes::new(stdin)
                 .map_err(|source| SpawnError::System { what: "make pipes for the program", source })?;
@@ -165,7 +167,7 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
             (begin(Streams::Terminal(&path))?, Ends::Terminal { master })
         }
     };
-    Ok(Child { pid, pidfd, ends, started })
+    Ok(Child { pid, pidfd, ends, origin: Origin { started, mark } })
 }
 
 fn arguments(program: &Program, name: &OsStr) -> Result<Strings, NulByte> {
@@ -191,13 +193,13 @@ enum Failure {
 }
 
 /// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
-fn begin(start: &Start<'_>) -> Result<(Pid, OwnedFd), Failure> {
+fn begin(start: &Start<'_>) -> Result<(Pid, OwnedFd, Option<Mark>), Failure> {
     let _in_flight = children::spawn_in_flight();
-    let pid = posix::start(start).map_err(Failure::Start)?;
+    let (pid, mark) = Mark::put(|| posix::start(start)).map_err(Failure::Start)?;
     match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(pidfd) => {
-            children::children().spawned.insert(pid);
-            Ok((pid, pidfd))
+            children::children().add(pid, mark);
+            Ok((pid, pidfd, mark))
         }
         Err(error) => {
             // A program that can't be watched is not kept: it is ours and not reaped, so the pid is surely its own.

@@ -8,7 +8,8 @@ fn settings() -> ClientSettings {
 
 #[test]
 fn the_user_agent_names_program_version_system_and_terminal() {
-    let agent = HttpClient::from_settings(settings()).user_agent();
+    let client = HttpClient::from_settings(settings());
+    let agent = client.user_agent();
     assert!(agent.starts_with("codex_cli_rs/1.2.3 ("), "{agent}");
     assert!(agent.ends_with(") xterm"), "{agent}");
     assert!(agent.contains(&format!("; {})", std::env::consts::ARCH)), "{agent}");

@@ -82,10 +82,27 @@ impl Serialize for Tokens {
         map.serialize_entry("id_token", self.id_token.expose_secret())?;
         map.serialize_entry("access_token", self.access_token.expose_secret())?;
         map.serialize_entry("refresh_token", self.refresh_token.expose_secret())?;
-        optional(&mut map, "oauth_provenance", self.provenance.as_ref())?;
+        let unknown = &self.provenance_unknown;
+        let provenance = self.provenance.as_ref().map(|known| ProvenanceDocument { known, unknown });
+        optional(&mut map, "oauth_provenance", provenance)?;
         optional(&mut map, "login_owner_id", self.login_owner_id.as_ref())?;
         map.serialize_entry("account_id", &self.account_id)?;
         rest(&mut map, &self.unknown)?;
+        map.end()
+    }
+}
+
+struct ProvenanceDocument<'a> {
+    known: &'a Provenance,
+    unknown: &'a Unknown,
+}
+
+impl Serialize for ProvenanceDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("issuer", &self.known.issuer)?;
+        map.serialize_entry("client_id", &self.known.client_id)?;
+        rest(&mut map, self.unknown)?;
         map.end()
     }
 }
@@ -187,7 +204,7 @@ impl<'de> Visitor<'de> for TokensVisitor {
                 "id_token" => id_token = Some(map.next_value::<SecretString>()?),
                 "access_token" => access_token = Some(map.next_value::<SecretString>()?),
                 "refresh_token" => refresh_token = Some(map.next_value::<SecretString>()?),
-                "oauth_provenance" => provenance = map.next_value::<Option<Provenance>>()?,
+                "oauth_provenance" => provenance = read_provenance(&mut map)?,
                 "login_owner_id" => login_owner_id = map.next_value::<Option<String>>()?,
                 "account_id" => account_id = map.next_value::<Option<String>>()?,
                 _ => {
@@ -203,8 +220,30 @@ impl<'de> Visitor<'de> for TokensVisitor {
             refresh_token.ok_or_else(|| missing("refresh_token"))?,
         )
         .map_err(A::Error::custom)?;
-        (tokens.provenance, tokens.login_owner_id) = (provenance, login_owner_id);
+        if let Some((known, unknown)) = provenance {
+            (tokens.provenance, tokens.provenance_unknown) = (Some(known), unknown);
+        }
+        tokens.login_owner_id = login_owner_id;
         (tokens.account_id, tokens.unknown) = (account_id, unknown);
         Ok(tokens)
     }
+}
+
+fn read_provenance<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<(Provenance, Unknown)>, A::Error> {
+    let Some(members) = map.next_value::<Option<serde_json::Map<String, serde_json::Value>>>()? else {
+        return Ok(None);
+    };
+    let (mut issuer, mut client_id, mut unknown) = (None, None, Unknown::default());
+    for (name, value) in members {
+        match (name.as_str(), value) {
+            ("issuer", serde_json::Value::String(text)) => issuer = Some(text),
+            ("client_id", serde_json::Value::String(text)) => client_id = Some(text),
+            ("issuer" | "client_id", _) => return Err(A::Error::custom("wrong type")),
+            (_, value) => unknown.insert(name, value),
+        }
+    }
+    let missing = A::Error::missing_field;
+    let issuer = issuer.ok_or_else(|| missing("issuer"))?;
+    let client_id = client_id.ok_or_else(|| missing("client_id"))?;
+    Ok(Some((Provenance { issuer, client_id }, unknown)))
 }

@@ -75,6 +75,8 @@ fn what_is_no_credentials_is_refused_by_class_and_place_without_the_value() {
         (with(|tokens| drop(tokens.as_object_mut().unwrap().remove("access_token"))), "data"),
         (with(|tokens| drop(tokens.as_object_mut().unwrap().remove("refresh_token"))), "data"),
         (with(|tokens| tokens["oauth_provenance"] = json!({"issuer": "https://i"})), "data"),
+        (with(|tokens| tokens["oauth_provenance"] = json!({"issuer": 1, "client_id": "s3cret"})), "data"),
+        (with(|tokens| tokens["oauth_provenance"] = json!(["s3cret"])), "data"),
         (r#"{"last_refresh": 1700000000}"#.to_owned(), "data"),
         (r#"{"last_refresh": "yesterday"}"#.to_owned(), "data"),
     ] {
@@ -232,8 +234,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_unknown_member_survives_at_both_levels(top in any_json(), inner in any_json(), key in ".*") {
+    fn any_unknown_member_survives_at_every_level(top in any_json(), inner in any_json(), key in ".*") {
         let mut tokens = tokens();
+        tokens["oauth_provenance"] = json!({"issuer": "i", "client_id": "c", "x-unknown": inner.clone()});
         tokens["x-unknown"] = inner;
         tokens["account_id"] = Value::Null;
         let document = json!({

@@ -7,7 +7,7 @@ use rand::RngCore;
 use secrecy::ExposeSecret;
 
 /// Who issued the tokens, and to which client; where to refresh them.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {
     /// The issuer's address, as it was used.
     pub issuer: String,
@@ -23,6 +23,8 @@ pub struct Tokens {
     pub(super) access_token: SecretString,
     pub(super) refresh_token: SecretString,
     pub(super) provenance: Option<Provenance>,
+    /// Members of `oauth_provenance` that this version does not know; they go with it.
+    pub(super) provenance_unknown: Unknown,
     pub(super) login_owner_id: Option<String>,
     pub(super) account_id: Option<String>,
     pub(super) unknown: Unknown,
@@ -43,6 +45,7 @@ impl Tokens {
             access_token,
             refresh_token,
             provenance: None,
+            provenance_unknown: Unknown::default(),
             login_owner_id: None,
             account_id,
             unknown: Unknown::default(),
@@ -126,7 +129,7 @@ impl Tokens {
             renewed.refresh_token = refresh_token;
         }
         if !keep_provenance {
-            renewed.provenance = None;
+            (renewed.provenance, renewed.provenance_unknown) = (None, Unknown::default());
         }
         Ok(renewed)
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::credentials::Credentials;
+use proptest::prelude::*;
 use serde_json::json;
 
 const NOW: &str = "2026-11-20T12:00:00Z";
@@ -129,5 +130,14 @@ fn a_refresh_token_goes_out_encrypted_or_stays_here() {
         ("issuer", false),
     ] {
         assert_eq!(check_address(url).is_ok(), fine, "{url}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_refusal_makes_the_reader_fail(status in 100..1000_u16, body: Vec<u8>, json in "[a-z\\[\\]{}:\",0-9]*") {
+        let status = StatusCode::from_u16(status).unwrap();
+        let _ = classify(status, &body);
+        let _ = classify(status, format!("{{\"error\": {json}}}").as_bytes());
     }
 }

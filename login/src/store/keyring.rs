@@ -90,3 +90,6 @@ fn cause(error: &keyring::Error) -> String {
         error => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

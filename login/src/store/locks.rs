@@ -45,7 +45,12 @@ impl Locks {
         std::fs::create_dir_all(home).map_err(|source| LockError::Io { path: home.to_owned(), source })?;
         let path = home.join(FIRST);
         let first = open(&path, 0o666)?;
-        first.lock().map_err(|source| LockError::Io { path, source })?;
+        while let Err(source) = first.lock() {
+            // A signal ends the wait, but nobody asked for that.
+            if source.kind() != io::ErrorKind::Interrupted {
+                return Err(LockError::Io { path, source });
+            }
+        }
         let second = poll(&home.join(SECOND), COMMIT_TIMEOUT)?;
         Ok(Self { _second: second, _first: first })
     }
