@@ -4,6 +4,7 @@ mod completion;
 mod login;
 mod logout;
 mod output;
+mod remote;
 mod rendezvous;
 mod run;
 mod serve;
@@ -84,10 +85,12 @@ fn parse() -> Result<Cli, clap::Error> {
 fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
     match exec_server.subcommand_name() {
-        Some(name) if exec_server.contains_id("ServeArgs") => Err(Cli::command().error(
-            ErrorKind::ArgumentConflict,
-            format!("flags of the server cannot be used with the subcommand '{name}'"),
-        )),
+        Some(name) if ["ServeArgs", "RemoteArgs"].iter().any(|flags| exec_server.contains_id(flags)) => {
+            Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                format!("flags of the server cannot be used with the subcommand '{name}'"),
+            ))
+        }
         _ => Ok(()),
     }
 }
