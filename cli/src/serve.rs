@@ -87,6 +87,13 @@ enum LeftoversArg {
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
+/// Tokens of this program's own, which the programs it runs do not inherit.
+const SECRETS: [&str; 3] = [
+    crate::run::TOKEN_VARIABLE,
+    crate::run::REGISTRY_TOKEN_VARIABLE,
+    codex_exec_server::remote::BEARER_VARIABLE,
+];
+
 /// Runs the server until a signal, or until its one client on stdio is gone.
 pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
     match std::mem::take(&mut args.remote).plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
@@ -202,7 +209,9 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         None
     });
     let host = Host {
-        environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
+        environment: std::env::vars_os()
+            .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
+            .collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
     };
     let facts = MachineFacts {
