@@ -185,3 +185,14 @@ fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
     runtime.shutdown_background();
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// A name that two flags of one command share, across flattened files, is found nowhere else before it is typed.
+    #[test]
+    fn the_whole_argument_tree_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}
