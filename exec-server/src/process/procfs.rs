@@ -50,14 +50,14 @@ impl Stat {
     /// The name stands in parentheses and may itself hold parentheses, spaces and newlines: the last `)` ends it.
     fn parse(line: &[u8]) -> Option<Self> {
         let (open, close) = (memchr::memchr(b'(', line)?, memchr::memrchr(b')', line)?);
-        let pid = pid(number(line.get(..open)?.trim_ascii())?)?;
+        let pid = to_pid(number(line.get(..open)?.trim_ascii())?)?;
         let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
         let mut fields =
             line.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
         let state = *fields.next()?.first()?;
-        let parent = pid(number(fields.next()?)?);
+        let parent = to_pid(number(fields.next()?)?);
         // After the process group.
-        let session = pid(number(fields.nth(1)?)?);
+        let session = to_pid(number(fields.nth(1)?)?);
         // Field 22 of proc(5), where the session is field 6.
         let start_time = StartTime(number(fields.nth(15)?)?);
         Some(Self { stamp: ProcessStamp { pid, start_time }, name, state, parent, session })
@@ -65,7 +65,7 @@ impl Stat {
 }
 
 /// The kernel writes 0 for what lies outside of our pid namespace, and -1 for a process that is just being let go.
-fn pid(number: i32) -> Option<Pid> {
+fn to_pid(number: i32) -> Option<Pid> {
     if number > 0 { Pid::from_raw(number) } else { None }
 }
 
@@ -97,7 +97,7 @@ pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
 pub(super) fn children_of_thread(thread: Pid) -> io::Result<Option<Vec<Pid>>> {
     match read(&format!("/proc/self/task/{}/children", thread.as_raw_pid())) {
         Ok(text) => {
-            Ok(Some(text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(pid).collect()))
+            Ok(Some(text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(to_pid).collect()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let has_lists = std::fs::exists("/proc/thread-self/children")?;
