@@ -55,6 +55,9 @@ struct ExecServer {
     /// Treat every problem of the configuration, keys that nobody knows included, as an error.
     #[arg(long)]
     strict_config: bool,
+    // Not inside the server's flags: clap makes no group of flags with others inside.
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
@@ -131,9 +134,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
-                None => {
-                    start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
-                }
+                None => start(config, strict_config, surroundings, |setup| {
+                    serve::serve(exec_server.serve, exec_server.remote, setup)
+                }),
             }
         }
     }
