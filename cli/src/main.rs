@@ -4,6 +4,7 @@ mod completion;
 mod login;
 mod logout;
 mod output;
+mod remote;
 mod rendezvous;
 mod run;
 mod serve;
@@ -12,7 +13,8 @@ mod setup;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use setup::{ConfigArgs, Setup, Surroundings};
 
@@ -53,6 +55,9 @@ struct ExecServer {
     /// Treat every problem of the configuration, keys that nobody knows included, as an error.
     #[arg(long)]
     strict_config: bool,
+    // Not inside the server's flags: clap makes no group of flags with others inside.
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
@@ -76,20 +81,23 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Cli, clap::Error> {
     let matches = Cli::command().try_get_matches()?;
-    refuse_server_flags_for_run(&matches)?;
+    refuse_server_flags_for_subcommands(&matches)?;
     Cli::from_arg_matches(&matches)
 }
 
-/// The server's own flags mean nothing to `run`. (clap could refuse them by itself, but then -c and its like too.)
-fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
+/// The server's own flags mean nothing to a subcommand. (clap could refuse them by itself, but then -c and its like too.)
+fn refuse_server_flags_for_subcommands(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
-    match exec_server.subcommand_name() {
-        Some(name) if exec_server.contains_id("ServeArgs") => Err(Cli::command().error(
+    let Some(name) = exec_server.subcommand_name() else { return Ok(()) };
+    let flags = serve::ServeArgs::augment_args(clap::Command::new("exec-server"));
+    let given = |id: &str| exec_server.value_source(id) == Some(ValueSource::CommandLine);
+    if flags.get_arguments().any(|flag| given(flag.get_id().as_str())) {
+        return Err(Cli::command().error(
             ErrorKind::ArgumentConflict,
             format!("flags of the server cannot be used with the subcommand '{name}'"),
-        )),
-        _ => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
@@ -126,9 +134,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
-                None => {
-                    start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
-                }
+                None => start(config, strict_config, surroundings, |setup| {
+                    serve::serve(exec_server.serve, exec_server.remote, setup)
+                }),
             }
         }
     }
@@ -188,11 +196,10 @@ fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use super::*;
 
-    /// A name that two flags of one command share, across flattened files, is found nowhere else before it is typed.
     #[test]
-    fn the_whole_argument_tree_is_sound() {
-        super::Cli::command().debug_assert();
+    fn the_argument_tree_is_sound_at_every_level() {
+        Cli::command().debug_assert();
     }
 }

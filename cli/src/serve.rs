@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::output;
+use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::Setup;
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
@@ -84,8 +85,24 @@ enum LeftoversArg {
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
+/// Tokens of this program's own, which the programs it runs do not inherit.
+const SECRETS: [&str; 3] = [
+    crate::run::TOKEN_VARIABLE,
+    crate::run::REGISTRY_TOKEN_VARIABLE,
+    codex_exec_server::remote::BEARER_VARIABLE,
+];
+
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> anyhow::Result<u8> {
+    match remote.plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
+        Ok(None) => {}
+        Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
+        Err(error) => {
+            // Nothing can be done about a closed stderr.
+            let _ = error.print();
+            return Ok(2);
+        }
+    }
     let settings = setup.exec_server(args.decide_access())?;
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
@@ -106,6 +123,22 @@ pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
         address => listen(&server, &address, auth, &mut signals).await?,
     }
     Ok(0)
+}
+
+/// Serves what a rendezvous sends, until a signal or a failure for good.
+async fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    let (home, settings) = setup.load()?;
+    settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    let limits = configured::limits(&settings.exec_server)?;
+    let args = args.or(settings.exec_server.clone());
+    reap::keep_endings().context("can't have the ends of programs reported")?;
+    let mut signals = Signals::new().context("can't listen for signals")?;
+    orphans::become_subreaper().context("can't take care of orphans")?;
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
+    let server = Server::new(config(&args, limits)?);
+    let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
+    end(&server, JoinSet::new(), &mut signals).await;
+    Ok(code)
 }
 
 async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {
@@ -174,7 +207,9 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         None
     });
     let host = Host {
-        environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
+        environment: std::env::vars_os()
+            .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
+            .collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
     };
     let facts = MachineFacts {
