@@ -188,3 +188,13 @@ fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
     runtime.shutdown_background();
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_argument_tree_is_sound_at_every_level() {
+        Cli::command().debug_assert();
+    }
+}

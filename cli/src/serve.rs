@@ -139,10 +139,7 @@ async fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Resu
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
     let server = Server::new(config(&args, limits)?);
     let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
-    tokio::select! {
-        () = server.end() => {}
-        () = signals.next() => {}
-    }
+    end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
 }
 

@@ -84,7 +84,7 @@ pub struct Limits {
     /// Bytes of a virtual stream's messages that wait for the websocket; then nothing more is encoded for it.
     pub stream_outgoing_bytes: usize,
     /// Longest message on a relay (remote.md 7.1); a longer answer becomes `-32603`.
-    pub stream_message_bytes: u32,
+    pub stream_message_bytes: usize,
     /// Largest wait of a request (`waitMs`, `timeoutMs`, `graceMs`); longer ones are cut to it.
     pub longest_wait: Duration,
 }
@@ -131,7 +131,7 @@ impl Default for Limits {
             http_redirects: 10,
             stream_incoming_bytes: 64 * MIB,
             stream_outgoing_bytes: 256 << 10,
-            stream_message_bytes: 64 << 20,
+            stream_message_bytes: 64 * MIB,
             longest_wait: Duration::from_secs(24 * 3600),
         }
     }
@@ -145,12 +145,6 @@ trait FromNumber {
 }
 
 impl FromNumber for usize {
-    fn from_number(number: u64) -> Option<Self> {
-        Self::try_from(number).ok()
-    }
-}
-
-impl FromNumber for u32 {
     fn from_number(number: u64) -> Option<Self> {
         Self::try_from(number).ok()
     }

@@ -13,7 +13,7 @@ use crate::server::{Due, Liveness, Server};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 
 /// Longest message that is sent: more than the largest file in base64.
-const LONGEST_MESSAGE: u32 = 1 << 30;
+const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// Serves the websocket until it ends; why it did.
 pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> String {

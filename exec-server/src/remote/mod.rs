@@ -139,8 +139,8 @@ impl Steps for Attachment {
         // One message of each stream waits inside the state machine; the rest in the stream's own queue.
         let limits = RelayLimits {
             queued_bytes: 1,
-            plain_message_bytes: self.server.limits().stream_message_bytes as usize,
-            message_bytes: self.server.limits().stream_message_bytes as usize,
+            plain_message_bytes: self.server.limits().stream_message_bytes,
+            message_bytes: self.server.limits().stream_message_bytes,
             ..RelayLimits::default()
         };
         let registration_id = registration.registration_id.as_deref();

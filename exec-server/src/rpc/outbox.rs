@@ -242,7 +242,7 @@ fn encode_answer(frame: &mut FrameBuffer, id: &RequestId, result: Result<impl Wi
                 length = out.len() - start;
             });
             if let Framing::Stream { longest_message } = frame.framing()
-                && length > longest_message as usize
+                && length > longest_message
             {
                 frame.truncate(before);
                 let error = RpcError::internal(format!(

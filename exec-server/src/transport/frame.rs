@@ -9,13 +9,15 @@ pub enum Framing {
     Lines,
     /// Inside this process, to whoever owns a virtual stream: each message after its length (see [`Prefix`]).
     Stream {
-        /// Longest message that the stream carries; a longer answer becomes an error.
-        longest_message: u32,
+        /// Longest message that the stream carries, less than 2 GiB; a longer answer becomes an error.
+        longest_message: usize,
     },
 }
 
 /// Size of a [`Prefix`].
 pub(super) const LENGTH_BYTES: usize = 4;
+/// What a [`Prefix`] can tell.
+const LONGEST_PREFIXED: usize = (1 << 31) - 1;
 /// Marks a ping in a [`Prefix`].
 const PING_MARK: u32 = 1 << 31;
 
@@ -104,13 +106,13 @@ impl FrameBuffer {
     }
 
     /// What is longer than the stream carries is left out and logged: answers are checked where they are encoded.
-    fn prefixed(&mut self, longest: u32, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn prefixed(&mut self, longest: usize, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         self.bytes.reserve(expected.saturating_add(LENGTH_BYTES));
         self.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
         encode(&mut self.bytes);
         let length = self.bytes.len().saturating_sub(start + LENGTH_BYTES);
-        if length > longest as usize {
+        if length > longest.min(LONGEST_PREFIXED) {
             tracing::warn!(length, longest, "a message is longer than a stream carries and was not sent");
             self.bytes.truncate(start);
             return;

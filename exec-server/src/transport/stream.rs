@@ -25,7 +25,7 @@ pub struct StreamBounds {
     /// Bytes that wait for the websocket; then the server waits.
     pub outgoing_bytes: usize,
     /// Longest message that the stream carries; a longer answer becomes an error.
-    pub longest_message: u32,
+    pub longest_message: usize,
 }
 
 /// A carrier for the server and the other ends of it. `news` is called when the outlet has something after it had
