@@ -2,8 +2,10 @@
 
 pub mod binary;
 pub mod client;
+pub mod cutter;
 pub mod executor;
 pub mod http;
+pub mod hub;
 pub mod issuer;
 pub mod link;
 pub mod login;
@@ -19,7 +21,9 @@ pub mod tls;
 pub mod tls_front;
 
 pub use client::{Ended, Refusal, TestClient};
+pub use cutter::Cutter;
 pub use executor::{Executor, ExecutorBuilder};
+pub use hub::Hub;
 pub use registry::{Answer, ScriptedRegistry};
 pub use rendezvous::ScriptedRendezvous;
 pub use server::{Server, ServerBuilder};
