@@ -26,5 +26,6 @@ mod run;
 mod signals;
 mod stdio;
 mod terminal;
+mod triangle;
 mod unix;
 mod vectors;
