@@ -87,11 +87,19 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
             Next::Readable(index) => {
                 last_output = Instant::now();
                 if let Some(slot) = watched.outputs.get_mut(index) {
-                    read_some(&process, slot, watched.chunk_bytes);
+                    read_some(&process, slot, watched.chunk_bytes, When::Ready);
                 }
                 tokio::task::coop::consume_budget().await;
             }
-            Next::Exit => reaped = try_reap(&process, &watched),
+            Next::Exit => {
+                // What the program wrote comes before its end.
+                for slot in &mut watched.outputs {
+                    if process.lock().log.has_room() {
+                        read_some(&process, slot, watched.chunk_bytes, When::Now);
+                    }
+                }
+                reaped = try_reap(&process, &watched);
+            }
             Next::Look => {
                 if !has_room {
                     last_output = Instant::now();
@@ -125,18 +133,31 @@ async fn readable(output: &Option<Output>, has_room: bool) {
     }
 }
 
+/// When there is something to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// As the event loop knows it.
+    Ready,
+    /// As the kernel knows it: a terminal hands on what was written only when asked.
+    Now,
+}
+
 /// Reads while there is something, room for it and a turn left; at the end, closes the slot.
-fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usize) {
+fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usize, when: When) {
     for _ in 0..READS_IN_A_ROW {
         let Some(output) = slot else { return };
         let mut bytes = None;
         // "Again" makes the event loop wait for the next wake-up. A read that emptied the pipe says so at once, and
         // saves a second one: what comes later wakes again (epoll(7), edge-triggered).
-        let result = output.fd.try_io(Interest::READABLE, |fd| {
+        let mut read = |fd: &OwnedFd| {
             let read = bytes.insert(read_chunk(fd, chunk_bytes)?);
             let emptied = !read.is_empty() && read.len() < output.surely_more(chunk_bytes);
             if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
+        };
+        let result = match when {
+            When::Ready => output.fd.try_io(Interest::READABLE, read),
+            When::Now => read(output.fd.get_ref()),
+        };
         match (bytes, result) {
             (Some(bytes), result) if !bytes.is_empty() => {
                 output.grow_pipe(bytes.len(), chunk_bytes);

@@ -465,3 +465,25 @@ async fn five_hundred_short_programs_at_once_all_finish() {
     let pid = server.pid();
     eventually("all are reaped", || codex_e2e::machine::children(pid).is_empty()).await;
 }
+
+#[tokio::test]
+async fn what_a_program_wrote_comes_before_its_end() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for n in 0..60 {
+        let id = format!("p{n}");
+        client.shell_with(&id, "sleep 0.01; echo last words", json!({"tty": n % 2 == 0})).await;
+        let mut kinds = Vec::new();
+        client
+            .until(|message| {
+                let method = message["method"].as_str().unwrap_or_default().to_owned();
+                let closed = method == "process/closed";
+                kinds.push(method);
+                closed
+            })
+            .await;
+        let exit = kinds.iter().position(|kind| kind == "process/exited").expect("it ends");
+        let output = kinds.iter().rposition(|kind| kind == "process/output").expect("it prints");
+        assert!(output < exit, "{id}: {kinds:?}");
+    }
+}
