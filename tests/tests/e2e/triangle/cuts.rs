@@ -43,7 +43,7 @@ struct Stage {
 }
 
 /// A token of this role, and its line for the file.
-async fn token(role: &str) -> (String, String) {
+pub(super) async fn token(role: &str) -> (String, String) {
     let arguments = ["rendezvous", "token", "--role", role, "--environment", "my-machine"];
     let made = Server::builder().without_listen().args(arguments).refused().await;
     let mut lines = made.stdout.lines().map(str::to_owned);
@@ -212,7 +212,7 @@ async fn survive(seed: u64, plain: bool, cuts: u64) {
     let idle = async {
         loop {
             let metrics = http::ask(stage.hub.address(), request).await;
-            let none = ["harness_sockets 0", "streams 0", "queued_bytes 0"];
+            let none = ["_harnesses 0", "_streams 0", "_queued_bytes 0"];
             if none.iter().all(|gauge| metrics.contains(gauge)) {
                 return;
             }
