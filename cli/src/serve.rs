@@ -28,8 +28,6 @@ const WRONG_USAGE: u8 = 2;
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
-    #[command(flatten)]
-    remote: RemoteArgs,
     /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
     /// [default: ws://127.0.0.1:0].
     #[arg(long, value_name = "URL")]
@@ -95,8 +93,8 @@ const SECRETS: [&str; 3] = [
 ];
 
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
-    match std::mem::take(&mut args.remote).plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
+pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> anyhow::Result<u8> {
+    match remote.plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
         Ok(None) => {}
         Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
         Err(error) => {

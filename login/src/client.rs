@@ -2,12 +2,15 @@
 
 use crate::variables::{Proxies, Variables};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, USER_AGENT};
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The name of this program in requests, unless the environment gives another.
 pub const DEFAULT_ORIGINATOR: &str = "codex_cli_rs";
+/// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
+const CERTIFICATE_BYTES: u64 = 16 << 20;
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time from a request to the end of its answer.
@@ -92,6 +95,25 @@ impl HttpClient {
         Self { shared: Arc::new(Shared { settings, built: OnceLock::new(), user_agent: OnceLock::new() }) }
     }
 
+    /// Makes ready, on a thread for blocking work, what [`Self::plain`] and [`Self::named_headers`] give. Either does so
+    /// by itself otherwise, and holds up an event loop: trusted certificates are read from disk, and the system's name
+    /// is asked of other programs.
+    ///
+    /// # Errors
+    /// There can be no client.
+    pub async fn prepare(&self) -> Result<(), ClientError> {
+        if self.shared.built.get().is_some() && self.shared.user_agent.get().is_some() {
+            return Ok(());
+        }
+        let client = self.clone();
+        let ready = tokio::task::spawn_blocking(move || {
+            client.user_agent();
+            client.plain().map(|_| ())
+        });
+        // Only a program that stops ends that thread early; then the request fails by itself.
+        ready.await.unwrap_or(Ok(()))
+    }
+
     /// The client itself, built now if it is not yet. It sends neither originator nor a user agent of its own, as
     /// sign-in exchange, device code and registration want it. The first call reads the trusted certificates.
     pub fn plain(&self) -> Result<&reqwest::Client, ClientError> {
@@ -159,7 +181,7 @@ fn build(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
         builder = builder.proxy(proxy.no_proxy(exceptions));
     }
     if let Some(path) = &settings.ca_certificates {
-        let pem = std::fs::read(path)
+        let pem = read_certificates(path)
             .map_err(|source| ClientError::ReadCertificates { path: path.clone(), source })?;
         let bad = || ClientError::BadCertificates { path: path.clone() };
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| bad())?;
@@ -169,6 +191,15 @@ fn build(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
         builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
     }
     builder.build().map_err(ClientError::Build)
+}
+
+fn read_certificates(path: &Path) -> io::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    codex_config::file::open(path)?.take(CERTIFICATE_BYTES + 1).read_to_end(&mut pem)?;
+    if pem.len() as u64 > CERTIFICATE_BYTES {
+        return Err(io::Error::other(format!("it is larger than {CERTIFICATE_BYTES} bytes")));
+    }
+    Ok(pem)
 }
 
 #[cfg(test)]

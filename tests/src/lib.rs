@@ -19,7 +19,6 @@ pub mod secret_service;
 pub mod secrets;
 pub mod server;
 pub mod tls;
-pub mod tls_front;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use cutter::Cutter;

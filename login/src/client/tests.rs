@@ -35,6 +35,8 @@ fn what_can_not_be_used_is_refused_by_name() {
     let message = |settings| HttpClient::from_settings(settings).plain().unwrap_err().to_string();
     let missing = ClientSettings { ca_certificates: Some(folder.path().join("missing.pem")), ..settings() };
     assert!(message(missing).contains("missing.pem"));
+    let endless = ClientSettings { ca_certificates: Some("/dev/zero".into()), ..settings() };
+    assert!(message(endless).ends_with("it is larger than 16777216 bytes"));
     let bad = ClientSettings { ca_certificates: Some(empty), ..settings() };
     assert!(message(bad).ends_with("are not a PEM bundle"));
     let proxies = Proxies { https: Some("http://user:s3cret@[".into()), ..Proxies::default() };
@@ -42,4 +44,20 @@ fn what_can_not_be_used_is_refused_by_name() {
     assert_eq!(text, "HTTPS_PROXY does not hold the address of a proxy");
     let bad = HttpClient::from_settings(ClientSettings { originator: Some("a\nb".into()), ..settings() });
     assert!(bad.named_headers().unwrap_err().to_string().contains("CODEX_INTERNAL_ORIGINATOR_OVERRIDE"));
+}
+
+#[tokio::test]
+async fn what_is_prepared_needs_the_disk_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    let client =
+        HttpClient::from_settings(ClientSettings { ca_certificates: Some(file.clone()), ..settings() });
+    assert!(matches!(client.prepare().await, Err(ClientError::BadCertificates { .. })));
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    std::fs::write(&file, certificate).unwrap();
+    client.prepare().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    client.prepare().await.unwrap();
+    assert!(client.plain().is_ok());
 }
