@@ -3,6 +3,7 @@
 mod cases;
 mod client;
 mod machine;
+mod remote;
 mod report;
 mod server;
 
@@ -67,9 +68,11 @@ fn measure(arguments: &Arguments, servers: &[ServerCommand]) -> Result<Outcome> 
     let wanted = |name: &str| {
         arguments.only.is_empty() || arguments.only.iter().any(|only| name.contains(only.as_str()))
     };
-    let selected: Vec<_> = cases::ALL.iter().filter(|(name, _)| wanted(name)).collect();
+    let asked = |name: &str| arguments.only.iter().any(|only| only == name);
+    let selected = cases::ALL.iter().filter(|(name, _)| wanted(name));
+    let selected: Vec<_> = selected.chain(cases::ON_REQUEST.iter().filter(|(name, _)| asked(name))).collect();
     if selected.is_empty() {
-        let names: Vec<_> = cases::ALL.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = cases::ALL.iter().chain(cases::ON_REQUEST).map(|(name, _)| *name).collect();
         bail!("--only {:?} names no case; the cases are {}", arguments.only, names.join(", "));
     }
     let mut outcome = Outcome::default();

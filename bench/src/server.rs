@@ -90,29 +90,39 @@ impl Server {
         self.child.id()
     }
 
-    /// A line of /proc/PID/status that counts KiB, in bytes: `VmRSS`, `VmHWM`.
+    /// See [`memory`].
     pub fn memory(&self, line: &str) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let value =
-            status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
-        let kib: u64 = value.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024)
+        memory(self.pid(), line)
     }
 
-    /// User and system time so far; children are not counted.
+    /// See [`cpu_seconds`].
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-        // SAFETY: plain system call without pointers.
-        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-        Ok((ticks(11) + ticks(12)) / per_second as f64)
+        cpu_seconds(self.pid())
     }
 
     /// SIGTERM, and SIGKILL five seconds later; whether SIGTERM was enough and the exit code 0.
     pub fn stop(&mut self) -> bool {
         stop(&mut self.child)
     }
+}
+
+/// A line of /proc/PID/status that counts KiB, in bytes: `VmRSS`, `VmHWM`.
+pub fn memory(pid: u32, line: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let value =
+        status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
+    let kib: u64 = value.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
+}
+
+/// User and system time so far; children are not counted.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    // SAFETY: plain system call without pointers.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Ok((ticks(11) + ticks(12)) / per_second as f64)
 }
 
 /// See [`Server::stop`].

@@ -91,6 +91,7 @@ pub fn parse(bytes: &[u8]) -> Frame {
                     }
                 }
             }
+            (3, Value::Number(_)) => {}
             other => panic!("unexpected field in a frame: {other:?}"),
         }
     }

@@ -4,6 +4,8 @@ mod files;
 mod latency;
 mod leftovers;
 mod memory;
+mod remote;
+mod soak;
 mod spawn;
 mod startup;
 mod terminal;
@@ -44,4 +46,11 @@ pub const ALL: &[Case] = &[
     ("stall", latency::stalled_reader),
     ("memory", memory::run),
     ("leftovers", leftovers::run),
+    ("remote-startup", remote::startup),
+    ("remote-keystroke", remote::keystroke),
+    ("remote-output", remote::output),
+    ("remote-routing", remote::routing),
 ];
+
+/// Cases that take hours; they run when their whole name is given.
+pub const ON_REQUEST: &[Case] = &[("soak", soak::run_soak)];

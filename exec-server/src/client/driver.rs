@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::body::BodyInbox;
@@ -451,18 +452,21 @@ impl Driver {
     /// Serves one connection until it is lost, with the reason, or until the client stops, with none.
     async fn serve(&mut self, resumed: bool) -> Option<String> {
         let shared = &self.shared;
-        let recovery = async {
+        let mut recovery = pin!(async {
             if resumed {
                 shared.recover().await;
             }
-            std::future::pending().await
-        };
-        tokio::select! {
+            std::future::pending::<()>().await
+        });
+        let ended = tokio::select! {
             reason = shared.read_all(&mut self.link.reader) => Some(reason),
             reason = shared.write_all(&mut self.link.writer, &mut self.queue) => Some(reason),
-            () = recovery => None,
+            () = &mut recovery => None,
             _ = self.stopped.wait_for(|stopped| *stopped) => None,
-        }
+        };
+        // Answers that have come count as received over there: none may be dropped with the wait for it.
+        let _ = recovery.now_or_never();
+        ended
     }
 
     /// Sends what the client has asked for before it stopped.

@@ -40,6 +40,8 @@ pub enum Event<'a> {
 /// The attached connection's place in the log.
 #[derive(Debug, Clone, Copy)]
 struct Follower {
+    /// The last number before it came: that far it has to read what it missed.
+    came: Seq,
     /// The last number that was sent to it.
     sent: Seq,
     /// The last number that it is known to have received: only that may be forgotten.
@@ -165,7 +167,7 @@ impl OutputLog {
     /// A connection follows from now on; what it missed it reads (5.3). A hold stays until then.
     pub fn attach(&mut self) {
         let last = self.next_seq - 1;
-        self.follower = Some(Follower { sent: last, received: last });
+        self.follower = Some(Follower { came: last, sent: last, received: last });
     }
 
     /// The connection is gone: everything retained is held until [`Self::release`].
@@ -260,9 +262,14 @@ impl OutputLog {
         self.evicted - known
     }
 
-    /// A reader has everything up to `seq`: a hold moves there, or ends when nothing more was missed.
+    /// Whether output is held for a connection that was lost.
+    pub fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// A reader has received everything up to `seq`: a hold moves there, or ends when nothing more was missed.
     pub fn was_read(&mut self, seq: Seq) {
-        let caught_up = self.follower.is_some() && seq + 1 >= self.next_seq;
+        let caught_up = self.follower.is_some_and(|follower| seq >= follower.came);
         match &mut self.hold {
             Some(_) if caught_up => self.hold = None,
             Some(hold) => *hold = (*hold).max(seq),

@@ -319,7 +319,7 @@ impl Process {
         time_is_up: bool,
     ) -> Result<Option<ReadResult<Bytes>>, RpcError> {
         let after = params.after_seq.unwrap_or(0);
-        let mut state = self.lock();
+        let state = self.lock();
         match &state.phase {
             Phase::Failed(_) => return Err(self.unknown()),
             Phase::Starting if time_is_up => {
@@ -346,10 +346,18 @@ impl Process {
             totals: state.log.totals(),
             exit: exit.map(|exit| exit.details),
         };
-        state.log.was_read(next_seq - 1);
-        drop(state);
-        self.pump.notify_one();
         Ok(Some(result))
+    }
+
+    /// Whether something is held for a reader that was away.
+    pub fn awaits_reading(&self) -> bool {
+        self.lock().log.is_held()
+    }
+
+    /// A reader has received everything up to `seq`: what was held for it may go.
+    pub fn was_read(&self, seq: Seq) {
+        self.lock().log.was_read(seq);
+        self.pump.notify_one();
     }
 
     fn unknown(&self) -> RpcError {

@@ -1,8 +1,8 @@
 //! Relay frames: what an incoming message is worth, and outgoing frames written once, in place.
 //!
 //! Released programs send no acks and ignore them, heartbeats too. Ours use both, since what lies between rendezvous and
-//! harness is lost when that socket breaks, and the rendezvous's pongs say nothing of it: a harness acks the first data
-//! frame, which tells that it can, and then whenever a heartbeat asks. Acks are not encrypted; a rendezvous that forges
+//! harness is lost when that socket breaks, and the rendezvous's pongs say nothing of it: a harness acks before
+//! all data, which tells that it can, and then whenever a heartbeat asks. Acks are not encrypted; a rendezvous that forges
 //! them makes an executor forget output early, which the harness is told of like of any other loss.
 
 use bytes::Bytes;

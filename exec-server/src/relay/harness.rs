@@ -133,17 +133,12 @@ impl HarnessStream {
             // Nobody acks towards a harness.
             Body::Ack(_) | Body::Idle => Ok(()),
             Body::Heartbeat => {
-                self.owes_ack = self.taken.is_some();
+                self.owes_ack = self.is_open();
                 Ok(())
             }
             Body::Reset(reason) => Err(HarnessError::Reset(reason)),
             Body::Handshake(message) => self.answered(&message),
-            Body::Data { seq, payload } => {
-                let first = self.taken.is_none();
-                self.data(seq, payload)?;
-                self.owes_ack |= first;
-                Ok(())
-            }
+            Body::Data { seq, payload } => self.data(seq, payload),
         }
     }
 
@@ -160,6 +155,7 @@ impl HarnessStream {
         match initiated.finish(message)? {
             Answer::Admitted(channel) => {
                 self.state = State::Open(channel);
+                self.owes_ack = true;
                 Ok(())
             }
             Answer::CredentialRefused => Err(HarnessError::ExecutorCredential),
@@ -221,14 +217,16 @@ impl HarnessStream {
         if let Some(frame) = self.control.pop_front() {
             return Ok(Some(frame));
         }
-        if let Some(taken) = self.taken.filter(|_| std::mem::take(&mut self.owes_ack)) {
-            return Ok(Some(frame::ack(self.id.as_str(), taken)));
+        if std::mem::take(&mut self.owes_ack) {
+            return Ok(Some(frame::ack(self.id.as_str(), self.taken.unwrap_or(0))));
         }
         let Some(message) = self.queue.front() else { return Ok(None) };
         let (frame, whole) = match &mut self.state {
             State::Handshaking(_) => return Ok(None),
             State::Plain { seq } => {
                 let frame = frame::data(self.id.as_str(), *seq, message);
+                // Before it there is no stream whose executor could be told.
+                self.owes_ack |= *seq == 0;
                 *seq = seq.wrapping_add(1);
                 (frame, true)
             }
@@ -290,6 +288,7 @@ mod tests {
         assert!(!pair.harness.is_open());
         assert_eq!(pair.harness.next_transmit().unwrap(), None);
         pair.harness.receive(answer).unwrap();
+        assert_eq!(pair.harness.next_transmit().unwrap(), Some(frame::ack("S", 0)));
         let sent = frame::parse(pair.harness.next_transmit().unwrap().unwrap(), 10).unwrap();
         let Body::Data { seq: 0, payload } = sent.body else { panic!("{sent:?}") };
         let limits = RelayLimits::default();
@@ -298,13 +297,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_data_and_every_heartbeat_is_acked() {
+    fn that_it_acks_is_told_before_all_data_and_every_heartbeat_is_acked() {
         let mut pair = Pair::new();
         let (answer, mut channel) = pair.answer();
+        pair.harness.send(Bytes::from_static(b"{}")).unwrap();
         pair.harness.receive(answer).unwrap();
+        assert_eq!(pair.harness.next_transmit().unwrap(), Some(frame::ack("S", 0)));
+        assert!(pair.harness.next_transmit().unwrap().is_some());
         for (incoming, acked) in [
-            (frame::heartbeat("S"), None),
-            (channel.sender.frame("S", b"{}").unwrap().0, Some(0)),
+            (frame::heartbeat("S"), Some(0)),
+            (channel.sender.frame("S", b"{}").unwrap().0, None),
             (channel.sender.frame("S", b"{}").unwrap().0, None),
             (frame::heartbeat("T"), None),
             (frame::heartbeat("S"), Some(1)),

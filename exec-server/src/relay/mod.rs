@@ -88,7 +88,7 @@ pub enum Event {
         /// Which one.
         stream: StreamKey,
     },
-    /// The harness has taken every data frame up to this one, which counts from 1.
+    /// The harness has taken every data frame up to this one, which counts from 1; with 0 it says that it acks.
     Acked {
         /// Which stream.
         stream: StreamKey,
@@ -250,10 +250,12 @@ impl ExecutorStreams {
     }
 }
 
-/// Which of `sent` frames the lower half of a number names; 0 for none of them.
-fn acked(sent: u64, ack: u32) -> u64 {
+/// Which of `sent` frames the lower half of a number names, if any. Before the first was sent every ack is good: it
+/// tells that its harness acks.
+fn acked(sent: u64, ack: u32) -> Option<u64> {
     let behind = (sent.wrapping_sub(1) as u32).wrapping_sub(ack);
-    sent.saturating_sub(behind.into())
+    let frames = sent.saturating_sub(behind.into());
+    (sent == 0 || frames > 0).then_some(frames)
 }
 
 #[cfg(test)]
@@ -264,14 +266,14 @@ mod tests {
     fn an_ack_names_a_frame_that_was_sent_or_none() {
         let wrapped = (1 << 32) + 3;
         for (sent, ack, frames) in [
-            (0, 0, 0),
-            (0, 7, 0),
-            (1, 0, 1),
-            (5, 2, 3),
-            (5, 4, 5),
-            (5, 5, 0),
-            (wrapped, 2, wrapped),
-            (wrapped, u32::MAX, 1 << 32),
+            (0, 0, Some(0)),
+            (0, 7, Some(0)),
+            (1, 0, Some(1)),
+            (5, 2, Some(3)),
+            (5, 4, Some(5)),
+            (5, 5, None),
+            (wrapped, 2, Some(wrapped)),
+            (wrapped, u32::MAX, Some(1 << 32)),
         ] {
             assert_eq!(acked(sent, ack), frames, "{ack} of {sent}");
         }

@@ -99,8 +99,7 @@ impl PlainStreams {
 
     fn acked(&mut self, stream_id: &str, ack: u32) {
         let Some(key) = self.ids.get(stream_id).copied() else { return };
-        let frames = self.sent(key).map_or(0, |(_, sent)| acked(sent, ack));
-        if frames > 0 {
+        if let Some(frames) = self.sent(key).and_then(|(_, sent)| acked(sent, ack)) {
             self.events.push_back(Event::Acked { stream: key, frames });
         }
     }

@@ -165,6 +165,11 @@ impl Outbox {
         self.written.load(Ordering::Relaxed)
     }
 
+    /// Lets the writer look.
+    pub fn look(&self) {
+        self.wake.notify_one();
+    }
+
     /// Waits until something was put in since the last wait.
     pub async fn filled(&self) {
         self.wake.notified().await;
@@ -195,9 +200,13 @@ impl Outbox {
 
     /// Whether another request may begin now.
     pub fn has_turn(&self) -> bool {
-        self.has_room()
-            && self.turns.requests.load(Ordering::Relaxed) < self.turns.max_requests
-            && self.turns.bytes.load(Ordering::Relaxed) < self.turns.max_bytes
+        self.has_room() && !self.is_overasked()
+    }
+
+    /// Whether requests in flight, which may wait for a program, keep further ones from beginning.
+    pub fn is_overasked(&self) -> bool {
+        self.turns.requests.load(Ordering::Relaxed) >= self.turns.max_requests
+            || self.turns.bytes.load(Ordering::Relaxed) >= self.turns.max_bytes
     }
 
     /// Waits until fewer bytes than the bound wait for the socket.

@@ -131,7 +131,8 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
     loop {
         if !may_read {
             may_read = outbox.has_turn();
-            connection.receipts().set_deaf(!may_read);
+            // A full outbox waits for the socket alone, and no program for it.
+            connection.receipts().set_deaf(!may_read && outbox.is_overasked());
         }
         tokio::select! {
             () = outbox.turn(), if !may_read => {}
@@ -354,7 +355,7 @@ impl Connection {
         Ok(session)
     }
 
-    fn receipts(&self) -> MutexGuard<'_, Receipts> {
+    pub(super) fn receipts(&self) -> MutexGuard<'_, Receipts> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

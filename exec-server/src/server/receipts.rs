@@ -21,8 +21,17 @@ const FIRST_PING_BYTES: usize = 64 << 10;
 /// How long the first pong may take.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How far which process's events went.
-type Reached = Vec<(Weak<Process>, Seq)>;
+/// How far a process's events went.
+#[derive(Debug)]
+struct Reach {
+    process: Weak<Process>,
+    /// As notifications.
+    sent: Seq,
+    /// As the answer to a `process/read`.
+    read: Option<Seq>,
+}
+
+type Reached = Vec<Reach>;
 
 /// The pings of one connection that are on their way.
 #[derive(Debug)]
@@ -33,7 +42,7 @@ pub(super) struct Receipts {
     bytes: usize,
     reached: Reached,
     pending: VecDeque<(u64, Reached)>,
-    /// Nothing is read from the peer at present, so no pong can come.
+    /// Requests in flight keep us from reading, so no pong can come.
     deaf: bool,
     answers: Answers,
 }
@@ -47,6 +56,18 @@ enum Answers {
     AskedUntil(Instant),
     Always,
     Never,
+}
+
+impl Reach {
+    fn confirm(self) {
+        let Some(process) = self.process.upgrade() else { return };
+        if self.sent > 0 {
+            process.received(self.sent);
+        }
+        if let Some(read) = self.read {
+            process.was_read(read);
+        }
+    }
 }
 
 impl Receipts {
@@ -70,11 +91,29 @@ impl Receipts {
             return;
         }
         self.bytes += bytes;
-        let this = Arc::as_ptr(process);
-        match self.reached.iter_mut().find(|(known, _)| known.as_ptr() == this) {
-            Some((_, reached)) => *reached = seq,
-            None => self.reached.push((Arc::downgrade(process), seq)),
+        self.reach(process).sent = seq;
+    }
+
+    /// The answer to a read, up to its number `seq`, is on its way; a ping is to follow at once. What it holds may be
+    /// read again until it was received, since a connection may break in the middle of a resume.
+    pub(super) fn answered(&mut self, process: &Arc<Process>, seq: Seq) {
+        if self.deaf || self.answers == Answers::Never || self.framing == Framing::Lines {
+            process.was_read(seq);
+            return;
         }
+        self.bytes += PING_BYTES;
+        let reach = self.reach(process);
+        reach.read = reach.read.max(Some(seq));
+    }
+
+    fn reach(&mut self, process: &Arc<Process>) -> &mut Reach {
+        let this = Arc::as_ptr(process);
+        let known = self.reached.iter().position(|reach| reach.process.as_ptr() == this);
+        let at = known.unwrap_or_else(|| {
+            self.reached.push(Reach { process: Arc::downgrade(process), sent: 0, read: None });
+            self.reached.len() - 1
+        });
+        &mut self.reached[at]
     }
 
     /// The payload of a ping to send behind what was sent, when it is time for one.
@@ -83,7 +122,7 @@ impl Receipts {
         if self.bytes < enough {
             // Processes that have gone need no receipt.
             if self.reached.len() > 64 {
-                self.reached.retain(|(process, _)| process.strong_count() > 0);
+                self.reached.retain(|reach| reach.process.strong_count() > 0);
             }
             return None;
         }
@@ -97,7 +136,7 @@ impl Receipts {
         Some(number.to_be_bytes())
     }
 
-    /// A bound keeps us from reading. What is sent then counts as received: a program that waits for a pong that
+    /// Requests in flight keep us from reading. What is sent then counts as received: a program that waits for a pong that
     /// waits for an answer that waits for the program would wait for ever.
     pub(super) fn set_deaf(&mut self, deaf: bool) {
         self.deaf = deaf;
@@ -122,11 +161,7 @@ impl Receipts {
 
     fn count_as_received(&mut self) {
         let pending = std::mem::take(&mut self.pending).into_iter().flat_map(|(_, reached)| reached);
-        for (process, seq) in pending.chain(std::mem::take(&mut self.reached)) {
-            if let Some(process) = process.upgrade() {
-                process.received(seq);
-            }
-        }
+        pending.chain(std::mem::take(&mut self.reached)).for_each(Reach::confirm);
     }
 
     /// A pong came. Others than to our numbered pings mean nothing.
@@ -137,11 +172,7 @@ impl Receipts {
         }
         self.answers = Answers::Always;
         while let Some((_, reached)) = self.pending.pop_front_if(|(asked, _)| *asked <= number) {
-            for (process, seq) in reached {
-                if let Some(process) = process.upgrade() {
-                    process.received(seq);
-                }
-            }
+            reached.into_iter().for_each(Reach::confirm);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::{
     Method, RequestId, RpcError, environment, filesystem as files, http, process, session,
@@ -266,18 +267,33 @@ fn read(c: &Arc<Connection>, request: Request<'_>) {
         .and_then(|(process, params)| Ok((process.read_now(&params, false)?, process, params)));
     match found {
         Err(error) => c.outbox.answer::<process::Read>(&request.id, Err(error)),
-        Ok((Some(result), ..)) => c.outbox.answer_any(&request.id, Ok(result)),
+        Ok((Some(result), process, _)) => answer_read(c, &request.id, &process, Ok(result)),
         Ok((None, process, params)) => {
-            let outbox = Arc::clone(&c.outbox);
+            let connection = Arc::clone(c);
             let (id, in_flight, longest) = (request.id, request.in_flight, c.server.limits.longest_wait);
             c.beside(async move {
                 process.news_for(&params, longest).await;
                 // Many that waited for the same news don't pile up their answers.
-                outbox.room().await;
-                outbox.answer_any(&id, process.read_at_last(&params));
+                connection.outbox.room().await;
+                answer_read(&connection, &id, &process, process.read_at_last(&params));
                 drop(in_flight);
             });
         }
+    }
+}
+
+fn answer_read(
+    c: &Connection,
+    id: &RequestId,
+    process: &Arc<Process>,
+    result: Result<process::ReadResult<Bytes>, RpcError>,
+) {
+    let read = result.as_ref().map_or(0, |result| result.next_seq - 1);
+    c.outbox.answer_any(id, result);
+    if process.awaits_reading() {
+        // Behind the answer, so that the ping follows it.
+        c.receipts().answered(process, read);
+        c.outbox.look();
     }
 }
 

@@ -104,7 +104,7 @@ fn bad_frames_and_idle_frames_are_dropped_and_make_no_stream() {
         frame::reset("A", "unknown stream").to_vec(),
         frame::resume("A").to_vec(),
         frame::handshake("A", Bytes::from_static(b"hello")).to_vec(),
-        raw("A", 1, Some(Wire::AckFrame(RelayAck {}))),
+        raw("B", 1, Some(Wire::AckFrame(RelayAck {}))),
         raw("A", 1, Some(Wire::Heartbeat(RelayHeartbeat {}))),
     ];
     let mut server = Server::new();

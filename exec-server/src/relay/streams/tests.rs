@@ -68,6 +68,8 @@ impl World {
         assert_eq!(self.events(), [Event::Opened { stream, id: id.into() }]);
         harness.receive(self.streams.next_transmit().unwrap()).unwrap();
         assert!(harness.is_open());
+        let ack = harness.next_transmit().unwrap().unwrap();
+        assert_eq!(self.receive(ack), [Event::Acked { stream, frames: 0 }]);
         (harness, stream)
     }
 
@@ -189,7 +191,7 @@ fn bad_and_idle_frames_are_dropped_silently() {
         raw(1, "S", piece(0, 1, b"")),
         raw(1, "S", piece(1, 2, b"x")),
         raw(1, "S", None),
-        raw(1, "S", Some(Wire::AckFrame(RelayAck {}))),
+        raw(1, "unknown", Some(Wire::AckFrame(RelayAck {}))),
         raw(1, "S", Some(Wire::Heartbeat(RelayHeartbeat {}))),
         frame::resume("S").to_vec(),
         frame::reset("S", " ").to_vec(),

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use codex_e2e::client::guarded;
 use codex_e2e::machine::{children, eventually};
-use codex_e2e::{Cutter, Executor, ExecutorBuilder, Hub, Server, http};
+use codex_e2e::{Cutter, Executor, ExecutorBuilder, Hub, Server};
 use codex_exec_server::client::{Client, ClientOptions, Endpoint, Process, ProcessEvent};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{environment, script};
 
@@ -43,7 +45,7 @@ struct Stage {
 }
 
 /// A token of this role, and its line for the file.
-async fn token(role: &str) -> (String, String) {
+pub(super) async fn token(role: &str) -> (String, String) {
     let arguments = ["rendezvous", "token", "--role", role, "--environment", "my-machine"];
     let made = Server::builder().without_listen().args(arguments).refused().await;
     let mut lines = made.stdout.lines().map(str::to_owned);
@@ -211,8 +213,11 @@ async fn survive(seed: u64, plain: bool, cuts: u64) {
     let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let idle = async {
         loop {
-            let metrics = http::ask(stage.hub.address(), request).await;
-            let none = ["harness_sockets 0", "streams 0", "queued_bytes 0"];
+            let mut connection = TcpStream::connect(stage.hub.address()).await.unwrap();
+            connection.write_all(request.as_bytes()).await.unwrap();
+            let mut metrics = String::new();
+            connection.read_to_string(&mut metrics).await.unwrap();
+            let none = ["_harnesses 0", "_streams 0", "_queued_bytes 0"];
             if none.iter().all(|gauge| metrics.contains(gauge)) {
                 return;
             }
