@@ -8,6 +8,7 @@ pub mod http;
 pub mod limits;
 pub mod process;
 pub mod rpc;
+pub mod sandbox;
 pub mod server;
 pub mod transport;
 
