@@ -1,7 +1,9 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod launch;
 mod output;
 mod run;
+mod sandbox;
 mod serve;
 
 use std::process::ExitCode;
@@ -38,6 +40,10 @@ enum ExecServerCommand {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: a launcher has no time, and no rights to lose.
+    if let Some(code) = launch::launched() {
+        return code;
+    }
     let Command::ExecServer(exec_server) = Cli::parse().command;
     output::start_logging();
     let work = async {

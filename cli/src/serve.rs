@@ -9,12 +9,13 @@ use clap::ValueEnum;
 use codex_exec_server::Limits;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Host, Leftovers, orphans, passwd, reap};
+use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::{Server, ServerConfig};
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::output;
+use crate::{output, sandbox};
 
 /// The flags of `codex exec-server`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,9 @@ pub(crate) struct ServeArgs {
     /// What happens to programs that outlive the process that started them, when their session ends.
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     leftovers: LeftoversArg,
+    /// Which namespaces sandboxes may use; for tests.
+    #[arg(long, value_name = "WHICH", default_value = "any", hide = true)]
+    sandbox_namespaces: NamespacesArg,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     limit: Vec<String>,
@@ -62,6 +66,16 @@ enum WsAuth {
     CapabilityToken,
     /// A JWT signed with a shared secret.
     SignedBearerToken,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NamespacesArg {
+    /// Whatever works.
+    Any,
+    /// Those that an ordinary user could have.
+    User,
+    /// None.
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,7 +101,9 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
     }
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
-    let server = Server::new(config(&args)?);
+    let config = config(&args)?;
+    config.host.confiner.iter().cloned().for_each(try_sandbox);
+    let server = Server::new(config);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
@@ -154,6 +170,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
     let host = Host {
         environment: std::env::vars_os().collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
+        confiner: Some(Arc::new(confiner(args.sandbox_namespaces))),
     };
     let facts = MachineFacts {
         shell: account.as_ref().map(|account| account.shell.clone().into()),
@@ -167,6 +184,28 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         LeftoversArg::Kill => Leftovers::Kill,
     };
     Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
+}
+
+fn confiner(namespaces: NamespacesArg) -> Confiner {
+    let namespaces = match namespaces {
+        NamespacesArg::Any => NamespaceUse::Any,
+        NamespacesArg::User => NamespaceUse::UserOnly,
+        NamespacesArg::Off => NamespaceUse::Off,
+    };
+    Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(), namespaces)
+}
+
+/// Tries out what sandboxes can do here, beside the first requests, and says on stderr what they can't.
+fn try_sandbox(confiner: Arc<Confiner>) {
+    tokio::task::spawn_blocking(move || {
+        for finding in confiner.abilities().findings() {
+            if finding.good {
+                tracing::info!("{}: {}", finding.what, finding.said);
+            } else {
+                tracing::warn!("sandboxes are limited here: {}: {}", finding.what, finding.said);
+            }
+        }
+    });
 }
 
 fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {

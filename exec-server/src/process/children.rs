@@ -14,6 +14,8 @@ use rustix::process::Pid;
 pub(super) struct Children {
     /// Spawned by us, not yet reaped.
     pub(super) spawned: HashSet<Pid>,
+    /// Those among them that are the server's own, and start no others.
+    pub(super) helpers: HashSet<Pid>,
     /// Adopted and reported as some ended program's leftover, not yet reaped; with the session each was in.
     pub(super) claimed: HashMap<Pid, Option<Pid>>,
 }

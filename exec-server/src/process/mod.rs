@@ -2,13 +2,15 @@
 
 pub mod child_env;
 mod children;
+pub(crate) mod confined;
+mod denied;
 mod launch;
 pub mod log;
-mod lookup;
+pub(crate) mod lookup;
 mod news;
 pub mod orphans;
 pub mod passwd;
-mod posix;
+pub(crate) mod posix;
 mod procfs;
 mod pump;
 pub mod reap;

@@ -91,7 +91,17 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
                 }
                 tokio::task::coop::consume_budget().await;
             }
-            Next::Exit => reaped = try_reap(&process, &watched),
+            Next::Exit => {
+                if process.sandboxed {
+                    // What it said last may tell that the sandbox was why.
+                    watched
+                        .outputs
+                        .iter()
+                        .flatten()
+                        .for_each(|output| take_ready(&process, output, watched.chunk_bytes));
+                }
+                reaped = try_reap(&process, &watched);
+            }
             Next::Look => {
                 if !has_room {
                     last_output = Instant::now();
@@ -154,6 +164,21 @@ fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usi
             (_, Err(error)) if error.kind() == ErrorKind::Interrupted => {}
             // The end; EIO is how a terminal says it.
             _ => *slot = None,
+        }
+    }
+}
+
+/// Reads what is there, whatever the event loop knows of it by now. The end is left to [`read_some`].
+fn take_ready(process: &Arc<Process>, output: &Output, chunk_bytes: usize) {
+    for _ in 0..READS_IN_A_ROW {
+        let room = process.lock().log.has_room();
+        match room.then(|| read_chunk(output.fd.get_ref(), chunk_bytes)) {
+            Some(Ok(bytes)) if !bytes.is_empty() => {
+                let stream = output.stream;
+                process.record(|state| state.output(stream, bytes));
+            }
+            Some(Err(Errno::INTR)) => {}
+            _ => return,
         }
     }
 }

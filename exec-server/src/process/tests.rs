@@ -24,6 +24,7 @@ fn program(argv: &[&str], stdio: Stdio) -> Program {
         cwd: PathBuf::from("/"),
         env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
         stdio,
+        confined: None,
     }
 }
 

@@ -84,8 +84,8 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
     if strangers.is_empty() {
         return Vec::new();
     }
-    let others: Vec<&Stat> =
-        children.spawned.iter().filter(|pid| **pid != root).filter_map(|pid| snapshot.get(*pid)).collect();
+    let others = children.spawned.iter().filter(|pid| **pid != root && !children.helpers.contains(pid));
+    let others: Vec<&Stat> = others.filter_map(|pid| snapshot.get(*pid)).collect();
     strangers
         .into_iter()
         .filter(|orphan| orphan.stamp.start_time >= started)

@@ -2,17 +2,25 @@
 //!
 //! [`resolve`] turns the client's profile into a [`Policy`], one plain value.
 
+mod abilities;
+mod confiner;
 mod error;
 mod globs;
+pub mod launcher;
 mod old_form;
+pub(crate) mod order;
 mod place;
+mod placeholders;
 mod policy;
 mod resolve;
 
 #[cfg(test)]
 mod tests;
 
+pub use abilities::{Abilities, Finding};
+pub use confiner::{Confined, Confiner, NamespaceUse, Refusal};
 pub use error::PolicyError;
 pub use old_form::{Unwrapped, unwrap};
+pub use placeholders::Held;
 pub use policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Region, Rules};
 pub use resolve::{Surroundings, resolve};

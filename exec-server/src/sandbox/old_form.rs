@@ -77,7 +77,9 @@ impl Flags {
             }
             (None, Some(files), Some(network)) => Permissions::Tagged(from_policies(files, network)?),
             _ => {
-                return Err(old("the wrapper needs a profile, or a policy for files and one for the network"));
+                return Err(old(
+                    "the wrapper needs a profile, or a policy for files and one for the network",
+                ));
             }
         };
         let cwd = self.policy_cwd.clone().ok_or_else(|| old("the wrapper has no --sandbox-policy-cwd"))?;

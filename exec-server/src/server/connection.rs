@@ -282,7 +282,7 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
                 process_id: id.to_owned(),
                 seq,
                 exit_code: exit.code,
-                sandbox_denied: false,
+                sandbox_denied: exit.sandbox_denied,
                 exit: exit.details.clone(),
             };
             buffer.message(300, |out| envelope::notification::<process::Exited>(&params, out));
