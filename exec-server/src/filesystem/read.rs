@@ -36,7 +36,7 @@ pub fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileRes
 ///
 /// # Errors
 /// `-32600` for what is no regular file; the system's otherwise.
-pub(super) fn open_regular(path: &Path, follow: bool) -> Result<(OwnedFd, u64), RpcError> {
+pub(crate) fn open_regular(path: &Path, follow: bool) -> Result<(OwnedFd, u64), RpcError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = if follow {
         let found = statat(CWD, path, AtFlags::empty()).map_err(rpc_error)?;
@@ -61,7 +61,7 @@ fn require_regular(path: &Path, mode: u32) -> Result<(), RpcError> {
 }
 
 /// Reads to the end. `size` is a hint: files grow, and those of `/proc` say 0.
-fn read_whole(file: &OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>, RpcError> {
+pub(crate) fn read_whole(file: &OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>, RpcError> {
     let too_large = |size| {
         RpcError::invalid_request(format!(
             "file is too large to read at once: {size} bytes, the limit is {limit}; \

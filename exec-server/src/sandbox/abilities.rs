@@ -58,8 +58,8 @@ impl Abilities {
             Ok(Namespaces::User) => "with user namespaces".to_owned(),
             Ok(Namespaces::None) => "switched off".to_owned(),
             Err(why) => format!(
-                "{why}; profiles that close places inside more open ones (.git in a writable project, a denied path) \
-                 are refused. Allow user namespaces, or run the server with CAP_SYS_ADMIN"
+                "{why}; only profiles without writable and without denied paths are enforced, \
+                 others refused. Allow user namespaces, or run the server with CAP_SYS_ADMIN"
             ),
         };
         let enforced = self.missing();

@@ -106,12 +106,12 @@ impl Confiner {
             }
             Files::All => Held::default(),
         };
-        Ok(Confined { confinement: Confinement::new(policy, namespaces), held })
+        Ok(Confined { confinement: Confinement::new(policy, namespaces, true), held })
     }
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
     pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Confinement, Refusal> {
-        Ok(Confinement::new(policy, self.namespaces_for(policy)?))
+        Ok(Confinement::new(policy, self.namespaces_for(policy)?, false))
     }
 
     fn namespaces_for(&self, policy: &Policy) -> Result<Namespaces, Refusal> {
@@ -121,12 +121,15 @@ impl Confiner {
         }
         match (&policy.files, &abilities.namespaces) {
             (_, Ok(namespaces)) => Ok(*namespaces),
-            (Files::Rules(rules), Err(why)) if rules.narrows_inside() => Err(Refusal::Machine {
-                reason: format!(
-                    "it closes places inside more open ones, which takes a mount namespace, and {why}; \
-                     let the server have CAP_SYS_ADMIN or user namespaces, or send a profile without such places"
-                ),
-            }),
+            (Files::Rules(rules), Err(why)) if rules.allows_writing() || rules.narrows_inside() => {
+                Err(Refusal::Machine {
+                    reason: format!(
+                        "a profile that lets write some files and not others, or denies what is inside of something \
+                         readable, takes a mount namespace, and {why}; let the server have CAP_SYS_ADMIN or user \
+                         namespaces, or send a profile that only reads"
+                    ),
+                })
+            }
             _ => Ok(Namespaces::None),
         }
     }

@@ -5,6 +5,7 @@
 mod abilities;
 mod confiner;
 mod error;
+pub mod files;
 mod globs;
 pub mod launcher;
 mod old_form;

@@ -195,7 +195,9 @@ impl Run {
 
 impl Confinement {
     /// A policy as it is to be enforced now: what a rule takes from a missing name that nobody can create is left out.
-    pub(crate) fn new(policy: &Policy, namespaces: Namespaces) -> Self {
+    ///
+    /// With `held`, the policy's placeholders are there.
+    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, held: bool) -> Self {
         let network = policy.network == Network::Open;
         let Files::Rules(rules) = &policy.files else {
             return Self {
@@ -208,7 +210,8 @@ impl Confinement {
             };
         };
         let there = |path: &Path| {
-            path.symlink_metadata().is_ok() || rules.placeholders().iter().any(|held| held == path)
+            path.symlink_metadata().is_ok()
+                || (held && rules.placeholders().iter().any(|place| place == path))
         };
         let regions = rules.regions();
         Self {

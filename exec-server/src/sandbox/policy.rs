@@ -195,6 +195,11 @@ impl Rules {
         self.links.iter().map(|(at, text)| (at.as_path(), text.as_path()))
     }
 
+    /// Whether anything may be written.
+    pub fn allows_writing(&self) -> bool {
+        self.base() == Access::Write || self.regions().iter().any(|region| region.access == Access::Write)
+    }
+
     /// Whether a tree inside a more widely open one is closed: what the kernel's rights alone can't express.
     pub fn narrows_inside(&self) -> bool {
         let regions = self.regions();

@@ -19,6 +19,7 @@ use super::session::Session;
 use crate::filesystem::{Handles, MissingWatch};
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
+use crate::sandbox::files::FileHelpers;
 use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     /// Slow requests; they end with the connection.
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
+    /// Does file operations under sandboxes.
+    pub(super) confined: FileHelpers,
     watch: OnceLock<MissingWatch>,
     receipts: Mutex<Receipts>,
     /// Ids of running HTTP streams.
@@ -66,6 +69,7 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         slots: Arc::new(Semaphore::new(limits.concurrent_requests.max(1))),
         tasks: Mutex::new(JoinSet::new()),
         handles: Arc::new(Handles::new(limits)),
+        confined: FileHelpers::new(server.confiner.clone(), limits),
         watch: OnceLock::new(),
         receipts: Mutex::new(Receipts::new(framing)),
         streams: Mutex::default(),

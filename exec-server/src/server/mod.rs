@@ -16,6 +16,7 @@ use codex_exec_protocol::environment::EnvironmentInfo;
 use crate::Limits;
 use crate::http::LocalHttp;
 use crate::process::{Host, Leftovers};
+use crate::sandbox::Confiner;
 use crate::transport::Carrier;
 use life::ConnectionId;
 use session::Sessions;
@@ -38,6 +39,7 @@ pub struct Server {
     info: EnvironmentInfo,
     sessions: Arc<Sessions>,
     http: LocalHttp,
+    confiner: Option<Arc<Confiner>>,
     connections: AtomicU64,
 }
 
@@ -51,6 +53,7 @@ impl Server {
             http: LocalHttp::new(&limits, move |name: &str| {
                 variables.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
             }),
+            confiner: host.confiner.clone(),
             sessions: Arc::new(Sessions::new(Arc::clone(&limits), host, config.leftovers)),
             limits,
             info: config.info,

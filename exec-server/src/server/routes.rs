@@ -15,6 +15,7 @@ use super::streams;
 use crate::filesystem::{self, Claim};
 use crate::process::Process;
 use crate::rpc::{InFlight, decode, encode_answer};
+use crate::sandbox::files::ConfinedMethod;
 use crate::transport::FrameBuffer;
 
 /// A request that has been read and not begun.
@@ -161,12 +162,15 @@ fn beside<M: Method>(
 }
 
 /// Runs `work` on a worker thread, since a file system may hang; encodes there too.
-fn on_disk<M: Method>(
+fn on_disk<M: ConfinedMethod>(
     c: &Arc<Connection>,
     request: Request<'_>,
     work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
 ) {
-    on_disk_prepared::<M, ()>(c, request, |_, _| Ok(()), |c, params, ()| work(c, params), |()| {});
+    let work = |c: &Arc<Connection>, params, (): &mut ()| {
+        c.confined.run::<M>(params, &c.server.limits, |params| work(c, params))
+    };
+    on_disk_prepared::<M, ()>(c, request, |_, _| Ok(()), work, |()| {});
 }
 
 /// As [`on_disk`], with a part that is done at once, in the order of the requests, and one behind the answer.
@@ -207,8 +211,11 @@ fn open(c: &Arc<Connection>, request: Request<'_>) {
         c,
         request,
         |c, params| c.handles.reserve(params).map(Some),
-        |_, params, reserved| match reserved.take() {
-            Some(reserved) => reserved.open(&params),
+        |c, params, reserved| match reserved.take() {
+            Some(reserved) => match c.confined.open(&params)? {
+                Some(file) => Ok(reserved.settle(file)),
+                None => reserved.open(&params),
+            },
             None => Err(RpcError::internal("the handle was opened before")),
         },
         drop,

@@ -13,6 +13,7 @@ mod order;
 mod process;
 mod resume;
 mod run;
+mod sandbox;
 mod signals;
 mod stdio;
 mod terminal;

@@ -27,9 +27,8 @@ pub(super) fn drop_dangerous() -> io::Result<()> {
             if KEPT.contains(one) {
                 continue;
             }
-            match thread::capability_is_in_bounding_set(one) {
-                Ok(true) => thread::remove_capability_from_bounding_set(one)?,
-                Ok(false) => {}
+            match thread::remove_capability_from_bounding_set(one) {
+                Ok(()) => {}
                 // The kernel knows no further ones.
                 Err(rustix::io::Errno::INVAL) => break,
                 Err(error) => return Err(error.into()),

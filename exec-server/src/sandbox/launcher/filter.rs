@@ -11,12 +11,14 @@ use seccompiler::{
 use crate::sandbox::order::{Confinement, Failure, Namespaces, Stage};
 
 /// Refused with `EPERM` whatever the arguments are.
-const REFUSED: [c_long; 46] = [
+const REFUSED: [c_long; 48] = [
     // Other processes.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
     libc::SYS_kcmp,
     libc::SYS_pidfd_getfd,
     // The view of the file system.
@@ -85,6 +87,50 @@ const SHARED: [c_long; 8] = [
     libc::SYS_mq_unlink,
 ];
 
+/// Owners, modes, times and attributes of files, which Landlock does not know: without mounts that are read-only
+/// nothing else keeps them as they are.
+const ATTRIBUTES: [c_long; 12] = [
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+];
+/// The same, newer than the library that names the calls: `setxattrat`, `removexattrat`, `file_setattr`.
+const NEWER_ATTRIBUTES: [c_long; 3] = [463, 466, 469];
+/// The same, of one machine's kind only.
+#[cfg(target_arch = "x86_64")]
+const OLDER_ATTRIBUTES: [c_long; 6] = [
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER_ATTRIBUTES: [c_long; 0] = [];
+/// `FS_IOC_SETFLAGS`, its 32-bit form, `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION`.
+const ATTRIBUTE_COMMANDS: [u64; 4] = [0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602];
+
+/// Calls that may change another process, and the argument that is 0 for oneself.
+const OF_OTHERS: [(c_long, u8); 7] = [
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+];
+
 /// Any of these makes a namespace, in which one is an administrator.
 const NAMESPACES: [i32; 8] = [
     libc::CLONE_NEWNS,
@@ -131,6 +177,11 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
     if confinement.namespaces() == Namespaces::None {
         rules.extend(SHARED.iter().map(|call| (*call, Vec::new())));
     }
+    let bare = confinement.files && confinement.namespaces() == Namespaces::None;
+    if bare {
+        let attributes = ATTRIBUTES.iter().chain(&NEWER_ATTRIBUTES).chain(&OLDER_ATTRIBUTES);
+        rules.extend(attributes.map(|call| (*call, Vec::new())));
+    }
     let flag = |argument, flag: i32| {
         let flag = u64::from(flag.unsigned_abs());
         SeccompRule::new(vec![word(argument, SeccompCmpOp::MaskedEq(flag), flag)?])
@@ -140,7 +191,12 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
     let of_clone = NAMESPACES.iter().filter(|name| **name != CLONE_NEWTIME);
     rules.insert(libc::SYS_clone, of_clone.map(|name| flag(0, *name)).collect::<Built<_>>()?);
     let ioctl = |command| SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, command)?]);
-    rules.insert(libc::SYS_ioctl, vec![ioctl(TIOCSTI)?, ioctl(TIOCLINUX)?]);
+    let commands = [TIOCSTI, TIOCLINUX].into_iter().chain(ATTRIBUTE_COMMANDS.into_iter().filter(|_| bare));
+    rules.insert(libc::SYS_ioctl, commands.map(ioctl).collect::<Built<_>>()?);
+    // The server runs as the same user, whose limits and priorities anybody of that user may change.
+    for (call, argument) in OF_OTHERS {
+        rules.insert(call, vec![SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, 0)?])?]);
+    }
     sockets(confinement, &mut rules)?;
     program(rules, libc::EPERM)
 }

@@ -14,13 +14,14 @@ mod view;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::order::{Confinement, Failure, ORDER, Order, REPORT, Run, Stage, Task};
+use super::files;
+use super::order::{Confinement, Failure, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
 use crate::process::{lookup, posix};
 
 /// What the kernel has, for the probe.
@@ -45,19 +46,19 @@ pub fn is_launcher(arg0: Option<&OsStr>) -> bool {
 pub fn run() -> u8 {
     // SAFETY: whoever starts a launcher gives it these two; nothing else in this process knows them.
     let (order, report) = unsafe { (OwnedFd::from_raw_fd(ORDER), OwnedFd::from_raw_fd(REPORT)) };
-    match obey(order, &report) {
-        Ok(code) => code,
-        Err(failure) => {
-            // Nobody to tell: then the exit code has to do.
-            let _ = File::from(report).write_all(&failure.encode_to_vec());
-            FAILED
-        }
-    }
+    let mut report = Some(File::from(report));
+    obey(order, &mut report).unwrap_or_else(|failure| {
+        // Nobody to tell: then the exit code has to do.
+        let _ = report.map(|mut report| report.write_all(&failure.encode_to_vec()));
+        FAILED
+    })
 }
 
-fn obey(order: OwnedFd, report: &OwnedFd) -> Result<u8, Failure> {
+fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
     let fail = |error: &io::Error| Failure::new(Stage::Confine, "read its order", error);
-    rustix::io::fcntl_setfd(report, rustix::io::FdFlags::CLOEXEC).map_err(|error| fail(&error.into()))?;
+    if let Some(report) = report {
+        rustix::io::fcntl_setfd(report, rustix::io::FdFlags::CLOEXEC).map_err(|error| fail(&error.into()))?;
+    }
     let mut bytes = Vec::new();
     File::from(order).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
     let order =
@@ -65,7 +66,16 @@ fn obey(order: OwnedFd, report: &OwnedFd) -> Result<u8, Failure> {
     match order.task {
         Some(Task::Run(run)) => Err(become_program(&order.confinement, &run)),
         Some(Task::Probe(_)) => confine(&order.confinement, || Ok(())).map(|()| 0),
-        Some(Task::Files(_)) | None => Err(fail(&io::Error::from_raw_os_error(libc::ENOSYS))),
+        Some(Task::Files(_)) => {
+            confine(&order.confinement, || Ok(()))?;
+            // Says that it is ready.
+            *report = None;
+            // SAFETY: whoever starts a helper gives it this descriptor, and it stays open.
+            let socket = unsafe { BorrowedFd::borrow_raw(REQUESTS) };
+            // A broken socket means that nobody asks any more.
+            Ok(files::serve(socket).map_or(FAILED, |()| 0))
+        }
+        None => Err(fail(&io::Error::from_raw_os_error(libc::ENOSYS))),
     }
 }
 

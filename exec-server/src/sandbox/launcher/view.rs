@@ -41,7 +41,19 @@ pub(super) fn enter(confinement: &Confinement) -> Result<(), Failure> {
     if !confinement.files {
         return Ok(());
     }
-    if confinement.base() == Right::Nothing { of_its_own(confinement) } else { whole(confinement, &root) }
+    if confinement.base() == Right::Nothing { of_its_own(confinement) } else { whole(confinement, &root) }?;
+    reopen_null().map_err(|error| fail("open /dev/null in its view", &error))
+}
+
+/// A `/dev/null` that was opened outside would let its mode be changed through the descriptor.
+fn reopen_null() -> io::Result<()> {
+    let given = rustix::fs::fstat(rustix::stdio::stdin())?;
+    let null = rustix::fs::stat("/dev/null");
+    if !null.is_ok_and(|null| null.st_rdev == given.st_rdev && null.st_mode == given.st_mode) {
+        return Ok(());
+    }
+    let again = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::stdio::dup2_stdin(again)?)
 }
 
 fn fail(what: impl Into<String>, error: &io::Error) -> Failure {
@@ -138,7 +150,8 @@ fn of_its_own(confinement: &Confinement) -> Result<(), Failure> {
     wanted.entry("/proc".into()).or_insert(Mount::ReadOnly);
     let terminal = path_of_stdin().filter(|path| path.starts_with("/dev/pts"));
     for device in DEVICES.iter().map(PathBuf::from).chain(terminal).filter(|device| device.exists()) {
-        wanted.entry(device).or_insert(Mount::Same);
+        // That keeps its mode and owner; what is written to a device is not written to the mount.
+        wanted.entry(device).or_insert(Mount::ReadOnly);
     }
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
     let root = mounts::memory().map_err(|error| fail("make a root of its own", &error))?;
