@@ -127,7 +127,7 @@ async fn each_row_of_the_table_holds_for_programs() {
             assert_eq!(ran.code == 0, row.elsewhere, "{name}: {}", ran.output);
             let socket = run(&mut client, &ground, &sandbox, attacker::asked("socket", &ground)).await;
             if row.read.is_some() {
-                assert_eq!(socket.code == 0, row.socket, "{name}: {}", socket.output);
+                assert_eq!(socket.output.contains("ESCAPED"), row.socket, "{name}: {}", socket.output);
             }
         }
     }
@@ -178,7 +178,11 @@ async fn each_row_of_the_table_holds_for_every_file_method() {
             }
             for (place, expected) in [("w", inside), ("o", outside), ("w/.git", git)] {
                 for (method, params) in changing(&ground, place) {
-                    check(&mut client, &name, method, params, &sandbox, *expected).await;
+                    // Where nothing is there, it begins with the parents, in a read-only place.
+                    let makes_parents = method == "fs/createDirectory" && params.get("recursive").is_none();
+                    let expected =
+                        expected.map(|code| if code == -32004 && makes_parents { -32603 } else { code });
+                    check(&mut client, &name, method, params, &sandbox, expected).await;
                 }
             }
             // In case of `force`, what can't be seen counts as gone, and stays.
@@ -243,7 +247,7 @@ fn changing(ground: &Ground, place: &str) -> Vec<(&'static str, Value)> {
         ),
         (
             "fs/remove",
-            json!({"path": at(if place == "w" { "n1" } else { "sub" }), "force": false, "recursive": true}),
+            json!({"path": at(if place == "w" { "file" } else { "sub" }), "force": false, "recursive": true}),
         ),
     ]
     .into_iter()
