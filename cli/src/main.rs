@@ -1,5 +1,6 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod doctor;
 mod launch;
 mod output;
 mod run;
@@ -22,6 +23,10 @@ struct Cli {
 enum Command {
     /// Serve programs, files and HTTP of this machine to an agent, or run a program through such a server.
     ExecServer(ExecServer),
+    /// Run a program under a sandbox, as an exec-server would, to try a policy out.
+    Sandbox(sandbox::SandboxArgs),
+    /// Say what this machine lets an exec-server do: which sandboxes it can enforce.
+    Doctor,
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,8 +49,13 @@ fn main() -> ExitCode {
     if let Some(code) = launch::launched() {
         return code;
     }
-    let Command::ExecServer(exec_server) = Cli::parse().command;
+    let command = Cli::parse().command;
     output::start_logging();
+    let exec_server = match command {
+        Command::ExecServer(exec_server) => exec_server,
+        Command::Sandbox(args) => return ended(sandbox::run(args)),
+        Command::Doctor => return ended(doctor::run()),
+    };
     let work = async {
         match exec_server.command {
             Some(ExecServerCommand::Run(args)) => run::run(args).await,
@@ -60,14 +70,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(work) {
+    let code = ended(runtime.block_on(work));
+    // A worker thread may hang in a file system for good; it must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// The exit code; an error is told first.
+fn ended(result: anyhow::Result<u8>) -> ExitCode {
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::error(&output::sentence(&error));
             ExitCode::FAILURE
         }
-    };
-    // A worker thread may hang in a file system for good; it must not keep the process.
-    runtime.shutdown_background();
-    code
+    }
 }

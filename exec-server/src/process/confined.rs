@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use prost::Message;
@@ -12,10 +13,10 @@ use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-use super::posix::{Start, Streams, Strings};
+use super::posix::{self, Start, Streams, Strings};
 use super::{children, reap, spawn};
 use crate::sandbox::launcher::NAME;
-use crate::sandbox::order::{Failure, Order};
+use crate::sandbox::order::{Failure, ORDER, Order, REPORT};
 
 /// Descriptors for the launcher are given numbers from here on, so that none is overwritten on the way.
 const FIRST_SPARE: i32 = 8;
@@ -63,9 +64,41 @@ pub(crate) fn start(
     }
     let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
     reap::wait_for_killed(pid);
-    let unclear =
-        |_| NotStarted::System("read the launcher's report", io::Error::from_raw_os_error(libc::EBADMSG));
-    Err(NotStarted::Failed(Failure::decode(told.as_slice()).map_err(unclear)?))
+    Err(failed(&told))
+}
+
+/// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would.
+/// For a binary that has nothing open beyond those: the launcher's descriptors take their numbers here too.
+pub(crate) fn start_here(launcher: &Path, order: &Order) -> Result<std::process::Child, NotStarted> {
+    let system = |what| move |error: io::Error| NotStarted::System(what, error);
+    let order = write_order(order).map_err(system("pass the launcher its order"))?;
+    let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
+    let report = spare(report).map_err(system("make a pipe for the launcher"))?;
+    let inherited = (
+        posix::inherit(&order, ORDER).map_err(system("pass the launcher its order"))?,
+        posix::inherit(&theirs, REPORT).map_err(system("pass the launcher a pipe"))?,
+    );
+    drop(theirs);
+    let mut command = std::process::Command::new(launcher);
+    command.arg0(NAME).env_clear();
+    let mut child = command.spawn().map_err(system("start the launcher"))?;
+    drop(inherited);
+    let mut told = Vec::new();
+    let read = File::from(report).read_to_end(&mut told);
+    if told.is_empty() && read.is_ok() {
+        return Ok(child);
+    }
+    let _ = child.kill().and_then(|()| child.wait().map(drop));
+    Err(failed(&told))
+}
+
+fn failed(told: &[u8]) -> NotStarted {
+    match Failure::decode(told) {
+        Ok(failure) => NotStarted::Failed(failure),
+        Err(_) => {
+            NotStarted::System("read the launcher's report", io::Error::from_raw_os_error(libc::EBADMSG))
+        }
+    }
 }
 
 /// Marks a confined process as one of the server's own, which leaves no orphans.

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_char, c_int};
@@ -133,6 +133,17 @@ pub(crate) fn replace<'a>(
         libc::execve(file.as_ptr(), argv.as_ptr().cast(), env.as_ptr().cast());
     }
     io::Error::last_os_error()
+}
+
+/// The same file under this number, for children to inherit; whatever had the number is closed.
+pub(crate) fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: the number is the caller's to give away, and from now on nobody else's.
+    unsafe {
+        if libc::dup2(fd.as_raw_fd(), number) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(number))
+    }
 }
 
 fn check(errno: c_int) -> io::Result<()> {

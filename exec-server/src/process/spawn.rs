@@ -181,17 +181,40 @@ fn spawn_confined(
     // Looked at before, for the same words as outside.
     arguments(program, name).map_err(|NulByte| SpawnError::NulByte { what: "an argument" })?;
     environment(program).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
-    let order = Order {
-        confinement: confined.confinement.clone(),
-        task: Some(Task::Run(Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd))),
-    };
+    let order = order(program, confined);
     let begin = |streams: Streams<'_>| {
-        confined::start(launcher, &order, streams).map_err(|error| match error {
-            NotStarted::System(what, source) => SpawnError::System { what, source },
-            NotStarted::Failed(failure) => explain_confined(program, name, &failure),
-        })
+        confined::start(launcher, &order, streams).map_err(|error| explain_launcher(program, name, error))
     };
     connect(program.stdio, begin)
+}
+
+fn order(program: &Program, confined: &Confined) -> Order {
+    let run = Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd);
+    Order { confinement: confined.confinement.clone(), task: Some(Task::Run(run)) }
+}
+
+/// Starts a program on this process's own stdin, stdout and stderr, as a shell would; `stdio` means nothing. For a binary
+/// that has nothing open beyond those.
+///
+/// # Errors
+/// See [`SpawnError`].
+pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> {
+    let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::EmptyName)?;
+    let Some((launcher, confined)) = &program.confined else {
+        let mut command = std::process::Command::new(name);
+        command.args(program.argv.iter().skip(1)).env_clear().envs(program.env.iter().cloned());
+        let started = command.current_dir(&program.cwd).spawn();
+        return started.map_err(|error| explain(program, name, Path::new(name), error));
+    };
+    confined::start_here(launcher, &order(program, confined))
+        .map_err(|error| explain_launcher(program, name, error))
+}
+
+fn explain_launcher(program: &Program, name: &OsStr, error: NotStarted) -> SpawnError {
+    match error {
+        NotStarted::System(what, source) => SpawnError::System { what, source },
+        NotStarted::Failed(failure) => explain_confined(program, name, &failure),
+    }
 }
 
 /// Makes the streams, starts with the child's ends and keeps ours.

@@ -77,7 +77,7 @@ impl Confiner {
     }
 
     /// The binary to start.
-    pub(crate) fn launcher(&self) -> &Path {
+    pub fn launcher(&self) -> &Path {
         &self.launcher
     }
 

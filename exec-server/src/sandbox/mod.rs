@@ -5,6 +5,7 @@
 mod abilities;
 mod confiner;
 mod error;
+mod explain;
 pub mod files;
 mod globs;
 pub mod launcher;
@@ -21,6 +22,7 @@ mod tests;
 pub use abilities::{Abilities, Finding};
 pub use confiner::{Confined, Confiner, NamespaceUse, Refusal};
 pub use error::PolicyError;
+pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};
 pub use placeholders::Held;
 pub use policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Region, Rules};

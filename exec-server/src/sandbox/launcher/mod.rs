@@ -59,6 +59,9 @@ fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
     if let Some(report) = report {
         rustix::io::fcntl_setfd(report, rustix::io::FdFlags::CLOEXEC).map_err(|error| fail(&error.into()))?;
     }
+    // Whatever else somebody left open is not the program's.
+    // SAFETY: only marks descriptors to be closed at the exec.
+    unsafe { libc::syscall(libc::SYS_close_range, REPORT, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     let mut bytes = Vec::new();
     File::from(order).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
     let order =
