@@ -90,3 +90,59 @@ async fn the_attempts_work_where_nothing_stops_them() {
     // Some need an administrator, a file system's flags, or another place than this process's own.
     assert!(works * 10 >= attempts.len() * 8, "{works} of {}: {not:?}", attempts.len());
 }
+
+/// `nobody`, who owns nothing that matters.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn an_ordinary_user_is_confined_as_well() {
+    use std::os::unix::process::CommandExt;
+    if !enforceable() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become another user; this user is an ordinary one anyway");
+        return;
+    }
+    let as_nobody = |program: &std::path::Path| {
+        let mut command = std::process::Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let codex = codex_e2e::binary::codex();
+    let doctor = match as_nobody(codex).arg("doctor").output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: another user can't reach {}: {error}", codex.display());
+            return;
+        }
+    };
+    let user_namespaces = doctor.status.success();
+    if !user_namespaces {
+        eprintln!("user namespaces are forbidden here: {}", String::from_utf8_lossy(&doctor.stdout));
+    }
+    for name in PROFILES.into_iter().filter(|name| user_namespaces || ["read", "external"].contains(name)) {
+        let ground = Ground::new();
+        let mut queue = vec![ground.at("w")];
+        while let Some(path) = queue.pop() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
+            if path.is_dir() {
+                queue.extend(
+                    std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("an entry").path()),
+                );
+            }
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, profile(name, &ground)["permissions"].to_string()).expect("written");
+        std::os::unix::fs::chown(file.path(), Some(NOBODY), None).expect("root may");
+        let mut command = as_nobody(codex);
+        command.arg("sandbox").arg("--cwd").arg(ground.at("w")).arg("--profile").arg(file.path()).arg("--");
+        let output = command.args(asked(&format!("profile:{name}"), &ground)).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let escaped: Vec<&str> = said.lines().filter(|line| line.starts_with("ESCAPED")).collect();
+        assert!(escaped.is_empty(), "{name}: {escaped:?}");
+        assert!(output.status.success(), "{name}: {said} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.lines().filter(|line| line.starts_with("held")).count() > 100, "{name}: {said}");
+        ground.is_untouched(&["w/"]);
+    }
+}
