@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prost::Message;
 
@@ -122,9 +122,4 @@ fn confine(confinement: &Confinement, inside: impl FnOnce() -> Result<(), Failur
     capabilities::drop_dangerous()
         .map_err(|error| Failure::new(Stage::Confine, "drop capabilities", &error))?;
     filter::install(confinement)
-}
-
-/// The path behind one of our own descriptors, if it has one.
-fn path_of_stdin() -> Option<PathBuf> {
-    std::fs::read_link(Path::new("/proc/self/fd/0")).ok()
 }

@@ -3,6 +3,7 @@
 //! Paths are opened without following any symlink, and mounts are made of and on what was opened: a program that
 //! swaps a name meanwhile makes the launch fail, not the view wider.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -80,11 +81,23 @@ fn set(tree: BorrowedFd<'_>, reach: libc::c_int, flags: MountAttrFlags, propagat
 }
 
 /// A new, empty file system in memory, not attached anywhere.
-pub(super) fn memory() -> io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, c"mode", c"0755")?;
-    rustix::mount::fsconfig_create(&context)?;
+pub(super) fn memory(mode: &CStr) -> io::Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    new(c"tmpfs", &[(c"mode", mode)], flags)
+}
+
+/// Terminals of its own, apart from everybody else's, not attached anywhere.
+pub(super) fn terminals() -> io::Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    new(c"devpts", &[(c"ptmxmode", c"0666"), (c"mode", c"0600")], flags)
+}
+
+fn new(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in options {
+        rustix::mount::fsconfig_set_string(&context, *name, *value)?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
     Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
 }
 
@@ -107,7 +120,7 @@ pub(super) struct Covers {
 impl Covers {
     /// Makes them, attached above the root where no path leads.
     pub(super) fn new() -> io::Result<Self> {
-        let tree = memory()?;
+        let tree = memory(c"0755")?;
         rustix::fs::mkdirat(&tree, c"directory", Mode::empty())?;
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         drop(rustix::fs::openat(&tree, c"file", flags, Mode::empty())?);

@@ -9,7 +9,7 @@ use landlock::{
 };
 use rustix::fs::FileType;
 
-use super::{mounts, path_of_stdin, view};
+use super::{mounts, view};
 use crate::sandbox::order::{Confinement, Failure, Namespaces, Right, Stage};
 
 /// The rights that are relied on: since Linux 6.12 a program can be kept from signalling others.
@@ -75,8 +75,15 @@ fn grant_files(confinement: &Confinement, mut rules: RulesetCreated) -> Result<R
         }
     }
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
-    let terminal = path_of_stdin().filter(|path| path.starts_with("/dev/pts"));
-    for path in view::DEVICES.iter().map(PathBuf::from).chain(terminal) {
+    let own_terminal = view::own_terminal();
+    if confinement.namespaces() != Namespaces::None {
+        rules = grant(rules, Path::new("/dev/shm"), writing())?;
+        if own_terminal.is_none() {
+            rules = grant(rules, Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
+            rules = grant(rules, Path::new("/dev/ptmx"), device)?;
+        }
+    }
+    for path in view::DEVICES.iter().map(PathBuf::from).chain(own_terminal) {
         rules = grant(rules, &path, device)?;
     }
     Ok(rules)
@@ -101,10 +108,7 @@ fn grant_root(mut rules: RulesetCreated, access: BitFlags<AccessFs>) -> Result<R
             rules = grant(rules, &name.path(), access)?;
         }
     }
-    for shared in ["/dev/shm", "/dev/mqueue"] {
-        rules = grant(rules, Path::new(shared), access)?;
-    }
-    Ok(rules)
+    grant(rules, Path::new("/dev/shm"), access)
 }
 
 /// Adds a rule for what is there; nothing for what is not.

@@ -11,7 +11,6 @@ use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
 use super::mounts::{self, Covers};
-use super::path_of_stdin;
 use crate::sandbox::order::{Area, Confinement, Failure, Namespaces, Right, Stage};
 
 /// Devices that do no harm.
@@ -89,11 +88,29 @@ fn whole(confinement: &Confinement, root: &OwnedFd) -> Result<(), Failure> {
     if confinement.base() == Right::Read {
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
     }
-    for (path, tree) in trees {
+    for (path, tree) in own_devices()?.into_iter().filter(|(path, _)| path.is_dir()).chain(trees) {
         let on = mounts::open(&path).map_err(|error| at("open", &path, &error))?;
         mounts::attach(tree, on).map_err(|error| at("mount over", &path, &error))?;
     }
     Ok(())
+}
+
+/// Shared memory that nobody else sees, and terminals too. One that runs on a terminal keeps the name of that instead,
+/// and can make no others.
+fn own_devices() -> Result<Vec<(PathBuf, OwnedFd)>, Failure> {
+    let memory = mounts::memory(c"1777").map_err(|error| fail("make shared memory of its own", &error))?;
+    let mut own = vec![(PathBuf::from("/dev/shm"), memory)];
+    if own_terminal().is_none() {
+        let terminals = mounts::terminals().map_err(|error| fail("make terminals of its own", &error))?;
+        own.push((PathBuf::from("/dev/pts"), terminals));
+    }
+    Ok(own)
+}
+
+/// The terminal that the program runs on.
+pub(super) fn own_terminal() -> Option<PathBuf> {
+    let path = std::fs::read_link("/proc/self/fd/0").ok()?;
+    path.starts_with("/dev/pts").then_some(path)
 }
 
 /// Which mounts the regions need, parents first.
@@ -148,16 +165,15 @@ fn read_only_clone(found: &OwnedFd) -> io::Result<OwnedFd> {
 fn of_its_own(confinement: &Confinement) -> Result<(), Failure> {
     let mut wanted = mounts_of(Right::Nothing, &confinement.regions);
     wanted.entry("/proc".into()).or_insert(Mount::ReadOnly);
-    let terminal = path_of_stdin().filter(|path| path.starts_with("/dev/pts"));
-    for device in DEVICES.iter().map(PathBuf::from).chain(terminal).filter(|device| device.exists()) {
+    for device in DEVICES.iter().map(PathBuf::from).chain(own_terminal()).filter(|device| device.exists()) {
         // That keeps its mode and owner; what is written to a device is not written to the mount.
         wanted.entry(device).or_insert(Mount::ReadOnly);
     }
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
-    let root = mounts::memory().map_err(|error| fail("make a root of its own", &error))?;
+    let root = mounts::memory(c"0755").map_err(|error| fail("make a root of its own", &error))?;
     let old = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::attach(&root, old).map_err(|error| fail("mount a root of its own", &error))?;
-    for (path, tree) in trees {
+    for (path, tree) in own_devices()?.into_iter().chain(trees) {
         let mount = || -> io::Result<()> {
             let below = below_root(&path);
             match mounts::open_below(&root, below) {
@@ -175,9 +191,13 @@ fn of_its_own(confinement: &Confinement) -> Result<(), Failure> {
         let made = || make_link(&root, below_root(link.at()), link.text());
         made().map_err(|error| at("make the symlink", link.at(), &error))?;
     }
-    for (name, text) in
-        [("dev/fd", "/proc/self/fd"), ("dev/stdin", "fd/0"), ("dev/stdout", "fd/1"), ("dev/stderr", "fd/2")]
-    {
+    for (name, text) in [
+        ("dev/ptmx", "pts/ptmx"),
+        ("dev/fd", "/proc/self/fd"),
+        ("dev/stdin", "fd/0"),
+        ("dev/stdout", "fd/1"),
+        ("dev/stderr", "fd/2"),
+    ] {
         make_link(&root, Path::new(name), Path::new(text))
             .map_err(|error| at("make", Path::new(name), &error))?;
     }
