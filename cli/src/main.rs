@@ -1,20 +1,36 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod completion;
 mod doctor;
 mod launch;
+mod login;
+mod logout;
 mod output;
+mod rendezvous;
 mod run;
 mod sandbox;
 mod serve;
+mod setup;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.
 #[derive(Debug, Parser)]
 #[command(name = "codex", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Treat keys of the configuration that nobody knows as errors; for exec-server only.
+    #[arg(long)]
+    strict_config: bool,
+    /// Only for the agent's own commands; the commands here refuse it.
+    #[arg(short, long, value_name = "NAME", hide = true)]
+    profile: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -22,7 +38,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve programs, files and HTTP of this machine to an agent, or run a program through such a server.
-    ExecServer(ExecServer),
+    ExecServer(Box<ExecServer>),
+    /// Sign in, or tell who is signed in.
+    Login(login::LoginArgs),
+    /// Sign out: revoke and remove the stored credentials.
+    Logout(logout::LogoutArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completion(completion::CompletionArgs),
     /// Run a program under a sandbox, as an exec-server would, to try a policy out.
     Sandbox(sandbox::SandboxArgs),
     /// Say what this machine lets an exec-server do: which sandboxes it can enforce.
@@ -30,10 +52,14 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 struct ExecServer {
     #[command(subcommand)]
     command: Option<ExecServerCommand>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    #[arg(long)]
+    strict_config: bool,
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
@@ -42,6 +68,8 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
+    /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
+    Rendezvous(rendezvous::RendezvousArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,26 +77,119 @@ fn main() -> ExitCode {
     if let Some(code) = launch::launched() {
         return code;
     }
-    let command = Cli::parse().command;
-    output::start_logging();
-    let exec_server = match command {
-        Command::ExecServer(exec_server) => exec_server,
-        Command::Sandbox(args) => return ended(sandbox::run(args)),
-        Command::Doctor => return ended(doctor::run()),
-    };
-    let work = async {
-        match exec_server.command {
-            Some(ExecServerCommand::Run(args)) => run::run(args).await,
-            None => serve::serve(exec_server.serve).await,
+    // Before anything else reads the environment, and before there is a second thread.
+    let surroundings = Surroundings::enter();
+    match parse() {
+        Ok(cli) => dispatch(cli, surroundings),
+        Err(error) => error.exit(),
+    }
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    refuse_server_flags_for_run(&matches)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The server's own flags mean nothing to `run`. (clap could refuse them by itself, but then -c and its like too.)
+fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
+    match exec_server.subcommand_name() {
+        Some(name) if exec_server.contains_id("ServeArgs") => Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            format!("flags of the server cannot be used with the subcommand '{name}'"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
+    let Cli { mut config, mut strict_config, profile, command } = cli;
+    if profile.is_some() {
+        return fail(
+            "--profile only applies to runtime commands of the agent; exec-server, login and logout have none",
+        );
+    }
+    match command {
+        Command::Login(mut args) => {
+            config.extend(args.take_config());
+            start_never_strict("login", config, strict_config, surroundings, |setup| {
+                login::login(args, setup)
+            })
         }
-    };
+        Command::Logout(args) => {
+            config.extend(args.config);
+            start_never_strict("logout", config, strict_config, surroundings, logout::logout)
+        }
+        Command::Completion(args) => match completion::completion(&args, Cli::command()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("can't print the script on stdout: {error}")),
+        },
+        // Before any thread or event loop, whose descriptors a launcher would inherit.
+        Command::Sandbox(args) => ended(sandbox::run(args)),
+        Command::Doctor => ended(doctor::run()),
+        Command::ExecServer(exec_server) => {
+            let exec_server = *exec_server;
+            config.extend(exec_server.config);
+            strict_config |= exec_server.strict_config;
+            match exec_server.command {
+                Some(ExecServerCommand::Run(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| run::run(args, setup))
+                }
+                Some(ExecServerCommand::Rendezvous(args)) => {
+                    start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
+                }
+                None => {
+                    start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
+                }
+            }
+        }
+    }
+}
+
+/// Refuses unknown features, then runs a command with what all levels of the command line say.
+fn start<W: Future<Output = anyhow::Result<u8>>>(
+    config: ConfigArgs,
+    strict: bool,
+    surroundings: Surroundings,
+    work: impl FnOnce(Setup) -> W,
+) -> ExitCode {
+    if let Err(error) = config.check_features() {
+        return fail(&error.to_string());
+    }
+    output::start_logging();
+    block_on(work(Setup::new(surroundings, config, strict)))
+}
+
+/// Like [`start`], for `login` and its like: never strict, and without logs on stderr, where what these commands say is
+/// an interface.
+fn start_never_strict<W: Future<Output = anyhow::Result<u8>>>(
+    command: &str,
+    config: ConfigArgs,
+    strict: bool,
+    surroundings: Surroundings,
+    work: impl FnOnce(Setup) -> W,
+) -> ExitCode {
+    if strict {
+        return fail(&format!("`--strict-config` is not supported for `codex {command}`"));
+    }
+    if let Err(error) = config.check_features() {
+        return fail(&error.to_string());
+    }
+    block_on(work(Setup::new(surroundings, config, false)))
+}
+
+fn fail(text: &str) -> ExitCode {
+    output::error(text);
+    ExitCode::FAILURE
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
     // One thread: a wake-up on another core costs more than most requests (design.md).
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            output::error(&format!("can't start the event loop: {error}"));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(&format!("can't start the event loop: {error}")),
     };
     let code = ended(runtime.block_on(work));
     // A worker thread may hang in a file system for good; it must not keep the process.
@@ -80,9 +201,6 @@ fn main() -> ExitCode {
 fn ended(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            output::error(&output::sentence(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&output::sentence(&error)),
     }
 }

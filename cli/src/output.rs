@@ -15,6 +15,16 @@ pub(crate) fn line(text: &str) -> std::io::Result<()> {
     stdout.flush()
 }
 
+/// Prints these bytes on stdout, at once.
+///
+/// # Errors
+/// Nobody reads stdout any more.
+pub(crate) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
 /// An error and its causes in one sentence; a cause that was told already is not told again.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
@@ -28,6 +38,11 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
 pub(crate) fn error(text: &str) {
     // Nothing can be done about a closed stderr.
     let _ = writeln!(std::io::stderr(), "Error: {text}");
+}
+
+/// Prints one line on stderr.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Sends logs to stderr: warnings, or what `RUST_LOG` asks for.

@@ -2,6 +2,8 @@
 
 mod args;
 mod io;
+mod registry;
+mod signals;
 mod terminal;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use codex_exec_server::client::{
-    Client, ClientError, ClientOptions, Command, Endpoint, Process, ProcessControl, ProcessEvent, Stderr,
+    Bearer, Client, ClientError, ClientOptions, Command, Endpoint, Process, ProcessControl, ProcessEvent,
+    Stderr,
 };
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
@@ -18,12 +21,17 @@ use codex_exec_server::protocol::process::{
     EnvInherit, EnvPolicy, ExitDetails, SignalName, StartParams, Stream,
 };
 use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use args::RunArgs;
 
-use io::{Input, Out, Output, Room, say};
+use crate::setup::Setup;
+
+use io::{Input, Out, Outcome, Output, Room, Unwritten, Watch, say};
+use signals::{Asked, Presses, Signals};
 use terminal::RawMode;
+
+/// Holds the token for a server with --ws-auth; never handed on to programs.
+pub(crate) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_TOKEN";
 
 /// No connection, or it was lost.
 const UNREACHABLE: u8 = 255;
@@ -35,20 +43,40 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// 128 + SIGPIPE: nobody reads our stdout any more.
 const BROKEN_PIPE: u8 = 141;
+/// This side can't go on: output can't be written, a token can't be read.
+const FAILURE: u8 = 1;
+/// Flags that do not go together.
+const WRONG_USAGE: u8 = 2;
+/// 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+/// 128 + SIGTERM.
+const TERMINATED: u8 = 143;
 /// The server ends the program at `--timeout`; one that does not know the option gets this much longer until we do.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 /// On a terminal, background programs may hold the output open after the program's end; they are not waited for longer.
 const TTY_LINGER: Duration = Duration::from_millis(500);
+/// SIGTERM for us is SIGTERM for the program, and this long after SIGKILL.
+const TERMINATE_GRACE_MS: u64 = 10_000;
 /// How long the server may take to answer the last terminate.
 const TERMINATE_TIME: Duration = Duration::from_secs(2);
 
-/// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`,
-/// 255 with a sentence for a server that can't be reached or was lost).
+/// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`, 1
+/// with a sentence for output that can't be written, 255 with one for a server that can't be reached or was lost).
 ///
 /// # Errors
 /// Only what keeps this side from working at all, such as a terminal that can't be set.
-pub(crate) async fn run(args: RunArgs) -> anyhow::Result<u8> {
-    let endpoint = endpoint(args.url.as_deref())?;
+pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
+    if let Some(contradiction) = args.contradiction() {
+        say(contradiction);
+        return Ok(WRONG_USAGE);
+    }
+    let endpoint = match endpoint(&args, &setup) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            return Ok(FAILURE);
+        }
+    };
     let client = match Client::connect(
         endpoint,
         ClientOptions { client_name: "codex-run".into(), ..ClientOptions::default() },
@@ -66,20 +94,39 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<u8> {
     code
 }
 
-fn endpoint(url: Option<&str>) -> anyhow::Result<Endpoint> {
-    Ok(match url {
+fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
+    if let Some(endpoint) = args.registry.endpoint()? {
+        return Ok(endpoint);
+    }
+    Ok(match &args.url {
         Some(url) => match url.strip_prefix("unix://") {
             Some(path) => Endpoint::Unix { path: PathBuf::from(path) },
-            None => Endpoint::WebSocket { url: url.to_owned(), bearer: None },
+            None => Endpoint::WebSocket { url: url.clone(), bearer: token(args)?.map(Bearer::new) },
         },
         None => Endpoint::Command(Command {
             program: std::env::current_exe().context("can't tell where this program's own file is")?,
-            args: ["exec-server", "--listen", "stdio"].map(String::from).into(),
+            // The server reads the same configuration, so its bounds hold here too.
+            args: ["exec-server", "--listen", "stdio"]
+                .map(String::from)
+                .into_iter()
+                .chain(setup.to_arguments())
+                .collect(),
             env: BTreeMap::new(),
             cwd: None,
             stderr: Stderr::Inherit,
         }),
     })
+}
+
+/// The token for a server with --ws-auth, from the file or else from the environment.
+fn token(args: &RunArgs) -> anyhow::Result<Option<String>> {
+    let Some(file) = &args.token_file else {
+        return Ok(std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()));
+    };
+    let token = std::fs::read_to_string(file)
+        .with_context(|| format!("can't read the token from {}", file.display()))?;
+    anyhow::ensure!(!token.trim().is_empty(), "the token file {} is empty", file.display());
+    Ok(Some(token))
 }
 
 async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
@@ -107,19 +154,19 @@ async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 async fn working_directory(client: &Client, args: &RunArgs) -> anyhow::Result<PathBuf> {
-    match (&args.cwd, &args.url) {
-        (Some(cwd), Some(_)) if cwd.is_absolute() => Ok(cwd.clone()),
-        (Some(cwd), Some(_)) => {
+    match (&args.cwd, args.is_remote()) {
+        (Some(cwd), true) if cwd.is_absolute() => Ok(cwd.clone()),
+        (Some(cwd), true) => {
             anyhow::bail!(
-                "--cwd {} is not absolute; with --url it is a path of the server's machine",
+                "--cwd {} is not absolute; with --url and --registry it is a path of the server's machine",
                 cwd.display()
             )
         }
-        (cwd, None) => {
+        (cwd, false) => {
             let here = std::env::current_dir().context("can't tell the current directory; give --cwd")?;
             Ok(cwd.as_ref().map_or(here.clone(), |cwd| here.join(cwd)))
         }
-        (None, Some(_)) => {
+        (None, true) => {
             let info = match client.environment_info() {
                 Some(info) => Some(info),
                 None => client.call::<Info>(&NoParams).await.ok(),
@@ -183,33 +230,15 @@ fn not_started(args: &RunArgs, error: &ClientError) -> u8 {
     if refusal.code == ErrorCode::INTERNAL { code } else { NOT_EXECUTABLE }
 }
 
-/// The signals that this command acts on.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-    window: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("can't listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-            window: listen(SignalKind::window_change())?,
-        })
-    }
-}
-
 /// One running program, followed to its end.
 struct Session {
     process: Process,
     control: ProcessControl,
     tty: bool,
     timeout: Option<Duration>,
-    interrupts: u32,
+    presses: Presses,
+    /// SIGTERM came once.
+    terminating: bool,
     exit: Option<u8>,
     /// To be said once the terminal is as it was.
     last_words: Option<String>,
@@ -219,22 +248,34 @@ impl Session {
     fn new(process: Process, args: &RunArgs) -> Self {
         let control = process.control();
         let timeout = args.timeout.map(|time| time.saturating_add(TIMEOUT_MARGIN));
-        Self { process, control, tty: args.tty, timeout, interrupts: 0, exit: None, last_words: None }
+        Self {
+            process,
+            control,
+            tty: args.tty,
+            timeout,
+            presses: Presses::default(),
+            terminating: false,
+            exit: None,
+            last_words: None,
+        }
     }
 
     async fn follow(&mut self, signals: &mut Signals) -> u8 {
-        let output = Output::start();
+        let (output, mut outcome) = Output::start();
+        let mut reader = Watch::start();
         let mut input = std::pin::pin!(pass_input(self.control.clone(), self.tty));
         let mut input_open = true;
         let mut deadline = std::pin::pin!(sleep_for(self.timeout));
         let mut linger = std::pin::pin!(sleep_for(None));
         loop {
+            let end_at = self.presses.end_at;
             tokio::select! {
+                // Room first: an event without it would be lost.
                 (room, event) = async { (output.room().await, self.process.next().await) } => {
                     let lasts = self.exit.is_none();
                     match self.take(event, room) {
                         Next::Continue => {}
-                        Next::Finish(code) => return flush(output, signals, code).await,
+                        Next::Finish(code) => return self.flush(output, outcome, signals, code).await,
                         Next::Abort(code) => return self.abort(code).await,
                     }
                     if lasts && self.exit.is_some() {
@@ -245,31 +286,61 @@ impl Session {
                         }
                     }
                 }
+                unwritten = outcome.failure() => {
+                    let code = self.unwritten(unwritten);
+                    return self.abort(code).await;
+                }
+                () = reader.gone() => return self.abort(BROKEN_PIPE).await,
                 complaint = &mut input, if input_open => {
                     input_open = false;
                     self.last_words = complaint;
                 }
                 () = &mut deadline => return self.abort(TIMED_OUT).await,
+                () = until(end_at) => return self.abort(INTERRUPTED).await,
                 () = &mut linger => {
                     let code = self.exit.unwrap_or(UNREACHABLE);
-                    return flush(output, signals, code).await;
+                    return self.flush(output, outcome, signals, code).await;
                 }
-                _ = signals.interrupt.recv() => if let Some(code) = self.interrupt().await { return code },
-                _ = signals.terminate.recv() => return self.abort(128 + 15).await,
-                _ = signals.hangup.recv() => return self.abort(128 + 1).await,
-                _ = signals.window.recv(), if self.tty => {
-                    if let Some((rows, cols)) = terminal::size() {
-                        // A server without this extension leaves the size as it is; nothing else is harmed.
-                        let _ = tokio::time::timeout(TERMINATE_TIME, self.control.resize(rows, cols)).await;
-                    }
-                }
+                asked = signals.next() => if let Some(code) = self.asked(asked).await { return code },
             }
         }
     }
 
+    /// What becomes of us when our output can't be written.
+    fn unwritten(&mut self, unwritten: Unwritten) -> u8 {
+        match unwritten {
+            Unwritten::NobodyReads => BROKEN_PIPE,
+            Unwritten::Failed { what, error } => {
+                self.last_words = Some(format!("can't write to {what}: {error}; the program was ended"));
+                FAILURE
+            }
+        }
+    }
+
+    /// Waits until all output is written, or for a signal that ends us.
+    async fn flush(&mut self, output: Output, outcome: Outcome, signals: &mut Signals, code: u8) -> u8 {
+        let asked = async {
+            loop {
+                match signals.next().await {
+                    Asked::Interrupt => return INTERRUPTED,
+                    Asked::Terminate => return TERMINATED,
+                    Asked::Forward(_, number) => return 128 + number,
+                    Asked::Resize => {}
+                }
+            }
+        };
+        tokio::select! {
+            written = output.finish(outcome) => match written {
+                Ok(()) => code,
+                Err(unwritten) => self.unwritten(unwritten),
+            },
+            code = asked => code,
+        }
+    }
+
     fn take(&mut self, event: Option<ProcessEvent>, room: Option<Room>) -> Next {
-        // Without room, nobody reads our stdout any more.
-        let Some(room) = room else { return Next::Abort(BROKEN_PIPE) };
+        // Without room, output can't be written any more; why is told beside.
+        let Some(room) = room else { return Next::Continue };
         match event {
             Some(ProcessEvent::Output { stream, bytes }) => {
                 let out = if stream == Stream::Stderr { Out::Stderr } else { Out::Stdout };
@@ -309,19 +380,49 @@ impl Session {
         })
     }
 
-    /// Ctrl-C: first as SIGINT for the program, then as its end.
-    async fn interrupt(&mut self) -> Option<u8> {
-        if let Some(code) = self.exit {
-            return Some(code);
-        }
-        self.interrupts += 1;
-        if self.interrupts == 1 {
-            let sent = self.control.signal(SignalName::Interrupt);
-            if let Ok(Ok(())) = tokio::time::timeout(TERMINATE_TIME, sent).await {
-                return None;
+    /// Does what a signal asks for; gives our exit code when that ends us.
+    async fn asked(&mut self, asked: Asked) -> Option<u8> {
+        match (asked, self.exit) {
+            (Asked::Resize, _) => {
+                if let Some((rows, cols)) = terminal::size().filter(|_| self.tty) {
+                    // A server without this extension leaves the size as it is; nothing else is harmed.
+                    let _ = tokio::time::timeout(TERMINATE_TIME, self.control.resize(rows, cols)).await;
+                }
+                None
+            }
+            // The program has ended; only something that holds its output was waited for.
+            (_, Some(code)) => Some(code),
+            (Asked::Interrupt, None) => {
+                let impatient = self.presses.press(std::time::Instant::now());
+                if impatient || !self.signal(SignalName::Interrupt).await {
+                    return Some(self.abort(INTERRUPTED).await);
+                }
+                None
+            }
+            (Asked::Terminate, None) => {
+                if std::mem::replace(&mut self.terminating, true) {
+                    return Some(self.abort(TERMINATED).await);
+                }
+                let sent = self.control.terminate(Some(TERMINATE_GRACE_MS));
+                match tokio::time::timeout(TERMINATE_TIME, sent).await {
+                    // Its end is told like any other, with its last words.
+                    Ok(Ok(_)) => None,
+                    _ => Some(TERMINATED),
+                }
+            }
+            (Asked::Forward(name, number), None) => {
+                if self.signal(name).await {
+                    return None;
+                }
+                // As the signal would have done to us.
+                Some(self.abort(128 + number).await)
             }
         }
-        Some(self.abort(128 + 2).await)
+    }
+
+    /// Signals the program. False when the server does not know the signal, or does not answer.
+    async fn signal(&mut self, name: SignalName) -> bool {
+        matches!(tokio::time::timeout(TERMINATE_TIME, self.control.signal(name)).await, Ok(Ok(())))
     }
 
     async fn abort(&mut self, code: u8) -> u8 {
@@ -339,13 +440,10 @@ enum Next {
     Abort(u8),
 }
 
-/// Waits until all output is written, or for a signal that ends us.
-async fn flush(output: Output, signals: &mut Signals, code: u8) -> u8 {
-    tokio::select! {
-        flushed = output.finish() => if flushed { code } else { BROKEN_PIPE },
-        _ = signals.interrupt.recv() => 128 + 2,
-        _ = signals.terminate.recv() => 128 + 15,
-        _ = signals.hangup.recv() => 128 + 1,
+async fn until(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `codex exec-server`: listens, serves, and ends cleanly.
 
+mod configured;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +17,21 @@ use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, st
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::setup::Setup;
 use crate::{output, sandbox};
 
-/// The flags of `codex exec-server`.
-#[derive(Debug, clap::Args)]
+/// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
+const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
+/// The exit code for flags that do not go together.
+const WRONG_USAGE: u8 = 2;
+
+/// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout.
-    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:0")]
-    listen: String,
+    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
+    /// [default: ws://127.0.0.1:0].
+    #[arg(long, value_name = "URL")]
+    listen: Option<String>,
     /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
     #[arg(long, value_name = "MODE")]
     ws_auth: Option<WsAuth>,
@@ -42,17 +51,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "AUDIENCE")]
     ws_audience: Option<String>,
     /// How far the clocks of both sides may differ, in seconds [default: 30].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
     ws_max_clock_skew_seconds: Option<u64>,
-    /// How many slow requests (a waiting read, files, HTTP) of one connection run at once [default: 64].
+    /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrent_requests: Option<u32>,
-    /// What happens to programs that outlive the process that started them, when their session ends.
-    #[arg(long, value_name = "WHAT", default_value = "keep")]
-    leftovers: LeftoversArg,
+    /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
+    #[arg(long, value_name = "WHAT")]
+    leftovers: Option<LeftoversArg>,
     /// Which namespaces sandboxes may use; for tests.
-    #[arg(long, value_name = "WHICH", default_value = "any", hide = true)]
-    sandbox_namespaces: NamespacesArg,
+    #[arg(long, value_name = "WHICH", hide = true)]
+    sandbox_namespaces: Option<NamespacesArg>,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     limit: Vec<String>,
@@ -68,7 +77,7 @@ enum WsAuth {
     SignedBearerToken,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum NamespacesArg {
     /// Whatever works.
     Any,
@@ -78,7 +87,7 @@ enum NamespacesArg {
     Off,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LeftoversArg {
     /// They live on.
     Keep,
@@ -86,31 +95,31 @@ enum LeftoversArg {
     Kill,
 }
 
+/// Where to listen when nothing else is said.
+const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
+
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    let settings = setup.exec_server(args.decide_access())?;
+    let limits = configured::limits(&settings)?;
+    let args = args.or(settings);
     reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
-    let address = ListenAddress::parse(&args.listen)?;
-    let auth = auth(&args)?;
-    if !address.is_loopback() && args.ws_auth.is_none() {
-        bail!(
-            "{} can be reached from other machines, and whoever connects has a shell here; \
-             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody",
-            args.listen
-        );
+    let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+    let address = ListenAddress::parse(listen_on)?;
+    if let Some(contradiction) = contradiction(&args, listen_on, &address) {
+        output::error(&contradiction);
+        return Ok(WRONG_USAGE);
     }
+    let auth = auth(&args)?;
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
-    let config = config(&args)?;
+    let config = config(&args, limits)?;
     config.host.confiner.iter().cloned().for_each(try_sandbox);
     let server = Server::new(config);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
-    }
-    tokio::select! {
-        () = server.end() => {}
-        () = signals.next() => {}
     }
     Ok(0)
 }
@@ -121,6 +130,7 @@ async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Res
         () = server.serve(carrier) => {}
         () = signals.next() => {}
     }
+    end(server, JoinSet::new(), signals).await;
     Ok(())
 }
 
@@ -149,12 +159,24 @@ async fn listen(
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    end(server, connections, signals).await;
     Ok(())
 }
 
-fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
-    let mut limits = Limits::default();
+/// How long connections may take to say goodbye, those in their handshake included.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
+async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
+    let goodbye = async { while connections.join_next().await.is_some() {} };
+    let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
+    tokio::select! {
+        _ = all => {}
+        () = signals.next() => {}
+    }
+}
+
+fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> {
     if let Some(requests) = args.concurrent_requests {
         limits.concurrent_requests = requests as usize;
     }
@@ -168,7 +190,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         None
     });
     let host = Host {
-        environment: std::env::vars_os().collect(),
+        environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
         confiner: Some(Arc::new(confiner(args.sandbox_namespaces))),
     };
@@ -180,17 +202,17 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let leftovers = match args.leftovers {
-        LeftoversArg::Keep => Leftovers::Keep,
-        LeftoversArg::Kill => Leftovers::Kill,
+        None | Some(LeftoversArg::Keep) => Leftovers::Keep,
+        Some(LeftoversArg::Kill) => Leftovers::Kill,
     };
     Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
 }
 
-fn confiner(namespaces: NamespacesArg) -> Confiner {
+fn confiner(namespaces: Option<NamespacesArg>) -> Confiner {
     let namespaces = match namespaces {
-        NamespacesArg::Any => NamespaceUse::Any,
-        NamespacesArg::User => NamespaceUse::UserOnly,
-        NamespacesArg::Off => NamespaceUse::Off,
+        None | Some(NamespacesArg::Any) => NamespaceUse::Any,
+        Some(NamespacesArg::User) => NamespaceUse::UserOnly,
+        Some(NamespacesArg::Off) => NamespaceUse::Off,
     };
     Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(), namespaces)
 }
@@ -206,6 +228,28 @@ fn try_sandbox(confiner: Arc<Confiner>) {
             }
         }
     });
+}
+
+/// Flags that do not go together. Half an authentication is told by [`auth`]: released servers exit with 1 for it (2.4).
+fn contradiction(args: &ServeArgs, listen_on: &str, address: &ListenAddress) -> Option<String> {
+    let token_flags = args.ws_token_file.is_some() || args.ws_token_sha256.is_some();
+    match (address, args.ws_auth) {
+        (ListenAddress::Stdio, Some(_)) => Some(
+            "--ws-auth does not go with --listen stdio: there is one client, whoever started the server, and it has \
+             no way to show a token; leave --ws-auth out"
+                .into(),
+        ),
+        (address, None) if !address.is_loopback() => Some(format!(
+            "{listen_on} can be reached from other machines, and whoever connects has a shell here; \
+             add --ws-auth capability-token or signed-bearer-token, or --ws-auth none to allow everybody"
+        )),
+        (_, Some(WsAuth::SignedBearerToken)) if token_flags => Some(
+            "--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token; \
+             it takes --ws-shared-secret-file"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
@@ -231,9 +275,6 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
                 bail!("--ws-auth capability-token needs exactly one of --ws-token-file and --ws-token-sha256")
             }
         },
-        Some(WsAuth::SignedBearerToken) if token_flags => {
-            bail!("--ws-token-file and --ws-token-sha256 do not go with --ws-auth signed-bearer-token")
-        }
         Some(WsAuth::SignedBearerToken) => {
             let Some(file) = &args.ws_shared_secret_file else {
                 bail!("--ws-auth signed-bearer-token needs --ws-shared-secret-file")
@@ -271,21 +312,34 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as under nohup.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = if reap::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup,
+        })
     }
 
     async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = hung_up => {}
         }
     }
 }

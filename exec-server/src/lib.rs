@@ -1,5 +1,6 @@
 //! Lends a machine to a coding agent: programs, files and HTTP, served to and asked of an exec-server.
 
+mod budget;
 pub mod client;
 mod descriptor;
 pub mod environment;
@@ -7,6 +8,7 @@ pub mod filesystem;
 pub mod http;
 pub mod limits;
 pub mod process;
+pub mod relay;
 pub mod rpc;
 pub mod sandbox;
 pub mod server;
@@ -14,3 +16,8 @@ pub mod transport;
 
 pub use codex_exec_protocol as protocol;
 pub use limits::Limits;
+
+/// The examples of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

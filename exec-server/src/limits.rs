@@ -31,7 +31,11 @@ pub struct Limits {
     pub requests_in_flight: usize,
     /// Bytes of the requests in flight; then the reader stops reading.
     pub in_flight_bytes: usize,
-    /// Slow requests (a waiting read, files, HTTP) of one connection that run at once; more wait their turn.
+    /// Memory of one connection's answers that hold files or directories, and once more of those that hold HTTP bodies,
+    /// from before they are read until the socket took them; more wait. A single larger one goes alone.
+    pub answer_bytes: usize,
+    /// Slow requests (files, HTTP) of one connection that run, or whose answers the socket has not taken, at once;
+    /// more wait their turn. A waiting `process/read` or `process/wait` needs no turn.
     pub concurrent_requests: usize,
     /// Bytes queued for one process's stdin; then the next write waits for its answer.
     pub queued_write_bytes: usize,
@@ -96,6 +100,7 @@ impl Default for Limits {
             outgoing_bytes: 512 << 10,
             requests_in_flight: 1024,
             in_flight_bytes: 64 * MIB,
+            answer_bytes: 64 * MIB,
             concurrent_requests: 64,
             queued_write_bytes: 8 * MIB,
             queued_writes: 4096,
@@ -194,6 +199,7 @@ impl Limits {
             outgoing_bytes
             requests_in_flight
             in_flight_bytes
+            answer_bytes
             concurrent_requests
             queued_write_bytes
             queued_writes

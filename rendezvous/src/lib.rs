@@ -1,1 +1,27 @@
 //! A registry and rendezvous of one's own: brings executors and harnesses together without reading what they say.
+//!
+//! [`Rendezvous::start`] runs both in one process, on one port. The registry's calls (register, connect, validate)
+//! and the websocket's upgrade are HTTP; a socket's frames then pass through the [`switch`] as they are. Section
+//! numbers in the docs of this crate mean `remote.md`.
+
+pub mod accounts;
+mod app;
+mod attach;
+mod door;
+pub mod frame;
+mod http;
+pub mod limits;
+pub mod metrics;
+pub mod outlet;
+pub mod quota;
+pub mod registry;
+pub mod server;
+pub mod socket;
+pub mod store;
+pub mod switch;
+pub mod ticket;
+pub mod tokens;
+pub mod websocket;
+
+pub use limits::Limits;
+pub use server::{Config, Rendezvous, StartError, TlsFiles};

@@ -91,8 +91,13 @@ impl TestClient {
 
     /// Connects to a Unix socket with a websocket on it.
     pub async fn unix_socket(path: &Path) -> Self {
+        Self::try_unix_socket(path, &[]).await.expect("the upgrade is accepted")
+    }
+
+    /// As [`Self::unix_socket`], with these headers; the HTTP status when the upgrade is refused.
+    pub async fn try_unix_socket(path: &Path, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         let stream = UnixStream::connect(path).await.expect("the server listens");
-        Self::upgrade("ws://localhost/", &[], Box::new(stream)).await.expect("the upgrade is accepted")
+        Self::upgrade("ws://localhost/", headers, Box::new(stream)).await
     }
 
     /// Connects to a Unix socket, one message per line.

@@ -3,9 +3,15 @@
 pub mod binary;
 pub mod client;
 pub mod http;
+pub mod issuer;
 pub mod link;
+pub mod login;
 pub mod machine;
+pub mod proxy;
+pub mod secret_service;
+pub mod secrets;
 pub mod server;
+pub mod tls;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use server::{Server, ServerBuilder};

@@ -21,6 +21,7 @@ pub struct ServerBuilder {
     directory: Option<PathBuf>,
     listen: Option<String>,
     bare: bool,
+    under: Vec<String>,
 }
 
 /// A running server.
@@ -54,6 +55,12 @@ impl ServerBuilder {
         self.args(["--limit".to_string(), format!("{name}={value}")])
     }
 
+    /// Starts it through another program that execs its arguments, such as `env`.
+    pub fn under<S: Into<String>>(mut self, program: impl IntoIterator<Item = S>) -> Self {
+        self.under = program.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets a variable of the server's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
@@ -85,7 +92,14 @@ impl ServerBuilder {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(binary::codex());
+        let mut command = match self.under.split_first() {
+            None => Command::new(binary::codex()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary::codex());
+                command
+            }
+        };
         command.arg("exec-server");
         if let Some(listen) = &self.listen {
             command.arg("--listen").arg(listen);
@@ -149,6 +163,7 @@ impl Server {
             directory: None,
             listen: Some("ws://127.0.0.1:0".into()),
             bare: false,
+            under: Vec::new(),
         }
     }
 

@@ -3,13 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::registry::RegistryArgs;
+use crate::setup::ConfigArgs;
+
 /// Runs a program through an exec-server and gives back its output and its exit code.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) url: Option<String>,
-    /// The directory to run in; it defaults to the current one, and with --url to the server's own.
+    /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
+    #[arg(long, value_name = "PATH", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// The directory to run in; it defaults to the current one, and with --url or --registry to the server's own.
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// A variable to add to the server's environment for this program; may be given several times.
@@ -24,6 +34,21 @@ pub(crate) struct RunArgs {
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
     pub(crate) command: Vec<String>,
+}
+
+impl RunArgs {
+    /// What can't go together.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let unix = self.url.as_ref().is_some_and(|url| url.starts_with("unix://"));
+        (unix && self.token_file.is_some()).then_some(
+            "--token-file does not go with a unix:// address: a token is shown on a websocket only",
+        )
+    }
+
+    /// Whether the server is another machine's, as far as we can tell.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.url.is_some() || self.registry.url.is_some()
+    }
 }
 
 fn url(text: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::termios::isatty;
 use tokio::sync::{mpsc, oneshot};
 
 /// Size of one read of stdin.
@@ -62,60 +63,120 @@ pub(super) enum Out {
     Stderr,
 }
 
+/// Why output was not written.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// Nobody reads our stdout any more.
+    NobodyReads,
+    /// The system refused.
+    Failed { what: &'static str, error: std::io::Error },
+}
+
 /// A place in the queue for one chunk.
 pub(super) type Room = mpsc::OwnedPermit<(Out, Vec<u8>)>;
 
 /// Our stdout and stderr, written in the order of arrival.
-pub(super) struct Output {
-    sender: mpsc::Sender<(Out, Vec<u8>)>,
-    done: oneshot::Receiver<bool>,
-}
+pub(super) struct Output(mpsc::Sender<(Out, Vec<u8>)>);
+
+/// What has become of the output.
+pub(super) struct Outcome(oneshot::Receiver<Result<(), Unwritten>>);
 
 impl Output {
     /// Writes on a thread of its own, so that a full pipe stops neither signals nor the connection.
-    pub(super) fn start() -> Self {
+    pub(super) fn start() -> (Self, Outcome) {
         let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
         let (tell, done) = oneshot::channel();
         // Nobody asks any more when the command was aborted.
         std::thread::spawn(move || tell.send(write_out(receiver)));
-        Self { sender, done }
+        (Self(sender), Outcome(done))
     }
 
-    /// Waits for room for one chunk; none when nobody reads our stdout any more. Cancel-safe.
+    /// Waits for room for one chunk; none when output can't be written any more. Cancel-safe.
     pub(super) async fn room(&self) -> Option<Room> {
-        self.sender.clone().reserve_owned().await.ok()
+        self.0.clone().reserve_owned().await.ok()
     }
 
-    /// Waits until all is written. False when it could not be.
-    pub(super) async fn finish(self) -> bool {
-        drop(self.sender);
-        self.done.await.unwrap_or(false)
+    /// Waits until all is written.
+    pub(super) async fn finish(self, outcome: Outcome) -> Result<(), Unwritten> {
+        drop(self.0);
+        outcome.0.await.unwrap_or(Err(Unwritten::NobodyReads))
     }
 }
 
-/// True when everything for stdout was written; a closed stderr loses only what was for it.
-fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> bool {
-    let mut stderr_open = true;
-    while let Some((out, bytes)) = receiver.blocking_recv() {
-        match out {
-            Out::Stdout if !write_all(rustix::stdio::stdout(), &bytes) => return false,
-            Out::Stderr if stderr_open => stderr_open = write_all(rustix::stdio::stderr(), &bytes),
-            _ => {}
+impl Outcome {
+    /// Waits until output can't be written any more. Cancel-safe; not to be asked again once it has answered.
+    pub(super) async fn failure(&mut self) -> Unwritten {
+        match (&mut self.0).await {
+            Ok(Err(unwritten)) => unwritten,
+            // As long as there is an `Output`, the thread ends only with a reason.
+            Ok(Ok(())) | Err(_) => Unwritten::NobodyReads,
         }
     }
-    true
 }
 
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+/// A closed stderr loses only what was for it.
+fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> Result<(), Unwritten> {
+    let mut stderr_open = true;
+    while let Some((out, bytes)) = receiver.blocking_recv() {
+        let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };
+        match out {
+            Out::Stdout => match write_all(rustix::stdio::stdout(), &bytes) {
+                Err(Errno::PIPE) => return Err(Unwritten::NobodyReads),
+                written => written.map_err(failed("stdout"))?,
+            },
+            Out::Stderr if stderr_open => match write_all(rustix::stdio::stderr(), &bytes) {
+                Err(Errno::PIPE) => stderr_open = false,
+                written => written.map_err(failed("stderr"))?,
+            },
+            Out::Stderr => {}
+        }
+    }
+    Ok(())
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => wait_for(fd, PollFlags::OUT),
-            Err(_) => return false,
+            Err(error) => return Err(error),
         }
     }
-    true
+    Ok(())
+}
+
+/// Tells when nobody reads our stdout any more, also while nothing is written.
+pub(super) struct Watch(Option<oneshot::Receiver<()>>);
+
+impl Watch {
+    /// Watches on a thread of its own. A terminal is not watched: that it is gone is told by SIGHUP.
+    pub(super) fn start() -> Self {
+        let (tell, gone) = oneshot::channel();
+        if !isatty(rustix::stdio::stdout()) {
+            std::thread::spawn(move || {
+                let mut stdout = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty())];
+                while matches!(poll(&mut stdout, None), Err(Errno::INTR)) {}
+                if stdout.iter().any(|stdout| stdout.revents().contains(PollFlags::ERR)) {
+                    // Nobody asks any more once the command ends.
+                    let _ = tell.send(());
+                }
+            });
+        }
+        Self(Some(gone))
+    }
+
+    /// Waits for that. Cancel-safe.
+    pub(super) async fn gone(&mut self) {
+        if let Some(gone) = &mut self.0
+            && gone.await.is_ok()
+        {
+            return;
+        }
+        // The watch has ended without news.
+        self.0 = None;
+        std::future::pending().await
+    }
 }
 
 fn wait_for(fd: BorrowedFd<'_>, flags: PollFlags) {

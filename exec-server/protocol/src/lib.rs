@@ -11,6 +11,7 @@ pub mod filesystem;
 pub mod http;
 pub mod path;
 pub mod process;
+pub mod registry;
 pub mod relay;
 pub mod sandbox;
 pub mod session;

@@ -274,7 +274,9 @@ impl Entry {
         match &self.path {
             EntryPath::Path { .. } => false,
             EntryPath::GlobPattern { pattern } => !pattern.starts_with('/'),
-            EntryPath::Special { value } => matches!(value, Special::ProjectRoots { .. }),
+            EntryPath::Special { value } => {
+                matches!(value, Special::ProjectRoots { .. } | Special::CurrentWorkingDirectory)
+            }
         }
     }
 }
@@ -297,7 +299,8 @@ impl<'de> Deserialize<'de> for Sandbox {
         let Unchecked(sandbox) = object(deserializer)?;
         if sandbox.lacks_cwd() {
             return Err(D::Error::custom(
-                "sandbox permissions with project_roots or a relative glob_pattern need the sandbox's cwd; add it",
+                "sandbox permissions with project_roots, current_working_directory or a relative glob_pattern need the \
+                 sandbox's cwd; add it",
             ));
         }
         Ok(sandbox)

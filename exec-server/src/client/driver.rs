@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::body::BodyInbox;
 use super::calls::{Calls, Retry};
-use super::endpoint::{Again, Endpoint, Link};
+use super::endpoint::{Again, Endpoint, Link, OpenError};
 use super::inbox::{Inbox, lock};
 use super::link::{LinkReader, LinkWriter};
 use super::process::ProcessInbox;
@@ -44,8 +45,13 @@ pub(super) struct Shared {
     bodies: Mutex<HashMap<String, Arc<BodyInbox>>>,
     /// Programs whose handles were dropped, to be terminated.
     orphans: Mutex<Vec<String>>,
-    orphaned: Notify,
+    /// Answers to what the server asked, encoded.
+    answers: Mutex<Vec<Bytes>>,
+    /// The writer should look at the two above.
+    look: Notify,
     session: Mutex<Option<InitializeResult>>,
+    /// In bytes; some connections carry no longer one.
+    longest_message: AtomicUsize,
     pub(super) missing: watch::Sender<MissingState>,
     pub(super) finished: watch::Sender<bool>,
 }
@@ -76,8 +82,10 @@ impl Shared {
             processes: Mutex::default(),
             bodies: Mutex::default(),
             orphans: Mutex::default(),
-            orphaned: Notify::new(),
+            answers: Mutex::default(),
+            look: Notify::new(),
             session: Mutex::default(),
+            longest_message: AtomicUsize::new(usize::MAX),
             missing: watch::Sender::new(MissingState::default()),
             finished: watch::Sender::new(false),
         }
@@ -108,6 +116,7 @@ impl Shared {
             let id = calls.next_id();
             let mut message = Vec::new();
             envelope::request::<M>(&RequestId::Number(id), params, &mut message);
+            self.check_length(message.len())?;
             let receiver = calls.register(id, message.into(), retry);
             permit.send(id);
             (receiver, id)
@@ -116,6 +125,17 @@ impl Shared {
         let result = receiver.await.map_err(|_| lost("the connection was closed"))??;
         serde_json::from_str(&result)
             .map_err(|error| ClientError::Answer { method: M::NAME, reason: error.to_string() })
+    }
+
+    /// A message that the connection can't carry would end it, and again after every resume.
+    fn check_length(&self, bytes: usize) -> Result<(), ClientError> {
+        let limit = self.longest_message.load(Ordering::Relaxed);
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(ClientError::Usage(format!(
+            "a request of {bytes} bytes is longer than the {limit} that this connection carries; send it in parts"
+        )))
     }
 
     pub(super) fn add_process(&self, id: &str, inbox: &Arc<ProcessInbox>) -> Result<(), ClientError> {
@@ -132,7 +152,7 @@ impl Shared {
         lock(&self.processes).remove(id);
         if terminate && lock(&self.calls).ended().is_none() {
             lock(&self.orphans).push(id.to_owned());
-            self.orphaned.notify_one();
+            self.look.notify_one();
         }
     }
 
@@ -159,9 +179,17 @@ impl Shared {
                 lock(&self.calls).answer(id, Err(error))
             }
             Incoming::Notification { method, params } => return self.notified(&method, params),
-            // This client offers the server no methods; a server asks only those that announced some (section 13).
-            Incoming::Request { method, .. } => {
-                tracing::warn!(%method, "the exec-server asked something unknown")
+            // This client offers the server no methods (section 13 is for those that announced some).
+            Incoming::Request { id, method, .. } => {
+                let mut answers = lock(&self.answers);
+                if answers.len() >= self.options.queued_requests {
+                    return Err("it asks more than it takes answers for".into());
+                }
+                let mut message = Vec::new();
+                envelope::failure(&id, &RpcError::method_not_found(&method), &mut message);
+                answers.push(message.into());
+                drop(answers);
+                self.look.notify_one();
             }
             Incoming::Answer { .. } | Incoming::Failure { .. } => {}
         }
@@ -227,6 +255,7 @@ impl Shared {
         loop {
             let message = match reader.next().await {
                 Ok(Some(message)) => message,
+                Ok(None) if reader.is_going_away() => return "the exec-server was stopped".into(),
                 Ok(None) => return "the exec-server ended the connection".into(),
                 Err(error) => return error.to_string(),
             };
@@ -257,7 +286,8 @@ impl Shared {
                         Some(id) => self.write_call(writer, id).await?,
                         None => std::future::pending().await,
                     },
-                    () = self.orphaned.notified() => {}
+                    () = self.look.notified() => {}
+                    () = writer.ping_due() => writer.ping().await?,
                 }
             }
         };
@@ -285,6 +315,10 @@ impl Shared {
     ) -> std::io::Result<()> {
         while let Ok(id) = queue.try_recv() {
             self.write_call(writer, id).await?;
+        }
+        let answers = std::mem::take(&mut *lock(&self.answers));
+        for answer in answers {
+            writer.feed(answer).await?;
         }
         loop {
             let Some(process_id) = lock(&self.orphans).pop() else { break };
@@ -327,6 +361,8 @@ impl Shared {
 
     /// The connection is gone, but the session may be taken up again.
     fn interrupted(&self, reason: &str) {
+        // Another connection would not know the question.
+        lock(&self.answers).clear();
         lock(&self.calls).interrupted(reason);
         for (_, body) in lock(&self.bodies).drain() {
             body.fail(reason.to_owned());
@@ -377,7 +413,8 @@ impl Driver {
         queue: mpsc::Receiver<i64>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, ClientError> {
-        let (mut link, again) = endpoint.open(shared.options.connect_time).await?;
+        let (mut link, again) = endpoint.open(&shared.options).await?;
+        shared.longest_message.store(again.longest_message(), Ordering::Relaxed);
         let time = shared.options.initialize_time;
         let session = handshake(&shared, &mut link, &again, None, time).await?;
         *lock(&shared.session) = Some(session);
@@ -442,9 +479,12 @@ impl Driver {
 
     /// Tries to take up the session until it works, is refused, or the time is up (15.4).
     async fn resume(&mut self) -> Result<Link, String> {
+        let said_goodbye = self.link.reader.is_going_away();
         let Self { shared, again, stopped, .. } = self;
         let options = &shared.options;
-        let mut schedule = Reconnect::new(Instant::now(), options.recovery_time, options.retry_pause);
+        let longest_pause = again.longest_pause(options.retry_pause);
+        let mut schedule =
+            Reconnect::new(Instant::now(), options.recovery_time, options.retry_pause, longest_pause);
         let mut last = String::from("no attempt was made");
         loop {
             match schedule.step(Instant::now()) {
@@ -462,13 +502,23 @@ impl Driver {
                     };
                     match outcome {
                         Ok(Ok(link)) => return Ok(link),
-                        Ok(Err(ClientError::Rpc(error))) if error.code != ErrorCode::SESSION_ATTACHED => {
+                        Ok(Err(OpenError { error: ClientError::Rpc(error), .. }))
+                            if error.code != ErrorCode::SESSION_ATTACHED =>
+                        {
                             return Err(format!("the session can't be resumed: {error}"));
                         }
-                        Ok(Err(error)) => last = error.to_string(),
+                        Ok(Err(OpenError { error: error @ ClientError::Refused { .. }, .. })) => {
+                            return Err(error.to_string());
+                        }
+                        Ok(Err(OpenError { error, nobody: true })) if again.is_gone(said_goodbye) => {
+                            return Err(format!(
+                                "its programs ended with it, and nobody listens there any more: {error}"
+                            ));
+                        }
+                        Ok(Err(failed)) => last = failed.error.to_string(),
                         Err(_) => last = "the last attempt took too long".into(),
                     }
-                    schedule.failed(Instant::now());
+                    schedule.failed(Instant::now(), rand::random());
                 }
             }
         }
@@ -476,9 +526,9 @@ impl Driver {
 }
 
 /// One attempt to take up the session.
-async fn attempt(shared: &Shared, again: &Again) -> Result<Link, ClientError> {
+async fn attempt(shared: &Shared, again: &Again) -> Result<Link, OpenError> {
     let options = &shared.options;
-    let mut link = again.open(options.connect_time).await?;
+    let mut link = again.open(options).await?;
     let session_id = Some(shared.session_id());
     handshake(shared, &mut link, again, session_id, options.initialize_time).await?;
     Ok(link)

@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::DuplexStream;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::process::Child;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::ClientError;
-use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, lines, websocket};
+use super::link::{LinkReader, LinkWriter, lines};
+use super::registry::RegistryEnvironment;
+use super::route::Route;
+use super::websocket::{UpgradeError, is_nobody, is_relay, open_websocket, public_url};
+use super::{ClientError, ClientOptions};
+use crate::relay::RelayLimits;
+
+/// Between two attempts to reach an environment through a registry, at most.
+const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// A bearer token: never shown, wiped after use.
 #[derive(Clone)]
@@ -25,6 +30,16 @@ impl Bearer {
     /// Takes the token's text.
     pub fn new(token: String) -> Self {
         Self(Zeroizing::new(token))
+    }
+}
+
+impl Bearer {
+    /// The value of an `authorization` header, marked as sensitive.
+    pub(super) fn header(&self) -> Result<HeaderValue, String> {
+        let mut value = HeaderValue::try_from(Zeroizing::new(format!("Bearer {}", self.0.trim())).as_str())
+            .map_err(|_| "the bearer token holds characters that a header can't carry")?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 
@@ -61,13 +76,16 @@ pub struct Command {
 /// Where an exec-server is.
 #[derive(Debug)]
 pub enum Endpoint {
-    /// A `ws://` or `wss://` URL. A bearer token goes only over `wss://` or to loopback (15.1).
+    /// A `ws://` or `wss://` URL. A bearer token goes only over `wss://` or to loopback (15.1). With the pair
+    /// `role=harness` in its query it leads through a rendezvous, and carries plain relay frames (`remote.md` 9.1).
     WebSocket {
         /// Used as it is, path and query included.
         url: String,
         /// Sent as `authorization: Bearer …`.
         bearer: Option<Bearer>,
     },
+    /// An environment that a registry knows, reached through a rendezvous and encrypted end to end (`remote.md` 9.2).
+    Registry(RegistryEnvironment),
     /// A Unix socket.
     Unix {
         /// The socket's path.
@@ -93,6 +111,7 @@ pub(super) enum Again {
         url: String,
         bearer: Option<Bearer>,
     },
+    Registry(Box<Route>),
     Unix {
         path: PathBuf,
     },
@@ -102,17 +121,41 @@ pub(super) enum Again {
     },
 }
 
+/// Why a connection could not be made.
+#[derive(Debug)]
+pub(super) struct OpenError {
+    pub(super) error: ClientError,
+    /// Nobody listens at the address: there is no server, and so no session.
+    pub(super) nobody: bool,
+}
+
+impl From<ClientError> for OpenError {
+    fn from(error: ClientError) -> Self {
+        Self { error, nobody: false }
+    }
+}
+
+impl From<OpenError> for ClientError {
+    fn from(failed: OpenError) -> Self {
+        failed.error
+    }
+}
+
 impl Endpoint {
     /// Connects; also tells how to connect again.
-    pub(super) async fn open(self, time: Duration) -> Result<(Link, Again), ClientError> {
+    pub(super) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
         match self {
             Self::WebSocket { url, bearer } => {
                 let again = Again::WebSocket { url, bearer };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
+            }
+            Self::Registry(environment) => {
+                let again = Again::Registry(Box::new(Route::new(environment)?));
+                Ok((again.open(options).await?, again))
             }
             Self::Unix { path } => {
                 let again = Again::Unix { path };
-                Ok((again.open(time).await?, again))
+                Ok((again.open(options).await?, again))
             }
             Self::Command(command) => {
                 let target = format!("the child {}", command.program.display());
@@ -132,6 +175,7 @@ impl Again {
     pub(super) fn target(&self) -> String {
         match self {
             Self::WebSocket { url, .. } => public_url(url),
+            Self::Registry(route) => route.target(),
             Self::Unix { path } => format!("unix://{}", path.display()),
             Self::Never { target } => target.clone(),
         }
@@ -142,80 +186,61 @@ impl Again {
         !matches!(self, Self::Never { .. })
     }
 
-    /// Connects, within this time.
-    pub(super) async fn open(&self, time: Duration) -> Result<Link, ClientError> {
+    /// Whether an address where nobody listens any more means that the session is gone: always on this machine; across
+    /// a network when the server said that it ends, since what stands between may be away as well.
+    pub(super) const fn is_gone(&self, said_goodbye: bool) -> bool {
+        said_goodbye || matches!(self, Self::Unix { .. })
+    }
+
+    /// The longest pause between two attempts. Behind a registry stand services that others share, so the pauses
+    /// grow there.
+    pub(super) fn longest_pause(&self, pause: Duration) -> Duration {
+        if matches!(self, Self::Registry(_)) { pause.max(LONGEST_REGISTRY_PAUSE) } else { pause }
+    }
+
+    /// The longest message that may be sent, in bytes.
+    pub(super) fn longest_message(&self) -> usize {
+        let limits = RelayLimits::default();
+        match self {
+            Self::WebSocket { url, .. } if is_relay(url) => limits.plain_message_bytes,
+            Self::Registry(_) => limits.message_bytes,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Connects, within the time of the options.
+    pub(super) async fn open(&self, options: &ClientOptions) -> Result<Link, OpenError> {
+        let time = options.connect_time;
+        let unmade = |reason: String, nobody: bool| OpenError {
+            error: ClientError::Connect { target: self.target(), reason },
+            nobody,
+        };
         let opening = async {
             match self {
-                Self::WebSocket { url, bearer } => open_websocket(url, bearer.as_ref()).await,
+                Self::WebSocket { url, bearer } => {
+                    open_websocket(url, bearer.as_ref(), options).await.map_err(|error| {
+                        let nobody = matches!(error, UpgradeError::Nobody(_));
+                        unmade(error.to_string(), nobody)
+                    })
+                }
+                // It has rounds of attempts, and says more exactly what went wrong.
+                Self::Registry(route) => route.open(options).await.map_err(OpenError::from),
                 Self::Unix { path } => {
-                    let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
+                    let stream = UnixStream::connect(path).await;
+                    let stream = stream.map_err(|error| unmade(error.to_string(), is_nobody(&error)))?;
                     let (input, output) = stream.into_split();
                     Ok(lines(input, output))
                 }
-                Self::Never { .. } => Err("it can be connected to only once".into()),
+                Self::Never { .. } => Err(unmade("it can be connected to only once".into(), false)),
             }
         };
         match tokio::time::timeout(time, opening).await {
-            Ok(Ok((reader, writer))) => Ok(Link { reader, writer, child: None }),
-            Ok(Err(reason)) => Err(ClientError::Connect { target: self.target(), reason }),
+            Ok(opened) => opened.map(|(reader, writer)| Link { reader, writer, child: None }),
             Err(_) => {
-                Err(ClientError::TimedOut { target: self.target(), what: "the connection", after: time })
+                let target = self.target();
+                Err(ClientError::TimedOut { target, what: "the connection", after: time }.into())
             }
         }
-    }
-}
-
-fn public_url(url: &str) -> String {
-    let Ok(mut public) = url::Url::parse(url) else { return "the given URL".into() };
-    public.set_query(None);
-    public.set_fragment(None);
-    // Both only fail for URLs that can't have user info.
-    let _ = public.set_username("");
-    let _ = public.set_password(None);
-    public.to_string()
-}
-
-async fn open_websocket(url: &str, bearer: Option<&Bearer>) -> Result<(LinkReader, LinkWriter), String> {
-    let parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
-    let secure = match parsed.scheme() {
-        "ws" => false,
-        "wss" => true,
-        other => return Err(format!("the scheme {other:?} is not ws or wss")),
-    };
-    let mut request = url.into_client_request().map_err(|error| error.to_string())?;
-    if let Some(Bearer(token)) = bearer {
-        if !secure && !is_loopback(&parsed) {
-            return Err("a bearer token is only sent over wss:// or to a loopback address".into());
-        }
-        let mut value = HeaderValue::try_from(Zeroizing::new(format!("Bearer {}", token.trim())).as_str())
-            .map_err(|_| "the bearer token holds characters that a header can't carry")?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, value);
-    }
-    let port = parsed.port_or_known_default().ok_or("the URL has no port")?;
-    let stream = match parsed.host().ok_or("the URL has no host")? {
-        url::Host::Domain(name) => TcpStream::connect((name, port)).await,
-        url::Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
-        url::Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
-    }
-    .map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(LONGEST_MESSAGE))
-        .max_frame_size(Some(LONGEST_MESSAGE))
-        .read_buffer_size(64 << 10);
-    let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(websocket(socket))
-}
-
-fn is_loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }
 

@@ -70,6 +70,12 @@ impl<T> Inbox<T> {
         state.abandoned || state.bytes < bound
     }
 
+    /// Bytes that wait.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        lock(&self.state).bytes
+    }
+
     /// Fires when something was taken; to be created before [`Self::fits`] is asked.
     pub(super) fn room(&self) -> &Notify {
         &self.room

@@ -7,31 +7,44 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::relayed::{RelayReader, RelayWriter};
 
 /// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
 /// ends the connection.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The receiving half.
 pub(super) enum LinkReader {
-    WebSocket(SplitStream<Socket>),
-    Lines { input: BufReader<Box<dyn AsyncRead + Send + Unpin>>, line: Vec<u8>, consumed: bool },
+    WebSocket {
+        stream: SplitStream<Socket>,
+        /// The server said that it ends.
+        going_away: bool,
+    },
+    Relay(Box<RelayReader>),
+    Lines {
+        input: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
+        line: Vec<u8>,
+        consumed: bool,
+    },
 }
 
 /// The sending half.
 pub(super) enum LinkWriter {
     WebSocket(SplitSink<Socket, Message>),
+    Relay(Box<RelayWriter>),
     Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
 }
 
 /// Both halves of a websocket.
 pub(super) fn websocket(socket: Socket) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    (LinkReader::WebSocket(stream), LinkWriter::WebSocket(sink))
+    (LinkReader::WebSocket { stream, going_away: false }, LinkWriter::WebSocket(sink))
 }
 
 /// Both halves of anything that carries lines.
@@ -47,10 +60,15 @@ pub(super) fn lines(
 }
 
 impl LinkReader {
+    /// Whether the server said that it ends, and did not just lose the connection.
+    pub(super) const fn is_going_away(&self) -> bool {
+        matches!(self, Self::WebSocket { going_away: true, .. })
+    }
+
     /// The next message; none when the server ended the connection. Cancel-safe.
     pub(super) async fn next(&mut self) -> io::Result<Option<Utf8Bytes>> {
         match self {
-            Self::WebSocket(stream) => loop {
+            Self::WebSocket { stream, going_away } => loop {
                 match stream.next().await {
                     None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => return Ok(None),
                     Some(Err(error)) => return Err(io::Error::other(error)),
@@ -58,10 +76,14 @@ impl LinkReader {
                     Some(Ok(Message::Binary(bytes))) => {
                         return Utf8Bytes::try_from(bytes).map(Some).map_err(io::Error::other);
                     }
+                    Some(Ok(Message::Close(frame))) => {
+                        *going_away = frame.is_some_and(|frame| frame.code == CloseCode::Away);
+                    }
                     // Pings are answered by the library; a close is followed by the stream's end.
                     Some(Ok(_)) => {}
                 }
             },
+            Self::Relay(relay) => Ok(relay.next().await?),
             Self::Lines { input, line, consumed } => loop {
                 if std::mem::take(consumed) {
                     line.clear();
@@ -97,6 +119,7 @@ impl LinkWriter {
                 let text = Utf8Bytes::try_from(message).map_err(io::Error::other)?;
                 sink.feed(Message::Text(text)).await.map_err(io::Error::other)
             }
+            Self::Relay(relay) => Ok(relay.feed(message).await?),
             Self::Lines(output) => {
                 output.write_all(&message).await?;
                 output.write_all(b"\n").await
@@ -108,7 +131,24 @@ impl LinkWriter {
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => sink.flush().await.map_err(io::Error::other),
+            Self::Relay(relay) => Ok(relay.flush().await?),
             Self::Lines(output) => output.flush().await,
+        }
+    }
+
+    /// Waits until the connection wants a ping of ours; only one through a rendezvous ever does. Cancel-safe.
+    pub(super) async fn ping_due(&mut self) {
+        match self {
+            Self::Relay(relay) => relay.ping_due().await,
+            Self::WebSocket(_) | Self::Lines(_) => std::future::pending().await,
+        }
+    }
+
+    /// Sends a ping where there is one.
+    pub(super) async fn ping(&mut self) -> io::Result<()> {
+        match self {
+            Self::Relay(relay) => Ok(relay.ping().await?),
+            Self::WebSocket(_) | Self::Lines(_) => Ok(()),
         }
     }
 
@@ -116,6 +156,7 @@ impl LinkWriter {
     pub(super) async fn close(&mut self) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => sink.close().await.map_err(io::Error::other),
+            Self::Relay(relay) => Ok(relay.close().await?),
             Self::Lines(output) => output.shutdown().await,
         }
     }

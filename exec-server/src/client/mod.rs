@@ -18,9 +18,16 @@ mod inbox;
 mod link;
 mod order;
 mod process;
+mod registry;
+#[cfg(test)]
+mod relay_tests;
+mod relayed;
+mod roots;
+mod route;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +42,8 @@ pub use driver::MissingState;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
+pub use registry::RegistryEnvironment;
+pub use roots::{Roots, RootsError};
 
 use calls::Retry;
 use driver::{Driver, Shared};
@@ -52,6 +61,10 @@ pub struct ClientOptions {
     pub recovery_time: Duration,
     /// Between two attempts to resume.
     pub retry_pause: Duration,
+    /// Between our pings to a rendezvous, which sits between two connections: only we look after ours.
+    pub ping_interval: Duration,
+    /// Without anything from a rendezvous for this long, the connection counts as lost.
+    pub silence_time: Duration,
     /// Bytes queued for one follower; then the socket is not read.
     pub queue_bytes: usize,
     /// The same while a call waits for its answer.
@@ -62,6 +75,9 @@ pub struct ClientOptions {
     pub queued_requests: usize,
     /// For a server that was started as a child, from SIGTERM to SIGKILL.
     pub child_grace: Duration,
+    /// Who may have signed a `wss://` server's certificate; none means whoever the system trusts, or the file that
+    /// `SSL_CERT_FILE` names.
+    pub roots: Option<Roots>,
 }
 
 impl Default for ClientOptions {
@@ -72,11 +88,14 @@ impl Default for ClientOptions {
             initialize_time: Duration::from_secs(10),
             recovery_time: Duration::from_secs(25),
             retry_pause: Duration::from_millis(100),
+            ping_interval: Duration::from_secs(30),
+            silence_time: Duration::from_secs(90),
             queue_bytes: 2 << 20,
             queue_bytes_with_calls: 16 << 20,
             held_bytes: 4 << 20,
             queued_requests: 128,
             child_grace: Duration::from_secs(2),
+            roots: None,
         }
     }
 }
@@ -90,6 +109,14 @@ pub enum ClientError {
         /// The address, without secrets.
         target: String,
         /// What went wrong.
+        reason: String,
+    },
+    /// The registry or the executor refused for good: trying again would end the same way.
+    #[error("{target} can't be used: {reason}")]
+    Refused {
+        /// The address, without secrets.
+        target: String,
+        /// What was said.
         reason: String,
     },
     /// The server did not answer the connection or the handshake in time.
@@ -184,6 +211,11 @@ impl Client {
     /// Tells which `fs/watchMissing` fired last, and whether a loss of the connection ended them all.
     pub fn missing_changed(&self) -> watch::Receiver<MissingState> {
         self.shared.missing.subscribe()
+    }
+
+    /// Whether the connection has ended for good: every call fails from now on.
+    pub fn has_ended(&self) -> bool {
+        *self.shared.finished.borrow() || self.owner.driver.is_finished()
     }
 
     /// Ends the connection: sends what is queued and, for a server started as a child, ends that child. Other

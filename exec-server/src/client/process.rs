@@ -85,7 +85,7 @@ pub struct Exit {
 /// A started program. Dropping it before its end terminates it.
 pub struct Process {
     control: ProcessControl,
-    inbox: Arc<ProcessInbox>,
+    pub(super) inbox: Arc<ProcessInbox>,
     over: bool,
 }
 

@@ -136,32 +136,122 @@ async fn answers_out_of_order_find_their_calls_and_a_loss_fails_the_unsafe_one()
 #[tokio::test]
 async fn a_slow_follower_makes_the_server_wait_and_gets_every_byte() {
     const CHUNKS: u64 = 3000;
+    const QUEUE_BYTES: usize = 64 << 10;
     let (listener, endpoint) = listen().await;
     let text = "x".repeat(8192);
     let base64 =
         String::from_utf8(serde_json::to_vec(&crate::protocol::Base64Bytes(text.clone().into())).unwrap());
     let base64 = base64.unwrap().trim_matches('"').to_owned();
-    let (sent, mut progress) = watch::channel(0);
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
         peer.handshake().await;
         peer.answer("process/start", json!({"processId": "p"})).await;
         for seq in 1..=CHUNKS {
             peer.output(seq, &base64).await;
-            sent.send_replace(seq);
         }
         peer
     });
-    let options = ClientOptions { queue_bytes: 64 << 10, ..ClientOptions::default() };
+    let options = ClientOptions { queue_bytes: QUEUE_BYTES, ..ClientOptions::default() };
     let client = Client::connect(endpoint, options).await.unwrap();
     let mut process = client.start(start()).await.unwrap();
-    // The server stalls once the sockets' buffers and the queue are full.
-    let stalled =
-        async { while tokio::time::timeout(Duration::from_millis(500), progress.changed()).await.is_ok() {} };
-    stalled.await;
-    assert!(*progress.borrow() < CHUNKS, "nothing held the server back");
-    for _ in 0..CHUNKS {
+    let mut most = 0;
+    for taken in 0..CHUNKS {
+        // Slow: takes only once as much waits as may, or as there still is.
+        let left = usize::try_from(CHUNKS - taken).unwrap() * text.len();
+        while process.inbox.queue.bytes() < QUEUE_BYTES.min(left) {
+            tokio::task::yield_now().await;
+        }
+        most = most.max(process.inbox.queue.bytes());
         assert_eq!(process.next().await, output(&text));
     }
+    assert!(most < QUEUE_BYTES + 2 * text.len(), "{most} bytes waited for the follower");
     drop(server.await.unwrap());
+}
+
+#[tokio::test]
+async fn what_the_server_asks_is_answered_as_an_unknown_method() {
+    let (listener, endpoint) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        for id in [json!(1), json!("one")] {
+            peer.send(json!({"id": id, "method": "network/policyRequest", "params": {}})).await;
+            let answer = peer.receive().await;
+            assert_eq!((&answer["id"], &answer["error"]["code"]), (&id, &json!(-32601)), "{answer}");
+        }
+    });
+    let _client = Client::connect(endpoint, ClientOptions::default()).await.unwrap();
+    server.await.unwrap();
+}
+
+/// Takes TLS off in front of a plain listener; the address, and the certificate in PEM.
+async fn tls_in_front_of(listener: &TcpListener) -> (String, String) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = tokio_rustls::rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (front, plain) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), listener.local_addr().unwrap());
+    let url = format!("wss://localhost:{}", front.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = front.accept().await {
+            // A client that does not trust us hangs up in the handshake.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut inner = TcpStream::connect(plain).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut inner).await });
+        }
+    });
+    (url, cert.pem())
+}
+
+#[tokio::test]
+async fn tls_needs_a_certificate_that_is_trusted() {
+    let (listener, _) = listen().await;
+    let (url, pem) = tls_in_front_of(&listener).await;
+    let bearer = || Some(Bearer::new("token".into()));
+    let endpoint = || Endpoint::WebSocket { url: url.clone(), bearer: bearer() };
+    let (_, other) = tls_in_front_of(&listener).await;
+    for roots in [None, Some(Roots::from_pem(other.as_bytes()).unwrap())] {
+        let refused = Client::connect(endpoint(), ClientOptions { roots, ..ClientOptions::default() }).await;
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("certificate"), "{error}");
+    }
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        peer.answer("process/list", json!({"processes": []})).await;
+    });
+    let roots = Some(Roots::from_pem(pem.as_bytes()).unwrap());
+    let client =
+        Client::connect(endpoint(), ClientOptions { roots, ..ClientOptions::default() }).await.unwrap();
+    assert!(client.call::<List>(&ListParams {}).await.unwrap().processes.is_empty());
+    server.await.unwrap();
+    assert_eq!(Roots::from_pem(b"nothing").unwrap_err(), RootsError::None);
+}
+
+#[tokio::test]
+async fn a_server_that_says_goodbye_and_is_gone_is_not_waited_for() {
+    let (listener, endpoint) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        peer.answer("process/start", json!({"processId": "p"})).await;
+        drop(listener);
+        let away =
+            tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 1001.into(), reason: "".into() };
+        peer.0.close(Some(away)).await.unwrap();
+        while peer.0.next().await.is_some_and(|message| message.is_ok()) {}
+    });
+    let options = ClientOptions { recovery_time: Duration::from_secs(3600), ..ClientOptions::default() };
+    let client = Client::connect(endpoint, options).await.unwrap();
+    let mut process = client.start(start()).await.unwrap();
+    let Some(ProcessEvent::Disconnected { reason }) = process.next().await else { panic!("no end") };
+    assert!(reason.contains("was stopped") && reason.contains("nobody listens"), "{reason}");
+    server.await.unwrap();
 }

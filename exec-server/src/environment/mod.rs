@@ -1,10 +1,15 @@
 //! The three capabilities as traits, and what this machine is.
 
 pub mod info;
+pub mod local;
 pub mod manager;
 pub mod remote;
 pub mod traits;
 
-pub use manager::Environment;
+pub use local::{Local, LocalConfig};
+pub use manager::{Environment, EnvironmentError, Environments};
 pub use remote::Remote;
-pub use traits::{CallError, Files, Http, Processes};
+pub use traits::{CallError, Files, Http, Pieces, Processes};
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! The three capabilities of another machine: each is the client's typed call and nothing more.
 
 use async_trait::async_trait;
+use futures_util::stream;
+use tokio::sync::watch;
 
-use super::traits::{CallError, Files, Http, Processes};
-use crate::client::{Client, ClientError};
+use super::traits::{CallError, Files, Http, Pieces, Processes};
+use crate::client::{Client, ClientError, MissingState};
 use crate::protocol::{Method, filesystem as fs, http, process};
 
 /// A machine reached through a client.
@@ -20,7 +22,7 @@ impl From<ClientError> for CallError {
 }
 
 macro_rules! remote {
-    ($name:ident { $($method:ident: $wire:ty;)* }) => {
+    ($name:ident { $($method:ident: $wire:ty;)* $(=> { $($more:tt)* })? }) => {
         #[async_trait]
         impl $name for Remote {
             $(async fn $method(
@@ -29,6 +31,8 @@ macro_rules! remote {
             ) -> Result<<$wire as Method>::Result, CallError> {
                 Ok(self.0.call::<$wire>(&params).await?)
             })*
+
+            $($($more)*)?
         }
     };
 }
@@ -63,11 +67,26 @@ remote! {
         write_block: fs::WriteBlock;
         close: fs::Close;
         watch_missing: fs::WatchMissing;
+        => {
+            fn missing_changed(&self) -> watch::Receiver<MissingState> {
+                self.0.missing_changed()
+            }
+        }
     }
 }
 
 remote! {
     Http {
         request: http::Request;
+        => {
+            async fn stream(
+                &self,
+                params: http::RequestParams,
+            ) -> Result<(http::RequestResult, Pieces), CallError> {
+                let (head, body) = self.0.http_stream(params).await?;
+                let pieces = stream::unfold(body, |mut body| async move { Some((body.next().await?, body)) });
+                Ok((head, Box::pin(pieces)))
+            }
+        }
     }
 }

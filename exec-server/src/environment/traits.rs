@@ -1,7 +1,12 @@
 //! What an environment can do, as three traits whose methods are the protocol's.
 
-use async_trait::async_trait;
+use std::pin::Pin;
 
+use async_trait::async_trait;
+use futures_util::Stream;
+use tokio::sync::watch;
+
+use crate::client::{BodyError, MissingState};
 use crate::protocol::{Method, RpcError, filesystem as fs, http, process};
 
 /// Why an operation failed.
@@ -15,9 +20,15 @@ pub enum CallError {
     Lost(String),
 }
 
+/// A response's body as it comes; after an error nothing more does.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Vec<u8>, BodyError>> + Send>>;
+
 /// Declares a trait whose methods take and give what the protocol's methods do.
 macro_rules! capability {
-    ($(#[$doc:meta])* $name:ident { $($(#[$method_doc:meta])* $method:ident: $wire:ty;)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$method_doc:meta])* $method:ident: $wire:ty;)*
+        $(=> { $($more:tt)* })?
+    }) => {
         $(#[$doc])*
         #[async_trait]
         pub trait $name: Send + Sync {
@@ -26,6 +37,8 @@ macro_rules! capability {
                 &self,
                 params: <$wire as Method>::Params,
             ) -> Result<<$wire as Method>::Result, CallError>;)*
+
+            $($($more)*)?
         }
     };
 }
@@ -85,6 +98,10 @@ capability! {
         close: fs::Close;
         /// Watches paths that do not exist (10.11).
         watch_missing: fs::WatchMissing;
+        => {
+            /// Tells which watch fired last, and whether something ended them all (10.11).
+            fn missing_changed(&self) -> watch::Receiver<MissingState>;
+        }
     }
 }
 
@@ -93,5 +110,12 @@ capability! {
     Http {
         /// Makes one request (11.1).
         request: http::Request;
+        => {
+            /// Makes one request, and gives its body as it comes (11.2). Dropping the body ends what can be ended.
+            async fn stream(
+                &self,
+                params: http::RequestParams,
+            ) -> Result<(http::RequestResult, Pieces), CallError>;
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, fstat, openat, seek, statat};
 use rustix::io::{Errno, read};
 
 use super::error::{not_a_file, out_of_memory, rpc_error};
@@ -22,11 +22,77 @@ const GROWTH: usize = 64 << 10;
 /// # Errors
 /// `-32600` for what is no regular file or larger than `limits.read_file_bytes`; the system's otherwise.
 pub fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileResult, RpcError> {
-    refuse_unenforced(&params.sandbox)?;
-    let path = local(&params.path)?;
-    let (file, size) = open_regular(path, params.follow_symlinks.unwrap_or(true))?;
-    let data = read_whole(&file, size, limits.read_file_bytes)?;
-    Ok(ReadFileResult { data: Base64Bytes(data) })
+    let mut file = WholeFile::open(params, limits)?;
+    loop {
+        if let Some(result) = file.read()? {
+            return Ok(result);
+        }
+    }
+}
+
+/// A file that is open to be read whole, in two steps, so that its memory can be accounted for between them.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: OwnedFd,
+    /// What it says of itself.
+    size: u64,
+    expected: u64,
+    limit: u64,
+}
+
+impl WholeFile {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// `-32600` for what is no regular file or larger than `limits.read_file_bytes`; the system's otherwise.
+    pub fn open(params: &ReadFileParams, limits: &Limits) -> Result<Self, RpcError> {
+        refuse_unenforced(&params.sandbox)?;
+        let path = local(&params.path)?;
+        let (file, size) = open_regular(path, params.follow_symlinks.unwrap_or(true))?;
+        Self::opened(file, size, limits)
+    }
+
+    /// Takes a regular file that was opened elsewhere, and its size.
+    ///
+    /// # Errors
+    /// `-32600` for one larger than `limits.read_file_bytes`.
+    pub(crate) fn opened(file: OwnedFd, size: u64, limits: &Limits) -> Result<Self, RpcError> {
+        let limit = limits.read_file_bytes;
+        if size > limit {
+            return Err(too_large(size, limit));
+        }
+        // Files of `/proc` say 0 and are small; the size of others is at most a little out of date.
+        Ok(Self { file, size, expected: size.saturating_add(GROWTH as u64).min(limit), limit })
+    }
+
+    /// The most bytes that [`Self::read`] returns; after it returned nothing, more than before.
+    pub fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// Reads to the end. Nothing when the file turned out longer than expected: then to be called once more.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn read(&mut self) -> Result<Option<ReadFileResult>, RpcError> {
+        let data = read_whole(&self.file, self.size, self.expected)?;
+        if data.len() as u64 <= self.expected {
+            return Ok(Some(ReadFileResult { data: Base64Bytes(data) }));
+        }
+        if self.expected >= self.limit {
+            return Err(too_large(data.len() as u64, self.limit));
+        }
+        self.expected = self.limit;
+        seek(&self.file, SeekFrom::Start(0)).map_err(rpc_error)?;
+        Ok(None)
+    }
+}
+
+fn too_large(size: u64, limit: u64) -> RpcError {
+    RpcError::invalid_request(format!(
+        "file is too large to read at once: {size} bytes, the limit is {limit}; \
+         read it in blocks (fs/open, fs/readBlock)"
+    ))
 }
 
 /// Opens a regular file for reading; gives its size too.
@@ -60,17 +126,8 @@ fn require_regular(path: &Path, mode: u32) -> Result<(), RpcError> {
     if FileType::from_raw_mode(mode) == FileType::RegularFile { Ok(()) } else { Err(not_a_file(path)) }
 }
 
-/// Reads to the end. `size` is a hint: files grow, and those of `/proc` say 0.
-pub(crate) fn read_whole(file: &OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>, RpcError> {
-    let too_large = |size| {
-        RpcError::invalid_request(format!(
-            "file is too large to read at once: {size} bytes, the limit is {limit}; \
-             read it in blocks (fs/open, fs/readBlock)"
-        ))
-    };
-    if size > limit {
-        return Err(too_large(size));
-    }
+/// Reads to the end, or until it has more than `most` bytes.
+fn read_whole(file: &OwnedFd, size: u64, most: u64) -> Result<Vec<u8>, RpcError> {
     let mut data = Vec::new();
     // One byte more than expected lets the read that finds the end need no further memory.
     reserve(&mut data, usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1))?;
@@ -80,8 +137,8 @@ pub(crate) fn read_whole(file: &OwnedFd, size: u64, limit: u64) -> Result<Vec<u8
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(rpc_error(error)),
         }
-        if data.len() as u64 > limit {
-            return Err(too_large(data.len() as u64));
+        if data.len() as u64 > most {
+            return Ok(data);
         }
         if data.len() == data.capacity() {
             let more = data.len().max(GROWTH);

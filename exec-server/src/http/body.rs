@@ -24,6 +24,11 @@ impl BodyStream {
         self.response.as_ref()?.content_length()
     }
 
+    /// Does something else within the request's time.
+    pub(super) async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        self.deadline.watch(work).await
+    }
+
     /// What arrived next, never empty; none at the end. After an error (a broken body, the
     /// request's time is up) nothing more comes. Cancel-safe: a dropped call loses nothing.
     pub async fn next(&mut self) -> Option<Result<Bytes, String>> {

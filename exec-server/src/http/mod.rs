@@ -23,10 +23,14 @@ use tokio::time::Instant;
 pub use body::{BodyStream, Deltas};
 
 use crate::Limits;
+use crate::budget::{Budget, Claim, answer_bytes};
 
 /// Idle connections kept for one host, and how long: enough for a burst, nothing to speak of at rest.
 const IDLE_CONNECTIONS: usize = 8;
 const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// Bytes of a body without announced length that are read before more memory than that is claimed.
+const UNCLAIMED: usize = 256 << 10;
 
 /// Looks up a variable of the server's environment.
 type Lookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
@@ -95,6 +99,16 @@ impl LocalHttp {
     /// `-32602` for params that make no request; `-32603` when no answer came, the body broke, the
     /// time was up, or the body is larger than [`Limits::http_body_bytes`].
     pub async fn request(&self, params: RequestParams) -> Result<RequestResult, RpcError> {
+        let alone = Budget::new(self.body_bytes);
+        Ok(self.request_within(params, &alone).await?.0)
+    }
+
+    /// As [`Self::request`], with the memory for the body claimed before it is read.
+    pub(crate) async fn request_within(
+        &self,
+        params: RequestParams,
+        bodies: &Budget,
+    ) -> Result<(RequestResult, Claim), RpcError> {
         let (mut head, mut body) = self.open_stream(params).await?;
         let too_large = || {
             RpcError::internal(format!(
@@ -102,22 +116,32 @@ impl LocalHttp {
                 self.body_bytes
             ))
         };
-        let expected = body.expected().unwrap_or(0);
-        if expected > self.body_bytes as u64 {
+        let expected = body.expected();
+        if expected.is_some_and(|expected| expected > self.body_bytes as u64) {
             return Err(too_large());
         }
+        let small = answer_bytes(expected.unwrap_or(UNCLAIMED as u64));
+        let mut claim = body.watch(bodies.claim(small)).await.map_err(broke)?;
         // The length is the peer's word: believe it only as far as it costs nothing.
-        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(1 << 20));
+        let mut bytes =
+            Vec::with_capacity(usize::try_from(expected.unwrap_or(0)).unwrap_or(0).min(UNCLAIMED));
+        let mut claimed_all = expected.is_some();
         while let Some(piece) = body.next().await {
-            let piece =
-                piece.map_err(|why| RpcError::internal(format!("HTTP response body broke: {why}")))?;
+            let piece = piece.map_err(broke)?;
             if piece.len() > self.body_bytes.saturating_sub(bytes.len()) {
                 return Err(too_large());
+            }
+            if !claimed_all && bytes.len() + piece.len() > UNCLAIMED {
+                // Without an announced length nobody knows how much more. The small claim goes first: two that wait for
+                // all while each holds a part would wait for ever.
+                drop(claim);
+                claim = body.watch(bodies.claim_all()).await.map_err(broke)?;
+                claimed_all = true;
             }
             bytes.extend_from_slice(&piece);
         }
         head.body = Base64Bytes(bytes);
-        Ok(head)
+        Ok((head, claim))
     }
 
     /// Makes one request and returns after the response's headers: the result with an empty body,
@@ -197,6 +221,10 @@ impl LocalHttp {
         })
         .await
     }
+}
+
+fn broke(why: String) -> RpcError {
+    RpcError::internal(format!("HTTP response body broke: {why}"))
 }
 
 fn build(policy: redirect::Policy) -> reqwest::Result<Client> {

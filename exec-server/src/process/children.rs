@@ -3,41 +3,95 @@
 //! The kernel keeps one list of children for the whole process, so this is one list for the whole process too. It
 //! makes two things certain: a pid is signalled only while its program is not yet reaped, so that it can't be
 //! somebody else's by then; and an orphan is never confused with a program that another thread is just starting.
+//!
+//! An exec may hang in a file system for good, so nobody waits for a start that goes on: its child is told from
+//! orphans by the thread that it belongs to.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
+
+use super::mark::Mark;
+use super::procfs;
 
 /// The children that are accounted for.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    /// Spawned by us, not yet reaped.
-    pub(super) spawned: HashSet<Pid>,
-    /// Those among them that are the server's own, and start no others.
+    /// Spawned by us, not yet reaped; with the mark of each.
+    pub(super) spawned: HashMap<Pid, Option<Mark>>,
+    /// Those among the spawned that are the server's own, and start no others.
     pub(super) helpers: HashSet<Pid>,
     /// Adopted and reported as some ended program's leftover, not yet reaped; with the session each was in.
     pub(super) claimed: HashMap<Pid, Option<Pid>>,
+    /// Adopted and known to be a running program's, not yet reaped.
+    pub(super) daemons: HashMap<Pid, Mark>,
 }
 
 impl Children {
     /// Neither spawned nor claimed.
-    pub(super) fn is_unknown(&self, pid: Pid) -> bool {
-        !self.spawned.contains(&pid) && !self.claimed.contains_key(&pid)
+    pub(super) fn is_unclaimed(&self, pid: Pid) -> bool {
+        !self.spawned.contains_key(&pid) && !self.claimed.contains_key(&pid)
+    }
+
+    /// An orphan that may be one that a program with this mark has left.
+    pub(super) fn may_be_of(&self, mark: Option<Mark>, pid: Pid) -> bool {
+        self.is_unclaimed(pid) && self.daemons.get(&pid).is_none_or(|theirs| Some(*theirs) == mark)
+    }
+
+    /// A program was started.
+    pub(super) fn add(&mut self, pid: Pid, mark: Option<Mark>) {
+        self.forget_orphan(pid);
+        self.spawned.insert(pid, mark);
+    }
+
+    /// There is no such orphan any more.
+    pub(super) fn forget_orphan(&mut self, pid: Pid) {
+        self.claimed.remove(&pid);
+        self.daemons.remove(&pid);
     }
 }
 
-static SPAWNING: RwLock<()> = RwLock::new(());
+/// The threads that are starting a program.
+static STARTING: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
 static CHILDREN: LazyLock<Mutex<Children>> = LazyLock::new(Mutex::default);
 
-/// Held from before a spawn until its child is in the list.
-pub(super) fn spawn_in_flight() -> RwLockReadGuard<'static, ()> {
-    SPAWNING.read().unwrap_or_else(PoisonError::into_inner)
+fn starting() -> MutexGuard<'static, HashSet<Pid>> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Held while a pid that is not in the list must not be a child in the making.
-pub(super) fn no_spawn_in_flight() -> RwLockWriteGuard<'static, ()> {
-    SPAWNING.write().unwrap_or_else(PoisonError::into_inner)
+/// Held from before a spawn until its child is in the list.
+#[derive(Debug)]
+pub(super) struct SpawnInFlight(Pid);
+
+/// The calling thread starts a program.
+pub(super) fn spawn_in_flight() -> SpawnInFlight {
+    let thread = rustix::thread::gettid();
+    starting().insert(thread);
+    SpawnInFlight(thread)
+}
+
+impl Drop for SpawnInFlight {
+    fn drop(&mut self) {
+        starting().remove(&self.0);
+    }
+}
+
+/// Keeps, of pids that were seen as children of ours before, those that no thread is just starting. When that can't
+/// be told, none: an orphan is found at the next look, while a program that was taken for one would be lost.
+///
+/// To be called before the list is looked at: what was started meanwhile is there by then.
+pub(super) fn settled(mut seen: Vec<Pid>) -> Vec<Pid> {
+    let threads: Vec<Pid> = starting().iter().copied().collect();
+    for thread in threads {
+        // The kernel gives orphans to the main thread; the children of another are only what it started.
+        let theirs = (thread != rustix::process::getpid()).then(|| procfs::children_of_thread(thread));
+        match theirs {
+            Some(Ok(Some(theirs))) => seen.retain(|pid| !theirs.contains(pid)),
+            _ => return Vec::new(),
+        }
+    }
+    seen
 }
 
 /// The list. While it is held, none of its programs is reaped.

@@ -35,7 +35,7 @@ pub(crate) fn start(
     launcher: &Path,
     order: &Order,
     streams: Streams<'_>,
-) -> Result<(Pid, OwnedFd), NotStarted> {
+) -> Result<spawn::Begun, NotStarted> {
     let system = |what| move |error: io::Error| NotStarted::System(what, error);
     let file = CString::new(launcher.as_os_str().as_bytes())
         .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
@@ -52,7 +52,7 @@ pub(crate) fn start(
         streams,
         more: &[order.as_fd(), theirs.as_fd()],
     };
-    let (pid, pidfd) = spawn::begin(&start).map_err(|failure| match failure {
+    let (pid, pidfd, mark) = spawn::begin(&start).map_err(|failure| match failure {
         spawn::Failure::Start(error) => NotStarted::System("start the launcher", error),
         spawn::Failure::Watch(error) => NotStarted::System("watch the launcher", error),
     })?;
@@ -60,7 +60,7 @@ pub(crate) fn start(
     let mut told = Vec::new();
     let read = File::from(report).read_to_end(&mut told);
     if told.is_empty() && read.is_ok() {
-        return Ok((pid, pidfd));
+        return Ok((pid, pidfd, mark));
     }
     let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
     reap::wait_for_killed(pid);

@@ -126,7 +126,7 @@ pub(super) fn launch(
         },
         confined,
     };
-    let Child { pid, pidfd, ends, started } =
+    let Child { pid, pidfd, ends, origin } =
         spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
@@ -162,7 +162,7 @@ pub(super) fn launch(
     let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.longest_wait));
     let watched = Watched {
         pid,
-        born: started,
+        origin,
         exit,
         outputs,
         timeout: bounded(params.timeout_ms),

@@ -1,5 +1,6 @@
 //! Runs programs on pipes or a terminal, and keeps their output.
 
+mod act;
 pub mod child_env;
 mod children;
 pub(crate) mod confined;
@@ -7,6 +8,7 @@ mod denied;
 mod launch;
 pub mod log;
 pub(crate) mod lookup;
+mod mark;
 mod news;
 pub mod orphans;
 pub mod passwd;
@@ -26,8 +28,10 @@ mod write_memory;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use act::{check_resize, check_write};
 pub use launch::Host;
 pub use log::{Event, Exit, OutputLog, Seq};
 pub use news::News;
 pub use record::Process;
+pub(crate) use record::known;
 pub use table::{Leftovers, ProcessTable, Reserved};

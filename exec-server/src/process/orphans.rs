@@ -5,11 +5,13 @@
 //! embeds the library doesn't; then what is left in the ended program's session is all that can be found.
 
 use std::io;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, WaitOptions};
 
 use super::children::{self, Children};
+use super::mark::Mark;
 use super::procfs::{self, Snapshot, Stat};
 pub use super::procfs::{ProcessStamp, StartTime};
 
@@ -22,6 +24,15 @@ pub struct Leftover {
     pub stamp: ProcessStamp,
     /// The kernel's name for its program, at most 15 bytes; whatever is no UTF-8 is replaced.
     pub name: String,
+}
+
+/// What tells the orphans of a program from others'.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// When it was started, or at most a moment before.
+    pub(super) started: StartTime,
+    /// What its descendants inherit.
+    pub(super) mark: Option<Mark>,
 }
 
 impl From<&Stat> for Leftover {
@@ -74,49 +85,61 @@ pub fn reap_adopted() -> io::Result<Vec<Pid>> {
     let mut reaped = Vec::new();
     for pid in orphans {
         // Since the look, it may have become another's: a program that was started since then is in the list.
-        if !children.spawned.contains(&pid)
+        if !children.spawned.contains_key(&pid)
             && matches!(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
         {
-            children.claimed.remove(&pid);
+            children.forget_orphan(pid);
             reaped.push(pid);
         }
     }
     Ok(reaped)
 }
 
-/// What outlived a program that was just reaped; `root` and `started` are its [`super::spawn::Child`]'s.
+/// What outlived a program that was just reaped; `root` and `origin` are its [`super::spawn::Child`]'s.
 ///
-/// As subreaper: the orphans that came since the last call and whose session isn't that of a running program, with
-/// their descendants. A daemon that a *running* program detached from its own session meanwhile can't be told from
-/// those, and is counted here. What is returned once is not returned again for another program.
+/// As subreaper: the orphans with the program's mark, and their descendants. Orphans without any mark (somebody took it
+/// off, or the machine sets a bound of its own where marks are put) count when they came since the last call and their
+/// session isn't that of a running program; a daemon of a *running* program can't be told from those. What is returned
+/// once is not returned again for another program.
 /// Not as subreaper: the members of the program's session and their descendants, for which all of `/proc` is read.
 ///
 /// When nothing is left this costs one small read (as subreaper).
 ///
 /// # Errors
 /// When `/proc` can't be read.
-pub fn leftovers_of(root: Pid, started: StartTime) -> io::Result<Vec<Leftover>> {
+pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
     if !is_subreaper() {
         let snapshot = Snapshot::take()?;
         return Ok(alive(&snapshot, session_without_leader(&snapshot, root)));
     }
-    if !has_unknown()? {
+    let Origin { started, mark } = origin;
+    if !may_have_left(mark)? {
         return Ok(Vec::new());
     }
-    // Held over the look, so that no program is reaped meanwhile, which would make its last sight an orphan.
-    let _settled = children::no_spawn_in_flight();
-    let mut children = children::children();
     let snapshot = Snapshot::take()?;
-    let unknown = unclaimed_orphans(&snapshot, &mut children);
-    let others: Vec<Pid> = children.spawned.iter().copied().filter(|pid| *pid != root).collect();
+    let (unknown, mut children) = unclaimed_orphans(&snapshot);
+    let others: Vec<Pid> = children.spawned.keys().copied().filter(|pid| *pid != root).collect();
     let of_others = snapshot.tree(others);
-    let left: Vec<&Stat> = unknown
-        .into_iter()
-        .filter(|orphan| orphan.stamp.start_time >= started)
-        .filter(|orphan| {
-            orphan.session == Some(root) || !of_others.iter().any(|other| other.stamp == orphan.stamp)
-        })
-        .collect();
+    let mut left: Vec<&Stat> = Vec::new();
+    for orphan in unknown {
+        let pid = orphan.stamp.pid;
+        match Mark::of(pid) {
+            Some(theirs) if Some(theirs) == mark => left.push(orphan),
+            Some(theirs) if children.spawned.values().any(|running| *running == Some(theirs)) => {
+                children.daemons.insert(pid, theirs);
+            }
+            // Of a program that ended before: of no interest to any other.
+            Some(_) => {
+                children.claimed.insert(pid, orphan.session);
+            }
+            None => {
+                let may_be_anothers = of_others.iter().any(|other| other.stamp == orphan.stamp);
+                if orphan.stamp.start_time >= started && (orphan.session == Some(root) || !may_be_anothers) {
+                    left.push(orphan);
+                }
+            }
+        }
+    }
     for orphan in &left {
         children.claimed.insert(orphan.stamp.pid, orphan.session);
     }
@@ -141,19 +164,29 @@ pub fn name(stamp: ProcessStamp) -> io::Result<Option<String>> {
     Ok(stat.filter(|stat| stat.stamp == stamp && !stat.is_zombie()).map(|stat| stat.name))
 }
 
-/// Orphans that belong to no program yet, as far as the snapshot knows. One in the session of an earlier leftover
-/// belongs to that, and is claimed along with it.
-pub(super) fn unclaimed_orphans<'a>(snapshot: &'a Snapshot, children: &mut Children) -> Vec<&'a Stat> {
+/// Orphans that belong to no program yet, as far as the snapshot knows, and the list of those that are accounted for.
+/// One in the session of an earlier leftover belongs to that, and is claimed along with it.
+pub(super) fn unclaimed_orphans(snapshot: &Snapshot) -> (Vec<&Stat>, MutexGuard<'static, Children>) {
     if !is_subreaper() {
-        return Vec::new();
+        return (Vec::new(), children::children());
     }
     let orphans = snapshot.iter().filter(|stat| is_our_child(stat) && !stat.is_zombie());
-    let unknown: Vec<&Stat> = orphans.filter(|stat| children.is_unknown(stat.stamp.pid)).collect();
+    let settled = children::settled(orphans.map(|stat| stat.stamp.pid).collect());
+    let mut children = children::children();
+    let unknown: Vec<&Stat> = settled
+        .into_iter()
+        .filter(|pid| children.is_unclaimed(*pid))
+        .filter_map(|pid| snapshot.get(pid))
+        // A program of ours that was reaped since the snapshot, or could not be started after all, is no orphan.
+        .filter(|seen| {
+            procfs::stat(seen.stamp.pid).is_ok_and(|now| now.is_some_and(|now| now.stamp == seen.stamp))
+        })
+        .collect();
     let (kin, strangers): (Vec<&Stat>, Vec<&Stat>) = unknown.into_iter().partition(|stat| {
         stat.session.is_some() && children.claimed.values().any(|session| *session == stat.session)
     });
     children.claimed.extend(kin.iter().map(|stat| (stat.stamp.pid, stat.session)));
-    strangers
+    (strangers, children)
 }
 
 fn is_our_child(stat: &Stat) -> bool {
@@ -174,26 +207,21 @@ fn alive(snapshot: &Snapshot, roots: Vec<Pid>) -> Vec<Leftover> {
     tree.filter(|stat| !stat.is_zombie()).map(Leftover::from).collect()
 }
 
-fn has_unknown() -> io::Result<bool> {
+fn may_have_left(mark: Option<Mark>) -> io::Result<bool> {
     let candidates = candidates()?;
     let children = children::children();
-    Ok(candidates.into_iter().any(|pid| children.is_unknown(pid)))
+    Ok(candidates.into_iter().any(|pid| children.may_be_of(mark, pid)))
 }
 
 /// Children of ours that are no programs of ours, nor about to be.
 fn not_spawned() -> io::Result<Vec<Pid>> {
     let candidates = candidates()?;
-    let strangers = |candidates: Vec<Pid>| -> Vec<Pid> {
-        let children = children::children();
-        candidates.into_iter().filter(|pid| !children.spawned.contains(pid)).collect()
-    };
-    let first = strangers(candidates);
-    if first.is_empty() {
-        return Ok(first);
+    if candidates.is_empty() {
+        return Ok(candidates);
     }
-    // One that is just being started is in the list once no spawn is in flight.
-    drop(children::no_spawn_in_flight());
-    Ok(strangers(first))
+    let settled = children::settled(candidates);
+    let children = children::children();
+    Ok(settled.into_iter().filter(|pid| !children.spawned.contains_key(pid)).collect())
 }
 
 /// Everything that may be an orphan.

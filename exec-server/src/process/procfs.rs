@@ -85,14 +85,29 @@ pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 /// Orphans are given to a process's first living thread, which is the main one as long as it lives, so they are all
 /// here; children that other threads started need not be.
 pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
-    let ours = std::process::id();
-    match read(&format!("/proc/self/task/{ours}/children")) {
+    children_of_thread(rustix::process::getpid())
+}
+
+/// Our children that belong to this thread of ours; none when it has ended, `None` if this kernel has no such list.
+pub(super) fn children_of_thread(thread: Pid) -> io::Result<Option<Vec<Pid>>> {
+    match read(&format!("/proc/self/task/{}/children", thread.as_raw_pid())) {
         Ok(text) => Ok(Some(
             text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(Pid::from_raw).collect(),
         )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let has_lists = std::fs::exists("/proc/thread-self/children")?;
+            Ok(has_lists.then(Vec::new))
+        }
         Err(error) => Err(error),
     }
+}
+
+/// The soft bound of `RLIMIT_RTTIME` of a process, in microseconds; `None` without one, or without the process.
+pub(super) fn realtime_limit(pid: Pid) -> Option<u64> {
+    let text = read(&format!("/proc/{}/limits", pid.as_raw_pid())).ok()?;
+    let line =
+        text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Max realtime timeout"))?;
+    number(line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?)
 }
 
 /// Reads a small file of `/proc` in as few calls as there can be.

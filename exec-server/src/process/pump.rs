@@ -15,7 +15,7 @@ use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::orphans::{self, StartTime};
+use super::orphans::{self, Origin};
 use super::reap;
 use super::record::Process;
 
@@ -29,7 +29,7 @@ const FULL_READS: usize = 8;
 /// What a started program is watched by.
 pub(super) struct Watched {
     pub(super) pid: Pid,
-    pub(super) born: StartTime,
+    pub(super) origin: Origin,
     pub(super) exit: AsyncFd<OwnedFd>,
     pub(super) outputs: [Option<Output>; 2],
     pub(super) timeout: Option<Duration>,
@@ -232,7 +232,7 @@ fn try_reap(process: &Arc<Process>, watched: &Watched) -> bool {
     match reap::try_reap(watched.pid) {
         Ok(None) => false,
         Ok(Some(ending)) => {
-            let leftovers = orphans::leftovers_of(watched.pid, watched.born).unwrap_or_else(|error| {
+            let leftovers = orphans::leftovers_of(watched.pid, watched.origin).unwrap_or_else(|error| {
                 tracing::warn!(pid = watched.pid.as_raw_nonzero().get(), %error, "can't tell what a program left behind");
                 Vec::new()
             });

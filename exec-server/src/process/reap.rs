@@ -152,3 +152,14 @@ pub fn keep_endings() -> io::Result<()> {
     let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Whether whoever started this process wants it to outlive its terminal, as nohup does. For the binary, at its start,
+/// before it listens for the signal.
+#[must_use]
+pub fn ignores_hangup() -> bool {
+    // SAFETY: `sigaction` is plain data, for which all zero is a value, and is only written to.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action nothing is changed.
+    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}

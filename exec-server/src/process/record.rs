@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{
-    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, SignalName, StartParams, Stream,
-    WaitResult, WriteParams, WriteStatus,
+    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, StartParams, Stream, WaitResult,
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
@@ -20,7 +19,6 @@ use super::news::News;
 use super::orphans::{self, Leftover};
 use super::reap::Ending;
 use super::stdin::Stdin;
-use super::tree;
 use super::write_memory::WriteMemory;
 use crate::Limits;
 use crate::sandbox::Confined;
@@ -46,10 +44,10 @@ pub(super) struct State {
     /// What waits for the end of the start; none once all of it is done.
     deferred: Option<Vec<Deferred>>,
     pub(super) log: OutputLog,
-    input: Input,
-    writes: WriteMemory,
+    pub(super) input: Input,
+    pub(super) writes: WriteMemory,
     /// The last byte that was typed into a terminal.
-    last_typed: u8,
+    pub(super) last_typed: u8,
     in_news: bool,
     /// Somebody asked for the end.
     pub(super) terminated: bool,
@@ -73,7 +71,7 @@ pub(super) enum Phase {
     Ended { pid: Pid },
 }
 
-enum Input {
+pub(super) enum Input {
     /// Started with neither terminal nor `pipeStdin`, or closed by `process/closeStdin`.
     None,
     Pipe(Arc<Stdin>),
@@ -294,28 +292,37 @@ impl Process {
 
     // ---- reading
 
+    /// Waits until a read has something to tell, or its `waitMs` is up.
+    pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
+        let after = params.after_seq.unwrap_or(0);
+        let news = self.until(|state| match state.phase {
+            Phase::Starting => false,
+            Phase::Failed(_) => true,
+            Phase::Running { .. } | Phase::Ended { .. } => state.log.has_news_after(after),
+        });
+        let _ = tokio::time::timeout(wait, news).await;
+    }
+
+    /// What a read returns that has waited.
+    ///
+    /// # Errors
+    /// The start failed meanwhile, or still goes on.
+    pub fn read_at_last(&self, params: &ReadParams) -> Result<ReadResult<Bytes>, RpcError> {
+        self.read_now(params, true)?.ok_or_else(|| self.unknown())
+    }
+
     /// `process/read`: waits for news up to `waitMs`.
     ///
     /// # Errors
-    /// The start failed meanwhile.
+    /// As for [`Self::read_at_last`].
     pub async fn read(
         &self,
         params: &ReadParams,
         longest_wait: Duration,
     ) -> Result<ReadResult<Bytes>, RpcError> {
-        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
-        let deadline = tokio::time::Instant::now() + wait;
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(result) = self.read_now(params, false)? {
-                return Ok(result);
-            }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return self.read_now(params, true)?.ok_or_else(|| self.unknown());
-            }
-        }
+        self.news_for(params, longest_wait).await;
+        self.read_at_last(params)
     }
 
     /// What a read returns now; nothing when it would rather wait and may.
@@ -442,110 +449,6 @@ impl Process {
         self.pump.notify_one();
     }
 
-    // ---- doing something to it
-
-    /// `process/write` on a started process (8.4). `answer` is called in the order of the writes: at once, or when a
-    /// full queue has room.
-    pub fn write(
-        self: &Arc<Self>,
-        params: WriteParams,
-        answer: impl FnOnce(Result<WriteStatus, RpcError>) + Send + 'static,
-    ) {
-        let mut state = self.lock();
-        if let Some(id) = &params.write_id
-            && state.writes.knows(id)
-        {
-            return answer(Ok(WriteStatus::Accepted));
-        }
-        let (Input::Pipe(stdin) | Input::Terminal(stdin, _)) = &state.input else {
-            return answer(Ok(WriteStatus::StdinClosed));
-        };
-        if state.terminated {
-            return answer(Err(self.takes_no_input()));
-        }
-        let stdin = Arc::clone(stdin);
-        if let Some(id) = &params.write_id {
-            state.writes.remember(id);
-        }
-        if params.chunk.0.is_empty() {
-            return answer(Ok(WriteStatus::Accepted));
-        }
-        state.last_typed = params.chunk.0.last().copied().unwrap_or(b'\n');
-        let process = Arc::clone(self);
-        let accepted = move |accepted: bool| {
-            answer(if accepted { Ok(WriteStatus::Accepted) } else { Err(process.takes_no_input()) });
-        };
-        // Under the lock, so that the writes of two threads keep one order.
-        stdin.write(params.chunk.0, Box::new(accepted));
-    }
-
-    fn takes_no_input(&self) -> RpcError {
-        RpcError::internal(format!("process {} was terminated and takes no more input", self.id))
-    }
-
-    /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file character.
-    pub fn close_stdin(&self) {
-        let mut state = self.lock();
-        match &state.input {
-            Input::None => {}
-            Input::Terminal(stdin, _) => {
-                // On a line that was begun, the first one only hands over the line (termios(3), VEOF).
-                let line_begun = !matches!(state.last_typed, b'\n' | b'\r' | 0x04);
-                stdin.write(vec![0x04; 1 + usize::from(line_begun)], Box::new(|_| {}));
-            }
-            Input::Pipe(stdin) => {
-                stdin.end();
-                state.input = Input::None;
-            }
-        }
-    }
-
-    /// `process/signal`: to the process group of a running child; nothing else happens otherwise (8.5).
-    pub fn signal(&self, signal: SignalName) {
-        if let Phase::Running { pid, .. } = self.lock().phase {
-            let _ = tree::kill_group(pid, signal_of(signal));
-        }
-    }
-
-    /// `process/terminate`: SIGKILL to the whole tree, or SIGTERM now and that after `grace`.
-    /// Whether it was running.
-    pub fn terminate(&self, grace: Option<Duration>) -> bool {
-        let mut state = self.lock();
-        let Phase::Running { pid, .. } = state.phase else { return false };
-        state.terminated = true;
-        match grace.filter(|grace| !grace.is_zero()) {
-            None => state.kill_tree(),
-            Some(grace) => {
-                state.kill_at = Some(Instant::now() + grace);
-                let _ = tree::kill_group(pid, Signal::TERM);
-            }
-        }
-        if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
-            // Writers that wait for room are let go.
-            stdin.shut();
-        }
-        drop(state);
-        self.pump.notify_one();
-        true
-    }
-
-    /// `process/resize`.
-    ///
-    /// # Errors
-    /// `-32600` without a terminal.
-    pub fn resize(&self, rows: u16, cols: u16) -> Result<(), RpcError> {
-        let state = self.lock();
-        let Input::Terminal(_, terminal) = &state.input else {
-            return Err(RpcError::invalid_request(format!(
-                "process {} has no terminal to resize; start it with tty true",
-                self.id
-            )));
-        };
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(terminal.get_ref(), size)
-            .map_err(|error| RpcError::internal(format!("can't resize the terminal of {}: {error}", self.id)))
-    }
-
     /// Its line in `process/list`.
     pub fn info(&self) -> ProcessInfo {
         let mut state = self.lock();
@@ -577,20 +480,17 @@ impl Process {
 }
 
 impl State {
-    /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
-    pub(super) fn kill_tree(&mut self) {
-        if let Phase::Running { pid, .. } = self.phase
-            && let Err(error) = tree::kill_tree(pid, Signal::KILL)
-        {
-            tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
-            // This much needs no descriptor, and is what 8.5 asks.
-            let _ = tree::kill_group(pid, Signal::KILL);
-        }
-    }
-
     pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {
         self.log.append(stream, bytes);
     }
+}
+
+/// The process, for what is refused without one.
+///
+/// # Errors
+/// `-32600`.
+pub(crate) fn known<'p>(process: Option<&'p Arc<Process>>, id: &str) -> Result<&'p Arc<Process>, RpcError> {
+    process.ok_or_else(|| unknown_process(id))
 }
 
 /// `-32600`: no such process (8.3).
@@ -602,25 +502,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn number(pid: Pid) -> u32 {
+pub(super) fn number(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }
 
 fn describe(leftover: &Leftover) -> codex_exec_protocol::process::Leftover {
     codex_exec_protocol::process::Leftover { pid: number(leftover.stamp.pid), name: leftover.name.clone() }
-}
-
-fn signal_of(signal: SignalName) -> Signal {
-    match signal {
-        SignalName::Interrupt => Signal::INT,
-        SignalName::Terminate => Signal::TERM,
-        SignalName::Kill => Signal::KILL,
-        SignalName::Hangup => Signal::HUP,
-        SignalName::Quit => Signal::QUIT,
-        SignalName::User1 => Signal::USR1,
-        SignalName::User2 => Signal::USR2,
-        SignalName::Stop => Signal::STOP,
-        SignalName::Continue => Signal::CONT,
-        SignalName::WindowChange => Signal::WINCH,
-    }
 }

@@ -11,6 +11,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use super::confined::{self, NotStarted};
+use super::mark::Mark;
+use super::orphans::Origin;
 use super::posix::{self, NulByte, Start, Streams, Strings};
 use super::procfs::StartTime;
 use super::{children, lookup, terminal};
@@ -60,8 +62,8 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// Our ends of its streams.
     pub ends: Ends,
-    /// When it was started, or at most a moment before.
-    pub started: StartTime,
+    /// What tells its orphans from others'.
+    pub origin: Origin,
 }
 
 /// Our ends of a program's streams, non-blocking and close-on-exec.
@@ -217,13 +219,16 @@ fn explain_launcher(program: &Program, name: &OsStr, error: NotStarted) -> Spawn
     }
 }
 
+/// A child of ours: its process, what watches it, and what marks its descendants.
+pub(super) type Begun = (Pid, OwnedFd, Option<Mark>);
+
 /// Makes the streams, starts with the child's ends and keeps ours.
 fn connect(
     stdio: Stdio,
-    begin: impl FnOnce(Streams<'_>) -> Result<(Pid, OwnedFd), SpawnError>,
+    begin: impl FnOnce(Streams<'_>) -> Result<Begun, SpawnError>,
 ) -> Result<Child, SpawnError> {
     let started = StartTime::now();
-    let ((pid, pidfd), ends) = match stdio {
+    let ((pid, pidfd, mark), ends) = match stdio {
         Stdio::Pipes { stdin } => {
             let pipes = Pipes::new(stdin)
                 .map_err(|source| SpawnError::System { what: "make pipes for the program", source })?;
@@ -235,7 +240,7 @@ fn connect(
             (begin(Streams::Terminal(&path))?, Ends::Terminal { master })
         }
     };
-    Ok(Child { pid, pidfd, ends, started })
+    Ok(Child { pid, pidfd, ends, origin: Origin { started, mark } })
 }
 
 fn arguments(program: &Program, name: &OsStr) -> Result<Strings, NulByte> {
@@ -261,13 +266,13 @@ pub(super) enum Failure {
 }
 
 /// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
-pub(super) fn begin(start: &Start<'_>) -> Result<(Pid, OwnedFd), Failure> {
+pub(super) fn begin(start: &Start<'_>) -> Result<Begun, Failure> {
     let _in_flight = children::spawn_in_flight();
-    let pid = posix::start(start).map_err(Failure::Start)?;
+    let (pid, mark) = Mark::put(|| posix::start(start)).map_err(Failure::Start)?;
     match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(pidfd) => {
-            children::children().spawned.insert(pid);
-            Ok((pid, pidfd))
+            children::children().add(pid, mark);
+            Ok((pid, pidfd, mark))
         }
         Err(error) => {
             // A program that can't be watched is not kept: it is ours and not reaped, so the pid is surely its own.

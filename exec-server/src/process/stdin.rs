@@ -26,6 +26,8 @@ struct Queue {
     /// The drain task runs or is about to.
     draining: bool,
     ended: bool,
+    /// What still waits is refused, not accepted and lost.
+    refused: bool,
 }
 
 struct Item {
@@ -36,7 +38,7 @@ struct Item {
     waiting: Option<Accepted>,
 }
 
-/// Told once what became of a write: true when it was accepted, false when the input ended first.
+/// Told once what became of a write: true when it was accepted, false when the program was terminated first.
 pub(super) type Accepted = Box<dyn FnOnce(bool) + Send>;
 
 impl Stdin {
@@ -89,7 +91,13 @@ impl Stdin {
         }
     }
 
-    /// Lets go of the input at once; what is queued is lost, and its writers are answered.
+    /// The program was terminated: lets go of the input at once, and refuses the writes that wait.
+    pub(super) fn refuse(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).refused = true;
+        self.shut();
+    }
+
+    /// Nobody reads any more: lets go of the input at once; what is queued is accepted and lost (8.4).
     pub(super) fn shut(&self) {
         self.fd.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.wake.notify_one();
@@ -140,8 +148,9 @@ impl Stdin {
     fn give_up(&self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = std::mem::replace(&mut *queue, Queue { ended: true, ..Queue::default() });
+        let refused = lost.refused;
         for waiting in lost.items.into_iter().filter_map(|item| item.waiting) {
-            waiting(false);
+            waiting(!refused);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use codex_exec_protocol::RpcError;
-use codex_exec_protocol::process::{ListResult, StartParams};
+use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
 
@@ -92,6 +92,16 @@ impl Reserved {
     /// The process that will run, in its starting state.
     pub fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// What a start that succeeds is answered with.
+    pub fn result(&self) -> StartResult {
+        // Released servers tell of a sandbox whenever the object is there (14.1).
+        let sandbox_type = if self.params.sandbox.is_some() { "linuxSeccomp" } else { "none" };
+        StartResult {
+            process_id: self.params.process_id.clone(),
+            sandbox_type: Some(sandbox_type.to_owned()),
+        }
     }
 
     /// What was asked.

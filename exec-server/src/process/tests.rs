@@ -375,7 +375,7 @@ fn without_adoption_the_session_of_an_ended_program_is_its_leftover() {
     let child = spawn(&shell("sleep 1000 & echo $!", PIPES)).expect("it starts");
     let left = pid(&read_line(stdout(&child)));
     wait_for_end(child.pid, child.pidfd);
-    let found = orphans::leftovers_of(child.pid, child.started).expect("readable");
+    let found = orphans::leftovers_of(child.pid, child.origin).expect("readable");
     assert_eq!(found.iter().map(|left| left.stamp.pid).collect::<Vec<_>>(), [left]);
     tree::kill_leftovers(&[found[0].stamp], Signal::KILL).expect("allowed");
     wait_until_dead(left);
@@ -405,22 +405,70 @@ fn a_daemon_ends_with_the_running_program_it_left() {
 }
 
 #[test]
-fn a_daemon_that_may_be_anothers_is_spared() {
-    if !in_own_process("a_daemon_that_may_be_anothers_is_spared") {
+fn of_several_programs_each_takes_only_its_own_daemons_along() {
+    if !in_own_process("of_several_programs_each_takes_only_its_own_daemons_along") {
         return;
     }
     orphans::become_subreaper().expect("a subreaper");
-    let owner = spawn(&shell(&format!("{DAEMON}; echo done; exec sleep 1000"), PIPES)).expect("it starts");
-    let daemon = pid(&read_line(stdout(&owner)));
-    assert_eq!(read_line(stdout(&owner)), "done");
-    let other = spawn(&program(&["sleep", "1000"], PIPES)).expect("it starts");
-    tree::kill_tree(other.pid, Signal::KILL).expect("allowed");
-    wait_for_end(other.pid, other.pidfd);
-    assert!(procfs::stat(daemon).expect("readable").is_some_and(|stat| !stat.is_zombie()));
+    // All at once, so that nothing but the mark tells them apart; the last one ends by itself.
+    let start =
+        |last: &str| spawn(&shell(&format!("{DAEMON}; echo done; {last}"), PIPES)).expect("it starts");
+    let programs = [start("exec sleep 1000"), start("exec sleep 1000"), start("read nothing")];
+    let daemons = programs.each_ref().map(|program| {
+        let daemon = pid(&read_line(stdout(program)));
+        assert_eq!(read_line(stdout(program)), "done");
+        daemon
+    });
+    let runs = |pid| procfs::stat(pid).expect("readable").is_some_and(|stat| !stat.is_zombie());
+    let [first, second, third] = programs;
+    assert_eq!(wait_for_end(third.pid, third.pidfd).how, How::Exited(1));
+    let left = orphans::leftovers_of(third.pid, third.origin).expect("readable");
+    assert_eq!(left.iter().map(|left| left.stamp.pid).collect::<Vec<_>>(), [daemons[2]]);
+    tree::kill_tree(second.pid, Signal::KILL).expect("allowed");
+    wait_until_dead(daemons[1]);
+    wait_for_end(second.pid, second.pidfd);
+    assert_eq!(orphans::leftovers_of(second.pid, second.origin).expect("readable"), []);
+    assert!(runs(daemons[0]) && runs(daemons[2]));
+    tree::kill_tree(first.pid, Signal::KILL).expect("allowed");
+    wait_until_dead(daemons[0]);
+    wait_for_end(first.pid, first.pidfd);
+    assert!(runs(daemons[2]), "what an ended program left is not another's");
     tree::kill_everything(Signal::KILL).expect("allowed");
+    wait_until_dead(daemons[2]);
+    orphans::reap_adopted().expect("readable");
+    assert_no_children();
+}
+
+#[test]
+fn a_start_that_hangs_holds_up_nobody() {
+    if !in_own_process("a_start_that_hangs_holds_up_nobody") {
+        return;
+    }
+    orphans::become_subreaper().expect("a subreaper");
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (finish, may_finish) = std::sync::mpsc::channel::<()>();
+    let hanging = std::thread::spawn(move || {
+        let _in_flight = super::children::spawn_in_flight();
+        // As a start does until its exec: a child that nobody knows of.
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("it starts");
+        begun.send(Pid::from_child(&child)).expect("somebody waits");
+        may_finish.recv().expect("a word");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+    });
+    let in_the_making = has_begun.recv().expect("a pid");
+    let child = spawn(&shell(&format!("{DAEMON}; echo done; exec sleep 1000"), PIPES)).expect("it starts");
+    let daemon = pid(&read_line(stdout(&child)));
+    assert_eq!(read_line(stdout(&child)), "done");
+    tree::kill_tree(child.pid, Signal::KILL).expect("allowed");
     wait_until_dead(daemon);
-    wait_for_end(owner.pid, owner.pidfd);
-    assert_eq!(orphans::reap_adopted().expect("readable"), [daemon]);
+    wait_for_end(child.pid, child.pidfd);
+    assert_eq!(orphans::leftovers_of(child.pid, child.origin).expect("readable"), []);
+    orphans::reap_adopted().expect("readable");
+    tree::kill_everything(Signal::KILL).expect("allowed");
+    let stat = procfs::stat(in_the_making).expect("readable");
+    assert!(stat.is_some_and(|stat| !stat.is_zombie()), "what is being started is no orphan");
+    finish.send(()).expect("it waits");
+    hanging.join().expect("it ends");
     assert_no_children();
 }
 
@@ -441,13 +489,13 @@ fn what_outlives_a_program_is_known_killed_and_reaped() {
         .map(|line| pid(&line))
         .collect();
     assert_eq!(wait_for_end(child.pid, child.pidfd).how, How::Exited(0));
-    let found = orphans::leftovers_of(child.pid, child.started).expect("readable");
+    let found = orphans::leftovers_of(child.pid, child.origin).expect("readable");
     let mut pids: Vec<Pid> = found.iter().map(|left| left.stamp.pid).collect();
     pids.sort_by_key(|pid| pid.as_raw_pid());
     expected.sort_by_key(|pid| pid.as_raw_pid());
     assert_eq!(pids, expected);
     assert!(found.iter().all(|left| left.name == "sleep" || left.name == "sh"), "{found:?}");
-    assert_eq!(orphans::leftovers_of(child.pid, child.started).expect("readable"), [], "they are told once");
+    assert_eq!(orphans::leftovers_of(child.pid, child.origin).expect("readable"), [], "they are told once");
     let stamps: Vec<_> = found.iter().map(|left| left.stamp).collect();
     assert_eq!(tree::kill_leftovers(&stamps, Signal::KILL).expect("allowed"), stamps.len());
     expected.iter().copied().for_each(wait_until_dead);

@@ -6,6 +6,7 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::mark::Mark;
 use super::procfs::{self, ProcessStamp, Snapshot, Stat};
 use super::{children, orphans};
 
@@ -19,7 +20,7 @@ const MOST_ROUNDS: usize = 100;
 /// When the system refuses, as for a program that runs as another user.
 pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
     let children = children::children();
-    if !children.spawned.contains(&root) {
+    if !children.spawned.contains_key(&root) {
         return Ok(false);
     }
     match rustix::process::kill_process_group(root, signal) {
@@ -30,8 +31,7 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 }
 
 /// Signals the whole tree of a program of ours that isn't reaped yet, and returns how many processes that were: its
-/// descendants, its session, the sessions its descendants lead, and orphans (as subreaper) that can only be its own:
-/// those that none of our other running programs can have left.
+/// descendants, its session, the sessions its descendants lead, and (as subreaper) the orphans it left.
 ///
 /// For SIGKILL the tree is stopped first, since only what can't fork can be found completely.
 ///
@@ -39,7 +39,7 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
     sweep(signal, |snapshot| {
-        if !children::children().spawned.contains(&root) {
+        if !children::children().spawned.contains_key(&root) {
             return Vec::new();
         }
         let mut roots = vec![root];
@@ -68,28 +68,34 @@ pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_everything(signal: Signal) -> io::Result<usize> {
     sweep(signal, |snapshot| {
-        let mut children = children::children();
-        let strangers = orphans::unclaimed_orphans(snapshot, &mut children);
+        let (strangers, children) = orphans::unclaimed_orphans(snapshot);
         let mut roots: Vec<Pid> = strangers.into_iter().map(|stat| stat.stamp.pid).collect();
-        roots.extend(children.spawned.iter().chain(children.claimed.keys()));
+        roots.extend(children.spawned.keys().chain(children.claimed.keys()));
         snapshot.tree(roots)
     })
 }
 
-/// Orphans that no other running program of ours can have left: it would have to be as old.
+/// Orphans that the program left: those with its mark. One without a mark counts when no other running program of ours
+/// can have left it, since that would have to be as old.
 fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
     let Some(started) = snapshot.get(root).map(|stat| stat.stamp.start_time) else { return Vec::new() };
-    let mut children = children::children();
-    let strangers = orphans::unclaimed_orphans(snapshot, &mut children);
+    let (strangers, children) = orphans::unclaimed_orphans(snapshot);
     if strangers.is_empty() {
         return Vec::new();
     }
-    let others = children.spawned.iter().filter(|pid| **pid != root && !children.helpers.contains(pid));
+    let mark = children.spawned.get(&root).copied().flatten();
+    let others = children.spawned.keys().filter(|pid| **pid != root && !children.helpers.contains(pid));
     let others: Vec<&Stat> = others.filter_map(|pid| snapshot.get(*pid)).collect();
     strangers
         .into_iter()
-        .filter(|orphan| orphan.stamp.start_time >= started)
-        .filter(|orphan| others.iter().all(|other| other.stamp.start_time > orphan.stamp.start_time))
+        .filter(|orphan| match (Mark::of(orphan.stamp.pid), mark) {
+            (Some(theirs), Some(mark)) => theirs == mark,
+            (Some(_), None) => false,
+            (None, _) => {
+                orphan.stamp.start_time >= started
+                    && others.iter().all(|other| other.stamp.start_time > orphan.stamp.start_time)
+            }
+        })
         .map(|orphan| orphan.stamp.pid)
         .collect()
 }
@@ -101,15 +107,11 @@ fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Resul
     let mut reached: HashSet<ProcessStamp> = HashSet::new();
     let mut refused = None;
     for _ in 0..MOST_ROUNDS {
-        let snapshot = {
-            // Otherwise a program that is just being started could pass for an orphan.
-            let _settled = children::no_spawn_in_flight();
-            match Snapshot::take() {
-                Ok(snapshot) => snapshot,
-                Err(error) => {
-                    refused.get_or_insert(error);
-                    break;
-                }
+        let snapshot = match Snapshot::take() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                refused.get_or_insert(error);
+                break;
             }
         };
         let found = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);

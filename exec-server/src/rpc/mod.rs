@@ -2,8 +2,7 @@
 
 mod outbox;
 
-pub(crate) use outbox::encode_answer;
-pub use outbox::{InFlight, Outbox};
+pub use outbox::{InFlight, Outbox, Queued};
 
 use codex_exec_protocol::{Method, RpcError};
 

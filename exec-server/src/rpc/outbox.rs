@@ -20,22 +20,41 @@ pub struct Outbox {
     queue: Mutex<Queue>,
     /// The writer should look.
     wake: Notify,
-    /// There may be room again.
-    room: Notify,
     max_bytes: usize,
-    in_flight: AtomicUsize,
-    in_flight_bytes: AtomicUsize,
-    max_in_flight: usize,
-    max_in_flight_bytes: usize,
+    turns: Arc<Turns>,
     /// Bytes that the socket took, ever: the peer's only sign of life while we don't read.
     written: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<FrameBuffer>,
+    frames: VecDeque<Queued>,
     bytes: usize,
     closed: bool,
+}
+
+/// A buffer on its way to the socket. Dropping it lets go of what its answer held.
+pub struct Queued {
+    /// The encoded messages.
+    pub frame: FrameBuffer,
+    _hold: Option<Box<dyn Send>>,
+}
+
+impl std::fmt::Debug for Queued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queued").field("bytes", &self.frame.len()).finish_non_exhaustive()
+    }
+}
+
+/// The requests in flight. Apart from the queue, which may hold them.
+#[derive(Debug)]
+struct Turns {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+    max_requests: usize,
+    max_bytes: usize,
+    /// There may be room again.
+    room: Notify,
 }
 
 impl Outbox {
@@ -45,12 +64,14 @@ impl Outbox {
             framing,
             queue: Mutex::default(),
             wake: Notify::new(),
-            room: Notify::new(),
             max_bytes: limits.outgoing_bytes,
-            in_flight: AtomicUsize::new(0),
-            in_flight_bytes: AtomicUsize::new(0),
-            max_in_flight: limits.requests_in_flight,
-            max_in_flight_bytes: limits.in_flight_bytes,
+            turns: Arc::new(Turns {
+                requests: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                max_requests: limits.requests_in_flight,
+                max_bytes: limits.in_flight_bytes,
+                room: Notify::new(),
+            }),
             written: AtomicU64::new(0),
         })
     }
@@ -70,10 +91,10 @@ impl Outbox {
         if queue.closed {
             return;
         }
-        if queue.frames.back().is_none_or(|frame| frame.bytes().len() >= SHARED_BUFFER) {
-            queue.frames.push_back(FrameBuffer::new(self.framing));
+        if queue.frames.back().is_none_or(|queued| queued.frame.len() >= SHARED_BUFFER) {
+            queue.frames.push_back(Queued { frame: FrameBuffer::new(self.framing), _hold: None });
         }
-        let Some(frame) = queue.frames.back_mut() else { return };
+        let Some(Queued { frame, .. }) = queue.frames.back_mut() else { return };
         let before = frame.bytes().len();
         encode(frame);
         let added = frame.bytes().len() - before;
@@ -82,14 +103,14 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Appends a buffer that was encoded elsewhere, without copying it.
-    pub fn put_frame(&self, frame: FrameBuffer) {
+    /// Appends a buffer that was encoded elsewhere, without copying it. `hold` is dropped once the socket took it all.
+    pub fn put_frame(&self, frame: FrameBuffer, hold: impl Send + 'static) {
         let mut queue = self.lock();
         if queue.closed {
             return;
         }
-        queue.bytes += frame.bytes().len();
-        queue.frames.push_back(frame);
+        queue.bytes += frame.len();
+        queue.frames.push_back(Queued { frame, _hold: Some(Box::new(hold)) });
         drop(queue);
         self.wake.notify_one();
     }
@@ -109,8 +130,20 @@ impl Outbox {
         self.put(|frame| frame.message(256, |out| envelope::notification::<N>(params, out)));
     }
 
-    /// Takes the next buffer for the socket.
-    pub fn take(&self) -> Option<FrameBuffer> {
+    /// Answers a request; `hold` is dropped once the socket took the answer.
+    pub fn answer_holding(
+        &self,
+        id: &RequestId,
+        result: Result<impl WireEncode, RpcError>,
+        hold: impl Send + 'static,
+    ) {
+        let mut frame = FrameBuffer::new(self.framing);
+        encode_answer(&mut frame, id, result);
+        self.put_frame(frame, hold);
+    }
+
+    /// Takes the next buffer for the socket, to be dropped once it is sent.
+    pub fn take(&self) -> Option<Queued> {
         self.lock().frames.pop_front()
     }
 
@@ -119,7 +152,7 @@ impl Outbox {
         let mut queue = self.lock();
         queue.bytes = queue.bytes.saturating_sub(bytes);
         drop(queue);
-        self.room.notify_waiters();
+        self.turns.room.notify_waiters();
     }
 
     /// The socket took bytes.
@@ -140,7 +173,7 @@ impl Outbox {
     /// Drops everything that comes from now on.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.room.notify_waiters();
+        self.turns.room.notify_waiters();
         self.wake.notify_one();
     }
 
@@ -163,8 +196,8 @@ impl Outbox {
     /// Whether another request may begin now.
     pub fn has_turn(&self) -> bool {
         self.has_room()
-            && self.in_flight.load(Ordering::Relaxed) < self.max_in_flight
-            && self.in_flight_bytes.load(Ordering::Relaxed) < self.max_in_flight_bytes
+            && self.turns.requests.load(Ordering::Relaxed) < self.turns.max_requests
+            && self.turns.bytes.load(Ordering::Relaxed) < self.turns.max_bytes
     }
 
     /// Waits until fewer bytes than the bound wait for the socket.
@@ -179,7 +212,7 @@ impl Outbox {
 
     async fn until(&self, reached: fn(&Self) -> bool) {
         loop {
-            let changed = self.room.notified();
+            let changed = self.turns.room.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if reached(self) {
@@ -190,19 +223,15 @@ impl Outbox {
     }
 
     /// Counts a request of `bytes` bytes as in flight until the returned value is dropped.
-    pub fn begin(self: &Arc<Self>, bytes: usize) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        InFlight { outbox: Arc::clone(self), bytes }
+    pub fn begin(&self, bytes: usize) -> InFlight {
+        self.turns.requests.fetch_add(1, Ordering::Relaxed);
+        self.turns.bytes.fetch_add(bytes, Ordering::Relaxed);
+        InFlight { turns: Arc::clone(&self.turns), bytes }
     }
 }
 
 /// Encodes an answer.
-pub(crate) fn encode_answer(
-    frame: &mut FrameBuffer,
-    id: &RequestId,
-    result: Result<impl WireEncode, RpcError>,
-) {
+fn encode_answer(frame: &mut FrameBuffer, id: &RequestId, result: Result<impl WireEncode, RpcError>) {
     match result {
         Ok(result) => frame.message(result.expected_len() + 64, |out| envelope::answer(id, &result, out)),
         Err(error) => frame.message(256, |out| envelope::failure(id, &error, out)),
@@ -212,14 +241,14 @@ pub(crate) fn encode_answer(
 /// A request that has begun and is not answered yet.
 #[derive(Debug)]
 pub struct InFlight {
-    outbox: Arc<Outbox>,
+    turns: Arc<Turns>,
     bytes: usize,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.outbox.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.outbox.in_flight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.outbox.room.notify_waiters();
+        self.turns.requests.fetch_sub(1, Ordering::Relaxed);
+        self.turns.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.turns.room.notify_waiters();
     }
 }

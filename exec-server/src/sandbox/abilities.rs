@@ -134,7 +134,7 @@ fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
         let null = rustix::io::fcntl_dupfd_cloexec(&null, 8).map_err(|error| error.to_string())?;
         let fd = std::os::fd::AsFd::as_fd(&null);
         match confined::start(launcher, &order, Streams::Each([fd, fd, fd])) {
-            Ok((pid, _)) => confined::wait_for(pid),
+            Ok((pid, ..)) => confined::wait_for(pid),
             Err(NotStarted::System(what, error)) => return Err(format!("can't {what}: {error}")),
             Err(NotStarted::Failed(failure)) => {
                 return Err(format!("can't {}: {}", failure.what, failure.error()));

@@ -16,6 +16,7 @@ use super::liveness::{Due, Liveness};
 use super::receipts::Receipts;
 use super::routes;
 use super::session::Session;
+use crate::budget::Budget;
 use crate::filesystem::{Handles, MissingWatch};
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
@@ -28,6 +29,10 @@ const OUTPUT_BATCH: usize = 256 << 10;
 const IDLE_BUFFER: usize = 4 << 10;
 /// How long a connection that ends waits for its last answers to be taken.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a server that ends waits for a peer to take the goodbye and hang up.
+const GOODBYE: Duration = Duration::from_millis(200);
+/// "Going away" (RFC 6455, 7.4.1): the server ends.
+const GOING_AWAY: u16 = 1001;
 
 /// What the handlers of one connection share.
 pub(super) struct Connection {
@@ -36,8 +41,12 @@ pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox>,
     pub(super) session: OnceLock<Arc<Session>>,
     pub(super) initialized: OnceLock<()>,
-    /// Caps the slow requests that run at once.
+    /// Caps the slow requests that run, or whose answers wait for the socket, at once.
     pub(super) slots: Arc<Semaphore>,
+    /// Memory of answers that hold files or directories.
+    pub(super) answers: Budget,
+    /// Memory of answers that hold HTTP bodies. Apart, since a body may come for as long as its peer likes.
+    pub(super) bodies: Budget,
     /// Slow requests; they end with the connection.
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
@@ -55,11 +64,13 @@ enum End {
     Peer,
     /// A message that spec 4.3 answers by closing.
     Refused,
+    /// The server ends.
+    Stopping,
 }
 
 /// Serves a connection until it ends, then detaches its session.
 pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrier) {
-    let Carrier { reader, sink, framing } = carrier;
+    let Carrier { mut reader, sink, framing } = carrier;
     let limits = &server.limits;
     let connection = Arc::new(Connection {
         id,
@@ -67,6 +78,8 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         session: OnceLock::new(),
         initialized: OnceLock::new(),
         slots: Arc::new(Semaphore::new(limits.concurrent_requests.max(1))),
+        answers: Budget::new(limits.answer_bytes),
+        bodies: Budget::new(limits.answer_bytes),
         tasks: Mutex::new(JoinSet::new()),
         handles: Arc::new(Handles::new(limits)),
         confined: FileHelpers::new(server.confiner.clone(), limits),
@@ -79,13 +92,22 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
     let mut writer = std::pin::pin!(write(&connection, sink));
     tokio::select! {
         () = &mut writer => {}
-        _ = read(&connection, reader) => {
+        end = read(&connection, &mut reader) => {
             connection.outbox.close();
             // The session is free for a resume at once; the last answers go on for a moment.
             drop(guard);
-            let _ = tokio::time::timeout(LINGER, writer).await;
+            match end {
+                End::Peer | End::Refused => drop(tokio::time::timeout(LINGER, writer).await),
+                End::Stopping => drop(tokio::time::timeout(GOODBYE, farewell(writer, &mut reader)).await),
+            }
         }
     }
+}
+
+/// Closing with unread bytes would reset the connection, and the peer might never read the goodbye.
+async fn farewell(writer: impl Future<Output = ()>, reader: &mut MessageReader) {
+    let hears = async { while !matches!(reader.next().await, Ok(Event::End | Event::Close(_)) | Err(_)) {} };
+    tokio::join!(writer, hears);
 }
 
 /// Detaches the session when the connection ends, however that happens.
@@ -101,8 +123,9 @@ impl Drop for Detach {
     }
 }
 
-async fn read(connection: &Arc<Connection>, mut reader: MessageReader) -> End {
+async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
     let outbox = &connection.outbox;
+    let mut stopping = connection.server.stopping.subscribe();
     let mut live = Liveness::new(Instant::now(), &connection.server.limits);
     let mut may_read = false;
     let mut written = 0;
@@ -134,6 +157,10 @@ async fn read(connection: &Arc<Connection>, mut reader: MessageReader) -> End {
                         return End::Peer;
                     }
                 }
+            }
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                outbox.put(|frame| frame.close(GOING_AWAY));
+                return End::Stopping;
             }
             () = challenged(connection.session.get()) => {
                 live.challenge(Instant::now());
@@ -203,12 +230,14 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
     let mut output = FrameBuffer::new(outbox.framing());
     loop {
         let mut idle = true;
-        while let Some(frame) = outbox.take() {
+        // What is ready by now shares the next write: a terminal's echo goes out with the keystroke's answer.
+        tokio::task::yield_now().await;
+        while let Some(queued) = outbox.take() {
             idle = false;
-            if send(outbox, &mut sink, frame.bytes()).await.is_err() {
+            if send(outbox, &mut sink, queued.frame.bytes()).await.is_err() {
                 return;
             }
-            outbox.taken(frame.bytes().len());
+            outbox.taken(queued.frame.len());
         }
         // Once the reader has ended, the session may be another connection's: its output is not ours to take.
         let session = connection.session.get().filter(|_| !outbox.is_closed());
@@ -231,8 +260,18 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
             tokio::select! {
                 () = outbox.filled() => {}
                 () = news(session) => {}
+                () = patience(&connection.receipts) => connection.receipts().give_up(),
             }
         }
+    }
+}
+
+/// Waits for as long as a peer's first pong may take.
+async fn patience(receipts: &Mutex<Receipts>) {
+    let until = receipts.lock().unwrap_or_else(PoisonError::into_inner).patience();
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -269,7 +308,7 @@ fn encode_output_batch(session: &Session, receipts: &Mutex<Receipts>, buffer: &m
             receipts.sent(&process, seq, buffer.bytes().len() - before);
         }
     }
-    if let Some(payload) = receipts.lock().unwrap_or_else(PoisonError::into_inner).ask() {
+    if let Some(payload) = receipts.lock().unwrap_or_else(PoisonError::into_inner).ask(Instant::now()) {
         buffer.ping(&payload);
     }
 }

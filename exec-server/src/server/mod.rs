@@ -1,6 +1,7 @@
 //! Serves connections: handshake, routing table, outbox; sessions that outlive connections.
 
 mod connection;
+mod disk;
 mod life;
 mod liveness;
 mod receipts;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use codex_exec_protocol::environment::EnvironmentInfo;
+use tokio::sync::watch;
 
 use crate::Limits;
 use crate::http::LocalHttp;
@@ -41,6 +43,8 @@ pub struct Server {
     http: LocalHttp,
     confiner: Option<Arc<Confiner>>,
     connections: AtomicU64,
+    /// True once the server is to end.
+    stopping: watch::Sender<bool>,
 }
 
 impl Server {
@@ -58,6 +62,7 @@ impl Server {
             limits,
             info: config.info,
             connections: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -72,8 +77,10 @@ impl Server {
         connection::serve(Arc::clone(self), id, carrier).await;
     }
 
-    /// Ends every session and everything they own. Connections are the caller's to end first.
+    /// Ends every session and everything they own, and says goodbye on every connection: [`Self::serve`] returns soon
+    /// for each, also for those that come later.
     pub async fn end(&self) {
+        self.stopping.send_replace(true);
         self.sessions.end().await;
     }
 }

@@ -10,13 +10,16 @@ use codex_exec_protocol::{
 };
 
 use super::connection::Connection;
+use super::disk;
 use super::session::Session;
 use super::streams;
-use crate::filesystem::{self, Claim};
-use crate::process::Process;
-use crate::rpc::{InFlight, decode, encode_answer};
-use crate::sandbox::files::ConfinedMethod;
-use crate::transport::FrameBuffer;
+use crate::budget::answer_bytes;
+use crate::filesystem::{self, Claim as HandleClaim};
+use crate::process::{Process, check_resize, check_write, known};
+use crate::rpc::{InFlight, decode};
+
+/// What a large directory's answer is taken to need (bytes); its bound is a message's.
+const LARGE_DIRECTORY: u64 = 1 << 20;
 
 /// A request that has been read and not begun.
 pub(super) struct Request<'a> {
@@ -68,9 +71,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             request,
             |p| &p.process_id,
             |process, p| {
-                if p.rows == 0 || p.cols == 0 {
-                    return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
-                }
+                check_resize(p)?;
                 known(process, &p.process_id)?.resize(p.rows, p.cols).map(|()| Empty {})
             },
         ),
@@ -88,36 +89,55 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
         }
         process::Wait::NAME => wait(c, request),
 
-        files::GetMetadata::NAME => get_metadata(c, request),
-        files::ReadFile::NAME => {
-            on_disk::<files::ReadFile>(c, request, |c, p| filesystem::read_file(&p, &c.server.limits));
+        files::GetMetadata::NAME => disk::get_metadata(c, request),
+        files::ReadFile::NAME => disk::read_file(c, request),
+        files::WriteFile::NAME => {
+            disk::on_disk::<files::WriteFile>(c, request, |_, p| filesystem::write_file(&p))
         }
-        files::WriteFile::NAME => on_disk::<files::WriteFile>(c, request, |_, p| filesystem::write_file(&p)),
         files::CreateDirectory::NAME => {
-            on_disk::<files::CreateDirectory>(c, request, |_, p| filesystem::create_directory(&p));
+            disk::on_disk::<files::CreateDirectory>(c, request, |_, p| filesystem::create_directory(&p));
         }
         files::Canonicalize::NAME => {
-            on_disk::<files::Canonicalize>(c, request, |_, p| filesystem::canonicalize(&p))
+            disk::on_disk::<files::Canonicalize>(c, request, |_, p| filesystem::canonicalize(&p))
         }
-        files::ReadDirectory::NAME => on_disk::<files::ReadDirectory>(c, request, |c, p| {
-            filesystem::read_directory(&p, &c.server.limits)
-        }),
+        files::ReadDirectory::NAME => {
+            let large = answer_bytes(LARGE_DIRECTORY);
+            disk::on_disk_within::<files::ReadDirectory>(c, request, large, |c, p| {
+                filesystem::read_directory(&p, &c.server.limits)
+            });
+        }
         files::Walk::NAME => {
-            on_disk::<files::Walk>(c, request, |c, p| filesystem::walk(&p, &c.server.limits))
+            let large = answer_bytes(c.server.limits.walk_result_bytes as u64);
+            disk::on_disk_within::<files::Walk>(c, request, large, |c, p| {
+                filesystem::walk(&p, &c.server.limits)
+            });
         }
-        files::Remove::NAME => on_disk::<files::Remove>(c, request, |_, p| filesystem::remove(&p)),
-        files::Copy::NAME => on_disk::<files::Copy>(c, request, |_, p| filesystem::copy(&p)),
-        files::Open::NAME => open(c, request),
+        files::Remove::NAME => disk::on_disk::<files::Remove>(c, request, |_, p| filesystem::remove(&p)),
+        files::Copy::NAME => disk::on_disk::<files::Copy>(c, request, |_, p| filesystem::copy(&p)),
+        files::Open::NAME => disk::open(c, request),
         files::ReadBlock::NAME => {
-            on_handle::<files::ReadBlock>(c, request, |p| &p.handle_id, Claim::read_block)
+            let most = c.server.limits.block_bytes;
+            disk::on_handle::<files::ReadBlock>(
+                c,
+                request,
+                |p| &p.handle_id,
+                move |p| answer_bytes(p.len.min(most)),
+                HandleClaim::read_block,
+            );
         }
         files::WriteBlock::NAME => {
-            on_handle::<files::WriteBlock>(c, request, |p| &p.handle_id, Claim::write_block)
+            disk::on_handle::<files::WriteBlock>(
+                c,
+                request,
+                |p| &p.handle_id,
+                |_| 0,
+                HandleClaim::write_block,
+            );
         }
         files::Close::NAME => {
             now::<files::Close>(c, request, "filesystem", |c, _, p| Ok(c.handles.close(&p)))
         }
-        files::WatchMissing::NAME => watch_missing(c, request),
+        files::WatchMissing::NAME => disk::watch_missing(c, request),
 
         http::Request::NAME => streams::http_request(c, request),
         _ => c.outbox.answer_any(&request.id, Err::<Empty, _>(RpcError::method_not_found(method))),
@@ -145,111 +165,19 @@ fn now<M: Method>(
     c.outbox.answer::<M>(&request.id, result);
 }
 
-/// Runs `work` beside other requests, when a slot is free.
+/// Waits beside other requests. A wait holds no slot: as many as may be in flight leave the slots to others.
 fn beside<M: Method>(
     c: &Arc<Connection>,
     id: RequestId,
     in_flight: InFlight,
     work: impl Future<Output = Result<M::Result, RpcError>> + Send + 'static,
 ) {
-    let (slots, outbox) = (Arc::clone(&c.slots), Arc::clone(&c.outbox));
+    let outbox = Arc::clone(&c.outbox);
     c.beside(async move {
-        let _slot = slots.acquire_owned().await;
         let result = work.await;
         outbox.answer::<M>(&id, result);
         drop(in_flight);
     });
-}
-
-/// Runs `work` on a worker thread, since a file system may hang; encodes there too.
-fn on_disk<M: ConfinedMethod>(
-    c: &Arc<Connection>,
-    request: Request<'_>,
-    work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
-) {
-    let work = |c: &Arc<Connection>, params, (): &mut ()| {
-        c.confined.run::<M>(params, &c.server.limits, |params| work(c, params))
-    };
-    on_disk_prepared::<M, ()>(c, request, |_, _| Ok(()), work, |()| {});
-}
-
-/// As [`on_disk`], with a part that is done at once, in the order of the requests, and one behind the answer.
-fn on_disk_prepared<M: Method, P: Send + 'static>(
-    c: &Arc<Connection>,
-    request: Request<'_>,
-    prepare: impl FnOnce(&Arc<Connection>, &M::Params) -> Result<P, RpcError>,
-    work: impl FnOnce(&Arc<Connection>, M::Params, &mut P) -> Result<M::Result, RpcError> + Send + 'static,
-    answered: impl FnOnce(P) + Send + 'static,
-) {
-    let prepared =
-        checked::<M>(c, &request, "filesystem").and_then(|(_, params)| Ok((prepare(c, &params)?, params)));
-    let (mut prepared, params) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return c.outbox.answer::<M>(&request.id, Err(error)),
-    };
-    let (id, in_flight, connection) = (request.id, request.in_flight, Arc::clone(c));
-    let slots = Arc::clone(&c.slots);
-    c.beside(async move {
-        let slot = slots.acquire_owned().await;
-        // Answers that nobody takes are not piled up.
-        connection.outbox.room().await;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work(&connection, params, &mut prepared);
-            let mut frame = FrameBuffer::new(connection.outbox.framing());
-            encode_answer(&mut frame, &id, result);
-            connection.outbox.put_frame(frame);
-            answered(prepared);
-            drop((slot, in_flight));
-        });
-        let _ = done.await;
-    });
-}
-
-/// Takes the handle's id in order, so that blocks that follow at once find it.
-fn open(c: &Arc<Connection>, request: Request<'_>) {
-    on_disk_prepared::<files::Open, _>(
-        c,
-        request,
-        |c, params| c.handles.reserve(params).map(Some),
-        |c, params, reserved| match reserved.take() {
-            Some(reserved) => match c.confined.open(&params)? {
-                Some(file) => Ok(reserved.settle(file)),
-                None => reserved.open(&params),
-            },
-            None => Err(RpcError::internal("the handle was opened before")),
-        },
-        drop,
-    );
-}
-
-/// Finds the handle in order, so that a close that follows at once does not take it away.
-fn on_handle<M: Method>(
-    c: &Arc<Connection>,
-    request: Request<'_>,
-    id_of: impl Fn(&M::Params) -> &str,
-    work: impl FnOnce(&Claim, &M::Params) -> Result<M::Result, RpcError> + Send + 'static,
-) {
-    on_disk_prepared::<M, Claim>(
-        c,
-        request,
-        |c, params| c.handles.claim(id_of(params)),
-        |_, params, claim| work(claim, &params),
-        drop,
-    );
-}
-
-fn watch_missing(c: &Arc<Connection>, request: Request<'_>) {
-    on_disk_prepared::<files::WatchMissing, _>(
-        c,
-        request,
-        |_, _| Ok(None),
-        |c, params, armed| {
-            *armed = c.watch().arm(&params);
-            Ok(files::WatchMissingResult { watching: armed.is_some() })
-        },
-        // Behind the answer, which the notification must not overtake.
-        |armed| armed.into_iter().for_each(filesystem::ArmedWatch::start),
-    );
 }
 
 /// Does something to a process, in order; after its start when that still goes on.
@@ -278,10 +206,6 @@ fn on_process<M: Method>(
     }
 }
 
-fn known<'p>(process: Option<&'p Arc<Process>>, id: &str) -> Result<&'p Arc<Process>, RpcError> {
-    process.ok_or_else(|| RpcError::invalid_request(format!("unknown process id {id}")))
-}
-
 fn initialize(c: &Arc<Connection>, request: Request<'_>) {
     let result = decode::<session::Initialize>(request.params).and_then(|params| {
         if c.session.get().is_some() {
@@ -306,12 +230,7 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
     };
     let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
-    let params = reserved.params();
-    let sandbox_type = if params.sandbox.is_some() { "linuxSeccomp" } else { "none" };
-    let result = process::StartResult {
-        process_id: params.process_id.clone(),
-        sandbox_type: Some(sandbox_type.to_owned()),
-    };
+    let result = reserved.result();
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
     Arc::clone(reserved.process()).when_started(move |outcome| {
         outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
@@ -353,11 +272,13 @@ fn read(c: &Arc<Connection>, request: Request<'_>) {
         Err(error) => c.outbox.answer::<process::Read>(&request.id, Err(error)),
         Ok((Some(result), ..)) => c.outbox.answer_any(&request.id, Ok(result)),
         Ok((None, process, params)) => {
-            let (outbox, slots) = (Arc::clone(&c.outbox), Arc::clone(&c.slots));
+            let outbox = Arc::clone(&c.outbox);
             let (id, in_flight, longest) = (request.id, request.in_flight, c.server.limits.longest_wait);
             c.beside(async move {
-                let _slot = slots.acquire_owned().await;
-                outbox.answer_any(&id, process.read(&params, longest).await);
+                process.news_for(&params, longest).await;
+                // Many that waited for the same news don't pile up their answers.
+                outbox.room().await;
+                outbox.answer_any(&id, process.read_at_last(&params));
                 drop(in_flight);
             });
         }
@@ -385,9 +306,7 @@ fn wait(c: &Arc<Connection>, request: Request<'_>) {
 fn write(c: &Arc<Connection>, request: Request<'_>) {
     let answer = |status| Ok(process::WriteResult { status });
     let found = checked::<process::Write>(c, &request, "exec").and_then(|(session, params)| {
-        if params.write_id.as_deref() == Some("") {
-            return Err(RpcError::invalid_params("writeId must not be empty"));
-        }
+        check_write(&params)?;
         Ok((session.processes.get(&params.process_id).ok(), params))
     });
     let (process, params) = match found {
@@ -411,14 +330,4 @@ fn write(c: &Arc<Connection>, request: Request<'_>) {
             Err(_) => reply(Ok(process::WriteStatus::UnknownProcess)),
         }
     });
-}
-
-fn get_metadata(c: &Arc<Connection>, request: Request<'_>) {
-    let cached = checked::<files::GetMetadata>(c, &request, "filesystem")
-        .ok()
-        .and_then(|(_, params)| filesystem::metadata_if_cached(&params));
-    match cached {
-        Some(result) => c.outbox.answer::<files::GetMetadata>(&request.id, result),
-        None => on_disk::<files::GetMetadata>(c, request, |_, p| filesystem::get_metadata(&p)),
-    }
 }

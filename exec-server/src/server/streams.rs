@@ -26,8 +26,12 @@ pub(super) fn http_request(c: &Arc<Connection>, request: Request<'_>) {
         let slot = Arc::clone(&connection.slots).acquire_owned().await;
         let outbox = &connection.outbox;
         if !params.stream_response {
-            let result = connection.server.http.request(params).await;
-            return outbox.answer::<HttpRequest>(&id, result);
+            let (result, claim) =
+                match connection.server.http.request_within(params, &connection.bodies).await {
+                    Ok((result, claim)) => (Ok(result), Some(claim)),
+                    Err(error) => (Err(error), None),
+                };
+            return outbox.answer_holding(&id, result, (claim, slot, in_flight));
         }
         let _reserved = Reserved { connection: Arc::clone(&connection), id: params.request_id.clone() };
         match connection.server.http.open_stream(params.clone()).await {

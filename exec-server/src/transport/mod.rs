@@ -34,3 +34,15 @@ impl std::fmt::Debug for Carrier {
         f.debug_struct("Carrier").field("framing", &self.framing).finish_non_exhaustive()
     }
 }
+
+/// For fuzzing: what a listener that lets everybody in answers to the first bytes of a connection, and how many of them
+/// that answers; none as long as it waits for more.
+#[cfg(fuzzing)]
+pub fn first_answer(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    match http::respond(bytes, &Auth::open(), std::time::SystemTime::UNIX_EPOCH) {
+        http::Outcome::Upgrade { answer, head } | http::Outcome::Answer { answer, head } => {
+            Some((answer, head))
+        }
+        http::Outcome::Partial => None,
+    }
+}

@@ -5,6 +5,8 @@ use codex_e2e::link::Received;
 use codex_e2e::machine::stops_growing;
 use codex_e2e::{GUARD, Server, base64};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Counts on stdout and notes its progress in a file beside.
@@ -88,6 +90,50 @@ async fn requests_beyond_the_bound_wait_in_the_socket_and_are_answered_later() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_takes_stay_within_a_bound_and_come_whole_later() {
+    // Large enough that the allocator gives it back to the system at once.
+    const FILE_BYTES: u64 = 40 << 20;
+    const READS: usize = 6;
+    let server = Server::builder().limit("answer_bytes", 1 << 20).start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::File::create(&path).unwrap().set_len(FILE_BYTES).unwrap();
+    let mut greedy = server.client().await;
+    for _ in 0..READS {
+        greedy.send("fs/readFile", json!({"path": path})).await;
+    }
+    let (_sender, mut receiver) = greedy.into_halves();
+    // What another connection gets read meanwhile shows that the server had the time for all of them.
+    server.client().await.ok("fs/readFile", json!({"path": path})).await;
+    let peak = codex_e2e::machine::peak_memory(server.pid());
+    let encoded = FILE_BYTES.div_ceil(3) * 4;
+    assert!(peak < 2 * (FILE_BYTES + encoded) + (40 << 20), "{peak} bytes for answers that nobody takes");
+    for _ in 0..READS {
+        let Received::Text(text) = timeout(GUARD, receiver.next()).await.expect("an answer") else {
+            panic!("the connection ended")
+        };
+        assert!(text.len() as u64 > encoded, "{} bytes", text.len());
+    }
+}
+
+#[tokio::test]
+async fn waiting_requests_hold_up_no_files() {
+    let server = Server::builder().args(["--concurrent-requests", "1"]).start().await;
+    let mut client = server.client().await;
+    client.start_with("p", ["cat"], json!({"pipeStdin": true})).await;
+    let mut waits = Vec::new();
+    for _ in 0..100 {
+        waits.push(client.send("process/wait", json!({"processId": "p"})).await);
+        waits.push(client.send("process/read", json!({"processId": "p", "waitMs": 600_000})).await);
+    }
+    assert!(client.ok("fs/readDirectory", json!({"path": "/"})).await["entries"].is_array());
+    client.ok("process/terminate", json!({"processId": "p"})).await;
+    for id in waits {
+        assert_eq!(client.answer(id).await.unwrap()["exited"], true);
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_read_delays_only_writes() {
     let server =
         Server::builder().limit("queued_writes", 4).limit("queued_write_bytes", 200_000).start().await;
@@ -107,6 +153,38 @@ async fn a_program_that_does_not_read_delays_only_writes() {
         assert_eq!(client.answer(id).await.unwrap()["status"], "accepted");
     }
     assert_eq!(client.finish("slow").await.stdout().trim(), "2000000");
+}
+
+#[tokio::test]
+async fn writes_that_wait_are_lost_when_nobody_reads_any_more_and_refused_after_terminate() {
+    let server = Server::builder().limit("queued_writes", 2).start().await;
+    let mut client = server.client().await;
+    for (id, end, accepted) in
+        [("closes", "exec 0<&-; exec sleep 1000", true), ("exits", "exit", true), ("killed", "", false)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let command = format!("while [ ! -e go ]; do sleep 0.02; done; {end}");
+        client.shell_with(id, &command, json!({"pipeStdin": true, "cwd": directory.path()})).await;
+        let mut writes = Vec::new();
+        for _ in 0..6 {
+            let params = json!({"processId": id, "chunk": base64(vec![b'x'; 100_000])});
+            writes.push(client.send("process/write", params).await);
+        }
+        if accepted {
+            std::fs::write(directory.path().join("go"), "").unwrap();
+        } else {
+            client.ok("process/terminate", json!({"processId": id})).await;
+        }
+        let mut answers = Vec::new();
+        for write in writes {
+            answers.push(client.answer(write).await.map(|answer| answer["status"] == "accepted"));
+        }
+        let last = answers.last().unwrap();
+        match accepted {
+            true => assert!(answers.iter().all(|answer| *answer == Ok(true)), "{id}: {answers:?}"),
+            false => assert_eq!(last.as_ref().map_err(|(code, _)| *code), Err(-32603), "{id}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -137,4 +215,64 @@ async fn with_nobody_attached_a_program_waits_and_then_goes_on_without_its_reade
         .map(|c| codex_e2e::bytes_of(&c["chunk"]).len() as u64)
         .sum();
     assert_eq!(read["lostBytes"].as_u64().unwrap() + kept, read["totals"]["stdout"].as_u64().unwrap());
+}
+
+/// Reads the server's frames up to a text message that fits; answers no ping.
+async fn deaf_to_pings(reader: &mut BufReader<TcpStream>, mut fits: impl FnMut(&Value) -> bool) {
+    loop {
+        let first = reader.read_u8().await.unwrap();
+        let length = match reader.read_u8().await.unwrap() {
+            126 => u64::from(reader.read_u16().await.unwrap()),
+            127 => reader.read_u64().await.unwrap(),
+            short => u64::from(short),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        reader.read_exact(&mut payload).await.unwrap();
+        if first == 0x81 && fits(&serde_json::from_slice(&payload).unwrap()) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_still_gets_every_byte() {
+    const BYTES: usize = 3 << 20;
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.address()).await.unwrap();
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        server.address()
+    );
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    let start = start_params(
+        "flood",
+        ["head", "-c", &BYTES.to_string(), "/dev/zero"],
+        json!({"env": {"PATH": "/usr/bin:/bin"}}),
+    );
+    for message in [
+        json!({"id": 1, "method": "initialize", "params": {"clientName": "deaf"}}),
+        json!({"method": "initialized", "params": {}}),
+        json!({"id": 2, "method": "process/start", "params": start}),
+    ] {
+        let text = message.to_string();
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        // Masked by zeros, so that the text stays as it is.
+        let frame = [&[0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0], text.as_bytes()].concat();
+        socket.write_all(&frame).await.unwrap();
+    }
+    let mut received = 0;
+    let mut reader = BufReader::new(socket);
+    let all = deaf_to_pings(&mut reader, |message| {
+        if message["method"] == "process/output" {
+            received += codex_e2e::bytes_of(&message["params"]["chunk"]).len();
+        }
+        message["method"] == "process/closed"
+    });
+    timeout(GUARD, all).await.expect("the program is not held for ever");
+    assert_eq!(received, BYTES);
 }

@@ -132,7 +132,12 @@ async fn a_server_pings_and_a_silent_peer_counts_as_gone() {
 
 #[tokio::test]
 async fn bad_addresses_and_flags_are_refused_in_one_line() {
-    let cases: [(&[&str], i32); 12] = [
+    let cases: [(&[&str], i32); 17] = [
+        (&["--listen", "stdio", "--ws-auth", "none"], 2),
+        (&["--listen", "stdio", "--ws-auth", "capability-token", "--ws-token-file", "x"], 2),
+        (&["--listen", "ws://0.0.0.0:0"], 2),
+        (&["--ws-auth", "signed-bearer-token", "--ws-token-file", "token"], 2),
+        (&["--ws-auth", "signed-bearer-token", "--ws-max-clock-skew-seconds", "86401"], 2),
         (&["--listen", "ws://localhost:0"], 1),
         (&["--listen", "wss://127.0.0.1:0"], 1),
         (&["--listen", "http://127.0.0.1:0"], 1),
@@ -342,7 +347,7 @@ async fn half_an_authentication_is_a_start_error() {
     std::fs::write(directory.path().join("short"), "too short").unwrap();
     std::fs::write(directory.path().join("token"), "abc").unwrap();
     let hash = "a".repeat(64);
-    let cases: [&[&str]; 12] = [
+    let cases: [&[&str]; 11] = [
         &["--ws-auth", "capability-token"],
         &["--ws-auth", "capability-token", "--ws-token-file", "token", "--ws-token-sha256", &hash],
         &["--ws-auth", "capability-token", "--ws-token-file", "missing"],
@@ -354,7 +359,6 @@ async fn half_an_authentication_is_a_start_error() {
         &["--ws-auth", "signed-bearer-token"],
         &["--ws-auth", "signed-bearer-token", "--ws-shared-secret-file", "short"],
         &["--ws-auth", "signed-bearer-token", "--ws-shared-secret-file", "missing"],
-        &["--ws-auth", "signed-bearer-token", "--ws-token-file", "token"],
     ];
     for arguments in cases {
         let refused = Server::builder().cwd(directory.path()).args(arguments.iter().copied()).refused().await;
@@ -374,9 +378,10 @@ async fn half_an_authentication_is_a_start_error() {
 
 #[tokio::test]
 async fn a_signal_ends_the_server_with_everything_it_started() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Server::start().await;
+        // Whatever these tests run under, such as nohup.
+        let mut server = Server::builder().under(["env", "--default-signal=HUP"]).start().await;
         let mut client = server.client().await;
         let pids = start_a_family(&mut client, directory.path()).await;
         let mut detached = server.client().await;
@@ -388,10 +393,19 @@ async fn a_signal_ends_the_server_with_everything_it_started() {
         server.signal(signal);
         assert_eq!(server.ended().await.code(), Some(0), "{signal:?}");
         client.expect_closed().await;
+        assert_eq!(client.close_code, Some(1001), "{signal:?}");
         for pid in pids.into_iter().chain([lonely]) {
             eventually("every program ends with the server", || !alive(pid)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_under_nohup_outlives_its_terminal() {
+    let mut server = Server::builder().under(["env", "--ignore-signal=HUP"]).start().await;
+    server.signal(Signal::HUP);
+    assert_eq!(server.client().await.run("p", "echo here").await.stdout(), "here\n");
+    assert_eq!(server.stop().await.code(), Some(0));
 }
 
 /// A pipe program with a child of its own session, and a terminal program; their pids.

@@ -1,9 +1,11 @@
 //! `codex exec-server run`, as people and scripts use it.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use codex_e2e::Server;
+use codex_e2e::machine::{alive, eventually, pid_in};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs `codex exec-server run ARGUMENTS` with this input.
 fn run(arguments: &[&str], input: &[u8]) -> Output {
@@ -26,7 +28,9 @@ fn run(arguments: &[&str], input: &[u8]) -> Output {
 
 #[test]
 fn the_exit_code_is_the_programs() {
-    let cases: [(&[&str], i32); 9] = [
+    let cases: [(&[&str], i32); 11] = [
+        (&["--token-file", "x", "--", "true"], 2),
+        (&["--url", "unix:///x", "--token-file", "x", "--", "true"], 2),
         (&["--", "true"], 0),
         (&["--", "sh", "-c", "exit 7"], 7),
         (&["--", "sh", "-c", "kill -TERM $$"], 143),
@@ -73,4 +77,148 @@ fn a_server_that_is_not_there_is_255_and_a_sentence() {
     let output = run(&["--url", "ws://127.0.0.1:1", "--", "true"], b"");
     assert_eq!(output.status.code(), Some(255), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1, "{output:?}");
+}
+
+/// A command that runs, with its stdout.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Runs a shell command that says `ready` once it is.
+    fn shell(command: &str) -> Self {
+        let mut child = Command::new("env")
+            .arg("--default-signal=HUP,QUIT,INT")
+            .arg(codex_e2e::binary::codex())
+            .args(["exec-server", "run", "--", "sh", "-c", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self { child, stdout }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What it still says, and its exit code.
+    fn end(mut self) -> (String, Option<i32>) {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (rest, self.child.wait().unwrap().code())
+    }
+}
+
+#[test]
+fn signals_reach_the_program_and_it_says_how_it_ends() {
+    for (signal, name) in [
+        (Signal::INT, "INT"),
+        (Signal::TERM, "TERM"),
+        (Signal::HUP, "HUP"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::USR1, "USR1"),
+        (Signal::USR2, "USR2"),
+    ] {
+        let running = Running::shell(&format!(
+            "trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.02; done"
+        ));
+        running.signal(signal);
+        assert_eq!(running.end(), (format!("got {name}\n"), Some(9)));
+    }
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::USR1, 138)] {
+        let running = Running::shell("echo ready; exec sleep 1000");
+        running.signal(signal);
+        assert_eq!(running.end(), (String::new(), Some(code)));
+    }
+}
+
+#[test]
+fn repeated_signals_end_a_program_that_ignores_them() {
+    let stubborn = "trap '' INT TERM; echo ready; while :; do sleep 0.02; done";
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let running = Running::shell(stubborn);
+        // The kernel merges signals that wait, so each is sent again until one has been taken twice.
+        while alive(running.child.id()) {
+            running.signal(signal);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(running.end(), (String::new(), Some(code)), "{signal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_ends_the_program_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let Running { mut child, stdout } =
+        Running::shell(&format!("echo $$ > {}; echo ready; exec sleep 1000", file.display()));
+    let program = pid_in(&file).await;
+    drop(stdout);
+    eventually("the program ends with its reader", || !alive(program)).await;
+    assert_eq!(tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap(), Some(141));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_1_and_a_sentence() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(codex_e2e::binary::codex())
+        .args(["exec-server", "run", "--", "sh", "-c", "echo lost; exec sleep 1000"])
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("can't write to stdout") && stderr.contains("No space left"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_token_comes_from_a_file_or_the_environment_and_reaches_no_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = directory.path().join("good");
+    let bad = directory.path().join("bad");
+    std::fs::write(&good, " abc\n").unwrap();
+    std::fs::write(&bad, "wrong").unwrap();
+    let server = Server::builder()
+        .args(["--ws-auth", "capability-token", "--ws-token-file", good.to_str().unwrap()])
+        .env("CODEX_EXEC_SERVER_TOKEN", "abc")
+        .start()
+        .await;
+    let url = server.url.clone();
+    let with = move |variable: Option<&str>, file: Option<&std::path::Path>| {
+        let mut command = Command::new(codex_e2e::binary::codex());
+        command.args(["exec-server", "run", "--url", &url]).env_remove("CODEX_EXEC_SERVER_TOKEN");
+        command.envs(variable.map(|token| ("CODEX_EXEC_SERVER_TOKEN", token)));
+        if let Some(file) = file {
+            command.arg("--token-file").arg(file);
+        }
+        let output = command
+            .args(["--", "sh", "-c", "echo \"in $CODEX_EXEC_SERVER_TOKEN\""])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("abc"), "{output:?}");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let missing = directory.path().join("missing");
+    tokio::task::spawn_blocking(move || {
+        let inside = (Some(0), "in \n".to_owned());
+        assert_eq!(with(None, Some(&good)), inside);
+        assert_eq!(with(Some("abc"), None), inside);
+        assert_eq!(with(Some("wrong"), Some(&good)), inside, "the file goes first");
+        assert_eq!(with(None, None).0, Some(255));
+        assert_eq!(with(Some("abc"), Some(&bad)).0, Some(255));
+        assert_eq!(with(None, Some(&missing)).0, Some(1));
+    })
+    .await
+    .unwrap();
 }

@@ -71,3 +71,27 @@ async fn what_is_no_socket_is_left_alone() {
     assert_eq!(refused.code, Some(1));
     assert_eq!(std::fs::read(&path).unwrap(), b"data");
 }
+
+#[tokio::test]
+async fn with_authentication_a_unix_socket_takes_websockets_with_a_token_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("exec.sock");
+    let token = directory.path().join("token");
+    std::fs::write(&token, "abc").unwrap();
+    let _server = Server::builder()
+        .listen(format!("unix://{}", path.display()))
+        .args(["--ws-auth", "capability-token", "--ws-token-file", token.to_str().unwrap()])
+        .start()
+        .await;
+    let mut lines = TestClient::unix_lines(&path).await;
+    lines
+        .send_raw(&json!({"id": 1, "method": "initialize", "params": {"clientName": "x"}}).to_string())
+        .await;
+    let refusal = lines.next().await.unwrap();
+    assert_eq!((&refusal["id"], &refusal["error"]["code"]), (&json!(-1), &json!(-32600)), "{refusal}");
+    lines.expect_closed().await;
+    assert_eq!(TestClient::try_unix_socket(&path, &[]).await.err(), Some(401));
+    let mut shown = TestClient::try_unix_socket(&path, &[("authorization", "Bearer abc")]).await.unwrap();
+    shown.handshake().await;
+    assert_eq!(shown.run("p", "echo in").await.stdout(), "in\n");
+}

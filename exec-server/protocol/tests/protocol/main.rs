@@ -5,4 +5,5 @@ mod encoders;
 mod envelopes;
 mod paths;
 mod recorded;
+mod registry;
 mod sandboxes;

@@ -132,7 +132,9 @@ fn missing_workspace_roots_are_not_empty_ones() {
 fn places_relative_to_cwd_need_one() {
     for (entry, needs) in [
         (special(&json!({"kind": "project_roots"}), "write"), true),
+        (special(&json!({"kind": "current_working_directory"}), "write"), true),
         (special(&json!({"kind": "root"}), "write"), false),
+        (special(&json!({"kind": "tmpdir"}), "write"), false),
         (json!({"path": {"type": "glob_pattern", "pattern": "*.env"}, "access": "deny"}), true),
         (json!({"path": {"type": "glob_pattern", "pattern": "/srv/*.env"}, "access": "deny"}), false),
     ] {

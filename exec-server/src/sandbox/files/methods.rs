@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::filesystem as files;
 use codex_exec_protocol::sandbox::Sandbox;
-use codex_exec_protocol::{Base64Bytes, Method, RpcError, WirePath, bytes};
+use codex_exec_protocol::{Method, RpcError, WirePath, bytes};
 
 use super::pool::FileHelpers;
 use super::words::{Opened, ToOpen, Work};
-use crate::Limits;
 use crate::filesystem;
 use crate::sandbox::place::locate;
 use crate::sandbox::{Access, Policy};
@@ -30,7 +29,6 @@ pub trait ConfinedMethod: Method {
         helpers: &FileHelpers,
         policy: &Policy,
         params: Self::Params,
-        limits: &Limits,
     ) -> Result<Self::Result, RpcError>;
 }
 
@@ -42,12 +40,11 @@ impl FileHelpers {
     pub fn run<M: ConfinedMethod>(
         &self,
         mut params: M::Params,
-        limits: &Limits,
         plain: impl FnOnce(M::Params) -> Result<M::Result, RpcError>,
     ) -> Result<M::Result, RpcError> {
         match M::take_sandbox(&mut params) {
             None => plain(params),
-            Some(sandbox) => M::run_confined(self, &self.policy(&sandbox)?, params, limits),
+            Some(sandbox) => M::run_confined(self, &self.policy(&sandbox)?, params),
         }
     }
 
@@ -66,6 +63,19 @@ impl FileHelpers {
         };
         let policy = self.policy(sandbox)?;
         Ok(Some(self.open_file(&policy, work, &params.path, true)?.0))
+    }
+
+    /// Opens a file to be read whole under a sandbox, with its size; none if there is nothing to enforce. Blocks.
+    ///
+    /// # Errors
+    /// Those of `fs/readFile` (10.1), `-32600` when the sandbox can't be enforced.
+    pub fn open_whole(&self, params: &files::ReadFileParams) -> Result<Option<(OwnedFd, u64)>, RpcError> {
+        let Some(sandbox) = params.sandbox.as_ref().filter(|sandbox| sandbox.needs_enforcement_for_files())
+        else {
+            return Ok(None);
+        };
+        let follow = params.follow_symlinks.unwrap_or(true);
+        self.open_file(&self.policy(sandbox)?, Work::OpenToRead, &params.path, follow).map(Some)
     }
 
     fn open_file(
@@ -122,7 +132,6 @@ macro_rules! by_the_helper {
                 helpers: &FileHelpers,
                 policy: &Policy,
                 $params: Self::Params,
-                _: &Limits,
             ) -> Result<Self::Result, RpcError> {
                 $(refuse_denied(policy, &$params.$path, Name::$name)?;)+
                 helpers.ask(policy, Work::$method, &$params).map(|(result, _)| result)
@@ -141,24 +150,6 @@ by_the_helper! {
     Copy(params: source_path = Itself, destination_path = Followed);
 }
 
-impl ConfinedMethod for files::ReadFile {
-    fn take_sandbox(params: &mut Self::Params) -> Option<Sandbox> {
-        params.sandbox.take().filter(Sandbox::needs_enforcement_for_files)
-    }
-
-    fn run_confined(
-        helpers: &FileHelpers,
-        policy: &Policy,
-        params: Self::Params,
-        limits: &Limits,
-    ) -> Result<Self::Result, RpcError> {
-        let follow = params.follow_symlinks.unwrap_or(true);
-        let (file, size) = helpers.open_file(policy, Work::OpenToRead, &params.path, follow)?;
-        let data = filesystem::read_whole(&file, size, limits.read_file_bytes)?;
-        Ok(files::ReadFileResult { data: Base64Bytes(data) })
-    }
-}
-
 impl ConfinedMethod for files::WriteFile {
     fn take_sandbox(params: &mut Self::Params) -> Option<Sandbox> {
         params.sandbox.take().filter(Sandbox::needs_enforcement_for_files)
@@ -168,7 +159,6 @@ impl ConfinedMethod for files::WriteFile {
         helpers: &FileHelpers,
         policy: &Policy,
         params: Self::Params,
-        _: &Limits,
     ) -> Result<Self::Result, RpcError> {
         let data = bytes::decode(&params.data_base64).map_err(|error| {
             RpcError::invalid_request(format!("fs/writeFile requires valid base64 dataBase64: {error}"))

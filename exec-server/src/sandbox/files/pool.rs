@@ -211,7 +211,7 @@ impl Helper {
         use std::os::fd::AsFd;
         let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
         match confined::start(confiner.launcher(), &order, streams) {
-            Ok((pid, pidfd)) => {
+            Ok((pid, pidfd, _)) => {
                 confined::is_helper(pid);
                 Ok(Self { fit, socket, _process: Process { pid, pidfd } })
             }

@@ -1,0 +1,147 @@
+//! `codex login`: signs in by browser, device code, API key or access token, and tells who is signed in (spec 8).
+//!
+//! All lines go to stderr, as released programs have it; only the device code's prompt goes to stdout.
+
+mod browser;
+mod chatgpt;
+mod context;
+mod log;
+mod piped;
+mod prompt;
+mod secret_input;
+mod status;
+
+use codex_login::signin::Issuer;
+use codex_login::{Credentials, LoadError, SecretString, Store};
+
+pub(crate) use context::Context;
+pub(crate) use log::start_logging;
+
+use crate::output;
+use crate::setup::{ConfigArgs, Setup};
+use chatgpt::Way;
+
+const CHATGPT_DISABLED: &str = "ChatGPT login is disabled. Use API key login instead.";
+const API_KEY_DISABLED: &str = "API key login is disabled. Use ChatGPT login instead.";
+
+/// Flags of `codex login`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoginArgs {
+    #[command(subcommand)]
+    command: Option<LoginCommand>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Read an API key from standard input, for example: printenv OPENAI_API_KEY | codex login --with-api-key
+    #[arg(long)]
+    with_api_key: bool,
+    /// Read an access token from standard input, for example: printenv CODEX_ACCESS_TOKEN | codex login --with-access-token
+    #[arg(long)]
+    with_access_token: bool,
+    /// Sign in by a code that you enter on another device, for a machine without a browser.
+    #[arg(long)]
+    device_auth: bool,
+    /// No longer supported: on the command line, every user of the machine could read it.
+    #[arg(long, hide = true, value_name = "KEY", value_parser = secret)]
+    api_key: Option<SecretString>,
+    /// Another issuer; only with --device-auth.
+    #[arg(long = "experimental_issuer", hide = true, value_name = "URL")]
+    issuer: Option<String>,
+    /// Another client id; only with --device-auth.
+    #[arg(long = "experimental_client-id", hide = true, value_name = "ID")]
+    client_id: Option<String>,
+}
+
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum LoginCommand {
+    /// Tell who is signed in; exit code 1 if nobody is.
+    Status(StatusArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl LoginArgs {
+    /// Takes the configuration flags of this level and the one below.
+    pub(crate) fn take_config(&mut self) -> ConfigArgs {
+        let mut config = std::mem::take(&mut self.config);
+        if let Some(LoginCommand::Status(status)) = &mut self.command {
+            config.extend(std::mem::take(&mut status.config));
+        }
+        config
+    }
+}
+
+/// Why a login command ends without doing its work: the lines to print. The exit code is 1.
+pub(crate) struct Refusal(Vec<String>);
+
+impl Refusal {
+    pub(crate) fn new(line: impl Into<String>) -> Self {
+        Self(vec![line.into()])
+    }
+}
+
+/// Prints how a login command ended and gives its exit code.
+pub(crate) fn finish(outcome: Result<u8, Refusal>) -> u8 {
+    match outcome {
+        Ok(code) => code,
+        Err(Refusal(lines)) => {
+            lines.iter().for_each(|line| output::note(line));
+            1
+        }
+    }
+}
+
+/// Runs `codex login` and gives its exit code.
+pub(crate) async fn login(args: LoginArgs, setup: Setup) -> anyhow::Result<u8> {
+    let work = async {
+        match &args.command {
+            Some(LoginCommand::Status(_)) => status::status(&setup).await,
+            None => sign_in(&args, &setup).await,
+        }
+    };
+    Ok(finish(work.await))
+}
+
+async fn sign_in(args: &LoginArgs, setup: &Setup) -> Result<u8, Refusal> {
+    if args.with_api_key && args.with_access_token {
+        return Err(Refusal::new(
+            "Choose one login credential source: --with-api-key or --with-access-token.",
+        ));
+    }
+    if args.api_key.is_some() {
+        return Err(Refusal::new(
+            "The --api-key flag is no longer supported. Pipe the key instead, e.g. \
+             `printenv OPENAI_API_KEY | codex login --with-api-key`.",
+        ));
+    }
+    if args.device_auth {
+        let issuer = Issuer::default();
+        let issuer = Issuer {
+            url: args.issuer.clone().unwrap_or(issuer.url),
+            client_id: args.client_id.clone().unwrap_or(issuer.client_id),
+        };
+        return chatgpt::sign_in(setup, Way::Device(issuer)).await;
+    }
+    if args.with_api_key {
+        return piped::with_api_key(setup).await;
+    }
+    if args.with_access_token {
+        return piped::with_access_token(setup).await;
+    }
+    chatgpt::sign_in(setup, Way::Browser).await
+}
+
+/// Saves on a thread where waiting for the locks blocks nothing else.
+async fn save(store: Store, credentials: Credentials) -> Result<(), LoadError> {
+    match tokio::task::spawn_blocking(move || store.save(&credentials)).await {
+        Ok(saved) => Ok(saved?),
+        Err(_) => Err(LoadError::Stopped),
+    }
+}

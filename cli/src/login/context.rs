@@ -1,0 +1,41 @@
+//! What the login commands work with: the configuration, and where and how credentials are kept.
+
+use codex_config::Config;
+use codex_login::{HttpClient, Restrictions, Settings, Store, Variables};
+
+use super::{Refusal, start_logging};
+use crate::setup::Setup;
+
+/// The configuration, and what follows from it and from the environment.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) settings: Settings,
+}
+
+impl Context {
+    /// Loads the configuration and opens the log, in which `what` is the first entry.
+    pub(crate) fn load(setup: &Setup, what: &'static str) -> Result<Self, Refusal> {
+        let context = Self::load_unlogged(setup)?;
+        start_logging(context.settings.store.home());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), store = ?context.settings.store.mode(), "{what}");
+        Ok(context)
+    }
+
+    /// The same for a command that only looks, and leaves no trace.
+    pub(crate) fn load_unlogged(setup: &Setup) -> Result<Self, Refusal> {
+        let (home, config) = setup.load().map_err(|error| Refusal::new(error.login_line()))?;
+        let variables = Variables::from_lookup(|name| std::env::var(name).ok());
+        let settings = Settings {
+            store: Store::new(&home, config.cli_auth_credentials_store),
+            restrictions: Restrictions {
+                forced_method: config.forced_login_method,
+                allowed_methods: config.allowed_login_methods.clone(),
+                workspaces: config.workspaces(),
+            },
+            client: HttpClient::new(env!("CARGO_PKG_VERSION"), &variables),
+            variables,
+            use_api_key_variable: false,
+        };
+        Ok(Self { config, settings })
+    }
+}

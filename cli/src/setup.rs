@@ -1,0 +1,235 @@
+//! What every command stands on: the home directory, its `.env`, and the configuration.
+
+use std::path::{Path, PathBuf};
+
+use codex_config::features::UnknownFeature;
+use codex_config::home::{self, HomeError};
+use codex_config::{Config, ConfigError, ExecServerConfig, OverrideError, Overrides, Sources, features};
+
+use crate::output;
+
+/// The flags that change the configuration; every command level takes them.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// Set a key of the configuration for this run: a dotted key, `=`, and a TOML value or else plain text. May be given
+    /// several times and at every command level; the last one wins.
+    #[arg(short = 'c', long = "config", value_name = "KEY=VALUE")]
+    config: Vec<String>,
+    /// Turn a feature on, like -c features.NAME=true. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    enable: Vec<String>,
+    /// Turn a feature off, like -c features.NAME=false; beats --enable. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    disable: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Adds those of a deeper command level.
+    pub(crate) fn extend(&mut self, deeper: Self) {
+        self.config.extend(deeper.config);
+        self.enable.extend(deeper.enable);
+        self.disable.extend(deeper.disable);
+    }
+
+    /// Checks the names of features; done before any command runs.
+    ///
+    /// # Errors
+    /// The first unknown name.
+    pub(crate) fn check_features(&self) -> Result<(), UnknownFeature> {
+        features::check(self.enable.iter().chain(&self.disable))
+    }
+
+    /// The same flags for another `codex`.
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
+        let flags = [("-c", &self.config), ("--enable", &self.enable), ("--disable", &self.disable)];
+        flags
+            .into_iter()
+            .flat_map(|(flag, values)| values.iter().flat_map(move |v| [flag.to_owned(), v.clone()]))
+            .collect()
+    }
+
+    fn overrides(&self) -> Result<Overrides, OverrideError> {
+        Overrides::parse(&self.config, &self.enable, &self.disable)
+    }
+
+    /// Whether a `-c` contains this text.
+    fn mention(&self, text: &str) -> bool {
+        self.config.iter().any(|given| given.contains(text))
+    }
+
+    /// Only what can be understood.
+    fn understood(&self) -> Overrides {
+        let is_good = |text: &&String| Overrides::parse(std::slice::from_ref(*text), &[], &[]).is_ok();
+        let config: Vec<String> = self.config.iter().filter(is_good).cloned().collect();
+        Overrides::parse(&config, &self.enable, &self.disable).unwrap_or_default()
+    }
+}
+
+/// Why a command has no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    /// There is no home directory.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A `-c` is no assignment.
+    #[error(transparent)]
+    Overrides(#[from] OverrideError),
+    /// A file or a value is bad.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration can't be read, and may say who is allowed to connect.
+    #[error("{}; this may hide ws_auth, so the server does not start without it: mend it, or give --ws-auth", .0.one_line())]
+    AccessUnclear(ConfigError),
+    /// The working directory can't be told.
+    #[error("can't tell the working directory: {0}")]
+    WorkingDirectory(std::io::Error),
+}
+
+impl SetupError {
+    /// The line that `login`, `login status` and `logout` print for it (spec 1, 12.3, 12.5); exit code 1.
+    pub(crate) fn login_line(&self) -> String {
+        match self {
+            Self::Overrides(error) => format!("Error parsing -c overrides: {error}"),
+            other => format!("Error loading configuration: {other}"),
+        }
+    }
+}
+
+/// What the keys that say who is allowed to connect begin with.
+const ACCESS_KEYS: &str = "exec_server.ws_";
+
+/// Stands for a home directory that there is not: nothing is ever found below it.
+const NO_HOME: &str = "/dev/null";
+
+/// What the process's environment says.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    home: Result<PathBuf, HomeError>,
+}
+
+impl Surroundings {
+    /// Finds the home directory and puts the assignments of its `.env` in the process's environment. To be called first
+    /// of all, while there is one thread.
+    pub(crate) fn enter() -> Self {
+        let codex_home = std::env::var_os("CODEX_HOME");
+        let home = home::find(codex_home.as_deref(), dirs::home_dir().as_deref());
+        if let Ok(home) = &home {
+            set_variables(home::dot_env(home));
+        }
+        Self { home }
+    }
+}
+
+#[allow(unsafe_code)]
+fn set_variables(variables: Vec<(String, String)>) {
+    for (name, value) in variables {
+        // SAFETY: `main` calls this before it starts any thread, and names and values are fit for the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// What a command needs to find its configuration.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    surroundings: Surroundings,
+    flags: ConfigArgs,
+    strict: bool,
+}
+
+impl Setup {
+    /// With the flags of all command levels.
+    pub(crate) fn new(surroundings: Surroundings, flags: ConfigArgs, strict: bool) -> Self {
+        Self { surroundings, flags, strict }
+    }
+
+    /// The flags that make another `codex` see the same configuration.
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
+        let mut arguments = self.flags.to_arguments();
+        if self.strict {
+            arguments.push("--strict-config".to_owned());
+        }
+        arguments
+    }
+
+    /// The home directory and the configuration, for a command that can't do without.
+    ///
+    /// # Errors
+    /// Any problem of the home directory, the overrides or the configuration.
+    pub(crate) fn load(&self) -> Result<(PathBuf, Config), SetupError> {
+        let home = self.home()?.to_owned();
+        let overrides = self.flags.overrides()?;
+        let config = codex_config::load(&self.sources(home.clone(), working_directory()?, overrides))?;
+        Ok((home, config))
+    }
+
+    /// The settings of a listening server. Unless strict, a problem of the configuration is told on stderr and the
+    /// server does with what can be read (spec 1, 12.7).
+    ///
+    /// `access_is_known` says that the flags alone decide who is allowed to connect.
+    ///
+    /// # Errors
+    /// When strict, any problem; else only one that may hide who is allowed to connect.
+    pub(crate) fn exec_server(&self, access_is_known: bool) -> Result<ExecServerConfig, SetupError> {
+        if self.strict {
+            return Ok(tell_warnings(self.load()?.1));
+        }
+        let overrides = match self.flags.overrides() {
+            Ok(overrides) => overrides,
+            Err(error) if self.flags.mention(ACCESS_KEYS) && !access_is_known => return Err(error.into()),
+            Err(error) => {
+                warn(&error.to_string());
+                self.flags.understood()
+            }
+        };
+        let home = match self.home() {
+            Ok(home) => home.to_owned(),
+            Err(error) => {
+                output::note(&format!("WARNING: proceeding, even though {error}"));
+                NO_HOME.into()
+            }
+        };
+        let cwd = working_directory().unwrap_or_else(|error| {
+            warn(&error.to_string());
+            "/".into()
+        });
+        let sources = self.sources(home, cwd, overrides);
+        match codex_config::load(&sources) {
+            Ok(config) => Ok(tell_warnings(config)),
+            Err(problem) => {
+                let settings = match codex_config::load_exec_server(&sources) {
+                    Some(settings) => settings,
+                    None if access_is_known => ExecServerConfig::default(),
+                    None => return Err(SetupError::AccessUnclear(problem)),
+                };
+                warn(&problem.one_line());
+                Ok(settings)
+            }
+        }
+    }
+
+    fn home(&self) -> Result<&Path, HomeError> {
+        match &self.surroundings.home {
+            Ok(home) => Ok(home),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    fn sources(&self, home: PathBuf, cwd: PathBuf, overrides: Overrides) -> Sources {
+        Sources { home, system: codex_config::SYSTEM.into(), cwd, overrides, strict: self.strict }
+    }
+}
+
+fn working_directory() -> Result<PathBuf, SetupError> {
+    std::env::current_dir().map_err(SetupError::WorkingDirectory)
+}
+
+fn tell_warnings(config: Config) -> ExecServerConfig {
+    for warning in &config.warnings {
+        warn(warning);
+    }
+    config.exec_server
+}
+
+fn warn(problem: &str) {
+    output::note(&format!("warning: {problem} (going on; --strict-config makes this an error)"));
+}

@@ -1,0 +1,68 @@
+//! `[exec_server]`: where the server listens, who may connect, and its bounds. Released programs do not know this table.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::limits::Limits;
+use crate::number::Number;
+
+/// Settings of `codex exec-server`. A flag of the command line beats the setting of the same name. Project files can't
+/// set any of this.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct ExecServerConfig {
+    /// Where to listen: `ws://IP:PORT` (port 0 picks one), `unix://PATH`, or `stdio`.
+    pub listen: Option<String>,
+    /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
+    pub ws_auth: Option<WsAuth>,
+    /// File that holds the token for `ws_auth = "capability-token"`. A relative path starts at the file that names it.
+    pub ws_token_file: Option<PathBuf>,
+    /// SHA-256 of the token for `ws_auth = "capability-token"`, as 64 hex digits; instead of `ws_token_file`.
+    pub ws_token_sha256: Option<String>,
+    /// File that holds the secret of at least 32 bytes for `ws_auth = "signed-bearer-token"`. A relative path starts at
+    /// the file that names it.
+    pub ws_shared_secret_file: Option<PathBuf>,
+    /// The issuer (iss) that a signed token must name.
+    pub ws_issuer: Option<String>,
+    /// The audience (aud) that a signed token must name.
+    pub ws_audience: Option<String>,
+    /// How far the clocks of both sides may differ, in seconds; default 30.
+    pub ws_max_clock_skew_seconds: Option<Number<0, 86400>>,
+    /// What happens to programs that outlive the process that started them, when their session ends.
+    pub leftovers: Option<Leftovers>,
+    /// How many slow requests (files, HTTP) of one connection run at once; default 64. Beats
+    /// `limits.concurrent_requests`.
+    pub concurrent_requests: Option<Number<1, 65536>>,
+    /// The server's bounds.
+    pub limits: Limits,
+}
+
+impl ExecServerConfig {
+    /// Keys of this table whose relative paths start at the directory of the file that names them.
+    pub(crate) const PATHS: [&str; 2] = ["ws_token_file", "ws_shared_secret_file"];
+}
+
+/// How a client proves that it may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WsAuth {
+    /// Anybody who can reach the address may connect.
+    None,
+    /// A fixed token.
+    CapabilityToken,
+    /// A JWT signed with a shared secret.
+    SignedBearerToken,
+}
+
+/// What happens to programs that outlive the process that started them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leftovers {
+    /// They live on.
+    Keep,
+    /// They are killed.
+    Kill,
+}

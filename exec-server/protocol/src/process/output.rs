@@ -1,0 +1,236 @@
+//! What a program says, and how it ends: read (8.3) and announced (8.6).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Base64Bytes, WireEncode, encode};
+
+/// Params of `process/read`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadParams {
+    /// Which process.
+    pub process_id: String,
+    /// Return what comes after this number; default 0.
+    #[serde(default)]
+    pub after_seq: Option<u64>,
+    /// Bound on decoded bytes; at least one chunk is returned.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+    /// Wait this many milliseconds for something new.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// Where output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// The pipe of file descriptor 1.
+    Stdout,
+    /// The pipe of file descriptor 2.
+    Stderr,
+    /// The terminal.
+    Pty,
+}
+
+impl Stream {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Pty => "pty",
+        }
+    }
+}
+
+/// One piece of retained output; `B` holds the bytes (the server's are reference-counted).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Chunk<B = Base64Bytes> {
+    /// Its number.
+    pub seq: u64,
+    /// Where it came from.
+    pub stream: Stream,
+    /// The bytes.
+    pub chunk: B,
+}
+
+/// How a process ended, in full (extension).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExitDetails {
+    /// The signal that killed it.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// It left a core dump.
+    #[serde(default)]
+    pub core_dumped: bool,
+    /// A deadline (`timeoutMs`, `idleTimeoutMs`) ended it.
+    #[serde(default)]
+    pub timed_out: bool,
+    /// User CPU time of the child and its waited-for children, in milliseconds.
+    #[serde(default)]
+    pub cpu_user_ms: u64,
+    /// System CPU time, likewise.
+    #[serde(default)]
+    pub cpu_system_ms: u64,
+    /// Largest resident set of one process of the tree, in bytes.
+    #[serde(default)]
+    pub max_rss_bytes: u64,
+    /// From start to reaping, in milliseconds.
+    #[serde(default)]
+    pub duration_ms: u64,
+}
+
+/// How much came from each stream since the start (extension).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamTotals {
+    /// Bytes read from stdout.
+    #[serde(default)]
+    pub stdout: u64,
+    /// Bytes read from stderr.
+    #[serde(default)]
+    pub stderr: u64,
+    /// Bytes read from the terminal.
+    #[serde(default)]
+    pub pty: u64,
+}
+
+impl StreamTotals {
+    /// Counts bytes of one stream.
+    pub fn add(&mut self, stream: Stream, bytes: u64) {
+        match stream {
+            Stream::Stdout => self.stdout += bytes,
+            Stream::Stderr => self.stderr += bytes,
+            Stream::Pty => self.pty += bytes,
+        }
+    }
+}
+
+/// Result of `process/read`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadResult<B = Base64Bytes> {
+    /// Retained output after `afterSeq`, in order.
+    pub chunks: Vec<Chunk<B>>,
+    /// Section 8.3.
+    pub next_seq: u64,
+    /// The child was reaped.
+    pub exited: bool,
+    /// Null until `exited`.
+    pub exit_code: Option<i32>,
+    /// Exited, and all output seen.
+    pub closed: bool,
+    /// Always null from this server.
+    #[serde(default)]
+    pub failure: Option<String>,
+    /// The sandbox was in the way; absent from old servers.
+    #[serde(default)]
+    pub sandbox_denied: bool,
+    /// Extension: bytes after `afterSeq` and before the first chunk that are gone.
+    #[serde(default)]
+    pub lost_bytes: u64,
+    /// Extension: each stream's total since the start.
+    #[serde(default)]
+    pub totals: StreamTotals,
+    /// Extension: how it ended; null until `exited`.
+    #[serde(default)]
+    pub exit: Option<ExitDetails>,
+}
+
+impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
+    fn expected_len(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| encode::base64_len(chunk.chunk.as_ref().len()) + 64);
+        chunks.sum::<usize>() + 512
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"chunks\":[");
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"seq\":");
+            encode::number(chunk.seq, out);
+            out.extend_from_slice(b",\"stream\":\"");
+            out.extend_from_slice(chunk.stream.as_str().as_bytes());
+            out.extend_from_slice(b"\",\"chunk\":");
+            encode::base64_string(chunk.chunk.as_ref(), out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"],\"nextSeq\":");
+        encode::number(self.next_seq, out);
+        let rest = serde_json::json!({
+            "exited": self.exited, "exitCode": self.exit_code, "closed": self.closed,
+            "failure": self.failure, "sandboxDenied": self.sandbox_denied,
+            "lostBytes": self.lost_bytes, "totals": self.totals, "exit": self.exit,
+        });
+        let at = out.len();
+        encode::json(&rest, out);
+        // The rest's opening brace becomes the comma after `nextSeq`.
+        if let Some(brace) = out.get_mut(at) {
+            *brace = b',';
+        }
+    }
+}
+
+impl AsRef<[u8]> for Base64Bytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Params of `process/output`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputParams {
+    /// Which process.
+    pub process_id: String,
+    /// Its number.
+    pub seq: u64,
+    /// Where it came from.
+    pub stream: Stream,
+    /// The bytes.
+    pub chunk: Base64Bytes,
+}
+
+/// Appends a whole `process/output` notification; `process_id_json` is the id as a JSON string.
+pub fn encode_output(process_id_json: &str, seq: u64, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"method\":\"process/output\",\"params\":{\"processId\":");
+    out.extend_from_slice(process_id_json.as_bytes());
+    out.extend_from_slice(b",\"seq\":");
+    encode::number(seq, out);
+    out.extend_from_slice(b",\"stream\":\"");
+    out.extend_from_slice(stream.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"chunk\":");
+    encode::base64_string(bytes, out);
+    out.extend_from_slice(b"}}");
+}
+
+/// Params of `process/exited`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExitedParams {
+    /// Which process.
+    pub process_id: String,
+    /// Its number.
+    pub seq: u64,
+    /// 0 to 255, 128 + n for a signal, 1 for a signal on a terminal (8.6).
+    pub exit_code: i32,
+    /// The sandbox was in the way.
+    #[serde(default)]
+    pub sandbox_denied: bool,
+    /// Extension: how it ended.
+    #[serde(flatten)]
+    pub exit: ExitDetails,
+}
+
+/// Params of `process/closed`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedParams {
+    /// Which process.
+    pub process_id: String,
+    /// Its number, always the last.
+    pub seq: u64,
+}

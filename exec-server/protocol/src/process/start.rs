@@ -1,0 +1,150 @@
+//! Starting a program (8.1).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::path::LocalPath;
+use crate::sandbox::Sandbox;
+
+/// Params of `process/start`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartParams {
+    /// Chosen by the client; private to the session.
+    pub process_id: String,
+    /// Program and arguments; at least one element.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub cwd: LocalPath,
+    /// The child's environment, or what is added to [`EnvPolicy`]'s.
+    pub env: BTreeMap<String, String>,
+    /// On a terminal instead of pipes.
+    pub tty: bool,
+    /// What the program sees as its `argv[0]`.
+    #[serde(default)]
+    pub arg0: Option<String>,
+    /// Give the child a pipe as stdin; without it, `/dev/null`.
+    #[serde(default)]
+    pub pipe_stdin: bool,
+    /// Start from the server's environment.
+    #[serde(default)]
+    pub env_policy: Option<EnvPolicy>,
+    /// What the program may touch.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+    /// Only with a sandbox (section 13).
+    #[serde(default)]
+    pub enforce_managed_network: bool,
+    /// Section 13.
+    #[serde(default)]
+    pub managed_network: Option<ManagedNetwork>,
+    /// Section 13.
+    #[serde(default)]
+    pub network_proxy: Option<Value>,
+    /// Section 8.1.
+    #[serde(default)]
+    pub shell_snapshot: Option<ShellSnapshot>,
+    /// Who asks.
+    #[serde(default)]
+    pub metadata: Option<StartMetadata>,
+    /// Extension: the terminal's rows; default 24.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u16>,
+    /// Extension: the terminal's columns; default 80.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cols: Option<u16>,
+    /// Extension: ends the process group after this many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Extension: ends the process group after this many milliseconds without output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
+}
+
+/// How the child's environment is made from the server's (8.2).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvPolicy {
+    /// What to start from.
+    pub inherit: EnvInherit,
+    /// Keep names like `*KEY*`, `*SECRET*`, `*TOKEN*`.
+    pub ignore_default_excludes: bool,
+    /// Patterns of names to drop.
+    pub exclude: Vec<String>,
+    /// Variables to add.
+    pub set: BTreeMap<String, String>,
+    /// Patterns of names to keep; empty keeps all.
+    pub include_only: Vec<String>,
+}
+
+/// What an environment starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvInherit {
+    /// Everything.
+    All,
+    /// A short list of names.
+    Core,
+    /// Nothing.
+    None,
+}
+
+/// Limits of a managed network (8.1).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ManagedNetwork {
+    /// Ports on loopback that the program may reach.
+    pub loopback_ports: Vec<u16>,
+    /// May bind local addresses.
+    pub allow_local_binding: bool,
+}
+
+/// A remembered shell environment (8.1).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShellSnapshot {
+    /// Who shares it.
+    pub scope_id: String,
+    /// Which shell.
+    pub shell: crate::environment::Shell,
+}
+
+/// Who asks for a start (8.1).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StartMetadata {
+    /// A UUID.
+    #[serde(deserialize_with = "uuid_text")]
+    pub thread_id: Option<String>,
+    /// Any text.
+    pub tool_call_id: Option<String>,
+}
+
+/// A UUID in any of the usual spellings: 32 hex digits, hyphens, braces or `urn:uuid:` allowed.
+fn uuid_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    if let Some(text) = &text {
+        let bare = text.strip_prefix("urn:uuid:").unwrap_or(text);
+        let bare = bare.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(bare);
+        let hyphens = bare.match_indices('-').map(|(at, _)| at);
+        let placed = !bare.contains('-') || hyphens.eq([8, 13, 18, 23]);
+        let digits = bare.bytes().filter(|b| *b != b'-');
+        if !placed || digits.clone().count() != 32 || !digits.clone().all(|b| b.is_ascii_hexdigit()) {
+            return Err(serde::de::Error::custom(format!("invalid threadId {text:?}: expected a UUID")));
+        }
+    }
+    Ok(text)
+}
+
+/// Result of `process/start`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartResult {
+    /// As asked.
+    pub process_id: String,
+    /// `none` or `linuxSeccomp`; absent from servers before 0.169.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_type: Option<String>,
+}

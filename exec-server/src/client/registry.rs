@@ -1,0 +1,256 @@
+//! Asks a registry for a way to an environment (`remote.md` 6.2, 9.2).
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use codex_exec_protocol::registry::{Connect, Connected, ErrorBody, NOISE_PROFILE, PublicKey};
+use reqwest::{Response, StatusCode, Url, redirect};
+use tokio::sync::OnceCell;
+
+use super::endpoint::Bearer;
+use super::websocket::is_loopback;
+
+/// For one request; a round of attempts has its own bound.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Largest answer that is read; a bundle has about 6 KiB.
+const LONGEST_ANSWER: usize = 64 << 10;
+/// How much of an answer's text an error shows, in characters.
+const SHOWN: usize = 1024;
+/// Longest environment id.
+const ID_BYTES: usize = 256;
+
+/// An environment that a registry knows, and what lets us use it.
+#[derive(Debug, Clone)]
+pub struct RegistryEnvironment {
+    /// The registry's base URL; a path is kept. `https`, or `http` to loopback.
+    pub url: String,
+    /// The environment: 1 to 256 of `A–Z a–z 0–9 - _`.
+    pub environment_id: String,
+    /// Sent as `authorization: Bearer …`.
+    pub token: Bearer,
+    /// Sent as `chatgpt-account-id`.
+    pub account_id: Option<String>,
+}
+
+/// Why there is no way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Asking again would end the same way.
+    Final(String),
+    /// It may work later; this attempt is over.
+    Now(String),
+    /// Worth another request within this attempt.
+    Soon(String),
+}
+
+/// A registry's `/connect` for one environment.
+#[derive(Debug)]
+pub(super) struct Registry {
+    base: Url,
+    environment: RegistryEnvironment,
+    client: OnceCell<reqwest::Client>,
+}
+
+impl Registry {
+    /// Checks everything that can be checked before anything is sent.
+    ///
+    /// # Errors
+    /// A sentence for whoever wrote the URL, the id or the token.
+    pub(super) fn new(environment: RegistryEnvironment) -> Result<Self, String> {
+        let id = environment.environment_id.trim();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if id.is_empty() || id.len() > ID_BYTES || !id.bytes().all(fits) {
+            return Err(format!("the environment id {id:?} is not 1 to 256 letters, digits, '-' and '_'"));
+        }
+        let base = environment.url.trim().trim_end_matches('/');
+        let base = Url::parse(base).map_err(|error| format!("the registry's URL: {error}"))?;
+        match base.scheme() {
+            "https" => {}
+            "http" if is_loopback(&base) => {}
+            "http" => return Err("a registry that is not on this machine needs https://".into()),
+            other => return Err(format!("the registry's URL has the scheme {other:?}; use https")),
+        }
+        let user = !base.username().is_empty() || base.password().is_some();
+        if user || base.query().is_some() || base.fragment().is_some() {
+            return Err("the registry's URL has a user, a query or a fragment; give its address alone".into());
+        }
+        environment.token.header()?;
+        let environment = RegistryEnvironment { environment_id: id.to_owned(), ..environment };
+        Ok(Self { base, environment, client: OnceCell::new() })
+    }
+
+    /// What messages call it; holds no secret.
+    pub(super) fn target(&self) -> String {
+        format!("{} (environment {})", self.base, self.environment.environment_id)
+    }
+
+    pub(super) fn environment_id(&self) -> &str {
+        &self.environment.environment_id
+    }
+
+    /// Asks for one websocket attempt's bundle, and checks it.
+    pub(super) async fn connect(&self, harness: &PublicKey) -> Result<Connected, Refusal> {
+        let path = format!("cloud/environment/{}/connect", self.environment.environment_id);
+        let url = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
+        let token = self.environment.token.header().map_err(Refusal::Final)?;
+        let mut request = self
+            .client()
+            .await?
+            .post(url)
+            .timeout(REQUEST_TIME)
+            .header(reqwest::header::AUTHORIZATION, token)
+            .json(&Connect { harness_public_key: harness.clone() });
+        if let Some(account) = &self.environment.account_id {
+            request = request.header("chatgpt-account-id", account);
+        }
+        let failed = |error| Refusal::Now(format!("the registry can't be reached: {}", sentence(error)));
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let body = body(response).await?;
+        if !status.is_success() {
+            return Err(refused(status, &body));
+        }
+        let unusable = |why: String| Refusal::Final(format!("the registry's answer can't be used: {why}"));
+        let connected = serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()))?;
+        self.check(&connected).map_err(unusable)?;
+        Ok(connected)
+    }
+
+    fn check(&self, connected: &Connected) -> Result<(), String> {
+        if connected.environment_id != self.environment.environment_id {
+            return Err("it is about another environment".into());
+        }
+        if connected.security_profile != NOISE_PROFILE {
+            return Err(format!("its security profile is {:?}", connected.security_profile));
+        }
+        let blank = connected.executor_registration_id.trim().is_empty();
+        if blank || connected.url.is_blank() || connected.harness_key_authorization.is_blank() {
+            return Err("its URL, registration id or authorization is blank".into());
+        }
+        let url = Url::parse(connected.url.expose()).map_err(|error| format!("its URL: {error}"))?;
+        match url.scheme() {
+            "wss" => Ok(()),
+            "ws" if is_loopback(&url) => Ok(()),
+            "ws" => Err("a rendezvous that is not on this machine needs wss://".into()),
+            other => Err(format!("its URL has the scheme {other:?} instead of wss")),
+        }
+    }
+
+    async fn client(&self) -> Result<&reqwest::Client, Refusal> {
+        let loopback = is_loopback(&self.base);
+        let secure = self.base.scheme() == "https";
+        self.client
+            .get_or_try_init(|| async {
+                // Reading the system's certificates takes milliseconds and is left out where none is looked at.
+                let mut builder = reqwest::Client::builder()
+                    .redirect(redirect::Policy::none())
+                    .tls_built_in_root_certs(secure);
+                if loopback {
+                    builder = builder.no_proxy();
+                }
+                let built = tokio::task::spawn_blocking(move || builder.build()).await;
+                let built = built.map_err(|error| Refusal::Now(error.to_string()))?;
+                built.map_err(|error| Refusal::Final(format!("no HTTP client can be made: {error}")))
+            })
+            .await
+    }
+}
+
+async fn body(mut response: Response) -> Result<Vec<u8>, Refusal> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(chunk)) if body.len() + chunk.len() > LONGEST_ANSWER => {
+                return Err(Refusal::Final(format!("the registry's answer has over {LONGEST_ANSWER} bytes")));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => {
+                return Err(Refusal::Now(format!("the registry's answer broke off: {}", sentence(error))));
+            }
+        }
+    }
+}
+
+/// What a status other than 2xx means (9.2).
+fn refused(status: StatusCode, body: &[u8]) -> Refusal {
+    let sentence = format!("the registry answered {}", told(status, body));
+    match status.as_u16() {
+        408 | 429 | 500 | 502 | 503 | 504 => Refusal::Soon(sentence),
+        _ => Refusal::Final(sentence),
+    }
+}
+
+/// The status, and the error body's code and sentence (1.2).
+fn told(status: StatusCode, body: &[u8]) -> String {
+    let error = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.error);
+    let error = error.unwrap_or_default();
+    let code = error.code.map(|code| format!(", {code}")).unwrap_or_default();
+    let text = error.message.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
+    let text: String = text.chars().filter(|letter| !letter.is_control()).take(SHOWN).collect();
+    if text.is_empty() { format!("{status}{code}") } else { format!("{status}{code}: {text}") }
+}
+
+/// The whole chain of causes, without the URL.
+fn sentence(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(url: &str, id: &str) -> RegistryEnvironment {
+        RegistryEnvironment {
+            url: url.into(),
+            environment_id: id.into(),
+            token: Bearer::new("sesame".into()),
+            account_id: None,
+        }
+    }
+
+    #[test]
+    fn what_can_be_seen_to_be_wrong_is_refused_before_anything_is_sent() {
+        let wrong = [
+            ("http://registry.example", "env", "https"),
+            ("ws://127.0.0.1:1", "env", "scheme"),
+            ("registry", "env", "URL"),
+            ("https://user:pw@registry.example", "env", "user"),
+            ("https://registry.example?x=1", "env", "query"),
+            ("https://registry.example/#x", "env", "fragment"),
+            ("https://registry.example", "../env", "letters"),
+            ("https://registry.example", "  ", "letters"),
+            ("https://registry.example", "é", "letters"),
+        ];
+        for (url, id, word) in wrong {
+            let refused = Registry::new(environment(url, id)).unwrap_err();
+            assert!(refused.contains(word), "{url} {id}: {refused}");
+            assert!(!refused.contains("pw"), "{refused}");
+        }
+        assert!(Registry::new(environment("https://registry.example", &"x".repeat(257))).is_err());
+        for url in
+            [" https://registry.example/base// ", "http://127.0.0.1:1", "http://[::1]:1/", "http://localhost"]
+        {
+            let registry = Registry::new(environment(url, " env_1-A ")).unwrap();
+            assert_eq!(registry.environment_id(), "env_1-A");
+            assert!(!format!("{registry:?} {}", registry.target()).contains("sesame"));
+        }
+    }
+
+    #[test]
+    fn an_error_tells_what_the_registry_said() {
+        let told = |body: &str| told(StatusCode::NOT_FOUND, body.as_bytes());
+        assert_eq!(told(r#"{"error":{"code":"nf","message":"no such"}}"#), "404 Not Found, nf: no such");
+        assert_eq!(told(r#"{"error":{"message":"no such"}}"#), "404 Not Found: no such");
+        assert_eq!(told("plain\x1b[31m text\n"), "404 Not Found: plain[31m text");
+        assert_eq!(told(""), "404 Not Found");
+    }
+}

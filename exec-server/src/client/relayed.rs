@@ -1,0 +1,149 @@
+//! A websocket through a rendezvous that carries one relay stream (`remote.md` section 9).
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+
+use super::ClientOptions;
+use super::inbox::lock;
+use super::link::Socket;
+use crate::relay::{HarnessError, HarnessStream, SendError};
+
+/// Pings don't come more often, whatever the options say.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Why a stream was not opened, or is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    #[error(transparent)]
+    Stream(#[from] HarnessError),
+    #[error("the rendezvous sent a text message, which no relay does")]
+    Text,
+    #[error("the rendezvous ended the connection")]
+    Ended,
+    #[error("the rendezvous has shown no sign of life for {0:?}")]
+    Silent(Duration),
+    #[error("{0}")]
+    Send(SendError),
+    #[error("the connection to the rendezvous failed: {0}")]
+    Socket(#[from] Box<WsError>),
+}
+
+impl From<RelayError> for io::Error {
+    fn from(error: RelayError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// The receiving half.
+pub(super) struct RelayReader {
+    socket: SplitStream<Socket>,
+    stream: Arc<Mutex<HarnessStream>>,
+    silence: Duration,
+}
+
+/// The sending half.
+pub(super) struct RelayWriter {
+    socket: SplitSink<Socket, Message>,
+    stream: Arc<Mutex<HarnessStream>>,
+    ping: Interval,
+}
+
+/// Opens the stream on its websocket: resume, and for Noise the handshake and its answer.
+pub(super) async fn open(
+    socket: Socket,
+    stream: HarnessStream,
+    options: &ClientOptions,
+) -> Result<(RelayReader, RelayWriter), RelayError> {
+    let (sink, socket) = socket.split();
+    let interval = options.ping_interval.max(SHORTEST_INTERVAL);
+    let stream = Arc::new(Mutex::new(stream));
+    let mut ping = tokio::time::interval_at(Instant::now() + interval, interval);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut writer = RelayWriter { socket: sink, stream: Arc::clone(&stream), ping };
+    let mut reader = RelayReader { socket, stream, silence: options.silence_time };
+    writer.transmit().await?;
+    writer.flush_socket().await?;
+    while !lock(&reader.stream).is_open() {
+        reader.receive().await?;
+    }
+    Ok((reader, writer))
+}
+
+impl RelayReader {
+    /// The next message; none when the rendezvous ended the connection. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Utf8Bytes>, RelayError> {
+        loop {
+            if let Some(message) = lock(&self.stream).next_message() {
+                let text = Utf8Bytes::try_from(message);
+                return text.map(Some).map_err(|error| Box::new(WsError::from(error)).into());
+            }
+            match self.receive().await {
+                Err(RelayError::Ended) => return Ok(None),
+                received => received?,
+            }
+        }
+    }
+
+    /// Takes one message of the websocket.
+    async fn receive(&mut self) -> Result<(), RelayError> {
+        let message = tokio::time::timeout(self.silence, self.socket.next()).await;
+        match message.map_err(|_| RelayError::Silent(self.silence))? {
+            None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => Err(RelayError::Ended),
+            Some(Err(error)) => Err(Box::new(error).into()),
+            Some(Ok(Message::Binary(frame))) => Ok(lock(&self.stream).receive(frame)?),
+            Some(Ok(Message::Text(_))) => Err(RelayError::Text),
+            // Pings are answered by the library; a close is followed by the stream's end.
+            Some(Ok(_)) => Ok(()),
+        }
+    }
+}
+
+impl RelayWriter {
+    /// Queues one message; [`Self::flush`] sends it.
+    pub(super) async fn feed(&mut self, message: Bytes) -> Result<(), RelayError> {
+        lock(&self.stream).send(message).map_err(RelayError::Send)?;
+        self.transmit().await
+    }
+
+    /// Hands all frames to the socket, which takes them at its own pace.
+    async fn transmit(&mut self) -> Result<(), RelayError> {
+        loop {
+            let frame = lock(&self.stream).next_transmit().map_err(HarnessError::from)?;
+            let Some(frame) = frame else { return Ok(()) };
+            self.socket.feed(Message::Binary(frame)).await.map_err(Box::new)?;
+        }
+    }
+
+    async fn flush_socket(&mut self) -> Result<(), RelayError> {
+        Ok(self.socket.flush().await.map_err(Box::new)?)
+    }
+
+    /// Sends what was fed.
+    pub(super) async fn flush(&mut self) -> Result<(), RelayError> {
+        self.flush_socket().await
+    }
+
+    /// Waits until a ping is due. Cancel-safe.
+    pub(super) async fn ping_due(&mut self) {
+        self.ping.tick().await;
+    }
+
+    /// Asks the rendezvous for a sign of life.
+    pub(super) async fn ping(&mut self) -> Result<(), RelayError> {
+        Ok(self.socket.send(Message::Ping(Bytes::new())).await.map_err(Box::new)?)
+    }
+
+    /// Tells the executor, and then the rendezvous, that nothing more comes.
+    pub(super) async fn close(&mut self) -> Result<(), RelayError> {
+        let goodbye = lock(&self.stream).goodbye();
+        self.socket.feed(Message::Binary(goodbye)).await.map_err(Box::new)?;
+        Ok(self.socket.close().await.map_err(Box::new)?)
+    }
+}

@@ -1,0 +1,131 @@
+//! The way to an environment through its registry: `/connect`, upgrade, handshake, and rounds of them (9.2).
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use codex_exec_protocol::registry::Connected;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::link::{LinkReader, LinkWriter};
+use super::registry::{Refusal, Registry, RegistryEnvironment};
+use super::relayed::{self, RelayError};
+use super::websocket::{UpgradeError, open_socket};
+use super::{ClientError, ClientOptions};
+use crate::relay::{HarnessError, HarnessStream, Identity, RelayLimits, StreamId, Target};
+
+/// Between attempts of a round: this long and up to twice as long, doubled each time. So the attempts come after
+/// about 0.6, 1.8 and 4 s, as those of released clients.
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Largest websocket message of a Noise relay (section 8).
+const LONGEST_MESSAGE: usize = 256 << 10;
+
+/// A registry's environment, and who we are to it: the identity stays the same for every attempt of a client.
+#[derive(Debug)]
+pub(super) struct Route {
+    registry: Registry,
+    identity: Identity,
+}
+
+impl Route {
+    pub(super) fn new(environment: RegistryEnvironment) -> Result<Self, ClientError> {
+        let registry = Registry::new(environment).map_err(ClientError::Usage)?;
+        let identity = Identity::generate().map_err(|error| ClientError::Usage(error.to_string()))?;
+        Ok(Self { registry, identity })
+    }
+
+    /// What messages call it; holds no secret.
+    pub(super) fn target(&self) -> String {
+        self.registry.target()
+    }
+
+    /// One round: attempts until one works, one is refused for good, or the time is up.
+    pub(super) async fn open(
+        &self,
+        options: &ClientOptions,
+    ) -> Result<(LinkReader, LinkWriter), ClientError> {
+        let time = options.connect_time;
+        let deadline = Instant::now() + time;
+        let target = self.target();
+        let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+        let mut pauses = pauses.with_jitter().without_max_times().build();
+        let mut again_after_401 = true;
+        loop {
+            let Ok(outcome) = timeout_at(deadline, self.attempt(options, &mut again_after_401)).await else {
+                return Err(ClientError::TimedOut { target, what: "the connection", after: time });
+            };
+            let reason = match outcome {
+                Ok(link) => return Ok(link),
+                Err(Refusal::Final(reason)) => return Err(ClientError::Refused { target, reason }),
+                Err(Refusal::Now(reason)) => return Err(ClientError::Connect { target, reason }),
+                Err(Refusal::Soon(reason)) => reason,
+            };
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if Instant::now() + pause >= deadline {
+                return Err(ClientError::Connect { target, reason });
+            }
+            tracing::debug!(%target, %reason, ?pause, "the environment is away; trying again");
+            sleep(pause).await;
+        }
+    }
+
+    /// A refused ticket (401) is made good once by a fresh one.
+    async fn attempt(
+        &self,
+        options: &ClientOptions,
+        again_after_401: &mut bool,
+    ) -> Result<(LinkReader, LinkWriter), Refusal> {
+        loop {
+            let connected = self.registry.connect(self.identity.public_key()).await?;
+            let stream = self.stream(&connected)?;
+            let socket = match open_socket(
+                connected.url.expose(),
+                None,
+                LONGEST_MESSAGE,
+                options.roots.as_ref(),
+            )
+            .await
+            {
+                Ok(socket) => socket,
+                Err(UpgradeError::Status(401, _)) if *again_after_401 => {
+                    *again_after_401 = false;
+                    continue;
+                }
+                Err(error) => return Err(upgrade_refused(&error)),
+            };
+            let (reader, writer) = relayed::open(socket, stream, options).await.map_err(not_opened)?;
+            return Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))));
+        }
+    }
+
+    fn stream(&self, connected: &Connected) -> Result<HarnessStream, Refusal> {
+        let target = Target {
+            environment_id: self.registry.environment_id(),
+            registration_id: &connected.executor_registration_id,
+            executor_public_key: &connected.executor_public_key,
+            authorization: &connected.harness_key_authorization,
+        };
+        let unusable = |error| Refusal::Final(format!("the registry's answer can't be used: {error}"));
+        HarnessStream::noise(&self.identity, &target, StreamId::random(), RelayLimits::default())
+            .map_err(unusable)
+    }
+}
+
+fn upgrade_refused(error: &UpgradeError) -> Refusal {
+    let reason = format!("the rendezvous: {error}");
+    match error {
+        // The executor is away for the moment (section 10).
+        UpgradeError::Status(500 | 502 | 503 | 504, _) => Refusal::Soon(reason),
+        _ => Refusal::Now(reason),
+    }
+}
+
+fn not_opened(error: RelayError) -> Refusal {
+    match error {
+        RelayError::Stream(error @ HarnessError::ExecutorCredential) => Refusal::Final(error.to_string()),
+        RelayError::Stream(HarnessError::Reset(reason)) => {
+            Refusal::Now(format!("the executor or its registry refused this harness: {reason:?}"))
+        }
+        other => Refusal::Now(other.to_string()),
+    }
+}

@@ -1,0 +1,167 @@
+//! Makes websocket connections, straight to a server or to a rendezvous.
+
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use url::{Host, Url};
+
+use super::ClientOptions;
+use super::endpoint::Bearer;
+use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Socket, websocket};
+use super::relayed;
+use super::roots::Roots;
+use crate::protocol::registry::REJECTION_HEADER;
+use crate::relay::{HarnessStream, RelayLimits, StreamId};
+
+/// Why a websocket was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UpgradeError {
+    /// The server answered with another status, and maybe a reason.
+    #[error("the upgrade was refused with status {0}{1}")]
+    Status(u16, String),
+    /// Nobody listens at the address: there is no server.
+    #[error("{0}")]
+    Nobody(String),
+    /// Anything else, as a sentence.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<&str> for UpgradeError {
+    fn from(sentence: &str) -> Self {
+        Self::Other(sentence.to_owned())
+    }
+}
+
+/// Whether a connection failed because nobody listens.
+pub(super) fn is_nobody(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), ConnectionRefused | NotFound)
+}
+
+/// A server, or one stream through a rendezvous when the URL says so.
+pub(super) async fn open_websocket(
+    url: &str,
+    bearer: Option<&Bearer>,
+    options: &ClientOptions,
+) -> Result<(LinkReader, LinkWriter), UpgradeError> {
+    let socket = open_socket(url, bearer, LONGEST_MESSAGE, options.roots.as_ref()).await?;
+    if !is_relay(url) {
+        return Ok(websocket(socket));
+    }
+    let stream = HarnessStream::plain(StreamId::random(), RelayLimits::default());
+    let (reader, writer) = relayed::open(socket, stream, options)
+        .await
+        .map_err(|error| UpgradeError::Other(error.to_string()))?;
+    Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))))
+}
+
+/// Whether a URL leads to a rendezvous: its query has exactly the pair `role=harness` (`remote.md` 9.1).
+pub(super) fn is_relay(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| pair.split_once('=') == Some(("role", "harness")))
+}
+
+/// The upgraded socket; a message of more than `longest` bytes ends it.
+pub(super) async fn open_socket(
+    url: &str,
+    bearer: Option<&Bearer>,
+    longest: usize,
+    roots: Option<&Roots>,
+) -> Result<Socket, UpgradeError> {
+    let other = |error: &dyn std::fmt::Display| UpgradeError::Other(error.to_string());
+    let parsed = Url::parse(url).map_err(|error| UpgradeError::Other(format!("not a URL: {error}")))?;
+    let secure = match parsed.scheme() {
+        "ws" => false,
+        "wss" => true,
+        scheme => return Err(UpgradeError::Other(format!("the scheme {scheme:?} is not ws or wss"))),
+    };
+    let mut request = url.into_client_request().map_err(|error| other(&error))?;
+    if let Some(bearer) = bearer {
+        if !secure && !is_loopback(&parsed) {
+            return Err("a bearer token is only sent over wss:// or to a loopback address".into());
+        }
+        request.headers_mut().insert(header::AUTHORIZATION, bearer.header().map_err(UpgradeError::Other)?);
+    }
+    let port = parsed.port_or_known_default().ok_or("the URL has no port")?;
+    let stream = match parsed.host().ok_or("the URL has no host")? {
+        Host::Domain(name) => TcpStream::connect((name, port)).await,
+        Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
+        Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
+    }
+    .map_err(
+        |error| if is_nobody(&error) { UpgradeError::Nobody(error.to_string()) } else { other(&error) },
+    )?;
+    stream.set_nodelay(true).map_err(|error| other(&error))?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(longest))
+        .max_frame_size(Some(longest))
+        .read_buffer_size(64 << 10);
+    let connector = roots.filter(|_| secure).map(Roots::connector);
+    match tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(WsError::Http(response)) => {
+            let reason = rejection(response.headers());
+            Err(UpgradeError::Status(response.status().as_u16(), reason))
+        }
+        Err(error) => Err(other(&error)),
+    }
+}
+
+/// What the rendezvous says of its refusal, if it is one of its words.
+fn rejection(headers: &HeaderMap) -> String {
+    let word = headers.get(REJECTION_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let plain = word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if plain && !word.is_empty() { format!(" ({word})") } else { String::new() }
+}
+
+/// Whether nothing leaves this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// A URL as messages may show it: without query and user info, which may hold secrets.
+pub(super) fn public_url(url: &str) -> String {
+    let Ok(mut public) = Url::parse(url) else { return "the given URL".into() };
+    public.set_query(None);
+    public.set_fragment(None);
+    // Both only fail for URLs that can't have user info.
+    let _ = public.set_username("");
+    let _ = public.set_password(None);
+    public.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_pair_makes_a_url_a_relay() {
+        for relay in
+            ["ws://h/p?role=harness", "ws://h?a=b&role=harness&c", "ws://h?x=role=harness&role=harness"]
+        {
+            assert!(is_relay(relay), "{relay}");
+        }
+        for direct in [
+            "ws://h",
+            "ws://h?role=executor",
+            "ws://h?Role=harness",
+            "ws://h?role=harness2",
+            "ws://h?xrole=harness",
+        ] {
+            assert!(!is_relay(direct), "{direct}");
+        }
+    }
+
+    #[test]
+    fn messages_show_no_secret_of_a_url() {
+        assert_eq!(public_url("wss://user:pw@h/p?ticket=sesame#f"), "wss://h/p");
+    }
+}

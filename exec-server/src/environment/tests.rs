@@ -1,0 +1,302 @@
+//! The three capabilities, tested once against their traits and run on every way to reach them.
+
+use std::path::Path;
+
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::info::{MachineFacts, describe};
+use super::*;
+use crate::Limits;
+use crate::client::{Client, ClientOptions, Endpoint};
+use crate::process::{Host, Leftovers};
+use crate::protocol::ErrorCode;
+use crate::server::{Server, ServerConfig};
+use crate::transport::{Auth, ListenAddress, Listener, memory};
+
+/// An environment, and what has to live as long.
+struct Way {
+    name: &'static str,
+    environment: Environment,
+    _server: Option<Stop>,
+}
+
+struct Stop(AbortHandle);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn config() -> LocalConfig {
+    let facts = MachineFacts {
+        cwd: "/".into(),
+        home: None,
+        shell: Some("/bin/sh".into()),
+        temp_dir: None,
+        version: "0".into(),
+    };
+    let host =
+        Host { environment: vec![("GREETING".into(), "hello".into())], login_shell: None, confiner: None };
+    LocalConfig { limits: Limits::default(), host, info: describe(facts), leftovers: Leftovers::Kill }
+}
+
+fn server() -> std::sync::Arc<Server> {
+    let LocalConfig { limits, host, info, leftovers } = config();
+    Server::new(ServerConfig { limits, host, info, leftovers })
+}
+
+async fn remote(name: &'static str, endpoint: Endpoint, serving: AbortHandle) -> Way {
+    let client = Client::connect(endpoint, ClientOptions::default()).await.unwrap();
+    Way { name, environment: Environment::remote(client), _server: Some(Stop(serving)) }
+}
+
+/// A server that listens on a websocket; its address, and the task that serves.
+fn listening() -> (String, AbortHandle) {
+    let (server, address) = (server(), ListenAddress::parse("ws://127.0.0.1:0").unwrap());
+    let mut listener = Listener::bind(&address, Auth::open(), server.limits()).unwrap();
+    let url = listener.local_address();
+    let serving = tokio::spawn(async move {
+        while let Ok(pending) = listener.accept().await {
+            let server = std::sync::Arc::clone(&server);
+            tokio::spawn(async move {
+                if let Some(carrier) = pending.handshake().await {
+                    server.serve(carrier).await;
+                }
+            });
+        }
+    });
+    (url, serving.abort_handle())
+}
+
+async fn ways() -> [Way; 3] {
+    let straight = Way { name: "straight", environment: Environment::local(config()), _server: None };
+    let (carrier, stream) = memory::pair();
+    let server = server();
+    let serving = tokio::spawn(async move { server.serve(carrier).await }).abort_handle();
+    let inside = remote("in-process", Endpoint::Stream(stream), serving).await;
+    let (url, serving) = listening();
+    [straight, inside, remote("websocket", Endpoint::WebSocket { url, bearer: None }, serving).await]
+}
+
+fn params<P: DeserializeOwned>(params: Value) -> P {
+    serde_json::from_value(params).unwrap()
+}
+
+fn code<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> i64 {
+    match outcome {
+        Err(CallError::Rpc(error)) => {
+            assert!(!error.message.is_empty(), "a refusal needs a sentence");
+            error.code.0
+        }
+        other => panic!("no refusal: {other:?}"),
+    }
+}
+
+fn start(id: &str, argv: &[&str], more: Value) -> Value {
+    let mut all = json!({"processId": id, "argv": argv, "cwd": "/", "env": {}, "tty": false});
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
+/// Reads a process's output to its close.
+async fn output_of(programs: &dyn Processes, id: &str) -> String {
+    let (mut after, mut text) = (0, Vec::new());
+    loop {
+        let read = programs
+            .read(params(json!({"processId": id, "afterSeq": after, "waitMs": 60_000})))
+            .await
+            .unwrap();
+        read.chunks.iter().for_each(|chunk| text.extend_from_slice(&chunk.chunk.0));
+        after = read.next_seq - 1;
+        if read.closed {
+            return String::from_utf8(text).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn programs_run_alike_on_every_way() {
+    for Way { name, environment, _server } in ways().await {
+        let programs = &*environment.processes;
+        let policy = json!({"inherit": "all", "ignoreDefaultExcludes": true, "exclude": [], "set": {}, "includeOnly": []});
+        let argv = ["sh", "-c", "read word; echo $GREETING $word; exit 3"];
+        let asked = start("p", &argv, json!({"pipeStdin": true, "envPolicy": policy}));
+        let started = programs.start(params(asked.clone())).await.unwrap();
+        assert_eq!(
+            (started.process_id.as_str(), started.sandbox_type.as_deref()),
+            ("p", Some("none")),
+            "{name}"
+        );
+        assert_eq!(code(programs.start(params(asked)).await), ErrorCode::INVALID_REQUEST.0, "{name}");
+        let write = json!({"processId": "p", "chunk": "d29ybGQK", "writeId": "1"});
+        programs.write(params(write)).await.unwrap();
+        programs.close_stdin(params(json!({"processId": "p"}))).await.unwrap();
+        assert_eq!(output_of(programs, "p").await, "hello world\n", "{name}");
+        let end = programs.wait(params(json!({"processId": "p"}))).await.unwrap();
+        assert_eq!((end.exited, end.exit_code), (true, Some(3)), "{name}");
+
+        let tty = start(
+            "t",
+            &["sh", "-c", "trap 'stty size; exit' USR1; echo on; while :; do sleep 0.02; done"],
+            json!({"tty": true}),
+        );
+        programs.start(params(tty)).await.unwrap();
+        programs.read(params(json!({"processId": "t", "waitMs": 60_000}))).await.unwrap();
+        programs.resize(params(json!({"processId": "t", "rows": 33, "cols": 44}))).await.unwrap();
+        programs.signal(params(json!({"processId": "t", "signal": "user1"}))).await.unwrap();
+        assert_eq!(output_of(programs, "t").await, "on\r\n33 44\r\n", "{name}");
+
+        programs.start(params(start("s", &["sleep", "1000"], json!({})))).await.unwrap();
+        assert!(programs.terminate(params(json!({"processId": "s"}))).await.unwrap().running, "{name}");
+        let end = programs.wait(params(json!({"processId": "s"}))).await.unwrap();
+        assert_eq!(end.exit.unwrap().signal, Some(9), "{name}");
+        let listed = programs.list(params(json!({}))).await.unwrap().processes;
+        let ids: Vec<_> = listed.iter().map(|process| process.process_id.as_str()).collect();
+        assert_eq!(ids, ["p", "t", "s"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_programs_refuse_is_refused_alike_on_every_way() {
+    for Way { name, environment, _server } in ways().await {
+        let programs = &*environment.processes;
+        for (asked, expected) in [
+            (start("a", &[], json!({})), ErrorCode::INVALID_PARAMS),
+            (start("a", &["/no/such"], json!({})), ErrorCode::INTERNAL),
+            (start("a", &["true"], json!({"cwd": "/no/such"})), ErrorCode::INTERNAL),
+            (start("a", &["true"], json!({"rows": 0})), ErrorCode::INVALID_PARAMS),
+        ] {
+            assert_eq!(code(programs.start(params(asked.clone())).await), expected.0, "{name}: {asked}");
+        }
+        let nobody = json!({"processId": "nobody"});
+        assert_eq!(code(programs.read(params(nobody.clone())).await), -32600, "{name}");
+        assert_eq!(code(programs.wait(params(nobody.clone())).await), -32600, "{name}");
+        assert_eq!(code(programs.close_stdin(params(nobody.clone())).await), -32600, "{name}");
+        assert!(!programs.terminate(params(nobody)).await.unwrap().running, "{name}");
+        let empty = json!({"processId": "nobody", "chunk": "", "writeId": ""});
+        assert_eq!(code(programs.write(params(empty)).await), -32602, "{name}");
+        let size = json!({"processId": "nobody", "rows": 0, "cols": 1});
+        assert_eq!(code(programs.resize(params(size)).await), -32602, "{name}");
+    }
+}
+
+async fn exercise_files(name: &str, files: &dyn Files, root: &Path) {
+    let at = |name: &str| json!(root.join(name));
+    let with = |name: &str, more: Value| {
+        let mut all = json!({"path": root.join(name)});
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    files.create_directory(params(with("a/b", json!({})))).await.unwrap();
+    files.write_file(params(with("a/b/f", json!({"dataBase64": "aGVsbG8="})))).await.unwrap();
+    assert_eq!(files.read_file(params(with("a/b/f", json!({})))).await.unwrap().data.0, b"hello", "{name}");
+    assert_eq!(files.get_metadata(params(with("a/b/f", json!({})))).await.unwrap().size, 5, "{name}");
+    let copy = json!({"sourcePath": at("a"), "destinationPath": at("c"), "recursive": true});
+    files.copy(params(copy)).await.unwrap();
+    let names = files.read_directory(params(with("", json!({})))).await.unwrap().entries;
+    assert_eq!(names.len(), 2, "{name}");
+    let options =
+        json!({"maxDepth": 9, "maxDirectories": 99, "maxEntries": 99, "followDirectorySymlinks": false});
+    let walk = files.walk(params(with("c", json!({"options": options})))).await.unwrap();
+    assert_eq!(walk.entries.len(), 2, "{name}");
+    assert!(files.canonicalize(params(with("a/../c", json!({})))).await.is_ok(), "{name}");
+
+    files.open(params(with("new", json!({"handleId": "w", "mode": "replace"})))).await.unwrap();
+    let block = json!({"handleId": "w", "offset": 0, "chunk": "YmxvY2s="});
+    files.write_block(params(block)).await.unwrap();
+    files.close(params(json!({"handleId": "w"}))).await.unwrap();
+    files.open(params(with("new", json!({"handleId": "r"})))).await.unwrap();
+    let block = files.read_block(params(json!({"handleId": "r", "offset": 2, "len": 10}))).await.unwrap();
+    assert_eq!((block.chunk.0.as_slice(), block.eof), (&b"ock"[..], true), "{name}");
+    let closed = json!({"handleId": "w", "offset": 0, "len": 1});
+    assert_eq!(code(files.read_block(params(closed)).await), -32004, "{name}");
+
+    let mut missing = files.missing_changed();
+    let watch = json!({"watchId": 7, "missing": [at("later")]});
+    assert!(files.watch_missing(params(watch)).await.unwrap().watching, "{name}");
+    files.write_file(params(with("later", json!({"dataBase64": ""})))).await.unwrap();
+    missing.wait_for(|state| state.fired == 7).await.unwrap();
+
+    files.remove(params(with("a", json!({})))).await.unwrap();
+    assert_eq!(code(files.read_file(params(with("a/b/f", json!({})))).await), -32004, "{name}");
+}
+
+#[tokio::test]
+async fn files_are_alike_on_every_way() {
+    for Way { name, environment, _server } in ways().await {
+        let directory = tempfile::tempdir().unwrap();
+        exercise_files(name, &*environment.files, directory.path()).await;
+    }
+}
+
+#[tokio::test]
+async fn http_requests_are_alike_on_every_way() {
+    let origin = MockServer::start().await;
+    let answer = ResponseTemplate::new(201).insert_header("x-a", "1").set_body_string("body");
+    Mock::given(method("GET")).and(path("/here")).respond_with(answer).mount(&origin).await;
+    let get = |url: &str| params(json!({"method": "GET", "url": url, "requestId": "r"}));
+    let url = format!("{}/here", origin.uri());
+    for Way { name, environment, _server } in ways().await {
+        let result = environment.http.request(get(&url)).await.unwrap();
+        assert_eq!((result.status, result.body.0.as_slice()), (201, &b"body"[..]), "{name}");
+        let (head, body) = environment.http.stream(get(&url)).await.unwrap();
+        let pieces: Vec<_> = body.collect().await;
+        let whole: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.unwrap()).collect();
+        assert_eq!((head.status, whole.as_slice()), (201, &b"body"[..]), "{name}");
+        assert_eq!(code(environment.http.request(get("ftp://x/")).await), -32602, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_local_environment_takes_its_programs_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let environment = Environment::local(config());
+    let command = format!("echo $$ > {}; echo on; exec sleep 1000", file.display());
+    environment.processes.start(params(start("p", &["sh", "-c", &command], json!({})))).await.unwrap();
+    environment.processes.read(params(json!({"processId": "p", "waitMs": 60_000}))).await.unwrap();
+    let pid = std::fs::read_to_string(&file).unwrap();
+    drop(environment);
+    while Path::new(&format!("/proc/{}", pid.trim())).exists() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn environments_are_known_by_name_and_connected_to_when_asked_for() {
+    let (url, serving) = listening();
+    let _server = Stop(serving);
+    let mut environments = Environments::default();
+    environments.add_local(config()).unwrap();
+    let there = url.clone();
+    let endpoint = move || Endpoint::WebSocket { url: there.clone(), bearer: None };
+    environments.add_remote("box-1", endpoint.clone(), ClientOptions::default()).unwrap();
+    let nowhere = || Endpoint::Unix { path: "/no/such/socket".into() };
+    environments.add_remote("away", nowhere, ClientOptions::default()).unwrap();
+    for bad in ["", "none", "local", "a b", "ä", &"x".repeat(65)] {
+        let refused = environments.add_remote(bad, endpoint.clone(), ClientOptions::default());
+        assert!(matches!(refused, Err(EnvironmentError::Name(_))), "{bad:?}");
+    }
+    let again = environments.add_remote("box-1", endpoint, ClientOptions::default());
+    assert!(matches!(again, Err(EnvironmentError::Taken(_))));
+    assert_eq!(environments.names().collect::<Vec<_>>(), ["away", "box-1", "local"]);
+    for name in ["local", "box-1"] {
+        let environment = environments.get(name).await.unwrap();
+        let metadata = environment.files.get_metadata(params(json!({"path": "/"}))).await.unwrap();
+        assert!(metadata.is_directory && environment.info.is_some(), "{name}");
+    }
+    // The same connection: its session knows what was started on it.
+    let first = environments.get("box-1").await.unwrap();
+    first.processes.start(params(start("p", &["true"], json!({})))).await.unwrap();
+    let second = environments.get("box-1").await.unwrap();
+    assert_eq!(second.processes.list(params(json!({}))).await.unwrap().processes.len(), 1);
+    assert!(matches!(environments.get("away").await, Err(EnvironmentError::Connect(_))));
+    let unknown = environments.get("nobody").await.unwrap_err().to_string();
+    assert!(unknown.contains("box-1"), "{unknown}");
+}

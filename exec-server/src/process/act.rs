@@ -1,0 +1,166 @@
+//! What can be done to a process: input, signals, its terminal's size, its end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{ResizeParams, SignalName, WriteParams, WriteStatus};
+use rustix::process::Signal;
+
+use super::record::{Input, Phase, Process, State, number};
+use super::tree;
+
+impl Process {
+    /// `process/write` on a started process (8.4). `answer` is called in the order of the writes: at once, or when a
+    /// full queue has room.
+    pub fn write(
+        self: &Arc<Self>,
+        params: WriteParams,
+        answer: impl FnOnce(Result<WriteStatus, RpcError>) + Send + 'static,
+    ) {
+        let mut state = self.lock();
+        if let Some(id) = &params.write_id
+            && state.writes.knows(id)
+        {
+            return answer(Ok(WriteStatus::Accepted));
+        }
+        let (Input::Pipe(stdin) | Input::Terminal(stdin, _)) = &state.input else {
+            return answer(Ok(WriteStatus::StdinClosed));
+        };
+        if state.terminated {
+            return answer(Err(self.takes_no_input()));
+        }
+        let stdin = Arc::clone(stdin);
+        if let Some(id) = &params.write_id {
+            state.writes.remember(id);
+        }
+        if params.chunk.0.is_empty() {
+            return answer(Ok(WriteStatus::Accepted));
+        }
+        state.last_typed = params.chunk.0.last().copied().unwrap_or(b'\n');
+        let process = Arc::clone(self);
+        let accepted = move |accepted: bool| {
+            answer(if accepted { Ok(WriteStatus::Accepted) } else { Err(process.takes_no_input()) });
+        };
+        // Under the lock, so that the writes of two threads keep one order.
+        stdin.write(params.chunk.0, Box::new(accepted));
+    }
+
+    fn takes_no_input(&self) -> RpcError {
+        RpcError::internal(format!("process {} was terminated and takes no more input", self.id()))
+    }
+
+    /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file character.
+    pub fn close_stdin(&self) {
+        let mut state = self.lock();
+        match &state.input {
+            Input::None => {}
+            Input::Terminal(stdin, _) => {
+                // On a line that was begun, the first one only hands over the line (termios(3), VEOF).
+                let line_begun = !matches!(state.last_typed, b'\n' | b'\r' | 0x04);
+                stdin.write(vec![0x04; 1 + usize::from(line_begun)], Box::new(|_| {}));
+            }
+            Input::Pipe(stdin) => {
+                stdin.end();
+                state.input = Input::None;
+            }
+        }
+    }
+
+    /// `process/signal`: to the process group of a running child; nothing else happens otherwise (8.5).
+    pub fn signal(&self, signal: SignalName) {
+        if let Phase::Running { pid, .. } = self.lock().phase {
+            let _ = tree::kill_group(pid, signal_of(signal));
+        }
+    }
+
+    /// `process/terminate`: SIGKILL to the whole tree, or SIGTERM now and that after `grace`.
+    /// Whether it was running.
+    pub fn terminate(&self, grace: Option<Duration>) -> bool {
+        let mut state = self.lock();
+        let Phase::Running { pid, .. } = state.phase else { return false };
+        state.terminated = true;
+        match grace.filter(|grace| !grace.is_zero()) {
+            None => state.kill_tree(),
+            Some(grace) => {
+                state.kill_at = Some(Instant::now() + grace);
+                let _ = tree::kill_group(pid, Signal::TERM);
+            }
+        }
+        if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
+            // Writers that wait for room are let go.
+            stdin.refuse();
+        }
+        drop(state);
+        self.pump.notify_one();
+        true
+    }
+
+    /// `process/resize`.
+    ///
+    /// # Errors
+    /// `-32600` without a terminal.
+    pub fn resize(&self, rows: u16, cols: u16) -> Result<(), RpcError> {
+        let state = self.lock();
+        let Input::Terminal(_, terminal) = &state.input else {
+            return Err(RpcError::invalid_request(format!(
+                "process {} has no terminal to resize; start it with tty true",
+                self.id()
+            )));
+        };
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(terminal.get_ref(), size).map_err(|error| {
+            RpcError::internal(format!("can't resize the terminal of {}: {error}", self.id()))
+        })
+    }
+}
+
+impl State {
+    /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
+    pub(super) fn kill_tree(&mut self) {
+        if let Phase::Running { pid, .. } = self.phase
+            && let Err(error) = tree::kill_tree(pid, Signal::KILL)
+        {
+            tracing::warn!(pid = number(pid), %error, "can't end a program's whole tree");
+            // This much needs no descriptor, and is what 8.5 asks.
+            let _ = tree::kill_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Refuses an empty `writeId` (8.4).
+///
+/// # Errors
+/// `-32602`.
+pub(crate) fn check_write(params: &WriteParams) -> Result<(), RpcError> {
+    match params.write_id.as_deref() {
+        Some("") => Err(RpcError::invalid_params("writeId must not be empty")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a terminal without rows or columns.
+///
+/// # Errors
+/// `-32602`.
+pub(crate) fn check_resize(params: &ResizeParams) -> Result<(), RpcError> {
+    if params.rows == 0 || params.cols == 0 {
+        return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
+    }
+    Ok(())
+}
+
+fn signal_of(signal: SignalName) -> Signal {
+    match signal {
+        SignalName::Interrupt => Signal::INT,
+        SignalName::Terminate => Signal::TERM,
+        SignalName::Kill => Signal::KILL,
+        SignalName::Hangup => Signal::HUP,
+        SignalName::Quit => Signal::QUIT,
+        SignalName::User1 => Signal::USR1,
+        SignalName::User2 => Signal::USR2,
+        SignalName::Stop => Signal::STOP,
+        SignalName::Continue => Signal::CONT,
+        SignalName::WindowChange => Signal::WINCH,
+    }
+}

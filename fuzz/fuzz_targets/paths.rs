@@ -1,0 +1,15 @@
+//! Paths in both dialects (7.1): what is taken comes back as it was.
+#![no_main]
+
+use codex_exec_protocol::WirePath;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let Ok(path) = WirePath::parse(text) else { return };
+    if let WirePath::Local(local) = &path {
+        assert!(local.is_absolute(), "{local:?}");
+        let written = serde_json::to_value(&path).expect("a path can be written");
+        let again = WirePath::parse(written.as_str().expect("as text")).expect("and read again");
+        assert_eq!(again, path);
+    }
+});

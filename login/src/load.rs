@@ -1,0 +1,128 @@
+//! Which credentials win, and what they come to (spec 5, 2.3, 6).
+
+use crate::auth::Auth;
+use crate::client::HttpClient;
+use crate::credentials::{Credentials, Mode};
+use crate::personal_token::{self, PersonalTokenError};
+use crate::restrictions::Restrictions;
+use crate::secret::SecretString;
+use crate::store::{Store, StoreError};
+use crate::variables::Variables;
+use codex_config::{LoginMethod, StoreMode};
+use secrecy::ExposeSecret;
+
+/// What decides which sign-in is used, and how it is looked up and refreshed.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where credentials are kept.
+    pub store: Store,
+    /// What the configuration allows.
+    pub restrictions: Restrictions,
+    /// The environment.
+    pub variables: Variables,
+    /// Whether `CODEX_API_KEY` counts: for commands that use the sign-in, not for those that show it.
+    pub use_api_key_variable: bool,
+    /// For look-ups and refreshes.
+    pub client: HttpClient,
+}
+
+/// Why there is a sign-in that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store does not answer, or holds no credentials.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mode is an API key, and there is none.
+    #[error("API key auth is missing a key.")]
+    NoApiKey,
+    /// The mode is a personal access token, and there is none.
+    #[error("personal access token auth is missing a personal access token.")]
+    NoPersonalToken,
+    /// The mode is an agent's identity, and there is none.
+    #[error("agent identity auth is missing agent identity auth material.")]
+    NoAgentIdentity,
+    /// An agent's identity, which this version can't use.
+    #[error("failed to decode agent identity JWT: invalid agent identity JWT format")]
+    AgentIdentity,
+    /// The service does not say whose the personal access token is.
+    #[error(transparent)]
+    PersonalToken(#[from] PersonalTokenError),
+    /// A mode that only other programs know.
+    #[error("this version can't use credentials of mode {mode:?}; sign in again with `codex login`")]
+    Unsupported {
+        /// The mode.
+        mode: Mode,
+    },
+    /// The thread that asks the store ended early, as happens when the program stops.
+    #[error("the credentials could not be read: the program is stopping")]
+    Stopped,
+}
+
+/// Loads the sign-in that counts: the first found of `CODEX_API_KEY`, memory, `CODEX_ACCESS_TOKEN` and the store. What
+/// the configuration does not allow counts as none. A bad value is an error and hides what comes later.
+pub async fn load(settings: &Settings) -> Result<Option<Auth>, LoadError> {
+    if settings.use_api_key_variable
+        && let Some(key) = &settings.variables.api_key
+    {
+        return Ok(allowed(settings, Auth::from_api_key(key.clone())));
+    }
+    if let Some(credentials) = settings.store.load_memory() {
+        return from_credentials(settings, credentials).await;
+    }
+    if let Some(token) = &settings.variables.access_token {
+        return from_access_token(settings, token).await;
+    }
+    if settings.store.mode() == StoreMode::Ephemeral {
+        return Ok(None);
+    }
+    match blocking(settings.store.clone(), |store| store.load()).await? {
+        Some(credentials) => from_credentials(settings, credentials).await,
+        None => Ok(None),
+    }
+}
+
+async fn from_credentials(settings: &Settings, credentials: Credentials) -> Result<Option<Auth>, LoadError> {
+    let auth = match credentials.mode() {
+        Mode::ApiKey => Auth::from_api_key(credentials.api_key().ok_or(LoadError::NoApiKey)?.clone()),
+        Mode::Chatgpt | Mode::ChatgptAuthTokens => Auth::from_chatgpt(credentials),
+        Mode::PersonalAccessToken => {
+            let token = credentials.personal_access_token().ok_or(LoadError::NoPersonalToken)?;
+            return from_personal_token(settings, token).await;
+        }
+        Mode::AgentIdentity if credentials.has_agent_identity() => return Err(LoadError::AgentIdentity),
+        Mode::AgentIdentity => return Err(LoadError::NoAgentIdentity),
+        mode @ (Mode::Headers | Mode::BedrockApiKey | Mode::BedrockAccessKeys) => {
+            return Err(LoadError::Unsupported { mode });
+        }
+    };
+    Ok(allowed(settings, auth))
+}
+
+async fn from_access_token(settings: &Settings, token: &SecretString) -> Result<Option<Auth>, LoadError> {
+    if token.expose_secret().starts_with(personal_token::PREFIX) {
+        from_personal_token(settings, token).await
+    } else {
+        Err(LoadError::AgentIdentity)
+    }
+}
+
+async fn from_personal_token(settings: &Settings, token: &SecretString) -> Result<Option<Auth>, LoadError> {
+    if !settings.restrictions.allow_method(LoginMethod::Chatgpt) {
+        return Ok(None);
+    }
+    let owner = personal_token::look_up(&settings.client, &settings.variables, token).await?;
+    Ok(allowed(settings, Auth::from_personal_token(token.clone(), owner)))
+}
+
+fn allowed(settings: &Settings, auth: Auth) -> Option<Auth> {
+    settings.restrictions.allow(&auth).then_some(auth)
+}
+
+/// Runs a call of the store where blocking is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(
+    store: Store,
+    call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let call = tokio::task::spawn_blocking(move || call(&store));
+    Ok(call.await.map_err(|_| LoadError::Stopped)??)
+}

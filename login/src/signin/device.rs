@@ -1,0 +1,124 @@
+//! The device flow: the user enters a code on another machine while this one polls (spec 8.5).
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::answer::{ask, printable};
+use super::{Notice, SignIn, SignInError, SignedIn, exchange, token};
+use crate::http_error::json_place;
+
+#[derive(Deserialize)]
+struct UserCode {
+    device_auth_id: SecretString,
+    #[serde(alias = "usercode")]
+    user_code: SecretString,
+    #[serde(default, deserialize_with = "seconds")]
+    interval: Duration,
+}
+
+/// A string that holds whole seconds, spaces allowed; a number is an error.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let seconds = text.trim().parse().map_err(|error| de::Error::custom(format!("bad interval: {error}")))?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    authorization_code: SecretString,
+    /// Required by the spec; nothing is done with it, since the issuer made the verifier, too.
+    #[serde(rename = "code_challenge")]
+    _code_challenge: SecretString,
+    code_verifier: SecretString,
+}
+
+/// Signs in by a code that the user enters elsewhere. `tell` shows page and code, `save` keeps the credentials.
+///
+/// Cancel-safe until `save` is called.
+///
+/// # Errors
+/// See [`SignInError`]; nothing is saved then.
+pub async fn sign_in_by_device<E: Display>(
+    sign_in: &SignIn,
+    mut tell: impl FnMut(Notice<'_>),
+    save: impl AsyncFnOnce(SignedIn) -> Result<(), E>,
+) -> Result<(), SignInError> {
+    let user_code = request_code(sign_in).await?;
+    let page = sign_in.issuer.endpoint("/codex/device");
+    let code = printable(user_code.user_code.expose_secret(), &[]);
+    tell(Notice::EnterCode { page: &page, code: &code });
+    let granted = wait_for_grant(sign_in, &user_code).await?;
+    let redirect_uri = sign_in.issuer.endpoint("/deviceauth/callback");
+    let signed_in = exchange::code_for_tokens(
+        sign_in,
+        &granted.authorization_code,
+        &redirect_uri,
+        &granted.code_verifier,
+    )
+    .await
+    .map_err(|error| SignInError::DeviceExchange(error.to_string()))?;
+    let claims =
+        token::check(&signed_in, sign_in.workspaces.as_deref()).map_err(SignInError::DeviceRefused)?;
+    save(signed_in).await.map_err(|error| SignInError::Save(error.to_string()))?;
+    tracing::info!("signed in by device code");
+    if !claims.has_account_claims {
+        tell(Notice::NoAuthClaims);
+    }
+    Ok(())
+}
+
+async fn request_code(sign_in: &SignIn) -> Result<UserCode, SignInError> {
+    let url = sign_in.issuer.endpoint("/api/accounts/deviceauth/usercode");
+    let request = sign_in.http.post(url).json(&json!({ "client_id": sign_in.issuer.client_id }));
+    let answer = ask(request, sign_in.waits.request)
+        .await
+        .map_err(|error| SignInError::DeviceCode(error.to_string()))?;
+    match answer.status {
+        status if status.is_success() => {
+            serde_json::from_slice(&answer.body).map_err(|error| SignInError::DeviceCode(unusable(&error)))
+        }
+        StatusCode::NOT_FOUND => Err(SignInError::DeviceCodesUnknown),
+        status => Err(SignInError::DeviceCodeStatus(status)),
+    }
+}
+
+/// Polls until the user has entered the code.
+async fn wait_for_grant(sign_in: &SignIn, user_code: &UserCode) -> Result<Granted, SignInError> {
+    let url = sign_in.issuer.endpoint("/api/accounts/deviceauth/token");
+    let body = json!({
+        "device_auth_id": user_code.device_auth_id.expose_secret(),
+        "user_code": user_code.user_code.expose_secret(),
+    });
+    let wait = sign_in.waits.device_code;
+    let deadline = Instant::now() + wait;
+    loop {
+        let request = sign_in.http.post(&url).json(&body);
+        let answer = ask(request, sign_in.waits.request)
+            .await
+            .map_err(|error| SignInError::DeviceAuth(error.to_string()))?;
+        match answer.status {
+            status if status.is_success() => {
+                return serde_json::from_slice(&answer.body)
+                    .map_err(|error| SignInError::DeviceAuth(unusable(&error)));
+            }
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {}
+            status => return Err(SignInError::DeviceAuthStatus(status)),
+        }
+        if Instant::now() >= deadline {
+            return Err(SignInError::DeviceTimeout(wait));
+        }
+        let next = Instant::now().checked_add(user_code.interval).map_or(deadline, |next| next.min(deadline));
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Says where an answer is wrong, without showing any of it.
+fn unusable(error: &serde_json::Error) -> String {
+    format!("the issuer's answer can't be used: {}", json_place(error))
+}

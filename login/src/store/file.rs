@@ -1,0 +1,106 @@
+//! Credentials in `auth.json` (spec 2.3, 2.4). Writers hold the locks.
+
+use super::StoreError;
+use crate::credentials::Credentials;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+const NAME: &str = "auth.json";
+const TEMPORARY_PREFIX: &str = ".auth-";
+const TEMPORARY_RANDOM: usize = 6;
+/// The longest chain of symbolic links that is followed, as in the kernel.
+const MAX_LINKS: usize = 40;
+/// Far more than any credentials have.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+pub(super) fn load(home: &Path) -> Result<Option<Credentials>, StoreError> {
+    let path = home.join(NAME);
+    match read(&path) {
+        Ok(json) => Credentials::from_json(&json).map(Some).map_err(StoreError::BadFile),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::ReadFile { path, source }),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > MAX_BYTES {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {MAX_BYTES} bytes")));
+    }
+    // Room for all of it at once: a buffer that grows leaves copies behind that nobody wipes.
+    let mut json = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1)));
+    file.take(MAX_BYTES).read_to_end(&mut json)?;
+    Ok(json)
+}
+
+pub(super) fn save(home: &Path, credentials: &Credentials) -> Result<(), StoreError> {
+    let json = credentials.to_pretty_json().map_err(StoreError::Serialize)?;
+    let path = home.join(NAME);
+    remove_leftovers(home);
+    replace(&path, &json).map_err(|source| StoreError::WriteFile { path, source })
+}
+
+/// Replaces a file whole, so that a reader sees the old or the new one whenever this process is killed.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = behind_links(path)?;
+    let directory = target.parent().ok_or(ErrorKind::InvalidInput)?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .rand_bytes(TEMPORARY_RANDOM)
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(directory)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(&target)?;
+    Ok(())
+}
+
+/// The file itself behind symbolic links, which need not exist. The links stay.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match std::fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+pub(super) fn remove(home: &Path) -> Result<bool, StoreError> {
+    remove_leftovers(home);
+    let path = home.join(NAME);
+    match std::fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(StoreError::RemoveFile { path, source }),
+    }
+}
+
+/// Removes the temporaries of writers that were killed: they hold credentials, and a sign-out must not leave them.
+/// The locks are held, so no living writer owns one.
+fn remove_leftovers(home: &Path) {
+    let Ok(entries) = std::fs::read_dir(home) else { return };
+    for entry in entries.flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file
+            && is_temporary(&entry.file_name())
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::warn!(%error, "an interrupted save left a temporary file that can't be removed");
+        }
+    }
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX)).is_some_and(|random| {
+        random.len() == TEMPORARY_RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}

@@ -1,0 +1,90 @@
+//! The two lock files that every writer of credentials takes, in this order (spec 2.4).
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Taken first, waiting without limit.
+const FIRST: &str = "auth.lock";
+/// Taken second, for the write itself.
+const SECOND: &str = "auth.json.lock";
+/// The longest wait for the second lock.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a lock is tried that is waited for with a limit.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// Why the locks can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody holds the lock of the write for too long.
+    #[error("credential commit lock timed out")]
+    TimedOut,
+    /// The lock file can't be made or locked.
+    #[error("can't lock {path:?}: {source}")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Both locks, held until dropped. The files stay.
+#[derive(Debug)]
+pub(super) struct Locks {
+    // Dropped in this order: the last taken goes first.
+    _second: File,
+    _first: File,
+}
+
+impl Locks {
+    /// Takes both locks of a home directory, which is made if it is missing.
+    pub(super) fn take(home: &Path) -> Result<Self, LockError> {
+        std::fs::create_dir_all(home).map_err(|source| LockError::Io { path: home.to_owned(), source })?;
+        let path = home.join(FIRST);
+        let first = open(&path, 0o666)?;
+        while let Err(source) = first.lock() {
+            // A signal ends the wait, but nobody asked for that.
+            if source.kind() != io::ErrorKind::Interrupted {
+                return Err(LockError::Io { path, source });
+            }
+        }
+        let second = poll(&home.join(SECOND), COMMIT_TIMEOUT)?;
+        Ok(Self { _second: second, _first: first })
+    }
+}
+
+fn poll(path: &Path, limit: Duration) -> Result<File, LockError> {
+    let file = open(path, 0o600)?;
+    let start = Instant::now();
+    while !try_lock(&file, path)? {
+        if start.elapsed() >= limit {
+            return Err(LockError::TimedOut);
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(file)
+}
+
+/// Opens a lock file for its owner, making it if it is missing.
+pub(crate) fn open(path: &Path, mode: u32) -> Result<File, LockError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .open(path)
+        .map_err(|source| LockError::Io { path: path.to_owned(), source })
+}
+
+/// Whether the lock was free and is ours now.
+pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool, LockError> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(source)) => Err(LockError::Io { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,25 @@
+//! Credentials that are kept in this process only, one for each home directory.
+
+use super::keyring::account;
+use crate::credentials::Credentials;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+static MEMORY: LazyLock<Mutex<HashMap<String, Credentials>>> = LazyLock::new(Mutex::default);
+
+pub(super) fn load(home: &Path) -> Option<Credentials> {
+    memory().get(&account(home)).cloned()
+}
+
+pub(super) fn save(home: &Path, credentials: Credentials) {
+    memory().insert(account(home), credentials);
+}
+
+pub(super) fn remove(home: &Path) -> bool {
+    memory().remove(&account(home)).is_some()
+}
+
+fn memory() -> MutexGuard<'static, HashMap<String, Credentials>> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,91 @@
+//! The environment variables that sign-in listens to (spec 5), handed over by the binary as values.
+
+use crate::secret::{SecretString, trimmed};
+use std::path::PathBuf;
+
+/// Values of the environment variables. The default is an empty environment.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    /// `CODEX_API_KEY`, trimmed.
+    pub api_key: Option<SecretString>,
+    /// `CODEX_ACCESS_TOKEN`, trimmed.
+    pub access_token: Option<SecretString>,
+    /// `CODEX_REFRESH_TOKEN_URL_OVERRIDE`: where refresh requests go, in full.
+    pub refresh_url: Option<String>,
+    /// `CODEX_REVOKE_TOKEN_URL_OVERRIDE`: where revocations go, in full.
+    pub revoke_url: Option<String>,
+    /// `CODEX_APP_SERVER_LOGIN_CLIENT_ID`: the client of tokens that don't name theirs.
+    pub client_id: Option<String>,
+    /// `CODEX_AUTHAPI_BASE_URL`: where personal access tokens are looked up.
+    pub authapi_base_url: Option<String>,
+    /// `CODEX_INTERNAL_ORIGINATOR_OVERRIDE`: the name this program gives itself.
+    pub originator: Option<String>,
+    /// `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`: further certificates to trust, as PEM.
+    pub ca_certificates: Option<PathBuf>,
+    /// The proxies.
+    pub proxies: Proxies,
+    /// The terminal's name, for the user agent; empty when there is none.
+    pub terminal: String,
+}
+
+/// The usual proxy variables, each in capitals or not.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    /// `HTTPS_PROXY`
+    pub https: Option<String>,
+    /// `HTTP_PROXY`
+    pub http: Option<String>,
+    /// `ALL_PROXY`
+    pub all: Option<String>,
+    /// `NO_PROXY`
+    pub none_for: Option<String>,
+}
+
+// A proxy's address may hold a password.
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxies")
+            .field("https", &self.https.is_some())
+            .field("http", &self.http.is_some())
+            .field("all", &self.all.is_some())
+            .field("none_for", &self.none_for)
+            .finish()
+    }
+}
+
+impl Variables {
+    /// Asks `lookup` for each variable, as `std::env::var(name).ok()` would answer. Blank values count as unset.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let text =
+            |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let either_case = |name: &str| text(&name.to_ascii_lowercase()).or_else(|| text(name));
+        let program = text("TERM_PROGRAM").map(|program| match text("TERM_PROGRAM_VERSION") {
+            Some(version) => format!("{program}/{version}"),
+            None => program,
+        });
+        Self {
+            api_key: lookup("CODEX_API_KEY").and_then(trimmed),
+            access_token: lookup("CODEX_ACCESS_TOKEN").and_then(trimmed),
+            refresh_url: text("CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
+            revoke_url: text("CODEX_REVOKE_TOKEN_URL_OVERRIDE"),
+            client_id: text("CODEX_APP_SERVER_LOGIN_CLIENT_ID"),
+            authapi_base_url: text("CODEX_AUTHAPI_BASE_URL"),
+            originator: text("CODEX_INTERNAL_ORIGINATOR_OVERRIDE"),
+            ca_certificates: text("CODEX_CA_CERTIFICATE")
+                .or_else(|| text("SSL_CERT_FILE"))
+                .map(PathBuf::from),
+            proxies: Proxies {
+                https: either_case("HTTPS_PROXY"),
+                // In capitals it can be set by a web server from a request's header, which marks its programs so.
+                http: text("http_proxy")
+                    .or_else(|| if lookup("REQUEST_METHOD").is_none() { text("HTTP_PROXY") } else { None }),
+                all: either_case("ALL_PROXY"),
+                none_for: either_case("NO_PROXY"),
+            },
+            terminal: program.or_else(|| text("TERM")).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

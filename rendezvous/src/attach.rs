@@ -1,0 +1,196 @@
+//! Lets sockets in: checks their right, gives them their place in the switch, and serves them to their end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::accounts::Account;
+use crate::app::{App, lock, now};
+use crate::limits::{NOISE_MESSAGE_BYTES, PLAIN_MESSAGE_BYTES};
+use crate::metrics::Direction;
+use crate::outlet::{Closing, Outlet};
+use crate::quota::Share;
+use crate::registry::Record;
+use crate::socket::Socket;
+use crate::switch::{HarnessSocket, Port};
+use crate::tokens::{Role, TokenHash};
+
+/// A socket that is open, and by whose right.
+pub(crate) struct OpenSocket {
+    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) token: TokenHash,
+    pub(crate) role: Role,
+    pub(crate) environment: String,
+}
+
+/// A place in the switch for a socket that is being upgraded.
+pub(crate) struct Attachment {
+    outlet: Arc<Outlet>,
+    port: Box<dyn Port>,
+    direction: Direction,
+    environment: String,
+    registration: String,
+    message_bytes: usize,
+    account: Account,
+    _share: Option<Share>,
+}
+
+/// Why a socket is not let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AttachFailure {
+    Forgotten,
+    WrongSecret,
+    Revoked,
+    Expired,
+    Superseded,
+    NotPlain,
+    Away,
+    TooManyRequests,
+    TooManySockets,
+}
+
+impl App {
+    /// The registration that harnesses of a plain relay are joined to.
+    pub(crate) fn plain_registration(&self, environment: &str) -> Result<String, AttachFailure> {
+        let registry = lock(&self.registry);
+        let record = registry.current(environment).ok_or(AttachFailure::Forgotten)?;
+        if record.key.is_some() {
+            return Err(AttachFailure::NotPlain);
+        }
+        Ok(record.registration.clone())
+    }
+
+    /// Gives an executor its place: before the upgrade is answered, so that a harness finds it from then on.
+    pub(crate) fn attach_executor(
+        &self,
+        environment: &str,
+        registration: &str,
+        secret: &str,
+    ) -> Result<Attachment, AttachFailure> {
+        let mut registry = lock(&self.registry);
+        let record = registry
+            .current(environment)
+            .filter(|record| record.registration == registration)
+            .ok_or(AttachFailure::Forgotten)?
+            .clone();
+        if !registry.is_ticket(environment, registration, secret) {
+            return Err(AttachFailure::WrongSecret);
+        }
+        let account = self
+            .accounts
+            .by_short(&record.owner)
+            .filter(|account| account.grant.allows(Role::Executor, environment))
+            .ok_or(AttachFailure::Revoked)?;
+        account.usage.request().map_err(|_| AttachFailure::TooManyRequests)?;
+        let outlet = Outlet::new(&self.limits, Arc::clone(&account.usage.budget));
+        let port = self.switch.attach_executor(registration, Arc::clone(&outlet));
+        registry.set_attached(environment, registration, true, now());
+        Ok(self.attachment(outlet, port, Direction::ToHarness, &record, account, None))
+    }
+
+    /// Joins a harness to an executor that is there.
+    pub(crate) fn attach_harness(
+        &self,
+        environment: &str,
+        registration: &str,
+        account: &Account,
+    ) -> Result<Attachment, AttachFailure> {
+        if !account.grant.allows(Role::Harness, environment) {
+            return Err(AttachFailure::Revoked);
+        }
+        account.usage.request().map_err(|_| AttachFailure::TooManyRequests)?;
+        let registry = lock(&self.registry);
+        let record = registry.current(environment).ok_or(AttachFailure::Superseded)?;
+        if record.registration != registration {
+            return Err(AttachFailure::Superseded);
+        }
+        let share = account.usage.sockets.take().ok_or(AttachFailure::TooManySockets)?;
+        let outlet = Outlet::new(&self.limits, Arc::clone(&account.usage.budget));
+        let socket = HarnessSocket {
+            outlet: Arc::clone(&outlet),
+            streams: Arc::clone(&account.usage.streams),
+            socket_streams: self.limits.socket_streams,
+            stream_id_bytes: self.limits.stream_id_bytes,
+        };
+        let port = self.switch.attach_harness(registration, socket).ok_or(AttachFailure::Away)?;
+        Ok(self.attachment(outlet, port, Direction::ToExecutor, record, account.clone(), Some(share)))
+    }
+
+    fn attachment(
+        &self,
+        outlet: Arc<Outlet>,
+        port: Box<dyn Port>,
+        direction: Direction,
+        record: &Record,
+        account: Account,
+        share: Option<Share>,
+    ) -> Attachment {
+        Attachment {
+            outlet,
+            port,
+            direction,
+            environment: record.environment.clone(),
+            registration: record.registration.clone(),
+            message_bytes: if record.key.is_some() { NOISE_MESSAGE_BYTES } else { PLAIN_MESSAGE_BYTES },
+            account,
+            _share: share,
+        }
+    }
+
+    /// Serves a socket once its connection is there.
+    pub(crate) fn serve<S>(
+        self: &Arc<Self>,
+        attachment: Attachment,
+        stream: impl Future<Output = Option<S>> + Send + 'static,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move { app.serve_socket(attachment, stream).await });
+    }
+
+    async fn serve_socket<S>(&self, attachment: Attachment, stream: impl Future<Output = Option<S>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let Attachment { outlet, port, direction, environment, registration, message_bytes, account, _share } =
+            attachment;
+        let role = if direction == Direction::ToHarness { Role::Executor } else { Role::Harness };
+        let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
+        let open = OpenSocket {
+            outlet: Arc::clone(&outlet),
+            token: account.grant.hash,
+            role,
+            environment: environment.clone(),
+        };
+        lock(&self.sockets).insert(id, open);
+        // Tokens may have changed, or the end begun, since the ticket was checked.
+        if self.is_draining() {
+            outlet.close(Closing::Draining);
+        } else if !self.accounts.still_allows(&account.grant.hash, role, &environment) {
+            outlet.close(Closing::Revoked);
+        }
+        let closing = match stream.await {
+            Some(stream) => {
+                tracing::info!(%environment, %registration, role = role.word(), "attached");
+                let (limits, metrics) = (Arc::clone(&self.limits), Arc::clone(&self.metrics));
+                Socket { outlet, port, direction, message_bytes, limits, metrics }.serve(stream).await
+            }
+            None => {
+                drop(port);
+                Closing::PeerGone
+            }
+        };
+        lock(&self.sockets).remove(&id);
+        if role == Role::Executor {
+            let mut registry = lock(&self.registry);
+            // A newer socket may have taken the place.
+            let attached = self.switch.is_attached(&registration);
+            registry.set_attached(&environment, &registration, attached, now());
+        }
+        tracing::info!(%environment, %registration, role = role.word(), reason = closing.word(), "detached");
+    }
+}

@@ -1,0 +1,147 @@
+//! What is counted, in Prometheus' text format. No label names an environment, a token or a stream.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::outlet::Closing;
+use crate::switch::Dropped;
+
+/// Which way a frame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From a harness.
+    ToExecutor,
+    /// From an executor.
+    ToHarness,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabel {
+    direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Gauges that are set when somebody asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Levels {
+    /// Environments remembered.
+    pub environments: usize,
+    /// Executors attached.
+    pub executors: usize,
+    /// Harness sockets.
+    pub harnesses: usize,
+    /// Streams open.
+    pub streams: usize,
+    /// Bytes queued.
+    pub queued: usize,
+}
+
+/// All counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    bytes: [Counter; 2],
+    frames: [Counter; 2],
+    dropped: Family<ReasonLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    closed: Family<ReasonLabel, Counter>,
+    environments: Gauge,
+    executors: Gauge,
+    harnesses: Gauge,
+    streams: Gauge,
+    queued: Gauge,
+}
+
+impl Metrics {
+    /// Counters at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("rendezvous");
+        let frames = Family::<DirectionLabel, Counter>::default();
+        let bytes = Family::<DirectionLabel, Counter<u64, AtomicU64>>::default();
+        let [dropped, refused, closed] = [(); 3].map(|()| Family::<ReasonLabel, Counter>::default());
+        let [environments, executors, harnesses, streams, queued] = [(); 5].map(|()| Gauge::default());
+        registry.register("environments", "Environments remembered", environments.clone());
+        registry.register("executors", "Executors attached", executors.clone());
+        registry.register("harnesses", "Harness sockets open", harnesses.clone());
+        registry.register("streams", "Streams open", streams.clone());
+        registry.register_with_unit("queued", "Bytes waiting for slow sockets", Unit::Bytes, queued.clone());
+        registry.register("frames", "Frames that came in", frames.clone());
+        registry.register_with_unit("relayed", "Bytes of frames that came in", Unit::Bytes, bytes.clone());
+        registry.register("dropped_frames", "Frames that led nowhere", dropped.clone());
+        registry.register("refusals", "Requests and upgrades refused", refused.clone());
+        registry.register("closed_sockets", "Sockets that ended", closed.clone());
+        // Looked up once: the hot path takes no lock.
+        // In the order of `Direction`.
+        let by_direction = |family: &Family<DirectionLabel, Counter>| {
+            ["to_executor", "to_harness"]
+                .map(|direction| family.get_or_create(&DirectionLabel { direction }).clone())
+        };
+        let (bytes, frames) = (by_direction(&bytes), by_direction(&frames));
+        Self {
+            registry,
+            bytes,
+            frames,
+            dropped,
+            refused,
+            closed,
+            environments,
+            executors,
+            harnesses,
+            streams,
+            queued,
+        }
+    }
+
+    /// Counts a frame.
+    pub fn passed(&self, direction: Direction, bytes: usize) {
+        self.frames[direction as usize].inc();
+        self.bytes[direction as usize].inc_by(bytes as u64);
+    }
+
+    /// Counts a frame that led nowhere.
+    pub fn dropped(&self, dropped: Dropped) {
+        self.dropped.get_or_create(&ReasonLabel { reason: dropped.word() }).inc();
+    }
+
+    /// Counts a request that was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a socket that ended.
+    pub fn closed(&self, closing: Closing) {
+        self.closed.get_or_create(&ReasonLabel { reason: closing.word() }).inc();
+    }
+
+    /// Everything as text.
+    pub fn encode(&self, levels: Levels) -> String {
+        for (gauge, level) in [
+            (&self.environments, levels.environments),
+            (&self.executors, levels.executors),
+            (&self.harnesses, levels.harnesses),
+            (&self.streams, levels.streams),
+            (&self.queued, levels.queued),
+        ] {
+            gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
+        }
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,279 @@
+//! What the registry remembers: environments, their newest registration, and authorizations of harness keys
+//! (`remote.md` 10, registry 1 to 4). A state machine: no sockets, no disk, and the time is handed in.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use codex_exec_protocol::registry::{Hidden, PublicKey};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::limits::Limits;
+use crate::tokens::{TokenHash, random_text};
+
+/// Random bytes of a ticket and of an authorization.
+const TICKET_BYTES: usize = 32;
+
+/// A registration as it is kept on the disk too. Holds no secret: the ticket's hash only.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The environment.
+    pub environment: String,
+    /// New with each registration.
+    pub registration: String,
+    /// The executor's identity; absent for a plain relay.
+    pub key: Option<PublicKey>,
+    /// SHA-256 of the ticket in the executor's URL.
+    ticket: [u8; 32],
+    /// Short name of the token that registered it.
+    pub owner: String,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("environment", &self.environment)
+            .field("registration", &self.registration)
+            .field("plain", &self.key.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Environment {
+    record: Record,
+    /// When its executor was last known to be there.
+    seen: Duration,
+    attached: bool,
+    authorizations: VecDeque<Authorization>,
+}
+
+/// A harness key that may shake hands with one registration, once.
+#[derive(Debug)]
+struct Authorization {
+    hash: [u8; 32],
+    key: [u8; 32],
+    expires: Duration,
+}
+
+/// The answer to a registration.
+#[derive(Debug)]
+pub struct Registered {
+    /// To be stored.
+    pub record: Record,
+    /// The secret of the executor's URL.
+    pub ticket: Hidden,
+    /// The registration that is no more, whose sockets are to be closed.
+    pub replaced: Option<String>,
+    /// An environment forgotten to make room.
+    pub forgotten: Option<Record>,
+}
+
+/// The answer to a connect.
+#[derive(Debug)]
+pub struct Offer {
+    /// The executor's registration.
+    pub registration: String,
+    /// Whom the harness has to reach.
+    pub key: PublicKey,
+    /// What the executor has validated.
+    pub authorization: Hidden,
+}
+
+/// Why there is no offer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoOffer {
+    /// Never registered, or forgotten.
+    Unknown,
+    /// Its executor is away for the moment.
+    Away,
+    /// Registered without a key.
+    Plain,
+}
+
+/// All that is remembered.
+#[derive(Debug)]
+pub struct Registry {
+    environments: HashMap<String, Environment>,
+    max_environments: usize,
+    max_authorizations: usize,
+    authorization_life: Duration,
+    retention: Duration,
+}
+
+impl Registry {
+    /// An empty registry with these bounds.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            environments: HashMap::new(),
+            max_environments: limits.environments,
+            max_authorizations: limits.authorizations,
+            authorization_life: limits.ticket_life,
+            retention: limits.retention,
+        }
+    }
+
+    /// Takes back what was stored; `now` counts as the last sign of each executor.
+    pub fn restore(&mut self, record: Record, now: Duration) {
+        let environment = Environment { record, seen: now, attached: false, authorizations: VecDeque::new() };
+        self.environments.insert(environment.record.environment.clone(), environment);
+    }
+
+    /// How many environments are remembered.
+    pub fn len(&self) -> usize {
+        self.environments.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.environments.is_empty()
+    }
+
+    /// How many have an executor.
+    pub fn attached(&self) -> usize {
+        self.environments.values().filter(|environment| environment.attached).count()
+    }
+
+    /// Registers an executor; the newest wins. `None`: its token has as many environments as it may, all of
+    /// them in use.
+    pub fn register(
+        &mut self,
+        environment: &str,
+        key: Option<PublicKey>,
+        owner: &TokenHash,
+        now: Duration,
+    ) -> Option<Registered> {
+        let owner = owner.short();
+        let forgotten =
+            if self.environments.contains_key(environment) { None } else { self.make_room(&owner)? };
+        let ticket = random_text::<TICKET_BYTES>();
+        let registration = uuid::Uuid::new_v4().to_string();
+        let record = Record {
+            environment: environment.to_owned(),
+            registration,
+            key,
+            ticket: sha256(ticket.as_bytes()),
+            owner,
+        };
+        let entry = Environment {
+            record: record.clone(),
+            seen: now,
+            attached: false,
+            authorizations: VecDeque::new(),
+        };
+        let replaced =
+            self.environments.insert(environment.to_owned(), entry).map(|old| old.record.registration);
+        Some(Registered { record, ticket: Hidden::new(ticket.to_string()), replaced, forgotten })
+    }
+
+    /// Forgets the owner's environment whose executor has been away longest, when there are too many.
+    fn make_room(&mut self, owner: &str) -> Option<Option<Record>> {
+        let mine = self.environments.values().filter(|environment| environment.record.owner == owner);
+        if mine.clone().count() < self.max_environments {
+            return Some(None);
+        }
+        let away = mine.filter(|environment| !environment.attached);
+        let longest = away.min_by_key(|environment| environment.seen)?.record.environment.clone();
+        Some(self.environments.remove(&longest).map(|environment| environment.record))
+    }
+
+    /// The current registration of an environment.
+    pub fn current(&self, environment: &str) -> Option<&Record> {
+        self.environments.get(environment).map(|environment| &environment.record)
+    }
+
+    /// Whether this is the ticket of the current registration.
+    pub fn is_ticket(&self, environment: &str, registration: &str, ticket: &str) -> bool {
+        self.current(environment).is_some_and(|record| {
+            record.registration == registration && bool::from(record.ticket.ct_eq(&sha256(ticket.as_bytes())))
+        })
+    }
+
+    /// Notes that the executor of a registration came or went.
+    pub fn set_attached(&mut self, environment: &str, registration: &str, attached: bool, now: Duration) {
+        if let Some(environment) = self.environments.get_mut(environment)
+            && environment.record.registration == registration
+        {
+            environment.attached = attached;
+            environment.seen = now;
+        }
+    }
+
+    /// Forgets environments whose executors have been away too long; they are to be removed from the store.
+    pub fn sweep(&mut self, now: Duration) -> Vec<Record> {
+        let retention = self.retention;
+        let gone = |environment: &Environment| {
+            !environment.attached && now.saturating_sub(environment.seen) > retention
+        };
+        self.environments
+            .extract_if(|_, environment| gone(environment))
+            .map(|(_, gone)| gone.record)
+            .collect()
+    }
+
+    /// Lets a harness key shake hands with the environment's executor, once and soon.
+    ///
+    /// # Errors
+    /// When there is no executor with a key.
+    pub fn connect(
+        &mut self,
+        environment: &str,
+        harness: &PublicKey,
+        now: Duration,
+    ) -> Result<Offer, NoOffer> {
+        let environment = self.environments.get_mut(environment).ok_or(NoOffer::Unknown)?;
+        let key = environment.record.key.clone().ok_or(NoOffer::Plain)?;
+        if !environment.attached {
+            return Err(NoOffer::Away);
+        }
+        let authorization = random_text::<TICKET_BYTES>();
+        let waiting = &mut environment.authorizations;
+        while waiting.front().is_some_and(|front| front.expires <= now)
+            || waiting.len() >= self.max_authorizations
+        {
+            waiting.pop_front();
+        }
+        waiting.push_back(Authorization {
+            hash: sha256(authorization.as_bytes()),
+            key: key_hash(harness),
+            expires: now + self.authorization_life,
+        });
+        let authorization = Hidden::new(authorization.to_string());
+        Ok(Offer { registration: environment.record.registration.clone(), key, authorization })
+    }
+
+    /// Whether the authorization was made for this key and registration, and is still good. It is used up by
+    /// being asked for with its own key.
+    pub fn validate(
+        &mut self,
+        environment: &str,
+        registration: &str,
+        harness: &PublicKey,
+        authorization: &str,
+        now: Duration,
+    ) -> bool {
+        let Some(environment) = self.environments.get_mut(environment) else { return false };
+        if environment.record.registration != registration {
+            return false;
+        }
+        let (hash, key) = (sha256(authorization.as_bytes()), key_hash(harness));
+        let found = environment
+            .authorizations
+            .iter()
+            .position(|waiting| (waiting.hash.ct_eq(&hash) & waiting.key.ct_eq(&key)).into());
+        found.and_then(|at| environment.authorizations.remove(at)).is_some_and(|used| used.expires > now)
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn key_hash(key: &PublicKey) -> [u8; 32] {
+    Sha256::new().chain_update(key.x25519).chain_update(key.mlkem768.as_slice()).finalize().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Starts the registry and rendezvous, and ends them: one process, one port.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::app::{App, Parts};
+use crate::door::Door;
+use crate::http;
+use crate::limits::{HEAD_BYTES, Limits};
+use crate::store::{Store, StoreError};
+use crate::switch::{InProcess, Switch};
+use crate::tokens::Grant;
+
+/// How often environments that nobody uses are looked for.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// How the rendezvous is to run. `Debug` shows no secret: grants hold hashes only.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// `https://…` or `http://…` as executors and harnesses reach it, when a proxy stands before it or names
+    /// lead to it. Without it, websocket addresses repeat the host that a request came to.
+    pub public_url: Option<Url>,
+    /// Serve TLS.
+    pub tls: Option<TlsFiles>,
+    /// The tokens in force.
+    pub grants: Vec<Grant>,
+    /// Where registrations are kept; without it a restart forgets them, and executors register again.
+    pub store: Option<PathBuf>,
+    /// Carry plain relays too, whose content can be read here.
+    pub allow_plain: bool,
+    /// Answer `/metrics` without a token.
+    pub open_metrics: bool,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// A certificate chain and its key, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Why the rendezvous can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The certificate or its key can't be used.
+    #[error("can't use the TLS file {}: {reason}", path.display())]
+    Tls {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The public URL is none.
+    #[error("the public URL must be http://HOST or https://HOST, with a path at most")]
+    PublicUrl,
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A running registry and rendezvous. Dropping it ends it at once.
+pub struct Rendezvous {
+    app: Running,
+    handle: Handle<SocketAddr>,
+    server: Task<io::Result<()>>,
+    _sweeper: Task<()>,
+    tls: Option<RustlsConfig>,
+    address: SocketAddr,
+}
+
+impl fmt::Debug for Rendezvous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendezvous").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The state, whose sockets end with their owner.
+struct Running(Arc<App>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A task that ends with its owner.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Rendezvous {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the address, the TLS files, the public URL or the store can't be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_on(config, Arc::new(InProcess::new())).await
+    }
+
+    /// As [`Self::start`], with a switch of one's own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(config: Config, switch: Arc<dyn Switch>) -> Result<Self, StartError> {
+        let public_url = config.public_url.map(checked).transpose()?;
+        let tls = config.tls.as_ref().map(load_tls).transpose()?.map(RustlsConfig::from_config);
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = std::net::TcpListener::bind(config.listen).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let local_url = Url::parse(&format!("{scheme}://{address}"))
+            .map_err(|error| listen(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let queue = config.limits.store_queue;
+        // Opening reads the whole store; nothing else runs yet.
+        let store = config.store.as_deref().map(|path| Store::open(path, queue)).transpose()?;
+        let connections = config.limits.connections;
+        let request_time = config.limits.request_time;
+        let app = App::new(Parts {
+            limits: config.limits,
+            grants: config.grants,
+            allow_plain: config.allow_plain,
+            open_metrics: config.open_metrics,
+            switch,
+            store,
+            public_url,
+            local_url,
+        });
+        let door = Door::new(connections, Arc::clone(&app.metrics));
+        let handle = Handle::new();
+        let server = axum_server::from_tcp(listener).map_err(listen)?.handle(handle.clone());
+        let server = match &tls {
+            None => serve(server.acceptor(door), &app, request_time),
+            Some(tls) => {
+                let acceptor =
+                    RustlsAcceptor::new(tls.clone()).handshake_timeout(request_time).acceptor(door);
+                serve(server.acceptor(acceptor), &app, request_time)
+            }
+        };
+        let sweeper = Task(tokio::spawn(sweep(Arc::clone(&app))));
+        Ok(Self { app: Running(app), handle, server, _sweeper: sweeper, tls, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens, as an URL.
+    pub fn local_url(&self) -> &str {
+        self.app.0.local_url.as_str().trim_end_matches('/')
+    }
+
+    /// The URL for executors and harnesses: the public one, or else the local one.
+    pub fn registry_url(&self) -> &str {
+        self.app
+            .0
+            .public_url
+            .as_ref()
+            .map_or_else(|| self.local_url(), |url| url.as_str().trim_end_matches('/'))
+    }
+
+    /// Puts other tokens in force. Sockets whose token is gone or narrowed are closed.
+    pub fn replace_tokens(&self, grants: Vec<Grant>) {
+        self.app.0.replace_tokens(grants);
+    }
+
+    /// Takes a new certificate for connections from now on.
+    ///
+    /// # Errors
+    /// When the files can't be used; the old certificate stays.
+    pub fn replace_certificate(&self, files: &TlsFiles) -> Result<(), StartError> {
+        if let Some(tls) = &self.tls {
+            tls.reload_from_config(load_tls(files)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until listening fails; it does not end otherwise.
+    ///
+    /// # Errors
+    /// Why connections can't be accepted any more.
+    pub async fn failed(&mut self) -> io::Result<()> {
+        (&mut self.server.0).await.map_err(io::Error::other)?
+    }
+
+    /// Lets nobody in any more, closes every socket with 1012, and comes back when all have heard it.
+    pub async fn drain(self) {
+        self.app.0.drain().await;
+        self.handle.graceful_shutdown(Some(self.app.0.limits.farewell));
+        let mut server = self.server;
+        let _ = (&mut server.0).await;
+        let app = Arc::clone(&self.app.0);
+        let _ = tokio::task::spawn_blocking(move || app.close_store()).await;
+    }
+}
+
+fn serve<A>(
+    mut server: axum_server::Server<SocketAddr, A>,
+    app: &Arc<App>,
+    request_time: Duration,
+) -> Task<io::Result<()>>
+where
+    A: Accept<TcpStream, axum::Router> + Clone + Send + Sync + 'static,
+    A::Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
+    A::Service: axum_server::service::SendService<axum::http::Request<hyper::body::Incoming>> + Send,
+    A::Future: Send,
+{
+    // Websockets need HTTP/1.1, and nothing else here gains from HTTP/2.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(request_time).max_buf_size(HEAD_BYTES);
+    *server.http_builder() = builder;
+    Task(tokio::spawn(server.serve(http::routes(Arc::clone(app)).into_make_service())))
+}
+
+async fn sweep(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        app.sweep();
+    }
+}
+
+fn checked(url: Url) -> Result<Url, StartError> {
+    let good = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if good { Ok(url) } else { Err(StartError::PublicUrl) }
+}
+
+fn load_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    let wrong = |path: &Path, reason: String| StartError::Tls { path: path.to_owned(), reason };
+    let unusable = |error: rustls::pki_types::pem::Error| error.to_string();
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(&files.certificate, unusable(error)))?;
+    if chain.is_empty() {
+        return Err(wrong(&files.certificate, "it holds no certificate in PEM".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, unusable(error)))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&files.certificate, error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    let mut config = config.map_err(|error| wrong(&files.key, error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

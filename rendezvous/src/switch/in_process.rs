@@ -1,0 +1,263 @@
+//! The switch of a single process: a table of routes, each with its executor, its harnesses and their streams.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Dropped, HarnessSocket, Passed, Port, Switch};
+use crate::frame::{self, Header};
+use crate::outlet::{Closing, Outlet, PushError};
+use crate::quota::Share;
+
+/// The reason of the resets sent for a harness that has gone.
+const HARNESS_GONE: &str = "harness_disconnected";
+/// The reason of the reset that answers a stream too many.
+const TOO_MANY_STREAMS: &str = "too_many_streams";
+
+type Routes = Mutex<HashMap<Box<str>, Arc<Line>>>;
+
+/// Passes frames within this process.
+#[derive(Debug, Default)]
+pub struct InProcess {
+    routes: Arc<Routes>,
+}
+
+/// One attached executor and the harnesses that use it.
+#[derive(Debug)]
+struct Line {
+    executor: Arc<Outlet>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// The executor has gone; nobody joins any more.
+    closed: bool,
+    next: u64,
+    harnesses: HashMap<u64, Harness>,
+    streams: HashMap<Arc<str>, Stream>,
+}
+
+#[derive(Debug)]
+struct Harness {
+    socket: HarnessSocket,
+    streams: HashSet<Arc<str>>,
+}
+
+/// A stream and the socket that owns it.
+#[derive(Debug)]
+struct Stream {
+    owner: u64,
+    outlet: Arc<Outlet>,
+    _share: Share,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl InProcess {
+    /// A switch without routes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn line(&self, route: &str) -> Option<Arc<Line>> {
+        lock(&self.routes).get(route).cloned()
+    }
+}
+
+impl Switch for InProcess {
+    fn attach_executor(&self, route: &str, outlet: Arc<Outlet>) -> Box<dyn Port> {
+        let line = Arc::new(Line { executor: outlet, members: Mutex::default() });
+        let older = lock(&self.routes).insert(route.into(), Arc::clone(&line));
+        if let Some(older) = older {
+            older.executor.close(Closing::Superseded);
+            older.dismiss();
+        }
+        Box::new(ExecutorPort { line, routes: Arc::clone(&self.routes), route: route.into() })
+    }
+
+    fn attach_harness(&self, route: &str, socket: HarnessSocket) -> Option<Box<dyn Port>> {
+        let line = self.line(route)?;
+        let id = {
+            let mut members = lock(&line.members);
+            if members.closed {
+                return None;
+            }
+            let id = members.next;
+            members.next += 1;
+            members.harnesses.insert(id, Harness { socket, streams: HashSet::new() });
+            id
+        };
+        Some(Box::new(HarnessPort { line, id }))
+    }
+
+    fn is_attached(&self, route: &str) -> bool {
+        lock(&self.routes).contains_key(route)
+    }
+
+    fn close(&self, route: &str, closing: Closing) {
+        let line = lock(&self.routes).remove(route);
+        if let Some(line) = line {
+            line.executor.close(closing);
+            line.dismiss();
+        }
+    }
+}
+
+impl Line {
+    /// Closes the harnesses: their executor has gone.
+    fn dismiss(&self) {
+        let members = {
+            let mut members = lock(&self.members);
+            let closed = Members { closed: true, next: members.next, ..Members::default() };
+            std::mem::replace(&mut *members, closed)
+        };
+        for harness in members.harnesses.values() {
+            harness.socket.outlet.close(Closing::ExecutorGone);
+        }
+    }
+}
+
+impl Members {
+    /// Lets a harness use a stream: its own, or one that nobody owns.
+    fn claim(&mut self, id: u64, stream_id: &str) -> Result<(), Dropped> {
+        if let Some(stream) = self.streams.get(stream_id) {
+            return if stream.owner == id { Ok(()) } else { Err(Dropped::ForeignStream) };
+        }
+        let harness = self.harnesses.get_mut(&id).ok_or(Dropped::Gone)?;
+        if stream_id.len() > harness.socket.stream_id_bytes {
+            return Err(Dropped::LongStreamId);
+        }
+        if harness.streams.len() >= harness.socket.socket_streams {
+            return Err(Dropped::TooManyStreams);
+        }
+        let share = harness.socket.streams.take().ok_or(Dropped::TooManyStreams)?;
+        let name: Arc<str> = stream_id.into();
+        let outlet = Arc::clone(&harness.socket.outlet);
+        harness.streams.insert(Arc::clone(&name));
+        self.streams.insert(name, Stream { owner: id, outlet, _share: share });
+        Ok(())
+    }
+
+    /// Ends a stream; the id may be used again by anybody.
+    fn release(&mut self, stream_id: &str) -> Option<Stream> {
+        let stream = self.streams.remove(stream_id)?;
+        if let Some(harness) = self.harnesses.get_mut(&stream.owner) {
+            harness.streams.remove(stream_id);
+        }
+        Some(stream)
+    }
+}
+
+fn routable(frame: &Bytes) -> Result<Header<'_>, Dropped> {
+    frame::scan(frame).filter(Header::is_routable).ok_or(Dropped::Malformed)
+}
+
+fn push(outlet: &Arc<Outlet>, frame: Bytes, shared: bool) -> Passed {
+    match outlet.try_push(frame) {
+        Ok(()) => Passed::Sent,
+        Err(PushError::Closed) => Passed::Dropped(Dropped::Gone),
+        Err(PushError::Full(frame)) => Passed::Full { frame, outlet: Arc::clone(outlet), shared },
+    }
+}
+
+struct ExecutorPort {
+    line: Arc<Line>,
+    routes: Arc<Routes>,
+    route: Box<str>,
+}
+
+impl ExecutorPort {
+    /// The harness that owns the frame's stream, and whether it has company.
+    fn owner(&self, frame: &Bytes) -> Result<(Arc<Outlet>, bool), Dropped> {
+        let header = routable(frame)?;
+        let mut members = lock(&self.line.members);
+        let outlet = if header.ends_stream() {
+            members.release(header.stream_id).map(|stream| stream.outlet)
+        } else {
+            members.streams.get(header.stream_id).map(|stream| Arc::clone(&stream.outlet))
+        };
+        Ok((outlet.ok_or(Dropped::NoOwner)?, members.harnesses.len() > 1))
+    }
+}
+
+impl Port for ExecutorPort {
+    fn pass(&self, frame: Bytes) -> Passed {
+        match self.owner(&frame) {
+            Ok((outlet, shared)) => push(&outlet, frame, shared),
+            Err(dropped) => Passed::Dropped(dropped),
+        }
+    }
+}
+
+impl Drop for ExecutorPort {
+    fn drop(&mut self) {
+        let mut routes = lock(&self.routes);
+        // A newer executor may have taken the place.
+        if routes.get(&self.route).is_some_and(|line| Arc::ptr_eq(line, &self.line)) {
+            routes.remove(&self.route);
+        }
+        drop(routes);
+        self.line.dismiss();
+    }
+}
+
+struct HarnessPort {
+    line: Arc<Line>,
+    id: u64,
+}
+
+impl HarnessPort {
+    fn admit(&self, frame: &Bytes) -> Result<(), Dropped> {
+        let header = routable(frame)?;
+        let mut members = lock(&self.line.members);
+        if header.ends_stream() {
+            return match members.streams.get(header.stream_id) {
+                Some(stream) if stream.owner != self.id => Err(Dropped::ForeignStream),
+                Some(_) => {
+                    members.release(header.stream_id);
+                    Ok(())
+                }
+                // Nobody's: harmless, and the executor may know more.
+                None => Ok(()),
+            };
+        }
+        let claimed = members.claim(self.id, header.stream_id);
+        if claimed == Err(Dropped::TooManyStreams)
+            && let Some(harness) = members.harnesses.get(&self.id)
+        {
+            // A socket that does not even read its resets gets no more of them.
+            let _ = harness.socket.outlet.try_push(frame::reset(header.stream_id, TOO_MANY_STREAMS));
+        }
+        claimed
+    }
+}
+
+impl Port for HarnessPort {
+    fn pass(&self, frame: Bytes) -> Passed {
+        match self.admit(&frame) {
+            Ok(()) => push(&self.line.executor, frame, false),
+            Err(dropped) => Passed::Dropped(dropped),
+        }
+    }
+}
+
+impl Drop for HarnessPort {
+    fn drop(&mut self) {
+        let mut members = lock(&self.line.members);
+        let Some(harness) = members.harnesses.remove(&self.id) else { return };
+        for stream_id in &harness.streams {
+            members.streams.remove(stream_id);
+            // Under the lock, so that nobody claims the id before the reset is on its way.
+            self.line.executor.push_control(frame::reset(stream_id, HARNESS_GONE));
+        }
+    }
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! Reads a client's websocket frames into messages.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::ready;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::{BINARY, CLOSE, CONTINUATION, CONTROL_BYTES, PING, PONG, TEXT};
+
+/// Room on the stack for the beginning of a frame; what is larger is read into a buffer of its own.
+const SCRATCH_BYTES: usize = 4 << 10;
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A binary message.
+    Binary(Bytes),
+    /// A text message; nothing here is sent as text.
+    Text,
+    /// To be answered by a pong with the same payload.
+    Ping(Bytes),
+    /// A sign of life.
+    Pong,
+    /// The client is done.
+    Close,
+}
+
+/// Why nothing more can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The connection ended without a close frame.
+    #[error("the connection ended without a close frame")]
+    Ended,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] std::io::Error),
+    /// A message over the bound.
+    #[error("a message of more than {0} bytes")]
+    TooBig(usize),
+    /// Bytes that RFC 6455 does not allow.
+    #[error("not a websocket frame: {0}")]
+    Protocol(&'static str),
+}
+
+/// Reads frames off a connection and puts messages together.
+#[derive(Debug)]
+pub struct Reader<R> {
+    stream: R,
+    /// Bytes that belong to no payload under way.
+    buffered: BytesMut,
+    payload: Option<Payload>,
+    /// The message so far, when it comes in fragments.
+    fragments: Option<(u8, BytesMut)>,
+    bound: usize,
+}
+
+/// A frame whose payload is being read.
+#[derive(Debug)]
+struct Payload {
+    head: Head,
+    bytes: BytesMut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    last: bool,
+    opcode: u8,
+    mask: [u8; 4],
+    length: usize,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Reads messages of at most `bound` bytes.
+    pub fn new(stream: R, bound: usize) -> Self {
+        Self { stream, buffered: BytesMut::new(), payload: None, fragments: None, bound }
+    }
+
+    /// The next message or control frame. Nothing is lost when this is dropped half-way.
+    ///
+    /// # Errors
+    /// When the connection ends or breaks, and for what RFC 6455 or the bound forbids.
+    pub async fn next(&mut self) -> Result<Event, ReadError> {
+        loop {
+            if let Some(payload) = &mut self.payload {
+                let missing = payload.head.length - payload.bytes.len();
+                if missing == 0 {
+                    if let Some(event) = self.finish()? {
+                        return Ok(event);
+                    }
+                } else if self.stream.read_buf(&mut (&mut payload.bytes).limit(missing)).await? == 0 {
+                    return Err(ReadError::Ended);
+                }
+            } else if let Some((head, bytes)) = parse(&self.buffered)? {
+                self.begin(head, bytes)?;
+            } else {
+                self.read_some().await?;
+            }
+        }
+    }
+
+    /// Reads and forgets until the client has closed, or the connection ends.
+    pub async fn drain(&mut self) {
+        loop {
+            match self.next().await {
+                Ok(Event::Close) | Err(ReadError::Ended | ReadError::Broken(_)) => return,
+                Ok(_) => {}
+                // No frame can be told from another any more.
+                Err(ReadError::TooBig(_) | ReadError::Protocol(_)) => break,
+            }
+        }
+        self.payload = None;
+        while self.read_some().await.is_ok() {
+            self.buffered = BytesMut::new();
+        }
+    }
+
+    /// Reads what there is, without keeping a buffer while waiting.
+    async fn read_some(&mut self) -> Result<(), ReadError> {
+        let Self { stream, buffered, .. } = self;
+        let read = poll_fn(|cx| {
+            let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH_BYTES];
+            let mut scratch = ReadBuf::uninit(&mut scratch);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch))?;
+            buffered.extend_from_slice(scratch.filled());
+            std::task::Poll::Ready(std::io::Result::Ok(scratch.filled().len()))
+        });
+        if read.await? == 0 { Err(ReadError::Ended) } else { Ok(()) }
+    }
+
+    /// Takes a frame's head off the buffer, and as much of its payload as is there.
+    fn begin(&mut self, head: Head, head_bytes: usize) -> Result<(), ReadError> {
+        let so_far = match (&self.fragments, head.opcode) {
+            (Some((_, message)), CONTINUATION) => message.len(),
+            (None, CONTINUATION) => return Err(ReadError::Protocol("a continuation of nothing")),
+            (Some(_), TEXT | BINARY) => return Err(ReadError::Protocol("a message within a message")),
+            _ => 0,
+        };
+        if head.length > self.bound - so_far.min(self.bound) {
+            return Err(ReadError::TooBig(self.bound));
+        }
+        self.buffered.advance(head_bytes);
+        let here = head.length.min(self.buffered.len());
+        // Of its own size, so that a small message in a slow queue holds no large buffer.
+        let mut bytes = BytesMut::with_capacity(head.length);
+        bytes.put_slice(&self.buffered[..here]);
+        self.buffered.advance(here);
+        if self.buffered.is_empty() {
+            self.buffered = BytesMut::new();
+        }
+        self.payload = Some(Payload { head, bytes });
+        Ok(())
+    }
+
+    /// Makes a message of a payload that is complete, when it is the message's last.
+    fn finish(&mut self) -> Result<Option<Event>, ReadError> {
+        let Some(Payload { head, mut bytes }) = self.payload.take() else { return Ok(None) };
+        unmask(&mut bytes, head.mask);
+        let (opcode, message) = match head.opcode {
+            CLOSE => return Ok(Some(Event::Close)),
+            PING => return Ok(Some(Event::Ping(bytes.freeze()))),
+            PONG => return Ok(Some(Event::Pong)),
+            CONTINUATION => {
+                let Some((opcode, mut message)) = self.fragments.take() else {
+                    return Err(ReadError::Protocol("a continuation of nothing"));
+                };
+                message.extend_from_slice(&bytes);
+                (opcode, message)
+            }
+            opcode => (opcode, bytes),
+        };
+        if !head.last {
+            self.fragments = Some((opcode, message));
+            return Ok(None);
+        }
+        Ok(Some(if opcode == BINARY { Event::Binary(message.freeze()) } else { Event::Text }))
+    }
+}
+
+/// Reads a frame's head and its length, when it is all there.
+fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
+    let [first, second, rest @ ..] = bytes else { return Ok(None) };
+    let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
+    if first & 0x70 != 0 {
+        return Err(ReadError::Protocol("a bit of an extension nobody asked for"));
+    }
+    if second & 0x80 == 0 {
+        return Err(ReadError::Protocol("a frame without a mask"));
+    }
+    let (length, rest) = match second & 0x7f {
+        126 => match rest.split_first_chunk() {
+            Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest),
+            None => return Ok(None),
+        },
+        127 => match rest.split_first_chunk() {
+            Some((length, rest)) => (u64::from_be_bytes(*length), rest),
+            None => return Ok(None),
+        },
+        length => (u64::from(length), rest),
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    match opcode {
+        CONTINUATION | TEXT | BINARY => {}
+        CLOSE | PING | PONG if last && length <= CONTROL_BYTES => {}
+        CLOSE | PING | PONG => return Err(ReadError::Protocol("a control frame too long or in parts")),
+        _ => return Err(ReadError::Protocol("an unknown kind of frame")),
+    }
+    let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
+    Ok(Some((Head { last, opcode, mask, length }, bytes.len() - rest.len())))
+}
+
+/// Undoes a client's mask, eight bytes at a time.
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
