@@ -6,6 +6,7 @@ mod launch;
 mod login;
 mod logout;
 mod output;
+mod remote;
 mod rendezvous;
 mod run;
 mod sandbox;
@@ -95,10 +96,12 @@ fn parse() -> Result<Cli, clap::Error> {
 fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
     match exec_server.subcommand_name() {
-        Some(name) if exec_server.contains_id("ServeArgs") => Err(Cli::command().error(
-            ErrorKind::ArgumentConflict,
-            format!("flags of the server cannot be used with the subcommand '{name}'"),
-        )),
+        Some(name) if ["ServeArgs", "RemoteArgs"].iter().any(|flags| exec_server.contains_id(flags)) => {
+            Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                format!("flags of the server cannot be used with the subcommand '{name}'"),
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -202,5 +205,15 @@ fn ended(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(&output::sentence(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_argument_tree_is_sound_at_every_level() {
+        Cli::command().debug_assert();
     }
 }

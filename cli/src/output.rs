@@ -40,6 +40,19 @@ pub(crate) fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "Error: {text}");
 }
 
+/// Prints an error and the list of its causes on stderr, as released executors do (`remote.md` 1.2).
+pub(crate) fn error_with_causes(told: &anyhow::Error) {
+    let causes: Vec<String> = told.chain().skip(1).map(ToString::to_string).collect();
+    let list = match causes.as_slice() {
+        [] => String::new(),
+        [cause] => format!("\n\nCaused by:\n    {cause}"),
+        causes => causes.iter().enumerate().fold("\n\nCaused by:".to_owned(), |list, (number, cause)| {
+            format!("{list}\n    {number}: {cause}")
+        }),
+    };
+    error(&format!("{told}{list}"));
+}
+
 /// Prints one line on stderr.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -17,6 +17,7 @@ use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, st
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::Setup;
 use crate::{output, sandbox};
 
@@ -28,6 +29,8 @@ const WRONG_USAGE: u8 = 2;
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
     /// [default: ws://127.0.0.1:0].
     #[arg(long, value_name = "URL")]
@@ -99,7 +102,16 @@ enum LeftoversArg {
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    match std::mem::take(&mut args.remote).plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
+        Ok(None) => {}
+        Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
+        Err(error) => {
+            // Nothing can be done about a closed stderr.
+            let _ = error.print();
+            return Ok(2);
+        }
+    }
     let settings = setup.exec_server(args.decide_access())?;
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
@@ -115,13 +127,29 @@ pub(crate) async fn serve(args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
     let config = config(&args, limits)?;
-    config.host.confiner.iter().cloned().for_each(try_sandbox);
+    config.host.confiner.iter().for_each(|confiner| warn_of_limits(confiner));
     let server = Server::new(config);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
     }
     Ok(0)
+}
+
+/// Serves what a rendezvous sends, until a signal or a failure for good.
+async fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+    let (home, settings) = setup.load()?;
+    settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    let limits = configured::limits(&settings.exec_server)?;
+    let args = args.or(settings.exec_server.clone());
+    reap::keep_endings().context("can't have the ends of programs reported")?;
+    let mut signals = Signals::new().context("can't listen for signals")?;
+    orphans::become_subreaper().context("can't take care of orphans")?;
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
+    let server = Server::new(config(&args, limits)?);
+    let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
+    end(&server, JoinSet::new(), &mut signals).await;
+    Ok(code)
 }
 
 async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {
@@ -217,17 +245,11 @@ fn confiner(namespaces: Option<NamespacesArg>) -> Confiner {
     Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(), namespaces)
 }
 
-/// Tries out what sandboxes can do here, beside the first requests, and says on stderr what they can't.
-fn try_sandbox(confiner: Arc<Confiner>) {
-    tokio::task::spawn_blocking(move || {
-        for finding in confiner.abilities().findings() {
-            if finding.good {
-                tracing::info!("{}: {}", finding.what, finding.said);
-            } else {
-                tracing::warn!("sandboxes are limited here: {}: {}", finding.what, finding.said);
-            }
-        }
-    });
+/// Says on stderr, once, what sandboxes can't do here, as far as a glance tells.
+fn warn_of_limits(confiner: &Confiner) {
+    for limit in confiner.glance() {
+        tracing::warn!("sandboxes are limited here: {limit}; `codex doctor` tells more");
+    }
 }
 
 /// Flags that do not go together. Half an authentication is told by [`auth`]: released servers exit with 1 for it (2.4).

@@ -113,6 +113,12 @@ limits! {
     http_streams: 1..=65_536,
     /// Redirects followed for one HTTP request; one more is an error.
     http_redirects: 0..=1_000,
+    /// Messages of a virtual stream that wait for their turn, in bytes; one more ends the stream.
+    stream_incoming_bytes: { 64 * KIB }..=GIB,
+    /// Messages of a virtual stream that wait for the websocket, in bytes; then nothing more is encoded for it.
+    stream_outgoing_bytes: { 4 * KIB }..=GIB,
+    /// Longest message on a relay, in bytes; a longer answer becomes an error.
+    stream_message_bytes: { 64 * KIB }..={ 64 * MIB },
     /// Largest wait that a request may ask for, in milliseconds; longer ones are cut to it.
     longest_wait: 1..={ 7 * DAY },
 }

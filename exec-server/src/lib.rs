@@ -9,6 +9,7 @@ pub mod http;
 pub mod limits;
 pub mod process;
 pub mod relay;
+pub mod remote;
 pub mod rpc;
 pub mod sandbox;
 pub mod server;

@@ -79,6 +79,12 @@ pub struct Limits {
     pub http_streams: usize,
     /// Redirects followed for one request; one more is `-32603`.
     pub http_redirects: usize,
+    /// Bytes of a virtual stream's messages that wait for their turn; one more message ends the stream (remote.md 8).
+    pub stream_incoming_bytes: usize,
+    /// Bytes of a virtual stream's messages that wait for the websocket; then nothing more is encoded for it.
+    pub stream_outgoing_bytes: usize,
+    /// Longest message on a relay (remote.md 7.1); a longer answer becomes `-32603`.
+    pub stream_message_bytes: usize,
     /// Largest wait of a request (`waitMs`, `timeoutMs`, `graceMs`); longer ones are cut to it.
     pub longest_wait: Duration,
 }
@@ -123,6 +129,9 @@ impl Default for Limits {
             http_body_bytes: 512 * MIB,
             http_streams: 128,
             http_redirects: 10,
+            stream_incoming_bytes: 64 * MIB,
+            stream_outgoing_bytes: 256 << 10,
+            stream_message_bytes: 64 * MIB,
             longest_wait: Duration::from_secs(24 * 3600),
         }
     }
@@ -222,6 +231,9 @@ impl Limits {
             http_body_bytes
             http_streams
             http_redirects
+            stream_incoming_bytes
+            stream_outgoing_bytes
+            stream_message_bytes
             longest_wait
         }
         Ok(())

@@ -2,18 +2,26 @@
 
 pub mod binary;
 pub mod client;
+pub mod executor;
 pub mod http;
 pub mod issuer;
 pub mod link;
 pub mod login;
 pub mod machine;
 pub mod proxy;
+pub mod registry;
+pub mod relay;
+pub mod rendezvous;
 pub mod secret_service;
 pub mod secrets;
 pub mod server;
 pub mod tls;
+pub mod tls_front;
 
 pub use client::{Ended, Refusal, TestClient};
+pub use executor::{Executor, ExecutorBuilder};
+pub use registry::{Answer, ScriptedRegistry};
+pub use rendezvous::ScriptedRendezvous;
 pub use server::{Server, ServerBuilder};
 
 use std::time::Duration;

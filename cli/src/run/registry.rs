@@ -26,7 +26,12 @@ pub(crate) struct RegistryArgs {
     #[arg(long, value_name = "ID", requires = "registry")]
     environment_id: Option<String>,
     /// A file that holds the registry's access token; without it, CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN holds it.
-    #[arg(long = "registry-token-file", value_name = "PATH", requires = "registry")]
+    #[arg(
+        long = "registry-token-file",
+        id = "registry_token_file",
+        value_name = "PATH",
+        requires = "registry"
+    )]
     token_file: Option<PathBuf>,
 }
 

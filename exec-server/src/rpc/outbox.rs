@@ -233,7 +233,25 @@ impl Outbox {
 /// Encodes an answer.
 fn encode_answer(frame: &mut FrameBuffer, id: &RequestId, result: Result<impl WireEncode, RpcError>) {
     match result {
-        Ok(result) => frame.message(result.expected_len() + 64, |out| envelope::answer(id, &result, out)),
+        Ok(result) => {
+            let mut length = 0;
+            let before = frame.len();
+            frame.message(result.expected_len() + 64, |out| {
+                let start = out.len();
+                envelope::answer(id, &result, out);
+                length = out.len() - start;
+            });
+            if let Framing::Stream { longest_message } = frame.framing()
+                && length > longest_message
+            {
+                frame.truncate(before);
+                let error = RpcError::internal(format!(
+                    "the answer of {length} bytes is longer than the {longest_message} that a relay carries; \
+                     ask for it in parts"
+                ));
+                frame.message(256, |out| envelope::failure(id, &error, out));
+            }
+        }
         Err(error) => frame.message(256, |out| envelope::failure(id, &error, out)),
     }
 }

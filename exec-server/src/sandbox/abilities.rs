@@ -84,6 +84,30 @@ impl Abilities {
     }
 }
 
+/// What the kernel says of itself, its settings and this user.
+pub(super) fn glance(allowed: NamespaceUse) -> Vec<String> {
+    let (rights, filters) = (supports::version(), supports::filters());
+    let abilities = Abilities { rights, filters, namespaces: Err(String::new()), broken: None };
+    let mut limits: Vec<String> = abilities.missing().into_iter().collect();
+    let number =
+        |setting: &str| -> Option<u64> { std::fs::read_to_string(setting).ok()?.trim().parse().ok() };
+    let forbidden = number("/proc/sys/user/max_user_namespaces") == Some(0)
+        || number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0);
+    let administrator = rustix::thread::capabilities(None)
+        .is_ok_and(|held| held.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
+    let usable = match allowed {
+        NamespaceUse::Any => administrator || !forbidden,
+        NamespaceUse::UserOnly => !forbidden,
+        NamespaceUse::Off => false,
+    };
+    if !usable {
+        limits.push(
+            "there are no namespaces, so only profiles without writable and without denied paths run".into(),
+        );
+    }
+    limits
+}
+
 /// Tries everything out in launchers that confine themselves and end.
 pub(super) fn probe(launcher: &Path, allowed: NamespaceUse) -> Abilities {
     let rights = supports::version();

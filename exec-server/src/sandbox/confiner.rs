@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 
-use super::abilities::{Abilities, probe};
+use super::abilities::{Abilities, glance, probe};
 use super::error::PolicyError;
 use super::order::{Confinement, Namespaces};
 use super::placeholders::Held;
@@ -84,6 +84,11 @@ impl Confiner {
     /// What this machine can do. Tried out at the first call, which takes some milliseconds.
     pub fn abilities(&self) -> &Abilities {
         self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces))
+    }
+
+    /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.
+    pub fn glance(&self) -> Vec<String> {
+        glance(self.namespaces)
     }
 
     /// What the sandbox allows, looked up now.

@@ -125,8 +125,11 @@ impl Drop for Detach {
 
 async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
     let outbox = &connection.outbox;
+    let mut live = match outbox.framing() {
+        Framing::Stream { .. } => Liveness::of_stream(Instant::now(), &connection.server.limits),
+        Framing::WebSocket | Framing::Lines => Liveness::new(Instant::now(), &connection.server.limits),
+    };
     let mut stopping = connection.server.stopping.subscribe();
-    let mut live = Liveness::new(Instant::now(), &connection.server.limits);
     let mut may_read = false;
     let mut written = 0;
     loop {
@@ -138,7 +141,10 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             () = outbox.turn(), if !may_read => {}
             event = reader.next(), if may_read => {
                 may_read = false;
-                live.heard(Instant::now());
+                // A pong on a virtual stream is the rendezvous's, and says nothing about the peer behind it.
+                if !matches!((&event, outbox.framing()), (Ok(Event::Pong(_)), Framing::Stream { .. })) {
+                    live.heard(Instant::now());
+                }
                 match event {
                     Ok(Event::Message(message)) => {
                         if let Err(end) = receive(connection, message) {
@@ -164,12 +170,14 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             }
             () = challenged(connection.session.get()) => {
                 live.challenge(Instant::now());
-                outbox.put(|frame| frame.ping(b""));
+                if outbox.framing() == Framing::WebSocket {
+                    outbox.put(|frame| frame.ping(b""));
+                }
             }
-            () = tokio::time::sleep_until(live.next_wake().into()), if outbox.framing() == Framing::WebSocket => {
+            () = tokio::time::sleep_until(live.next_wake().into()), if outbox.framing() != Framing::Lines => {
                 // While our own bound keeps us from reading, what the socket takes is the sign of life.
                 let now_written = outbox.written();
-                if !may_read && now_written != written {
+                if !may_read && now_written != written && outbox.framing() == Framing::WebSocket {
                     live.heard(Instant::now());
                 }
                 written = now_written;
@@ -190,7 +198,8 @@ fn log_end(error: &ReadError) {
     tracing::debug!(%error, "connection ended");
 }
 
-/// A Unix socket or pipe can't be half-open, so only websockets are challenged by a ping.
+/// A Unix socket or pipe can't be half-open, so only websockets are challenged by a ping. On a virtual stream nobody
+/// answers one: there the peer itself has to say something.
 async fn challenged(session: Option<&Arc<Session>>) {
     match session {
         Some(session) => session.challenge.notified().await,

@@ -6,7 +6,7 @@ use crate::Limits;
 
 /// The state machine. Whoever owns it tells it what happens and when, and asks what to do.
 #[derive(Debug)]
-pub(super) struct Liveness {
+pub(crate) struct Liveness {
     ping_interval: Duration,
     silence_time: Duration,
     challenge_time: Duration,
@@ -17,7 +17,7 @@ pub(super) struct Liveness {
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Nothing,
     Ping,
     /// The peer counts as gone.
@@ -25,7 +25,7 @@ pub(super) enum Due {
 }
 
 impl Liveness {
-    pub(super) fn new(now: Instant, limits: &Limits) -> Self {
+    pub(crate) fn new(now: Instant, limits: &Limits) -> Self {
         Self {
             ping_interval: limits.ping_interval,
             silence_time: limits.silence_time,
@@ -36,19 +36,26 @@ impl Liveness {
         }
     }
 
+    /// Of a virtual stream: the websocket below it is watched elsewhere, so only a challenge can find it gone.
+    pub(crate) fn of_stream(now: Instant, limits: &Limits) -> Self {
+        const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+        let limits = Limits { ping_interval: NEVER, silence_time: NEVER, ..limits.clone() };
+        Self::new(now, &limits)
+    }
+
     /// A sign of life.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
         self.challenged_until = None;
     }
 
     /// Somebody else wants the session: a ping is to be sent, and answered in time.
-    pub(super) fn challenge(&mut self, now: Instant) {
+    pub(crate) fn challenge(&mut self, now: Instant) {
         self.challenged_until.get_or_insert(now + self.challenge_time);
     }
 
     /// What is due at `now`.
-    pub(super) fn due(&mut self, now: Instant) -> Due {
+    pub(crate) fn due(&mut self, now: Instant) -> Due {
         if self.gone_at() <= now {
             return Due::Gone;
         }
@@ -65,7 +72,7 @@ impl Liveness {
     }
 
     /// When to ask again.
-    pub(super) fn next_wake(&self) -> Instant {
+    pub(crate) fn next_wake(&self) -> Instant {
         self.gone_at().min(self.next_ping)
     }
 }

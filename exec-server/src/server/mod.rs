@@ -21,6 +21,7 @@ use crate::process::{Host, Leftovers};
 use crate::sandbox::Confiner;
 use crate::transport::Carrier;
 use life::ConnectionId;
+pub(crate) use liveness::{Due, Liveness};
 use session::Sessions;
 
 /// What a server is made from. The binary finds these facts; the library reads no environment.

@@ -7,6 +7,37 @@ pub enum Framing {
     WebSocket,
     /// One message for each line.
     Lines,
+    /// Inside this process, to whoever owns a virtual stream: each message after its length (see [`Prefix`]).
+    Stream {
+        /// Longest message that the stream carries, less than 2 GiB; a longer answer becomes an error.
+        longest_message: usize,
+    },
+}
+
+/// Size of a [`Prefix`].
+pub(super) const LENGTH_BYTES: usize = 4;
+/// What a [`Prefix`] can tell.
+const LONGEST_PREFIXED: usize = (1 << 31) - 1;
+/// Marks a ping in a [`Prefix`].
+const PING_MARK: u32 = 1 << 31;
+
+/// What precedes a message or a ping on [`Framing::Stream`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Prefix {
+    pub(super) ping: bool,
+    pub(super) length: usize,
+}
+
+impl Prefix {
+    pub(super) const fn read(bytes: [u8; LENGTH_BYTES]) -> Self {
+        let word = u32::from_be_bytes(bytes);
+        Self { ping: word & PING_MARK != 0, length: (word & !PING_MARK) as usize }
+    }
+
+    const fn write(self) -> [u8; LENGTH_BYTES] {
+        let mark = if self.ping { PING_MARK } else { 0 };
+        (self.length as u32 | mark).to_be_bytes()
+    }
 }
 
 /// A final text frame: every message goes out as one.
@@ -70,7 +101,24 @@ impl FrameBuffer {
                 self.bytes.push(b'\n');
             }
             Framing::WebSocket => self.frame(expected, encode),
+            Framing::Stream { longest_message } => self.prefixed(longest_message, expected, encode),
         }
+    }
+
+    /// What is longer than the stream carries is left out and logged: answers are checked where they are encoded.
+    fn prefixed(&mut self, longest: usize, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.reserve(expected.saturating_add(LENGTH_BYTES));
+        self.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+        encode(&mut self.bytes);
+        let length = self.bytes.len().saturating_sub(start + LENGTH_BYTES);
+        if length > longest.min(LONGEST_PREFIXED) {
+            tracing::warn!(length, longest, "a message is longer than a stream carries and was not sent");
+            self.bytes.truncate(start);
+            return;
+        }
+        let prefix = Prefix { ping: false, length }.write();
+        self.bytes[start..start + LENGTH_BYTES].copy_from_slice(&prefix);
     }
 
     fn frame(&mut self, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
@@ -97,27 +145,36 @@ impl FrameBuffer {
         self.bytes.truncate(to + length);
     }
 
+    /// Forgets what came after the first `length` bytes.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(length);
+    }
+
     /// Appends a ping with this payload (at most 125 bytes, the rest is cut off); nothing on lines.
     pub fn ping(&mut self, payload: &[u8]) {
         self.control(PING, payload);
     }
 
-    /// Appends a pong with this payload (at most 125 bytes, the rest is cut off); nothing on lines.
+    /// Appends a pong with this payload (at most 125 bytes, the rest is cut off); only on a websocket.
     pub fn pong(&mut self, payload: &[u8]) {
         self.control(PONG, payload);
     }
 
-    /// Appends a close frame with this code and no reason; nothing on lines.
+    /// Appends a close frame with this code and no reason; only on a websocket.
     pub fn close(&mut self, code: u16) {
         self.control(CLOSE, &code.to_be_bytes());
     }
 
     fn control(&mut self, kind: u8, payload: &[u8]) {
-        if self.framing == Framing::Lines {
-            return;
-        }
         let length = payload.len().min(CONTROL_BYTES);
-        self.bytes.extend_from_slice(&[kind, length as u8]);
+        match self.framing {
+            Framing::WebSocket => self.bytes.extend_from_slice(&[kind, length as u8]),
+            // The owner of the websocket answers pings, and sees an end as the end of the stream.
+            Framing::Stream { .. } if kind == PING => {
+                self.bytes.extend_from_slice(&Prefix { ping: true, length }.write());
+            }
+            Framing::Lines | Framing::Stream { .. } => return,
+        }
         self.bytes.extend_from_slice(&payload[..length]);
     }
 }

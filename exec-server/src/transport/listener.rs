@@ -256,20 +256,16 @@ where
             Ok(wish) => wish?,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         };
-        let (already_read, framing) = match wish {
+        let (reader, framing) = match wish {
             Wish::Gone => return Ok(None),
             Wish::Refused(answer) => return self.refuse(&answer).await.map(|()| None),
-            Wish::Lines(read) => (read, Framing::Lines),
+            Wish::Lines(read) => (MessageReader::lines(self.read, read, limits), Framing::Lines),
             Wish::WebSocket { answer, rest } => {
                 timeout(limits.handshake_time, self.write.write_all(&answer)).await??;
-                (rest, Framing::WebSocket)
+                (MessageReader::web_socket(self.read, rest, limits), Framing::WebSocket)
             }
         };
         let Place::Serve(permit) = self.place else { return Ok(None) };
-        let reader = match framing {
-            Framing::WebSocket => MessageReader::web_socket(self.read, already_read, limits),
-            Framing::Lines => MessageReader::lines(self.read, already_read, limits),
-        };
         let sink = Box::new(Counted { sink: self.write, _permit: permit });
         Ok(Some(Carrier { reader, sink, framing }))
     }

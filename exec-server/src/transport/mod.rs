@@ -1,4 +1,4 @@
-//! Carries text messages: websocket, Unix socket, stdio, in-process; the listener.
+//! Carries text messages: websocket, Unix socket, stdio, in-process, virtual stream; the listener.
 
 pub mod address;
 pub mod auth;
@@ -10,6 +10,7 @@ pub mod memory;
 pub mod reader;
 mod socket_file;
 pub mod stdio;
+pub mod stream;
 
 use tokio::io::AsyncWrite;
 
@@ -18,6 +19,7 @@ pub use auth::{Auth, AuthConfig, AuthError};
 pub use frame::{FrameBuffer, Framing};
 pub use listener::{BindError, Listener, Pending};
 pub use reader::{Event, MessageReader, ReadError};
+pub use stream::{Inlet, Outbound, Outlet, StreamBounds};
 
 /// One connection that carries text messages, ready for the server.
 pub struct Carrier {

@@ -188,7 +188,7 @@ async fn the_default_address_is_a_free_port_of_loopback_and_ipv6_works() {
 async fn a_public_address_needs_a_word_about_authentication() {
     for address in ["ws://0.0.0.0:0", "ws://[::]:0"] {
         let refused = Server::builder().listen(address).refused().await;
-        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{address}");
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{address}");
         assert!(refused.stderr.contains("--ws-auth"), "the flag to add is named: {}", refused.stderr);
         let server = Server::builder().listen(address).args(["--ws-auth", "none"]).start().await;
         assert_ne!(server.address().port(), 0);

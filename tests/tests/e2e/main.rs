@@ -19,6 +19,7 @@ mod login_status;
 mod logout;
 mod order;
 mod process;
+mod remote;
 mod rendezvous;
 mod resume;
 mod run;

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use tokio::io::AsyncRead;
 
+use super::stream::Inbox;
 use crate::Limits;
 use buffer::Buffer;
 use lines::Lines;
@@ -66,10 +67,19 @@ enum Parser {
 /// A message is lent as a slice of the reader's own buffer. The buffer grows as bytes arrive, whatever a
 /// header claims, and is given back while the reader waits with nothing in hand.
 pub struct MessageReader {
+    intake: Intake,
+    finished: bool,
+}
+
+enum Intake {
+    Bytes(ByteReader),
+    Stream(Inbox),
+}
+
+struct ByteReader {
     source: Box<dyn AsyncRead + Send + Unpin>,
     buffer: Buffer,
     parser: Parser,
-    finished: bool,
 }
 
 impl MessageReader {
@@ -92,8 +102,14 @@ impl MessageReader {
         Self::new(Box::new(read), already_read, Parser::Lines(Lines::new(limits.line_bytes)))
     }
 
+    /// Reads what is put into a virtual stream.
+    pub(super) fn stream(inbox: Inbox) -> Self {
+        Self { intake: Intake::Stream(inbox), finished: false }
+    }
+
     fn new(source: Box<dyn AsyncRead + Send + Unpin>, already_read: Vec<u8>, parser: Parser) -> Self {
-        Self { source, buffer: Buffer::new(already_read), parser, finished: false }
+        let reader = ByteReader { source, buffer: Buffer::new(already_read), parser };
+        Self { intake: Intake::Bytes(reader), finished: false }
     }
 
     /// The next event. Cancel-safe: a dropped call loses nothing.
@@ -104,18 +120,23 @@ impl MessageReader {
         if self.finished {
             return Ok(Event::End);
         }
-        let found = match self.find().await {
+        let reader = match &mut self.intake {
+            Intake::Bytes(reader) => reader,
+            Intake::Stream(inbox) => return Ok(inbox.next().await),
+        };
+        let found = match reader.find().await {
             Ok(found) => found,
             Err(error) => {
                 self.finished = true;
-                self.buffer = Buffer::new(Vec::new());
+                reader.buffer = Buffer::new(Vec::new());
                 return Err(error);
             }
         };
+        let bytes = &reader.buffer.bytes;
         Ok(match found {
-            Some(Found::Message(range)) => Event::Message(&self.buffer.bytes[range]),
-            Some(Found::Ping(range)) => Event::Ping(&self.buffer.bytes[range]),
-            Some(Found::Pong(range)) => Event::Pong(&self.buffer.bytes[range]),
+            Some(Found::Message(range)) => Event::Message(&bytes[range]),
+            Some(Found::Ping(range)) => Event::Ping(&bytes[range]),
+            Some(Found::Pong(range)) => Event::Pong(&bytes[range]),
             Some(Found::Close(code)) => {
                 self.finished = true;
                 Event::Close(code)
@@ -126,7 +147,9 @@ impl MessageReader {
             }
         })
     }
+}
 
+impl ByteReader {
     async fn find(&mut self) -> Result<Option<Found>, ReadError> {
         loop {
             let found = match &mut self.parser {

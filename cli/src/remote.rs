@@ -1,0 +1,291 @@
+//! `codex exec-server --remote`: which registry, as what, with which credential.
+
+mod sign_in;
+mod stdin;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, ValueEnum};
+use codex_config::Config;
+use codex_exec_server::remote::{
+    BEARER_VARIABLE, Contract, CredentialKind, Credentials, DEFAULT_NAME, Fixed, Remote, RemoteConfig, Target,
+};
+use codex_exec_server::server::Server;
+use codex_login::{HttpClient, Variables};
+use zeroize::Zeroizing;
+
+use crate::output;
+use sign_in::SignIn;
+use stdin::Stdin;
+
+/// Does what `--exit-on-stdin-close` does.
+const EXIT_VARIABLE: &str = "CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE";
+
+/// The flags of an executor that dials out.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct RemoteArgs {
+    /// Register with this registry and serve what its rendezvous sends, instead of listening.
+    #[arg(long, value_name = "URL", conflicts_with_all = LISTENING)]
+    remote: Option<String>,
+    /// The environment to offer at --remote.
+    #[arg(long, value_name = "ID")]
+    environment_id: Option<String>,
+    /// The executor to register as, at a registry of the first kind; instead of --environment-id.
+    #[arg(long, value_name = "ID")]
+    executor_id: Option<String>,
+    /// What people see of this executor, where the registry shows it [default: codex-exec-server].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How registry and executor deal with each other. auto takes executor with --executor-id, noise with
+    /// --environment-id, else cloud [default: auto].
+    #[arg(long, value_name = "CONTRACT", requires = "remote")]
+    remote_contract: Option<ContractArg>,
+    /// How sessions come in: through a rendezvous. A direct connection needs AWS signatures and is not supported.
+    #[arg(long, value_name = "TRANSPORT", requires = "remote")]
+    remote_transport: Option<Transport>,
+    /// Read the credential from stdin: one line. Any https registry may get it.
+    #[arg(long, requires = "remote")]
+    registration_bearer_stdin: bool,
+    /// End when stdin is closed, as CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE=true does.
+    #[arg(long, requires = "remote")]
+    exit_on_stdin_close: bool,
+    /// Wait for a registry that is not there yet, instead of ending at once.
+    #[arg(long, requires = "remote")]
+    wait_for_registry: bool,
+}
+
+/// The flags that are about listening. (`--listen` itself is refused in [`RemoteArgs::plan`], in the words of `remote.md`
+/// 1.1 whatever the order.)
+const LISTENING: [&str; 7] = [
+    "ws_auth",
+    "ws_token_file",
+    "ws_token_sha256",
+    "ws_shared_secret_file",
+    "ws_issuer",
+    "ws_audience",
+    "ws_max_clock_skew_seconds",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ContractArg {
+    /// As the ids say.
+    Auto,
+    /// ChatGPT sign-in, the id may be left out.
+    Cloud,
+    /// By executor id; what passes is open to the rendezvous.
+    Executor,
+    /// By environment id; what passes is open to the rendezvous.
+    Environment,
+    /// By environment id; what passes is encrypted end to end.
+    Noise,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// Through a rendezvous.
+    Relay,
+    /// Not supported.
+    Direct,
+}
+
+/// What the flags ask for, checked as far as no I/O is needed.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    base: String,
+    contract: Contract,
+    id: Option<String>,
+    name: String,
+    bearer_stdin: bool,
+    exit_on_stdin_close: bool,
+    wait_for_registry: bool,
+}
+
+impl RemoteArgs {
+    /// What to do; nothing without `--remote`. `listens`: there is a `--listen`; `variable` looks up the environment.
+    ///
+    /// # Errors
+    /// Flags that do not go together: a usage error.
+    pub(crate) fn plan(
+        self,
+        listens: bool,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Plan>, clap::Error> {
+        let Some(base) = self.remote else { return Ok(None) };
+        if listens {
+            return Err(usage(
+                ErrorKind::ArgumentConflict,
+                "the argument '--remote <URL>' cannot be used with '--listen <URL>'",
+            ));
+        }
+        let (environment, executor) = (self.environment_id, self.executor_id);
+        if environment.is_some() && executor.is_some() {
+            return Err(usage(
+                ErrorKind::ArgumentConflict,
+                "the argument '--environment-id <ID>' cannot be used with '--executor-id <ID>'",
+            ));
+        }
+        let contract = match self.remote_contract {
+            None | Some(ContractArg::Auto) => Contract::implied(environment.is_some(), executor.is_some()),
+            Some(ContractArg::Cloud) => Contract::Cloud,
+            Some(ContractArg::Executor) => Contract::Executor,
+            Some(ContractArg::Environment) => Contract::Environment,
+            Some(ContractArg::Noise) => Contract::Noise,
+        };
+        let id = the_id(contract, environment, executor)?;
+        if self.remote_transport == Some(Transport::Direct) {
+            return Err(usage(
+                ErrorKind::InvalidValue,
+                "--remote-transport direct needs AWS signatures, which this program does not make; leave it out",
+            ));
+        }
+        if self.registration_bearer_stdin && contract == Contract::Cloud {
+            return Err(usage(
+                ErrorKind::ArgumentConflict,
+                "--registration-bearer-stdin needs --environment-id <ID>: without it, or with --remote-contract cloud, \
+                 the registry takes a ChatGPT sign-in only",
+            ));
+        }
+        let exit_on_stdin_close = self.exit_on_stdin_close
+            || match variable(EXIT_VARIABLE).as_deref() {
+                None | Some("false") => false,
+                Some("true") => true,
+                Some(other) => {
+                    return Err(usage(
+                        ErrorKind::InvalidValue,
+                        &format!("invalid value '{other}' for {EXIT_VARIABLE}: it is true or false"),
+                    ));
+                }
+            };
+        Ok(Some(Plan {
+            base,
+            contract,
+            id,
+            name: self.name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+            bearer_stdin: self.registration_bearer_stdin,
+            exit_on_stdin_close,
+            wait_for_registry: self.wait_for_registry,
+        }))
+    }
+}
+
+/// The id that the contract goes by.
+fn the_id(
+    contract: Contract,
+    environment: Option<String>,
+    executor: Option<String>,
+) -> Result<Option<String>, clap::Error> {
+    let (wanted, right, wrong) = match contract {
+        Contract::Executor => ("--executor-id <ID>", executor, environment.map(|_| "--environment-id <ID>")),
+        _ => ("--environment-id <ID>", environment, executor.map(|_| "--executor-id <ID>")),
+    };
+    match (right, wrong) {
+        (_, Some(wrong)) => Err(usage(
+            ErrorKind::ArgumentConflict,
+            &format!(
+                "the argument '--remote-contract {contract}' cannot be used with '{wrong}'; it takes {wanted}"
+            ),
+        )),
+        (None, None) if contract != Contract::Cloud => Err(usage(
+            ErrorKind::MissingRequiredArgument,
+            &format!("the following required arguments were not provided:\n  {wanted}"),
+        )),
+        (right, None) => Ok(right),
+    }
+}
+
+fn usage(kind: ErrorKind, text: &str) -> clap::Error {
+    let mut command = crate::Cli::command();
+    command.build();
+    match command.find_subcommand_mut("exec-server") {
+        Some(exec_server) => exec_server.error(kind, text),
+        None => command.error(kind, text),
+    }
+}
+
+/// Stays attached until `stop`, stdin's end where that counts, or a failure for good; the exit code.
+pub(crate) async fn attach(
+    plan: Plan,
+    home: &Path,
+    config: &Config,
+    server: &Arc<Server>,
+    stop: impl Future<Output = ()>,
+) -> u8 {
+    let mut stdin = Stdin::open(plan.bearer_stdin, plan.exit_on_stdin_close);
+    let attached = async {
+        let target = Target::new(plan.contract, &plan.base, plan.id.as_deref())?;
+        let bearer = match plan.bearer_stdin {
+            true => Some(stdin.bearer().await?),
+            false => None,
+        };
+        tokio::select! {
+            error = run(plan, target, bearer, home, config, server) => Err(error),
+            () = stdin.closed() => Ok(()),
+        }
+    };
+    let ended: anyhow::Result<()> = tokio::select! {
+        ended = attached => ended,
+        () = stop => Ok(()),
+    };
+    match ended {
+        Ok(()) => 0,
+        Err(error) => {
+            output::error_with_causes(&error);
+            1
+        }
+    }
+}
+
+/// Runs until it fails for good.
+async fn run(
+    plan: Plan,
+    target: Target,
+    bearer: Option<Zeroizing<String>>,
+    home: &Path,
+    config: &Config,
+    server: &Arc<Server>,
+) -> anyhow::Error {
+    let variables = Variables::from_lookup(|name| std::env::var(name).ok());
+    let ca_certificates = variables.ca_certificates.clone();
+    let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
+    let registry_client = match target.is_local() {
+        // Reading the trusted certificates takes longer than a whole registration over loopback.
+        true => None,
+        false => match client.plain() {
+            Ok(client) => Some(client.clone()),
+            Err(error) => return error.into(),
+        },
+    };
+    let credentials: Arc<dyn Credentials> = match bearer {
+        Some(bearer) => Arc::new(Fixed::new(CredentialKind::BearerStdin, &bearer)),
+        None => match bearer_variable(plan.contract) {
+            Some(bearer) => Arc::new(Fixed::new(CredentialKind::BearerVariable, &bearer)),
+            None => Arc::new(SignIn::load(plan.contract, home, config, variables, client).await),
+        },
+    };
+    let config = RemoteConfig {
+        target,
+        credentials,
+        name: plan.name,
+        client: registry_client,
+        ca_certificates,
+        wait_for_registry: plan.wait_for_registry,
+        jitter: Box::new(rand::random::<f64>),
+        tell: Box::new(|status| output::note(&status.to_string())),
+    };
+    match Remote::new(Arc::clone(server), config) {
+        Ok(remote) => remote.run().await.into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// The bearer of the variable. Contract A does not know it; elsewhere than in C a blank one counts as unset.
+fn bearer_variable(contract: Contract) -> Option<Zeroizing<String>> {
+    let value = Zeroizing::new(std::env::var(BEARER_VARIABLE).ok()?);
+    match contract {
+        Contract::Cloud => None,
+        Contract::Executor => Some(value),
+        Contract::Environment | Contract::Noise => (!value.trim().is_empty()).then_some(value),
+    }
+}

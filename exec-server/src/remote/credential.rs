@@ -1,0 +1,264 @@
+//! What an executor proves itself with. Where it comes from is the caller's business.
+
+use async_trait::async_trait;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::contract::Contract;
+use super::error::{Cause, RemoteError};
+
+/// Where a credential comes from, which decides what it may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A ChatGPT sign-in.
+    ChatGpt,
+    /// An API key, stored or from `CODEX_API_KEY`.
+    ApiKey,
+    /// A personal access token.
+    PersonalToken,
+    /// The variable [`BEARER_VARIABLE`].
+    BearerVariable,
+    /// A bearer that was read from stdin.
+    BearerStdin,
+}
+
+/// The variable of contract C, which ours also takes for D and E.
+pub const BEARER_VARIABLE: &str = "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN";
+
+/// A bearer and what goes with it.
+#[derive(Clone)]
+pub struct Credential {
+    /// Where it comes from.
+    pub kind: CredentialKind,
+    /// The token itself, without `Bearer `.
+    pub bearer: Zeroizing<String>,
+    /// The account of a ChatGPT sign-in.
+    pub account_id: Option<String>,
+    /// Whether the account is a FedRAMP one.
+    pub fedramp: bool,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoCredential {
+    /// Nobody is signed in, or nothing readable is stored.
+    SignedOut,
+    /// Somebody is signed in, but what is stored yields no bearer.
+    NoBearer,
+    /// [`BEARER_VARIABLE`] is set, but blank.
+    BlankVariable,
+}
+
+/// What came of an attempt to recover from a refusal.
+#[derive(Debug)]
+pub enum Recovery {
+    /// There is another credential now.
+    Renewed(Credential),
+    /// The stored credential is still the same account's, but nothing newer was to be had.
+    Unchanged(Credential),
+    /// What is stored now is another account's, or nothing.
+    Mismatch,
+    /// This kind of credential can't be recovered.
+    Unavailable,
+}
+
+/// Yields credentials and is told when one was refused.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The credential to use now, renewed when it was due.
+    async fn current(&self) -> Result<Credential, NoCredential>;
+
+    /// Reads again what is stored: somebody may have signed in meanwhile.
+    async fn read_again(&self);
+
+    /// `refused` was refused: looks for a newer one of the same account, in the store and then at its issuer.
+    async fn recover(&self, refused: &Credential) -> Recovery;
+}
+
+/// One credential for ever: a bearer from a variable or from stdin, or an API key.
+#[derive(Debug)]
+pub struct Fixed(Result<Credential, NoCredential>);
+
+impl Fixed {
+    /// The bearer of this kind; blank text yields none.
+    pub fn new(kind: CredentialKind, text: &str) -> Self {
+        let bearer = text.trim();
+        if bearer.is_empty() {
+            return Self(Err(match kind {
+                CredentialKind::BearerVariable => NoCredential::BlankVariable,
+                _ => NoCredential::NoBearer,
+            }));
+        }
+        let bearer = Zeroizing::new(bearer.to_owned());
+        Self(Ok(Credential { kind, bearer, account_id: None, fedramp: false }))
+    }
+}
+
+#[async_trait]
+impl Credentials for Fixed {
+    async fn current(&self) -> Result<Credential, NoCredential> {
+        self.0.clone()
+    }
+
+    async fn read_again(&self) {}
+
+    async fn recover(&self, _refused: &Credential) -> Recovery {
+        Recovery::Unavailable
+    }
+}
+
+/// Gets a credential that fits the contract (2.2, 3, `login-and-config.md` 7.4).
+pub(super) async fn fitting(
+    contract: Contract,
+    credentials: &dyn Credentials,
+) -> Result<Credential, RemoteError> {
+    let found = credentials.current().await;
+    if contract == Contract::Cloud && waits_for_sign_in(&found) {
+        credentials.read_again().await;
+        return checked(contract, credentials.current().await);
+    }
+    checked(contract, found)
+}
+
+fn waits_for_sign_in(found: &Result<Credential, NoCredential>) -> bool {
+    match found {
+        Ok(credential) => credential.kind == CredentialKind::ChatGpt && !has_account(credential),
+        Err(problem) => *problem == NoCredential::SignedOut,
+    }
+}
+
+fn has_account(credential: &Credential) -> bool {
+    credential.account_id.as_ref().is_some_and(|account| !account.is_empty())
+}
+
+/// Refuses what the contract doesn't take, in its own words.
+fn checked(contract: Contract, found: Result<Credential, NoCredential>) -> Result<Credential, RemoteError> {
+    let credential = found.map_err(|problem| missing(contract, problem))?;
+    match (contract, credential.kind) {
+        (Contract::Cloud, CredentialKind::ApiKey) => {
+            return Err(cloud(
+                "cloud environments require ChatGPT authentication; API key auth is not supported",
+            ));
+        }
+        (Contract::Cloud, kind) if kind != CredentialKind::ChatGpt => {
+            return Err(cloud("cloud environments require ChatGPT authentication"));
+        }
+        (Contract::Executor, CredentialKind::ApiKey | CredentialKind::PersonalToken) => {
+            return Err(plain(
+                "remote exec-server registration requires ChatGPT authentication; \
+                 API key and Agent Identity auth are not supported",
+            ));
+        }
+        _ => {}
+    }
+    if credential.bearer.trim().is_empty() {
+        return Err(match contract {
+            Contract::Cloud => cloud("cloud environments require a non-empty ChatGPT bearer token"),
+            _ => unusable(contract, "executor credential has an empty bearer"),
+        });
+    }
+    if contract == Contract::Cloud && !has_account(&credential) {
+        return Err(cloud("cloud environments are waiting for a ChatGPT account id"));
+    }
+    Ok(credential)
+}
+
+fn missing(contract: Contract, problem: NoCredential) -> RemoteError {
+    const SIGN_IN: &str =
+        "remote exec-server registration requires ChatGPT authentication; run `codex login` first";
+    match (contract, problem) {
+        (_, NoCredential::BlankVariable) => plain(format!(
+            "{0} authentication error: {0} bearer token environment variable `{BEARER_VARIABLE}` is empty",
+            contract.service()
+        )),
+        (Contract::Cloud, NoCredential::SignedOut) => {
+            cloud("cloud environments require ChatGPT authentication")
+        }
+        (Contract::Cloud, NoCredential::NoBearer) => {
+            cloud("cloud environments require a non-empty ChatGPT bearer token")
+        }
+        // The first words are 0.131's, which knew the variable only; the cause names the newer way.
+        (Contract::Executor, NoCredential::SignedOut) => RemoteError::Credential(
+            format!(
+                "executor registry authentication error: executor registry bearer token environment variable \
+                 `{BEARER_VARIABLE}` is not set"
+            ),
+            Some(Cause::new(SIGN_IN)),
+        ),
+        (Contract::Environment | Contract::Noise, NoCredential::SignedOut) => plain(
+            "remote exec-server registration requires ChatGPT authentication or API key authentication; \
+             run `codex login` or set CODEX_API_KEY",
+        ),
+        (_, NoCredential::NoBearer) => unusable(contract, "executor credential has no usable bearer"),
+    }
+}
+
+fn cloud(problem: &str) -> RemoteError {
+    plain(format!("cloud environment authentication error: {problem}"))
+}
+
+fn unusable(contract: Contract, problem: &str) -> RemoteError {
+    plain(format!(
+        "{0} authentication error: failed to resolve {0} authentication: request auth build error: {problem}",
+        contract.service()
+    ))
+}
+
+fn plain(text: impl Into<String>) -> RemoteError {
+    RemoteError::Credential(text.into(), None)
+}
+
+/// The headers that carry a credential.
+pub(super) fn headers(contract: Contract, credential: &Credential) -> Result<HeaderMap, RemoteError> {
+    let unfit = |_| unusable(contract, "the credential holds characters that a header can't carry");
+    let mut headers = HeaderMap::new();
+    let text = Zeroizing::new(format!("Bearer {}", credential.bearer.as_str()));
+    let mut bearer = HeaderValue::from_str(&text).map_err(unfit)?;
+    bearer.set_sensitive(true);
+    headers.insert(AUTHORIZATION, bearer);
+    if let Some(account) = credential.account_id.as_ref().filter(|account| !account.is_empty()) {
+        headers.insert("chatgpt-account-id", HeaderValue::from_str(account).map_err(unfit)?);
+    }
+    if credential.fedramp {
+        headers.insert("x-openai-fedramp", HeaderValue::from_static("true"));
+    }
+    Ok(headers)
+}
+
+/// Whether a recovered credential is worth another request (2.2, `login-and-config.md` 7.4).
+pub(super) fn next_try(contract: Contract, refused: &Credential, recovery: Recovery) -> NextTry {
+    match recovery {
+        Recovery::Renewed(new)
+            if contract == Contract::Cloud
+                || (new.bearer != refused.bearer
+                    && new.kind == refused.kind
+                    && new.fedramp == refused.fedramp) =>
+        {
+            NextTry::With(new)
+        }
+        // A's one step is the reload: whatever token is current goes once more.
+        Recovery::Unchanged(same) if contract == Contract::Cloud => NextTry::With(same),
+        Recovery::Mismatch => NextTry::None { mismatch: true },
+        Recovery::Renewed(_) | Recovery::Unchanged(_) | Recovery::Unavailable => {
+            NextTry::None { mismatch: false }
+        }
+    }
+}
+
+/// What follows a refusal.
+#[derive(Debug)]
+pub(super) enum NextTry {
+    /// The same request with this credential.
+    With(Credential),
+    /// The refusal stands.
+    None {
+        /// The stored credential is not the refused account's any more.
+        mismatch: bool,
+    },
+}

@@ -1,0 +1,103 @@
+//! Contract A on an open websocket: one JSON-RPC connection, each message a text frame (2.3).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+
+use super::socket::{Socket, sentence};
+use crate::server::{Due, Liveness, Server};
+use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
+
+/// Longest message that is sent: more than the largest file in base64.
+const LONGEST_MESSAGE: usize = 1 << 30;
+
+/// Serves the websocket until it ends; why it did.
+pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> String {
+    let limits = server.limits();
+    let bounds = StreamBounds {
+        incoming_bytes: limits.stream_incoming_bytes,
+        outgoing_bytes: limits.stream_outgoing_bytes,
+        longest_message: LONGEST_MESSAGE,
+    };
+    let news = Arc::new(Notify::new());
+    let wake = Arc::clone(&news);
+    let (carrier, inlet, outlet) = stream::stream(bounds, move || wake.notify_one());
+    let (sink, source) = socket.split();
+    tokio::select! {
+        () = server.serve(carrier) => "the connection was ended by a message that no client may send".to_owned(),
+        reason = read(server, source, &inlet, &news) => reason,
+        reason = write(sink, &outlet, &news, server.limits().ping_interval) => reason,
+    }
+}
+
+async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> String {
+    let mut live = Liveness::new(Instant::now(), server.limits());
+    let mut waiting: Option<Bytes> = None;
+    loop {
+        // A server that is behind stops the socket, as when it listens itself.
+        if let Some(message) = waiting.take()
+            && let Err(message) = inlet.push(message)
+        {
+            waiting = Some(message);
+            inlet.taken().await;
+            live.heard(Instant::now());
+            continue;
+        }
+        tokio::select! {
+            received = source.next() => {
+                live.heard(Instant::now());
+                match received {
+                    Some(Ok(Message::Text(text))) => waiting = Some(text.into()),
+                    Some(Ok(Message::Binary(bytes))) => waiting = Some(bytes),
+                    Some(Ok(Message::Pong(payload))) => inlet.pong(payload),
+                    // The library answers pings; the answer goes out with the next flush.
+                    Some(Ok(Message::Ping(_))) => news.notify_one(),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return sentence(&error),
+                    None => return "the connection was closed".to_owned(),
+                }
+            }
+            () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {
+                Due::Gone => return "the rendezvous shows no sign of life".to_owned(),
+                // The writer pings.
+                Due::Ping | Due::Nothing => {}
+            },
+        }
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<Socket, Message>,
+    outlet: &Outlet,
+    news: &Notify,
+    ping_interval: Duration,
+) -> String {
+    let sending = async {
+        let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + ping_interval, ping_interval);
+        loop {
+            match outlet.take() {
+                Some(Outbound::Ping(payload)) => sink.feed(Message::Ping(payload)).await?,
+                Some(Outbound::Message(message)) => match Utf8Bytes::try_from(message) {
+                    Ok(text) => sink.feed(Message::Text(text)).await?,
+                    Err(error) => tracing::error!(%error, "a message that is not UTF-8 was not sent"),
+                },
+                None => {
+                    sink.flush().await?;
+                    tokio::select! {
+                        () = news.notified() => {}
+                        _ = pings.tick() => sink.feed(Message::Ping(Bytes::new())).await?,
+                    }
+                }
+            }
+        }
+    };
+    let ended: Result<std::convert::Infallible, _> = sending.await;
+    match ended {
+        Err(error) => sentence(&error),
+        Ok(never) => match never {},
+    }
+}

@@ -1,0 +1,162 @@
+//! Attaches this machine to a registry and a rendezvous, and serves what comes from there (`remote.md`).
+//!
+//! [`Remote::run`] registers, connects out, serves every session that comes over the websocket, and does so again
+//! when the websocket is lost. Sessions and their programs live on meanwhile.
+
+mod answer;
+mod attach;
+mod backoff;
+mod contract;
+mod credential;
+mod direct;
+mod error;
+mod registry;
+mod relay;
+mod socket;
+mod status;
+mod target;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use answer::Registration;
+pub use backoff::Jitter;
+pub use contract::{Contract, UnknownContract};
+pub use credential::{
+    BEARER_VARIABLE, Credential, CredentialKind, Credentials, Fixed, NoCredential, Recovery,
+};
+pub use error::{Cause, RemoteError};
+pub use status::Status;
+pub use target::Target;
+
+use crate::relay::{ExecutorStreams, Identity, RelayLimits};
+use crate::server::Server;
+use attach::{Policy, Steps, Unattached};
+use registry::Registry;
+use relay::Relay;
+use socket::Socket;
+use tls::Tls;
+
+/// The name of an executor that was given none (1.1).
+pub const DEFAULT_NAME: &str = "codex-exec-server";
+
+/// What an executor is attached with.
+pub struct RemoteConfig {
+    /// Where, as what.
+    pub target: Target,
+    /// What it proves itself with.
+    pub credentials: Arc<dyn Credentials>,
+    /// What people see in contract A.
+    pub name: String,
+    /// Makes the registry's requests; must follow no redirects. `None`: one that trusts nothing but loopback's http.
+    pub client: Option<reqwest::Client>,
+    /// Further certificates to trust at a rendezvous over TLS, as PEM; the client has its own.
+    pub ca_certificates: Option<PathBuf>,
+    /// Whether the first registration is tried until it succeeds.
+    pub wait_for_registry: bool,
+    /// Randomness of the delays.
+    pub jitter: Jitter,
+    /// Told what happens, in order.
+    pub tell: Box<dyn FnMut(Status) + Send>,
+}
+
+/// An executor that is attached, or about to be.
+pub struct Remote {
+    policy: Policy,
+    jitter: Jitter,
+    attachment: Attachment,
+}
+
+struct Attachment {
+    contract: Contract,
+    secure: bool,
+    tls: Tls,
+    server: Arc<Server>,
+    registry: Arc<Registry>,
+    identity: Option<Arc<Identity>>,
+    tell: Box<dyn FnMut(Status) + Send>,
+}
+
+impl Remote {
+    /// Makes the executor's identity, once for its life; sends nothing.
+    ///
+    /// # Errors
+    /// When the system yields no randomness, or no certificates to trust.
+    pub fn new(server: Arc<Server>, config: RemoteConfig) -> Result<Self, RemoteError> {
+        let RemoteConfig {
+            target,
+            credentials,
+            name,
+            client,
+            ca_certificates,
+            wait_for_registry,
+            jitter,
+            tell,
+        } = config;
+        let contract = target.contract();
+        let identity = match contract {
+            Contract::Noise => {
+                let identity = Identity::generate()
+                    .map_err(|error| RemoteError::Configuration { contract, problem: error.to_string() })?;
+                Some(Arc::new(identity))
+            }
+            _ => None,
+        };
+        let secure = target.is_secure();
+        let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), client)?);
+        let tls = Tls::new(ca_certificates);
+        let attachment = Attachment { contract, secure, tls, server, registry, identity, tell };
+        Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
+    }
+
+    /// Stays attached until a registration fails for good. Dropping this detaches; sessions are the server's to end.
+    pub async fn run(mut self) -> RemoteError {
+        attach::run(self.policy, &mut self.attachment, &mut self.jitter).await
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Steps for Attachment {
+    type Socket = Socket;
+
+    async fn register(&mut self) -> Result<Registration, RemoteError> {
+        self.registry.register().await
+    }
+
+    async fn connect(&mut self, registration: &Registration) -> Result<Socket, Unattached> {
+        let socket = socket::connect(self.contract, self.secure, &self.tls, &registration.url).await?;
+        self.tell(Status::Attached { rendezvous: socket::address(&registration.url) });
+        Ok(socket)
+    }
+
+    async fn serve(&mut self, registration: &Registration, socket: Socket) -> String {
+        // One message of each stream waits inside the state machine; the rest in the stream's own queue.
+        let limits = RelayLimits {
+            queued_bytes: 1,
+            plain_message_bytes: self.server.limits().stream_message_bytes,
+            message_bytes: self.server.limits().stream_message_bytes,
+            ..RelayLimits::default()
+        };
+        let registration_id = registration.registration_id.as_deref();
+        let relay = Relay { server: &self.server, registry: &self.registry, registration_id };
+        match (&self.identity, registration_id) {
+            (Some(identity), Some(id)) => {
+                let identity = Arc::clone(identity);
+                let streams = ExecutorStreams::noise(identity, &registration.id, id, limits);
+                relay.serve(streams, socket).await
+            }
+            _ if self.contract == Contract::Cloud => direct::serve(&self.server, socket).await,
+            _ => relay.serve(ExecutorStreams::plain(limits), socket).await,
+        }
+    }
+
+    fn tell(&mut self, status: Status) {
+        (self.tell)(status);
+    }
+}

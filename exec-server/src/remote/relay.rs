@@ -1,0 +1,142 @@
+//! Many virtual streams on one open websocket (sections 4 and 8): moves messages between the socket, the streams' state
+//! machine and a server connection for each stream.
+//!
+//! The state machine gives the streams fair turns. It holds one message of each; what else a stream has to send waits
+//! in its own bounded queue, whose server connection waits when it is full.
+
+mod lanes;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::registry::Registry;
+use super::socket::{Socket, sentence};
+use crate::relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
+use crate::server::{Due, Liveness, Server};
+use lanes::Lanes;
+
+/// What the streams of one websocket are served by.
+pub(super) struct Relay<'a> {
+    pub(super) server: &'a Arc<Server>,
+    pub(super) registry: &'a Arc<Registry>,
+    /// Contract E: part of every validation.
+    pub(super) registration_id: Option<&'a str>,
+}
+
+/// What runs for the streams.
+#[derive(Default)]
+struct Work {
+    connections: JoinSet<()>,
+    served: HashMap<Id, StreamKey>,
+    validations: JoinSet<(StreamKey, Verdict)>,
+    asked: HashMap<StreamKey, AbortHandle>,
+}
+
+impl Relay<'_> {
+    /// Serves until the websocket ends; why it did. The streams end with it, and their sessions are detached.
+    pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> String {
+        let lanes = Lanes::new(streams, self.server.limits());
+        let (sink, source) = socket.split();
+        tokio::select! {
+            reason = self.read(source, &lanes) => reason,
+            reason = write(sink, &lanes) => reason,
+        }
+    }
+
+    async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> String {
+        let mut work = Work::default();
+        let mut live = Liveness::new(Instant::now(), self.server.limits());
+        loop {
+            while let Some(event) = lanes.next_event() {
+                self.act(event, lanes, &mut work);
+            }
+            tokio::select! {
+                received = source.next() => {
+                    live.heard(Instant::now());
+                    match received {
+                        Some(Ok(Message::Binary(frame))) => lanes.receive(frame),
+                        Some(Ok(Message::Pong(payload))) => lanes.pong(&payload),
+                        // The library answers pings; the answer goes out with the next flush.
+                        Some(Ok(Message::Ping(_))) => lanes.wake_writer(),
+                        // A text frame is no relay frame; a close frame is followed by the end.
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => return sentence(&error),
+                        None => return "the connection was closed".to_owned(),
+                    }
+                }
+                () = lanes.has_events() => {}
+                Some(ended) = work.connections.join_next_with_id() => {
+                    let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+                    if let Some(stream) = work.served.remove(&id) {
+                        lanes.finish(stream);
+                    }
+                }
+                Some(answered) = work.validations.join_next() => {
+                    if let Ok((stream, verdict)) = answered {
+                        work.asked.remove(&stream);
+                        lanes.validated(stream, verdict);
+                    }
+                }
+                () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {
+                    Due::Nothing => {}
+                    Due::Ping => lanes.control(Message::Ping(Bytes::new())),
+                    Due::Gone => return "the rendezvous shows no sign of life".to_owned(),
+                },
+            }
+        }
+    }
+
+    fn act(&self, event: Event, lanes: &Lanes, work: &mut Work) {
+        match event {
+            Event::Opened { stream, id } => {
+                tracing::debug!(%id, "stream opened");
+                let carrier = lanes.open(stream);
+                let server = Arc::clone(self.server);
+                let task = work.connections.spawn(async move { server.serve(carrier).await });
+                work.served.insert(task.id(), stream);
+            }
+            Event::Message { stream, message } => lanes.deliver(stream, message),
+            Event::Validate(handshake) => self.validate(handshake, work),
+            Event::Room { stream } => lanes.fill(stream),
+            Event::Closed { stream } => {
+                if let Some(asking) = work.asked.remove(&stream) {
+                    asking.abort();
+                }
+                lanes.drop_lane(stream);
+            }
+        }
+    }
+
+    fn validate(&self, handshake: Handshake, work: &mut Work) {
+        let stream = handshake.stream;
+        let registry = Arc::clone(self.registry);
+        let registration_id = self.registration_id.unwrap_or_default().to_owned();
+        let asking = async move { (stream, registry.validate(&registration_id, handshake).await) };
+        work.asked.insert(stream, work.validations.spawn(asking));
+    }
+}
+
+async fn write(mut sink: SplitSink<Socket, Message>, lanes: &Lanes) -> String {
+    let sending = async {
+        loop {
+            match lanes.next_transmit() {
+                Some(message) => sink.feed(message).await?,
+                None => {
+                    sink.flush().await?;
+                    lanes.has_transmit().await;
+                }
+            }
+        }
+    };
+    let ended: Result<std::convert::Infallible, _> = sending.await;
+    match ended {
+        Err(error) => sentence(&error),
+        Ok(never) => match never {},
+    }
+}

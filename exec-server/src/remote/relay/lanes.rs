@@ -1,0 +1,228 @@
+//! What lies between a websocket's streams and their server connections: a lane for each stream.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use crate::Limits;
+use crate::relay::{Event, ExecutorStreams, SendError, StreamKey, Verdict};
+use crate::transport::{Carrier, Inlet, Outbound, Outlet, StreamBounds, stream};
+
+/// The lanes of one websocket, shared by its reader and its writer.
+pub(super) struct Lanes {
+    bounds: StreamBounds,
+    state: Mutex<State>,
+    ready: Arc<Ready>,
+    /// There are events that the writer's work gave rise to.
+    events: Notify,
+}
+
+struct State {
+    streams: ExecutorStreams,
+    lanes: HashMap<StreamKey, Lane>,
+    /// Pings, which go before everything else.
+    controls: VecDeque<Message>,
+    /// Pings of the streams that are not answered yet: their number, whose they are, and what that one sent.
+    pings: VecDeque<(u64, StreamKey, Bytes)>,
+    last_ping: u64,
+    events: VecDeque<Event>,
+}
+
+struct Lane {
+    inlet: Inlet,
+    outlet: Outlet,
+    /// The server's connection has ended; what it left is still sent.
+    finished: bool,
+}
+
+/// Streams whose lane has something to send again.
+#[derive(Default)]
+struct Ready {
+    streams: Mutex<VecDeque<StreamKey>>,
+    writer: Notify,
+}
+
+impl Lanes {
+    pub(super) fn new(streams: ExecutorStreams, limits: &Limits) -> Self {
+        let bounds = StreamBounds {
+            incoming_bytes: limits.stream_incoming_bytes,
+            outgoing_bytes: limits.stream_outgoing_bytes,
+            longest_message: limits.stream_message_bytes,
+        };
+        let state = State {
+            streams,
+            lanes: HashMap::new(),
+            controls: VecDeque::new(),
+            pings: VecDeque::new(),
+            last_ping: 0,
+            events: VecDeque::new(),
+        };
+        Self { bounds, state: Mutex::new(state), ready: Arc::default(), events: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the writer look.
+    pub(super) fn wake_writer(&self) {
+        self.ready.writer.notify_one();
+    }
+
+    /// Takes a frame of the websocket.
+    pub(super) fn receive(&self, frame: Bytes) {
+        self.lock().streams.receive(Instant::now(), frame);
+        self.wake_writer();
+    }
+
+    /// The registry's word on a handshake.
+    pub(super) fn validated(&self, stream: StreamKey, verdict: Verdict) {
+        self.lock().streams.validated(Instant::now(), stream, verdict);
+        self.wake_writer();
+    }
+
+    /// What to act on next.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        let mut state = self.lock();
+        state.events.pop_front().or_else(|| state.streams.next_event())
+    }
+
+    /// Waits for events that do not come of the reader's own work.
+    pub(super) async fn has_events(&self) {
+        self.events.notified().await;
+    }
+
+    /// Sends a control frame of our own.
+    pub(super) fn control(&self, message: Message) {
+        self.lock().controls.push_back(message);
+        self.wake_writer();
+    }
+
+    /// Makes a lane; the server's end of it.
+    pub(super) fn open(&self, key: StreamKey) -> Carrier {
+        let ready = Arc::clone(&self.ready);
+        let (carrier, inlet, outlet) = stream::stream(self.bounds, move || {
+            ready.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back(key);
+            ready.writer.notify_one();
+        });
+        self.lock().lanes.insert(key, Lane { inlet, outlet, finished: false });
+        carrier
+    }
+
+    /// Hands a message to a stream's server connection. A stream whose connection is too far behind is ended, since
+    /// waiting for it would hold up the others; its session can be resumed.
+    pub(super) fn deliver(&self, key: StreamKey, message: Bytes) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get(&key) else { return };
+        if lane.inlet.push(message).is_err() {
+            tracing::warn!(
+                limit = self.bounds.incoming_bytes,
+                "a stream was ended: more messages wait for their turn than the bound allows"
+            );
+            state.lanes.remove(&key);
+            state.streams.close(key);
+            drop(state);
+            self.wake_writer();
+        }
+    }
+
+    /// Gives the pong to everybody whose ping it answers.
+    pub(super) fn pong(&self, payload: &[u8]) {
+        let Ok(number) = payload.try_into().map(u64::from_be_bytes) else { return };
+        let mut state = self.lock();
+        if number > state.last_ping {
+            return;
+        }
+        while let Some((_, key, payload)) = state.pings.pop_front_if(|(asked, ..)| *asked <= number) {
+            if let Some(lane) = state.lanes.get(&key) {
+                lane.inlet.pong(payload);
+            }
+        }
+    }
+
+    /// The stream ended from the other side.
+    pub(super) fn drop_lane(&self, key: StreamKey) {
+        self.lock().lanes.remove(&key);
+    }
+
+    /// The server's connection has ended.
+    pub(super) fn finish(&self, key: StreamKey) {
+        if let Some(lane) = self.lock().lanes.get_mut(&key) {
+            lane.finished = true;
+        }
+        self.fill(key);
+        self.wake_writer();
+    }
+
+    /// Moves what a stream has to send into the state machine, as far as that has room.
+    pub(super) fn fill(&self, key: StreamKey) {
+        self.lock().fill(key);
+    }
+
+    /// The next message for the websocket.
+    pub(super) fn next_transmit(&self) -> Option<Message> {
+        let mut state = self.lock();
+        loop {
+            let ready = self.ready.streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(key) = ready else { break };
+            state.fill(key);
+        }
+        if let Some(message) = state.controls.pop_front() {
+            return Some(message);
+        }
+        let frame = state.streams.next_transmit();
+        while let Some(event) = state.streams.next_event() {
+            match event {
+                Event::Room { stream } => state.fill(stream),
+                other => state.events.push_back(other),
+            }
+        }
+        if !state.events.is_empty() {
+            self.events.notify_one();
+        }
+        match frame {
+            Some(frame) => Some(Message::Binary(frame)),
+            None => state.controls.pop_front(),
+        }
+    }
+
+    /// Waits until there may be something to transmit.
+    pub(super) async fn has_transmit(&self) {
+        self.ready.writer.notified().await;
+    }
+}
+
+impl State {
+    fn fill(&mut self, key: StreamKey) {
+        while self.streams.has_room(key) {
+            let Some(lane) = self.lanes.get(&key) else { return };
+            match lane.outlet.take() {
+                Some(Outbound::Message(message)) => match self.streams.send(key, message) {
+                    Ok(()) => {}
+                    Err(error @ (SendError::Ended | SendError::Full(_) | SendError::TooLong { .. })) => {
+                        tracing::warn!(%error, "a stream was ended: it can't send a message");
+                        self.end(key);
+                    }
+                },
+                // The machine holds nothing of this stream now, so the ping follows all of its messages.
+                Some(Outbound::Ping(payload)) => {
+                    self.last_ping += 1;
+                    let number = Bytes::copy_from_slice(&self.last_ping.to_be_bytes());
+                    self.pings.push_back((self.last_ping, key, payload));
+                    self.controls.push_back(Message::Ping(number));
+                }
+                None if lane.finished => self.end(key),
+                None => return,
+            }
+        }
+    }
+
+    /// The stream's server connection is over.
+    fn end(&mut self, key: StreamKey) {
+        self.lanes.remove(&key);
+        self.streams.close(key);
+    }
+}

@@ -1,0 +1,160 @@
+//! The websocket to a rendezvous: its upgrade, and what a refusal means (3, 8, 8.1).
+
+use std::time::Duration;
+
+use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER};
+use rand::RngCore;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+use url::{Host, Url};
+
+use super::attach::Unattached;
+use super::contract::Contract;
+use super::target::is_loopback;
+use super::tls::Tls;
+
+/// From the first packet to the answer of the upgrade (8.1).
+const UPGRADE_TIME: Duration = Duration::from_secs(10);
+/// Read at once; several small frames, or a good part of a large one.
+const READ_BYTES: usize = 64 << 10;
+
+/// The words a rendezvous may give for a refusal; others are not repeated (8.1).
+const REJECTIONS: [&str; 17] = [
+    "expired",
+    "missing_role",
+    "missing_expiry",
+    "missing_signature",
+    "missing_version",
+    "missing_executor_registration_id",
+    "unexpected_executor_registration_id",
+    "malformed_query",
+    "invalid_role",
+    "invalid_expiry",
+    "invalid_signature",
+    "invalid_secret",
+    "extra_query_param",
+    "pod_draining",
+    "unknown_route",
+    "wrong_rendezvous_cluster",
+    "route_unavailable",
+];
+
+/// An open websocket.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Connects to `url` as it stands. `secure_base`: the registry was asked over TLS.
+pub(super) async fn connect(
+    contract: Contract,
+    secure_base: bool,
+    tls: &Tls,
+    url: &Hidden,
+) -> Result<Socket, Unattached> {
+    match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, tls, url.expose())).await {
+        Ok(result) => result,
+        Err(_) => Err(failed(format!("no answer within {} s", UPGRADE_TIME.as_secs()))),
+    }
+}
+
+/// A URL's scheme, host and port: all of it that is no secret.
+pub(super) fn address(url: &Hidden) -> String {
+    match Url::parse(url.expose()) {
+        Ok(url) => {
+            let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+            format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+        }
+        Err(_) => "the rendezvous".to_owned(),
+    }
+}
+
+async fn open(contract: Contract, secure_base: bool, tls: &Tls, url: &str) -> Result<Socket, Unattached> {
+    let parsed = Url::parse(url)
+        .map_err(|error| failed(format!("the registry's rendezvous address is no URL: {error}")))?;
+    match parsed.scheme() {
+        "wss" => {}
+        // A plain relay shows everything, so what began with TLS must not go on without.
+        "ws" if secure_base && contract != Contract::Noise && !is_loopback(&parsed) => {
+            return Err(failed(
+                "the registry's rendezvous address is ws:// although it speaks https itself".into(),
+            ));
+        }
+        "ws" => {}
+        other => {
+            return Err(failed(format!(
+                "the registry's rendezvous address has the scheme {other:?}, not ws or wss"
+            )));
+        }
+    }
+    let connector = match parsed.scheme() {
+        "wss" => tls.connector().await.map_err(failed)?,
+        _ => Connector::Plain,
+    };
+    let mut request = url
+        .into_client_request()
+        .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
+    if contract == Contract::Noise {
+        let id = HeaderValue::try_from(request_id());
+        request.headers_mut().extend(id.ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+    }
+    let stream = dial(&parsed).await.map_err(|error| failed(error.to_string()))?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(contract.message_bytes()))
+        .max_frame_size(Some(contract.message_bytes()))
+        .read_buffer_size(READ_BYTES);
+    tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), Some(connector))
+        .await
+        .map(|(socket, _)| socket)
+        .map_err(|error| match error {
+            Error::Http(answer) => refused(&answer),
+            other => failed(sentence(&other)),
+        })
+}
+
+async fn dial(url: &Url) -> std::io::Result<TcpStream> {
+    let missing = || std::io::Error::other("the rendezvous address has no host or port");
+    let port = url.port_or_known_default().ok_or_else(missing)?;
+    let stream = match url.host().ok_or_else(missing)? {
+        Host::Domain(name) => TcpStream::connect((name, port)).await,
+        Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
+        Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
+    }?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn request_id() -> String {
+    let mut bytes = [0; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    format!("req_{}", hex::encode(bytes))
+}
+
+fn failed(reason: String) -> Unattached {
+    Unattached { reason, forgotten: false }
+}
+
+fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
+    let why = answer.headers().get(REJECTION_HEADER).and_then(|value| value.to_str().ok());
+    let why = why.and_then(|why| REJECTIONS.iter().find(|known| **known == why));
+    let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+    let status = answer.status();
+    Unattached {
+        reason: format!("the rendezvous refused the upgrade with {status}{why}"),
+        forgotten: status.is_client_error(),
+    }
+}
+
+/// What ended a websocket, in words that hold nothing of its URL.
+pub(super) fn sentence(error: &Error) -> String {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the connection was closed".to_owned()
+        }
+        Error::Url(_) => "the rendezvous address can't be used".to_owned(),
+        other => other.to_string(),
+    }
+}

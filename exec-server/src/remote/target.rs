@@ -1,0 +1,163 @@
+//! Where a registry is and what is registered there, checked before anything is sent (1.1).
+
+use url::{Host, Url};
+
+use super::contract::Contract;
+use super::credential::CredentialKind;
+use super::error::{Cause, RemoteError};
+
+/// Longest id in characters.
+const ID_LENGTH: usize = 256;
+
+/// A checked base URL, contract and id.
+#[derive(Debug, Clone)]
+pub struct Target {
+    contract: Contract,
+    base: String,
+    id: Option<String>,
+}
+
+impl Target {
+    /// Trims and checks. `id` is the environment's or, for [`Contract::Executor`], the executor's; only
+    /// [`Contract::Cloud`] goes without.
+    ///
+    /// # Errors
+    /// An empty or unusable base URL, a missing or malformed id.
+    pub fn new(contract: Contract, base: &str, id: Option<&str>) -> Result<Self, RemoteError> {
+        let wrong = |problem: String| RemoteError::Configuration { contract, problem };
+        let base = base.trim().trim_end_matches('/').to_owned();
+        if base.is_empty() {
+            return Err(wrong(format!("{} base URL is required", contract.service())));
+        }
+        let noun = contract.id_noun();
+        let id = match id.map(str::trim) {
+            None if contract == Contract::Cloud => None,
+            None | Some("") => {
+                return Err(wrong(format!("{noun} is required for remote exec-server registration")));
+            }
+            Some(id) if is_id(id) => Some(id.to_owned()),
+            Some(id) => {
+                let shown: String = id.chars().take(60).collect();
+                return Err(wrong(format!(
+                    "{noun} {shown:?} can't be used: it takes 1 to {ID_LENGTH} of A-Z a-z 0-9 - _"
+                )));
+            }
+        };
+        let target = Self { contract, base, id };
+        if let Ok(url) = Url::parse(&target.base) {
+            target.check_parts(&url)?;
+        }
+        Ok(target)
+    }
+
+    fn check_parts(&self, url: &Url) -> Result<(), RemoteError> {
+        let problem = if !matches!(url.scheme(), "http" | "https") {
+            format!("the base URL has the scheme {:?}; use https", url.scheme())
+        } else if !url.username().is_empty() || url.password().is_some() {
+            "the base URL must not hold a user name or password".to_owned()
+        } else if url.query().is_some() || url.fragment().is_some() {
+            "the base URL must have neither query nor fragment".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(RemoteError::Configuration { contract: self.contract, problem })
+    }
+
+    /// The contract.
+    pub const fn contract(&self) -> Contract {
+        self.contract
+    }
+
+    /// The checked id.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Whether requests need TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        Url::parse(&self.base).is_ok_and(|url| url.scheme() == "https")
+    }
+
+    /// Whether the registry is on this machine and asked without TLS.
+    pub fn is_local(&self) -> bool {
+        Url::parse(&self.base).is_ok_and(|url| url.scheme() == "http" && is_loopback(&url))
+    }
+
+    /// The URL of the registration.
+    pub(crate) fn registration(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
+        let id = self.id.as_deref().unwrap_or_default();
+        self.url(
+            kind,
+            &match self.contract {
+                Contract::Cloud => "/api/cloud/executor".to_owned(),
+                Contract::Executor => format!("/cloud/executor/{id}/register"),
+                Contract::Environment | Contract::Noise => format!("/cloud/environment/{id}/register"),
+            },
+        )
+    }
+
+    /// The URL of 6.3.
+    pub(crate) fn validation(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
+        self.url(kind, &format!("/cloud/environment/{}/validate", self.id.as_deref().unwrap_or_default()))
+    }
+
+    /// The URL of a request with a credential of this kind, if it may go there.
+    fn url(&self, kind: CredentialKind, path: &str) -> Result<Url, RemoteError> {
+        let url =
+            Url::parse(&format!("{}{path}", self.base)).map_err(|error| self.not_absolute(kind, error))?;
+        self.permit(kind, &url)?;
+        Ok(url)
+    }
+
+    fn not_absolute(&self, kind: CredentialKind, error: url::ParseError) -> RemoteError {
+        let newer = matches!(self.contract, Contract::Environment | Contract::Noise);
+        if newer && kind == CredentialKind::ApiKey {
+            return RemoteError::Url(error);
+        }
+        let cause = Some(Cause::new(error.to_string()));
+        RemoteError::Request { contract: self.contract, text: "builder error".to_owned(), cause }
+    }
+
+    /// Which host a credential may be sent to: https off loopback. Contract C's variable goes anywhere, an API key only
+    /// to its provider (section 3).
+    fn permit(&self, kind: CredentialKind, url: &Url) -> Result<(), RemoteError> {
+        let loopback = is_loopback(url);
+        match kind {
+            CredentialKind::BearerVariable if self.contract == Contract::Executor => Ok(()),
+            CredentialKind::ApiKey if loopback || (url.scheme() == "https" && is_provider(url)) => Ok(()),
+            CredentialKind::ApiKey => Err(RemoteError::Credential(
+                "remote exec-server API-key authentication is restricted to HTTPS openai.com and openai.org hosts \
+                 and subdomains or loopback hosts"
+                    .to_owned(),
+                None,
+            )),
+            _ if loopback || url.scheme() == "https" => Ok(()),
+            _ => Err(RemoteError::Configuration {
+                contract: self.contract,
+                problem: "remote transport requires https for non-loopback endpoints".to_owned(),
+            }),
+        }
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=ID_LENGTH).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Whether a URL's host is this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn is_provider(url: &Url) -> bool {
+    let Some(Host::Domain(name)) = url.host() else { return false };
+    ["openai.com", "openai.org"].iter().any(|provider| {
+        name.strip_suffix(provider).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
