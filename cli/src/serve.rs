@@ -126,9 +126,7 @@ pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u
     let auth = auth(&args)?;
     orphans::become_subreaper().context("can't take care of orphans")?;
     let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
-    let config = config(&args, limits)?;
-    config.host.confiner.iter().for_each(|confiner| warn_of_limits(confiner));
-    let server = Server::new(config);
+    let server = Server::new(config(&args, limits)?);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
@@ -217,10 +215,12 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         tracing::warn!(%error, "can't read the user's entry in the passwd database");
         None
     });
+    let confiner = confiner(args.sandbox_namespaces);
+    warn_of_limits(&confiner);
     let host = Host {
         environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
-        confiner: Some(Arc::new(confiner(args.sandbox_namespaces))),
+        confiner: Some(Arc::new(confiner)),
     };
     let facts = MachineFacts {
         shell: account.as_ref().map(|account| account.shell.clone().into()),
