@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use codex_exec_protocol::path::LocalPath;
+use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
     Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, Special,
     WindowsSandboxLevel,
@@ -85,7 +86,15 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
         Some((confiner.launcher().to_owned(), Arc::new(confiner.confine(policy)?)))
     };
     let env = std::env::vars_os().collect();
-    let program = Program { argv, arg0: None, cwd, env, stdio: Stdio::Pipes { stdin: false }, confined };
+    let program = Program {
+        argv,
+        arg0: None,
+        cwd,
+        env,
+        stdio: Stdio::Pipes { stdin: false },
+        confined,
+        limits: ProgramLimits::default(),
+    };
     Ok(Running { child: spawn::spawn_here(&program)?, program })
 }
 

@@ -42,6 +42,11 @@ pub(super) fn refuse_unenforced(params: &StartParams, host: &Host) -> Result<(),
     if confined && host.confiner.is_none() {
         return Err(no_confiner());
     }
+    if params.limits.is_some() && host.confiner.is_none() {
+        return Err(RpcError::invalid_request(
+            "this server can't bound what a program uses; start the program without limits",
+        ));
+    }
     if params.network_proxy.is_some() || (confined && params.enforce_managed_network) {
         return Err(RpcError::invalid_request(
             "this server has no filtering network proxy; start the program without networkProxy and \
@@ -106,7 +111,10 @@ pub(super) fn launch(
     host: &Host,
     limits: &Limits,
 ) -> Result<AbortHandle, RpcError> {
-    let confined = confine(&mut params, host)?;
+    let mut confined = confine(&mut params, host)?;
+    if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &host.confiner) {
+        confined = Some((confiner.launcher().to_owned(), Arc::new(Confiner::unconfined())));
+    }
     let tty = params.tty;
     let program = Program {
         env: child_environment(
@@ -125,6 +133,7 @@ pub(super) fn launch(
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
         confined,
+        limits: params.limits.unwrap_or_default(),
     };
     let Child { pid, pidfd, ends, origin } =
         spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;

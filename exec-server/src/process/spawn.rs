@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use codex_exec_protocol::process::ProgramLimits;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
@@ -34,6 +35,8 @@ pub struct Program {
     pub stdio: Stdio,
     /// What it is confined to, and the launcher that does so.
     pub confined: Option<(PathBuf, Arc<Confined>)>,
+    /// How much it may use; only a launcher holds it to that.
+    pub limits: ProgramLimits,
 }
 
 /// What a program talks through.
@@ -191,7 +194,7 @@ fn spawn_confined(
 }
 
 fn order(program: &Program, confined: &Confined) -> Order {
-    let run = Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd);
+    let run = Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd, &program.limits);
     Order { confinement: confined.confinement.clone(), task: Some(Task::Run(run)) }
 }
 

@@ -152,6 +152,7 @@ fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
             regions: regions.into_iter().filter(|region| region.path().exists()).collect(),
             links: Vec::new(),
             network: false,
+            off: false,
         };
         let order = Order { confinement, task: Some(Task::Probe(true)) };
         let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;

@@ -114,6 +114,11 @@ impl Confiner {
         Ok(Confined { confinement: Confinement::new(policy, namespaces, true), held })
     }
 
+    /// No confinement: for a program with bounds and without a sandbox.
+    pub fn unconfined() -> Confined {
+        Confined { confinement: Confinement::off(), held: Held::default() }
+    }
+
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
     pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Confinement, Refusal> {
         Ok(Confinement::new(policy, self.namespaces_for(policy)?, false))

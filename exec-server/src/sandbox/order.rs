@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use codex_exec_protocol::process::ProgramLimits;
+
 use super::policy::{Access, Files, Network, Policy};
 
 /// What a launcher confines itself to, and what it does then.
@@ -53,6 +55,9 @@ pub(crate) struct Confinement {
     pub(crate) links: Vec<Link>,
     #[prost(bool, tag = "6")]
     pub(crate) network: bool,
+    /// Nothing at all is confined: the launcher is only there for the bounds of [`Run`].
+    #[prost(bool, tag = "7")]
+    pub(crate) off: bool,
 }
 
 /// Which namespaces the launcher makes for itself.
@@ -109,6 +114,33 @@ pub(crate) struct Run {
     env: Vec<Vec<u8>>,
     #[prost(bytes = "vec", tag = "4")]
     cwd: Vec<u8>,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) bounds: Vec<Bound>,
+}
+
+/// The most of something that a process may use.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Bound {
+    #[prost(enumeration = "Means", tag = "1")]
+    pub(crate) of: i32,
+    #[prost(uint64, tag = "2")]
+    pub(crate) most: u64,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Means {
+    /// Address space, in bytes.
+    Memory = 0,
+    /// Processes of its user.
+    Processes = 1,
+    /// Seconds on a CPU.
+    Cpu = 2,
+    /// Descriptors.
+    Files = 3,
+    /// Bytes of a file that is written.
+    FileSize = 4,
 }
 
 /// How far a launcher came.
@@ -173,13 +205,25 @@ impl Run {
         arg0: Option<&OsStr>,
         env: &[(OsString, OsString)],
         cwd: &Path,
+        limits: &ProgramLimits,
     ) -> Self {
+        let bounds = [
+            (Means::Memory, limits.memory_bytes),
+            (Means::Processes, limits.processes),
+            (Means::Cpu, limits.cpu_seconds),
+            (Means::Files, limits.open_files),
+            (Means::FileSize, limits.file_size_bytes),
+        ];
         let bytes = |text: &OsString| text.as_bytes().to_vec();
         Self {
             argv: argv.iter().map(bytes).collect(),
             arg0: arg0.map(|name| name.as_bytes().to_vec()),
             env: env.iter().flat_map(|(name, value)| [bytes(name), bytes(value)]).collect(),
             cwd: cwd.as_os_str().as_bytes().to_vec(),
+            bounds: bounds
+                .into_iter()
+                .filter_map(|(of, most)| Some(Bound { of: of.into(), most: most? }))
+                .collect(),
         }
     }
 
@@ -194,6 +238,11 @@ impl Run {
 }
 
 impl Confinement {
+    /// None at all.
+    pub(crate) fn off() -> Self {
+        Self { off: true, network: true, base: Right::Write.into(), ..Self::default() }
+    }
+
     /// A policy as it is to be enforced now: what a rule takes from a missing name that nobody can create is left out.
     ///
     /// With `held`, the policy's placeholders are there.
@@ -207,6 +256,7 @@ impl Confinement {
                 regions: Vec::new(),
                 links: Vec::new(),
                 network,
+                off: false,
             };
         };
         let there = |path: &Path| {
@@ -231,6 +281,7 @@ impl Confinement {
                 })
                 .collect(),
             network,
+            off: false,
         }
     }
 }

@@ -257,7 +257,7 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
 /// `PATH` may lead through directories that hang, so it is never said to be.
 fn starts_without_io(params: &process::StartParams) -> bool {
     // A sandbox's paths are looked up, and a launcher is waited for.
-    if params.sandbox.is_some() {
+    if params.sandbox.is_some() || params.limits.is_some() {
         return false;
     }
     let program = params.argv.first().map(Path::new).filter(|program| program.is_absolute());

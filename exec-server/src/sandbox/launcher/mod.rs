@@ -19,9 +19,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use prost::Message;
+use rustix::process::{Resource, Rlimit};
 
 use super::files;
-use super::order::{Confinement, Failure, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
+use super::order::{Bound, Confinement, Failure, Means, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
 use crate::process::{lookup, posix};
 
 /// What the kernel has, for the probe.
@@ -99,6 +100,10 @@ pub(super) fn become_program(confinement: &Confinement, run: &Run) -> Failure {
         Ok(file) => file,
         Err(error) => return Failure::new(Stage::Find, shown(), &error),
     };
+    // Last, since they bound this process too.
+    if let Err(failure) = bound(&run.bounds) {
+        return failure;
+    }
     let error = execute(&file, run, &env).unwrap_or_else(|error| error);
     let stage = if Path::new(&*file).exists() { Stage::Execute } else { Stage::Find };
     Failure::new(stage, shown(), &error)
@@ -112,8 +117,31 @@ fn execute(file: &OsStr, run: &Run, env: &[(OsString, OsString)]) -> io::Result<
     Ok(posix::replace(&file, argv, env))
 }
 
+/// Sets the bounds for this process and all it starts, so that they can't be raised again.
+fn bound(bounds: &[Bound]) -> Result<(), Failure> {
+    for bound in bounds {
+        let resource = match bound.of() {
+            Means::Memory => Resource::As,
+            Means::Processes => Resource::Nproc,
+            Means::Cpu => Resource::Cpu,
+            Means::Files => Resource::Nofile,
+            Means::FileSize => Resource::Fsize,
+        };
+        let held = rustix::process::getrlimit(resource);
+        let most = held.maximum.map_or(bound.most, |maximum| maximum.min(bound.most));
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        rustix::process::setrlimit(resource, limit).map_err(|error| {
+            Failure::new(Stage::Confine, format!("set the bound {most} of {:?}", bound.of()), &error.into())
+        })?;
+    }
+    Ok(())
+}
+
 /// Applies everything, from what needs the most rights to what takes the last; `inside` comes when the view stands.
 fn confine(confinement: &Confinement, inside: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    if confinement.off {
+        return inside();
+    }
     view::enter(confinement)?;
     inside()?;
     rustix::thread::set_no_new_privs(true)

@@ -4,6 +4,7 @@ mod attacker;
 mod attacks;
 mod escapes;
 mod files;
+mod limits;
 mod programs;
 mod tables;
 

@@ -198,3 +198,21 @@ async fn what_this_server_cannot_enforce_is_refused() {
     assert_eq!(client.refused("fs/writeFile", params).await, -32600);
     ground.is_untouched(&[]);
 }
+
+#[tokio::test]
+async fn terminals_and_shared_memory_are_there_and_nobody_elses() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let binary = std::env::current_exe().expect("the test knows its own file");
+    let alone = [special("project_roots", "write"), entry(binary.to_str().expect("text"), "read")];
+    for sandbox in [read_only(&ground), ground.profile(json!(alone), "restricted")] {
+        let asked = attacker::asked("make a terminal and shared memory", &ground);
+        let ran = run(&mut client, &ground, &sandbox, asked).await;
+        assert!(ran.output.contains("ESCAPED make a terminal"), "{}", ran.output);
+        assert!(!std::path::Path::new("/dev/shm/codex-e2e").exists());
+    }
+}

@@ -135,6 +135,8 @@ async fn each_row_of_the_table_holds_for_programs() {
 
 /// What a file request is answered: `None` for success, or the code.
 type Codes = [Option<i64>; 4];
+/// A row's name, its sandbox, and what it says.
+type FileRow = (&'static str, fn(&Ground) -> Value, Codes);
 
 #[tokio::test]
 async fn each_row_of_the_table_holds_for_every_file_method() {
@@ -143,7 +145,7 @@ async fn each_row_of_the_table_holds_for_every_file_method() {
     }
     let (fine, missing, refused, failed) = (None, Some(-32004), Some(-32600), Some(-32603));
     // Reading elsewhere; changing the workspace; changing elsewhere; changing .git.
-    let rows: [(&str, fn(&Ground) -> Value, Codes); 6] = [
+    let rows: [FileRow; 6] = [
         ("root read", read_only, [fine, failed, failed, failed]),
         ("project write", workspace, [fine, fine, failed, failed]),
         (
