@@ -16,7 +16,8 @@ mod setup;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use setup::{ConfigArgs, Setup, Surroundings};
 
@@ -61,6 +62,9 @@ struct ExecServer {
     /// Treat every problem of the configuration, keys that nobody knows included, as an error.
     #[arg(long)]
     strict_config: bool,
+    // Not inside the server's flags: clap makes no group of flags with others inside.
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
@@ -88,22 +92,23 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Cli, clap::Error> {
     let matches = Cli::command().try_get_matches()?;
-    refuse_server_flags_for_run(&matches)?;
+    refuse_server_flags_for_subcommands(&matches)?;
     Cli::from_arg_matches(&matches)
 }
 
-/// The server's own flags mean nothing to `run`. (clap could refuse them by itself, but then -c and its like too.)
-fn refuse_server_flags_for_run(matches: &ArgMatches) -> Result<(), clap::Error> {
+/// The server's own flags mean nothing to a subcommand. (clap could refuse them by itself, but then -c and its like too.)
+fn refuse_server_flags_for_subcommands(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
-    match exec_server.subcommand_name() {
-        Some(name) if ["ServeArgs", "RemoteArgs"].iter().any(|flags| exec_server.contains_id(flags)) => {
-            Err(Cli::command().error(
-                ErrorKind::ArgumentConflict,
-                format!("flags of the server cannot be used with the subcommand '{name}'"),
-            ))
-        }
-        _ => Ok(()),
+    let Some(name) = exec_server.subcommand_name() else { return Ok(()) };
+    let flags = serve::ServeArgs::augment_args(clap::Command::new("exec-server"));
+    let given = |id: &str| exec_server.value_source(id) == Some(ValueSource::CommandLine);
+    if flags.get_arguments().any(|flag| given(flag.get_id().as_str())) {
+        return Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            format!("flags of the server cannot be used with the subcommand '{name}'"),
+        ));
     }
+    Ok(())
 }
 
 fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
@@ -143,9 +148,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
-                None => {
-                    start(config, strict_config, surroundings, |setup| serve::serve(exec_server.serve, setup))
-                }
+                None => start(config, strict_config, surroundings, |setup| {
+                    serve::serve(exec_server.serve, exec_server.remote, setup)
+                }),
             }
         }
     }

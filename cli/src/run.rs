@@ -23,6 +23,7 @@ use codex_exec_server::protocol::process::{
 use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
 
 pub(crate) use args::RunArgs;
+pub(crate) use registry::TOKEN_VARIABLE as REGISTRY_TOKEN_VARIABLE;
 
 use crate::setup::Setup;
 

@@ -29,8 +29,6 @@ const WRONG_USAGE: u8 = 2;
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
-    #[command(flatten)]
-    remote: RemoteArgs,
     /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
     /// [default: ws://127.0.0.1:0].
     #[arg(long, value_name = "URL")]
@@ -101,9 +99,16 @@ enum LeftoversArg {
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
+/// Tokens of this program's own, which the programs it runs do not inherit.
+const SECRETS: [&str; 3] = [
+    crate::run::TOKEN_VARIABLE,
+    crate::run::REGISTRY_TOKEN_VARIABLE,
+    codex_exec_server::remote::BEARER_VARIABLE,
+];
+
 /// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(mut args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
-    match std::mem::take(&mut args.remote).plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
+pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> anyhow::Result<u8> {
+    match remote.plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
         Ok(None) => {}
         Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
         Err(error) => {
@@ -218,7 +223,9 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
     let confiner = confiner(args.sandbox_namespaces);
     warn_of_limits(&confiner);
     let host = Host {
-        environment: std::env::vars_os().filter(|(name, _)| name != crate::run::TOKEN_VARIABLE).collect(),
+        environment: std::env::vars_os()
+            .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
+            .collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
         confiner: Some(Arc::new(confiner)),
     };

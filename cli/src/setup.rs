@@ -52,9 +52,9 @@ impl ConfigArgs {
         Overrides::parse(&self.config, &self.enable, &self.disable)
     }
 
-    /// Whether a `-c` contains this text.
-    fn mention(&self, text: &str) -> bool {
-        self.config.iter().any(|given| given.contains(text))
+    /// Whether a `-c` contains one of these texts.
+    fn mention(&self, texts: &[&str]) -> bool {
+        self.config.iter().any(|given| texts.iter().any(|text| given.contains(text)))
     }
 
     /// Only what can be understood.
@@ -78,7 +78,7 @@ pub(crate) enum SetupError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The configuration can't be read, and may say who is allowed to connect.
-    #[error("{}; this may hide ws_auth, so the server does not start without it: mend it, or give --ws-auth", .0.one_line())]
+    #[error("{}; this may hide ws_auth or listen, so the server does not start without it: mend it, or give --ws-auth", .0.one_line())]
     AccessUnclear(ConfigError),
     /// The working directory can't be told.
     #[error("can't tell the working directory: {0}")]
@@ -95,8 +95,8 @@ impl SetupError {
     }
 }
 
-/// What the keys that say who is allowed to connect begin with.
-const ACCESS_KEYS: &str = "exec_server.ws_";
+/// What the keys that say who is allowed to connect, and where, begin with.
+const ACCESS_KEYS: [&str; 2] = ["exec_server.ws_", "exec_server.listen"];
 
 /// Stands for a home directory that there is not: nothing is ever found below it.
 const NO_HOME: &str = "/dev/null";
@@ -175,7 +175,7 @@ impl Setup {
         }
         let overrides = match self.flags.overrides() {
             Ok(overrides) => overrides,
-            Err(error) if self.flags.mention(ACCESS_KEYS) && !access_is_known => return Err(error.into()),
+            Err(error) if self.flags.mention(&ACCESS_KEYS) && !access_is_known => return Err(error.into()),
             Err(error) => {
                 warn(&error.to_string());
                 self.flags.understood()

@@ -63,6 +63,7 @@ fn canonical(value: &OsStr) -> Result<PathBuf, HomeError> {
 pub fn dot_env(home: &Path) -> Vec<(String, String)> {
     use io::Read as _;
     let mut text = Vec::new();
+    // It may be a named pipe, by which some password managers hand it out; then their answer is waited for.
     let read = std::fs::File::open(home.join(".env"))
         .and_then(|file| file.take(DOT_ENV_BYTES).read_to_end(&mut text));
     if read.is_err() {

@@ -14,7 +14,7 @@ use crate::keys::NOT_FOR_PROJECTS;
 use crate::unknown::{self, Unknown};
 
 /// Largest file that is read.
-const FILE_BYTES: u64 = 8 << 20;
+pub(crate) const FILE_BYTES: u64 = 8 << 20;
 
 /// One file of configuration.
 pub(crate) struct Layer {
@@ -111,7 +111,7 @@ fn start(error: &toml::de::Error) -> usize {
 /// Reads a file without its byte-order mark; a missing one is `None`.
 fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let failed = |cause| ConfigError::Read { path: path.to_owned(), cause };
-    let file = match std::fs::File::open(path) {
+    let file = match crate::file::open(path) {
         Ok(file) => file,
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),

@@ -21,6 +21,7 @@
 mod error;
 mod exec_server;
 pub mod features;
+pub mod file;
 pub mod home;
 mod keys;
 mod layer;

@@ -1,6 +1,7 @@
 //! Puts the layers of configuration together, and gives one typed result.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -8,7 +9,8 @@ use toml::{Table, Value};
 use crate::error::ConfigError;
 use crate::exec_server::ExecServerConfig;
 use crate::features::Features;
-use crate::layer::Layer;
+use crate::file;
+use crate::layer::{FILE_BYTES, Layer};
 use crate::merge::merge;
 use crate::overrides::Overrides;
 use crate::project;
@@ -19,8 +21,8 @@ use crate::unknown::{self, Unknown};
 /// The service when `chatgpt_base_url` is not set.
 const CHATGPT_BASE_URL: &str = "https://chatgpt.com/backend-api/";
 
-/// The key that closes a server to strangers.
-const GUARD: &[u8] = b"ws_auth";
+/// The table with the settings of the server.
+const SERVER: &str = "exec_server";
 
 /// Where configuration comes from.
 #[derive(Debug, Clone)]
@@ -61,12 +63,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether credentials of this kind may be used, by the configuration and by the requirements.
-    pub fn permits(&self, method: LoginMethod) -> bool {
-        self.forced_login_method.is_none_or(|forced| forced == method)
-            && self.allowed_login_methods.as_ref().is_none_or(|allowed| allowed.contains(&method))
-    }
-
     /// The workspaces that may be used, by the configuration and by the requirements; `None` means all.
     pub fn workspaces(&self) -> Option<Vec<String>> {
         match (&self.forced_chatgpt_workspace_id, &self.allowed_chatgpt_workspaces) {
@@ -112,30 +108,45 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
 /// (spec 12.7). `None` when what can't be read may say who is allowed to connect: going on without it could open a door
 /// that somebody has closed.
 pub fn load_exec_server(sources: &Sources) -> Option<ExecServerConfig> {
-    let mut merged = readable(sources.system.join("config.toml"))?;
-    merge(&mut merged, readable(sources.home.join("config.toml"))?);
+    let mut merged = readable(&sources.system.join("config.toml"))?;
+    merge(&mut merged, readable(&sources.home.join("config.toml"))?);
     merge(&mut merged, sources.overrides.table().clone());
-    merge(&mut merged, readable(sources.system.join("managed_config.toml"))?);
-    let Some(settings) = merged.remove("exec_server") else { return Some(ExecServerConfig::default()) };
-    let guarded =
-        settings.as_table().is_some_and(|settings| settings.keys().any(|key| key.starts_with("ws_")));
-    match ExecServerConfig::deserialize(settings) {
-        Ok(settings) => Some(settings),
-        Err(_) if guarded => None,
-        Err(_) => Some(ExecServerConfig::default()),
+    merge(&mut merged, readable(&sources.system.join("managed_config.toml"))?);
+    let Some(Value::Table(settings)) = merged.remove(SERVER) else {
+        return Some(ExecServerConfig::default());
+    };
+    let mut good = Table::new();
+    for (key, value) in settings {
+        let alone = Table::from_iter([(key.clone(), value.clone())]);
+        match ExecServerConfig::deserialize(alone) {
+            Ok(_) => _ = good.insert(key, value),
+            Err(_) if key == "listen" || key.starts_with("ws_") => return None,
+            Err(_) => {}
+        }
+    }
+    ExecServerConfig::deserialize(good).ok()
+}
+
+/// What a file says, nothing if it can't be parsed, or `None` if it then mentions who is allowed to connect, and where.
+fn readable(path: &Path) -> Option<Table> {
+    match Layer::read(path) {
+        Ok(layer) => Some(layer.map(|layer| layer.table).unwrap_or_default()),
+        Err(_) => (!may_guard(&beginning(path))).then(Table::new),
     }
 }
 
-/// What a file says, nothing if it can't be parsed, or `None` if it then mentions who is allowed to connect.
-fn readable(path: PathBuf) -> Option<Table> {
-    match Layer::read(&path) {
-        Ok(layer) => Some(layer.map(|layer| layer.table).unwrap_or_default()),
-        Err(_) => {
-            let text = std::fs::read(path).unwrap_or_default();
-            let guarded = text.windows(GUARD.len()).any(|window| window == GUARD);
-            (!guarded).then(Table::new)
-        }
-    }
+/// What can be read of a file, up to the size of a good one.
+fn beginning(path: &Path) -> Vec<u8> {
+    let mut text = Vec::new();
+    // What comes before a failure counts.
+    let _ = file::open(path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut text));
+    text
+}
+
+/// Whether a text may hold where the server listens, a private socket perhaps, or who is allowed to connect.
+fn may_guard(text: &[u8]) -> bool {
+    let mentions = |word: &str| text.windows(word.len()).any(|window| window == word.as_bytes());
+    mentions(SERVER) && (mentions("ws_auth") || mentions("listen"))
 }
 
 fn features(given: std::collections::BTreeMap<String, FeatureValue>) -> Features {

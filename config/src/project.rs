@@ -90,7 +90,7 @@ fn worktree_owner(git_file: &Path) -> Option<PathBuf> {
 fn first_line(path: &Path) -> Option<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    std::fs::File::open(path).ok()?.take(GIT_FILE_BYTES).read_to_string(&mut text).ok()?;
+    crate::file::open(path).ok()?.take(GIT_FILE_BYTES).read_to_string(&mut text).ok()?;
     text.lines().next().map(|line| line.trim_end().to_owned())
 }
 

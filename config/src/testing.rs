@@ -74,6 +74,12 @@ impl Machine {
     }
 }
 
+/// Makes a named pipe that nobody writes to.
+pub(crate) fn pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
+
 /// Makes a repository's `.git` directory.
 pub(crate) fn repository(dir: &Path) {
     std::fs::create_dir_all(dir.join(".git")).unwrap();

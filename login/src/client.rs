@@ -2,12 +2,15 @@
 
 use crate::variables::{Proxies, Variables};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, USER_AGENT};
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The name of this program in requests, unless the environment gives another.
 pub const DEFAULT_ORIGINATOR: &str = "codex_cli_rs";
+/// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
+const CERTIFICATE_BYTES: u64 = 16 << 20;
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time from a request to the end of its answer.
@@ -159,7 +162,7 @@ fn build(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
         builder = builder.proxy(proxy.no_proxy(exceptions));
     }
     if let Some(path) = &settings.ca_certificates {
-        let pem = std::fs::read(path)
+        let pem = read_certificates(path)
             .map_err(|source| ClientError::ReadCertificates { path: path.clone(), source })?;
         let bad = || ClientError::BadCertificates { path: path.clone() };
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| bad())?;
@@ -169,6 +172,15 @@ fn build(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
         builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
     }
     builder.build().map_err(ClientError::Build)
+}
+
+fn read_certificates(path: &Path) -> io::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    codex_config::file::open(path)?.take(CERTIFICATE_BYTES + 1).read_to_end(&mut pem)?;
+    if pem.len() as u64 > CERTIFICATE_BYTES {
+        return Err(io::Error::other(format!("it is larger than {CERTIFICATE_BYTES} bytes")));
+    }
+    Ok(pem)
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ pub mod secret_service;
 pub mod secrets;
 pub mod server;
 pub mod tls;
-pub mod tls_front;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use executor::{Executor, ExecutorBuilder};

@@ -26,7 +26,7 @@ pub(super) async fn sign_in(setup: &Setup, way: Way) -> Result<u8, Refusal> {
             Way::Device(_) => "login by device code",
         },
     )?;
-    if !context.config.permits(LoginMethod::Chatgpt) {
+    if !context.settings.restrictions.allow_method(LoginMethod::Chatgpt) {
         return Err(Refusal::new(CHATGPT_DISABLED));
     }
     let outcome = tokio::select! {

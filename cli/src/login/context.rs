@@ -1,14 +1,12 @@
-//! What the login commands work with: the configuration, and where and how credentials are kept.
+//! What the login commands work with: where and how credentials are kept, by configuration and environment.
 
-use codex_config::Config;
 use codex_login::{HttpClient, Restrictions, Settings, Store, Variables};
 
 use super::{Refusal, start_logging};
 use crate::setup::Setup;
 
-/// The configuration, and what follows from it and from the environment.
+/// What follows from the configuration and from the environment.
 pub(crate) struct Context {
-    pub(crate) config: Config,
     pub(crate) settings: Settings,
 }
 
@@ -27,15 +25,11 @@ impl Context {
         let variables = Variables::from_lookup(|name| std::env::var(name).ok());
         let settings = Settings {
             store: Store::new(&home, config.cli_auth_credentials_store),
-            restrictions: Restrictions {
-                forced_method: config.forced_login_method,
-                allowed_methods: config.allowed_login_methods.clone(),
-                workspaces: config.workspaces(),
-            },
+            restrictions: Restrictions::from(&config),
             client: HttpClient::new(env!("CARGO_PKG_VERSION"), &variables),
             variables,
             use_api_key_variable: false,
         };
-        Ok(Self { config, settings })
+        Ok(Self { settings })
     }
 }

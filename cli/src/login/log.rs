@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rustix::fs::OFlags;
 use tracing_subscriber::EnvFilter;
 
 /// Only our own events: those of HTTP libraries may show headers. `RUST_LOG` does not count here.
@@ -40,7 +41,14 @@ impl LoginLog {
 fn open(home: &Path) -> io::Result<File> {
     let dir = home.join("log");
     DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join("codex-login.log"))
+    // A named pipe that nobody reads must not hold up a sign-in.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(dir.join("codex-login.log"))
 }
 
 impl Write for LoginLog {

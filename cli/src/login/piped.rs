@@ -17,7 +17,7 @@ pub(super) async fn with_api_key(setup: &Setup) -> Result<u8, Refusal> {
         variable: "OPENAI_API_KEY",
     })?;
     let context = Context::load(setup, "login with an API key")?;
-    if !context.config.permits(LoginMethod::Api) {
+    if !context.settings.restrictions.allow_method(LoginMethod::Api) {
         return Err(Refusal::new(API_KEY_DISABLED));
     }
     let failed = |error: LoadError| Refusal::new(format!("Error logging in: {error}"));
@@ -33,7 +33,7 @@ pub(super) async fn with_access_token(setup: &Setup) -> Result<u8, Refusal> {
         variable: "CODEX_ACCESS_TOKEN",
     })?;
     let context = Context::load(setup, "login with an access token")?;
-    if !context.config.permits(LoginMethod::Chatgpt) {
+    if !context.settings.restrictions.allow_method(LoginMethod::Chatgpt) {
         return Err(Refusal::new(CHATGPT_DISABLED));
     }
     let failed = |error: &dyn Display| Refusal::new(format!("Error logging in with access token: {error}"));

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use codex_exec_server::client::{Bearer, Endpoint, RegistryEnvironment};
 
 /// Holds the registry's access token, as released clients have it.
-const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
 /// Holds the account that is sent along, if any.
 const ACCOUNT_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_CHATGPT_ACCOUNT_ID";
 

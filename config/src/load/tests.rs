@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Machine, repository};
+use crate::testing::{Machine, pipe, repository};
 use crate::{Leftovers, WsAuth};
 
 fn store(word: &str) -> String {
@@ -14,7 +14,6 @@ fn without_any_file_everything_has_its_default() {
     assert_eq!((config.forced_login_method, config.forced_chatgpt_workspace_id.as_deref()), (None, None));
     assert_eq!((config.allowed_login_methods.as_deref(), config.workspaces()), (None, None));
     assert_eq!(config.exec_server, ExecServerConfig::default());
-    assert!(config.permits(LoginMethod::Chatgpt) && config.permits(LoginMethod::Api));
     assert!(!config.features.secret_auth_storage() && !config.features.respect_system_proxy());
     let elsewhere = Sources { home: "/no/such/home".into(), ..Machine::new().sources(&[]) };
     assert_eq!(load(&elsewhere).unwrap(), config);
@@ -29,9 +28,7 @@ fn the_keys_of_this_part_are_read() {
         ),
         (&store("auto"), |c| c.cli_auth_credentials_store == StoreMode::Auto),
         (&store("ephemeral"), |c| c.cli_auth_credentials_store == StoreMode::Ephemeral),
-        ("forced_login_method = 'chatgpt'", |c| {
-            c.permits(LoginMethod::Chatgpt) && !c.permits(LoginMethod::Api)
-        }),
+        ("forced_login_method = 'chatgpt'", |c| c.forced_login_method == Some(LoginMethod::Chatgpt)),
         ("forced_login_method = 'api'", |c| c.forced_login_method == Some(LoginMethod::Api)),
         ("forced_chatgpt_workspace_id = 'a'", |c| c.workspaces() == Some(vec!["a".into()])),
         ("forced_chatgpt_workspace_id = ['a', 'b']", |c| {
@@ -163,6 +160,9 @@ fn a_file_that_cant_be_read_is_named_with_the_cause() {
     let machine = Machine::new();
     std::os::unix::fs::symlink("config.toml", machine.root.join("etc/config.toml")).unwrap();
     assert!(machine.error(&[]).starts_with("Failed to read config file $/etc/config.toml: "));
+    let machine = Machine::new();
+    pipe(&machine.root.join("home/config.toml"));
+    assert_eq!(machine.error(&[]), "Failed to read config file $/home/config.toml: it is a named pipe");
     let machine = Machine::with(&"# long\n".repeat(2_000_000));
     assert!(
         machine.error(&[]).starts_with("Failed to read config file $/home/config.toml: it is larger than")
@@ -317,7 +317,7 @@ fn requirements_restrict_the_ways_to_sign_in_and_a_bad_one_is_not_passed_over() 
         "allowed_login_methods = ['chatgpt']\nallowed_chatgpt_workspaces = ['b', 'c']\nfuture = 1",
     );
     let config = machine.config();
-    assert!(config.permits(LoginMethod::Chatgpt) && !config.permits(LoginMethod::Api));
+    assert_eq!(config.allowed_login_methods, Some(vec![LoginMethod::Chatgpt]));
     assert_eq!(config.workspaces(), Some(vec!["b".into()]));
     machine.write("etc/requirements.toml", "allowed_login_methods = ['chatgtp']");
     let wanted = "$/etc/requirements.toml:1:26: unknown variant `chatgtp`, expected `chatgpt` or `api`";
@@ -402,4 +402,20 @@ fn a_server_starts_on_what_can_be_read_but_never_without_a_guard_that_may_be_the
     assert_eq!(settings(&managed, &[]), None);
     let bad_limit = Machine::with("exec_server.limits.sessions = 0");
     assert_eq!(settings(&bad_limit, &[]), Some(ExecServerConfig::default()));
+    // A private socket must not turn into an open port.
+    let bad_limit = Machine::with("[exec_server]\nlisten = 'unix:///run/x'\nlimits.sessions = 0");
+    assert_eq!(settings(&bad_limit, &[]).unwrap().listen.as_deref(), Some("unix:///run/x"));
+    for hidden in ["[exec_server]\nlisten = 'unix:///run/x'\nmodel = ", "exec_server.listen = 5"] {
+        assert_eq!(settings(&Machine::with(hidden), &[]), None, "{hidden}");
+    }
+    let of_others = Machine::with("notify = ['listen']\nmodel = \n");
+    assert_eq!(settings(&of_others, &[]), Some(ExecServerConfig::default()));
+}
+
+#[test]
+fn an_endless_file_is_not_read_to_its_end() {
+    let machine = Machine::new();
+    std::os::unix::fs::symlink("/dev/zero", machine.root.join("home/config.toml")).unwrap();
+    assert!(machine.error(&[]).contains("it is larger than"));
+    assert_eq!(load_exec_server(&machine.sources(&[])), Some(ExecServerConfig::default()));
 }

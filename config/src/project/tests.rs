@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Machine, repository};
+use crate::testing::{Machine, pipe, repository};
 
 /// The trusted files, relative to the machine's root, with this configuration.
 fn files(machine: &Machine, config: &str) -> Vec<String> {
@@ -106,6 +106,14 @@ fn a_worktree_has_the_trust_of_its_main_repository_if_that_one_knows_it() {
     machine.write("tree/.git", "gitdir: $/main/.git/worktrees/nosuch\n");
     assert_eq!(files(&machine, &trust(&["main"])), [""; 0]);
     machine.write("tree/.git", "gitdir: $/main/.git\n");
+    assert_eq!(files(&machine, &trust(&["main"])), [""; 0]);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_git_holds_nothing_up() {
+    let machine = Machine::new();
+    machine.write("work/.codex/config.toml", "");
+    pipe(&machine.root.join("work/.git"));
     assert_eq!(files(&machine, &trust(&["main"])), [""; 0]);
 }
 

@@ -50,18 +50,23 @@ impl Stat {
     /// The name stands in parentheses and may itself hold parentheses, spaces and newlines: the last `)` ends it.
     fn parse(line: &[u8]) -> Option<Self> {
         let (open, close) = (memchr::memchr(b'(', line)?, memchr::memrchr(b')', line)?);
-        let pid = Pid::from_raw(number(line.get(..open)?.trim_ascii())?)?;
+        let pid = to_pid(number(line.get(..open)?.trim_ascii())?)?;
         let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
         let mut fields =
             line.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
         let state = *fields.next()?.first()?;
-        let parent = Pid::from_raw(number(fields.next()?)?);
+        let parent = to_pid(number(fields.next()?)?);
         // After the process group.
-        let session = Pid::from_raw(number(fields.nth(1)?)?);
+        let session = to_pid(number(fields.nth(1)?)?);
         // Field 22 of proc(5), where the session is field 6.
         let start_time = StartTime(number(fields.nth(15)?)?);
         Some(Self { stamp: ProcessStamp { pid, start_time }, name, state, parent, session })
     }
+}
+
+/// The kernel writes 0 for what lies outside of our pid namespace, and -1 for a process that is just being let go.
+fn to_pid(number: i32) -> Option<Pid> {
+    if number > 0 { Pid::from_raw(number) } else { None }
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
@@ -91,9 +96,9 @@ pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
 /// Our children that belong to this thread of ours; none when it has ended, `None` if this kernel has no such list.
 pub(super) fn children_of_thread(thread: Pid) -> io::Result<Option<Vec<Pid>>> {
     match read(&format!("/proc/self/task/{}/children", thread.as_raw_pid())) {
-        Ok(text) => Ok(Some(
-            text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(Pid::from_raw).collect(),
-        )),
+        Ok(text) => {
+            Ok(Some(text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(to_pid).collect()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let has_lists = std::fs::exists("/proc/thread-self/children")?;
             Ok(has_lists.then(Vec::new))
@@ -187,6 +192,13 @@ mod tests {
             assert_eq!((stat.parent, stat.session), (Pid::from_raw(7), Pid::from_raw(41)));
             assert!(stat.is_zombie());
         }
+    }
+
+    #[test]
+    fn a_process_that_is_being_let_go_has_no_parent_and_no_session() {
+        let line = b"42 (sh) X 0 -1 -1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3\n";
+        let stat = Stat::parse(line).expect("a line of /proc");
+        assert_eq!((stat.parent, stat.session), (None, None));
     }
 
     #[test]

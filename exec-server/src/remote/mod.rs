@@ -137,14 +137,17 @@ impl Steps for Attachment {
 
     async fn serve(&mut self, registration: &Registration, socket: Socket) -> String {
         // One message of each stream waits inside the state machine; the rest in the stream's own queue.
-        let limits = RelayLimits {
-            queued_bytes: 1,
-            plain_message_bytes: self.server.limits().stream_message_bytes,
-            message_bytes: self.server.limits().stream_message_bytes,
-            ..RelayLimits::default()
+        let mut limits = RelayLimits { queued_bytes: 1, ..RelayLimits::default() };
+        let longest = self.server.limits().stream_message_bytes;
+        limits.message_bytes = limits.message_bytes.min(longest);
+        limits.plain_message_bytes = limits.plain_message_bytes.min(longest);
+        let longest_message = match self.contract {
+            Contract::Noise => limits.message_bytes,
+            _ => limits.plain_message_bytes,
         };
         let registration_id = registration.registration_id.as_deref();
-        let relay = Relay { server: &self.server, registry: &self.registry, registration_id };
+        let relay =
+            Relay { server: &self.server, registry: &self.registry, registration_id, longest_message };
         match (&self.identity, registration_id) {
             (Some(identity), Some(id)) => {
                 let identity = Arc::clone(identity);

@@ -27,6 +27,8 @@ pub(super) struct Relay<'a> {
     pub(super) registry: &'a Arc<Registry>,
     /// Contract E: part of every validation.
     pub(super) registration_id: Option<&'a str>,
+    /// What the relay carries at most, in bytes; a longer answer becomes an error.
+    pub(super) longest_message: usize,
 }
 
 /// What runs for the streams.
@@ -41,7 +43,7 @@ struct Work {
 impl Relay<'_> {
     /// Serves until the websocket ends; why it did. The streams end with it, and their sessions are detached.
     pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> String {
-        let lanes = Lanes::new(streams, self.server.limits());
+        let lanes = Lanes::new(streams, self.longest_message, self.server.limits());
         let (sink, source) = socket.split();
         tokio::select! {
             reason = self.read(source, &lanes) => reason,

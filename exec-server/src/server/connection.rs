@@ -125,11 +125,11 @@ impl Drop for Detach {
 
 async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
     let outbox = &connection.outbox;
+    let mut stopping = connection.server.stopping.subscribe();
     let mut live = match outbox.framing() {
         Framing::Stream { .. } => Liveness::of_stream(Instant::now(), &connection.server.limits),
         Framing::WebSocket | Framing::Lines => Liveness::new(Instant::now(), &connection.server.limits),
     };
-    let mut stopping = connection.server.stopping.subscribe();
     let mut may_read = false;
     let mut written = 0;
     loop {

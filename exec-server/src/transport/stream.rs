@@ -71,7 +71,7 @@ impl Inlet {
     /// # Errors
     /// The message, when it has no room.
     pub fn push(&self, message: Bytes) -> Result<(), Bytes> {
-        let waiting = self.incoming.bytes.load(Ordering::Relaxed);
+        let waiting = self.waiting();
         if waiting > 0 && waiting.saturating_add(message.len()) > self.bound {
             return Err(message);
         }
@@ -81,10 +81,15 @@ impl Inlet {
         Ok(())
     }
 
+    /// How many bytes wait for the server.
+    pub fn waiting(&self) -> usize {
+        self.incoming.bytes.load(Ordering::Relaxed)
+    }
+
     /// Waits until the server has taken something. To be asked again, not relied upon.
     pub async fn taken(&self) {
         let taken = self.incoming.taken.notified();
-        if self.incoming.bytes.load(Ordering::Relaxed) > 0 && !self.sender.is_closed() {
+        if self.waiting() > 0 && !self.sender.is_closed() {
             tokio::select! {
                 () = taken => {}
                 () = self.sender.closed() => {}

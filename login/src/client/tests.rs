@@ -35,6 +35,8 @@ fn what_can_not_be_used_is_refused_by_name() {
     let message = |settings| HttpClient::from_settings(settings).plain().unwrap_err().to_string();
     let missing = ClientSettings { ca_certificates: Some(folder.path().join("missing.pem")), ..settings() };
     assert!(message(missing).contains("missing.pem"));
+    let endless = ClientSettings { ca_certificates: Some("/dev/zero".into()), ..settings() };
+    assert!(message(endless).ends_with("it is larger than 16777216 bytes"));
     let bad = ClientSettings { ca_certificates: Some(empty), ..settings() };
     assert!(message(bad).ends_with("are not a PEM bundle"));
     let proxies = Proxies { https: Some("http://user:s3cret@[".into()), ..Proxies::default() };

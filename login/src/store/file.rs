@@ -26,7 +26,7 @@ pub(super) fn load(home: &Path) -> Result<Option<Credentials>, StoreError> {
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = std::fs::File::open(path)?;
+    let file = codex_config::file::open(path)?;
     let size = file.metadata()?.len();
     if size > MAX_BYTES {
         return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {MAX_BYTES} bytes")));

@@ -21,6 +21,14 @@ pub enum LockError {
     /// Somebody holds the lock of the write for too long.
     #[error("credential commit lock timed out")]
     TimedOut,
+    /// There is no home directory, and none can be made.
+    #[error("can't make the directory {path:?}: {source}")]
+    Home {
+        /// The home directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The lock file can't be made or locked.
     #[error("can't lock {path:?}: {source}")]
     Io {
@@ -42,7 +50,7 @@ pub(super) struct Locks {
 impl Locks {
     /// Takes both locks of a home directory, which is made if it is missing.
     pub(super) fn take(home: &Path) -> Result<Self, LockError> {
-        std::fs::create_dir_all(home).map_err(|source| LockError::Io { path: home.to_owned(), source })?;
+        std::fs::create_dir_all(home).map_err(|source| LockError::Home { path: home.to_owned(), source })?;
         let path = home.join(FIRST);
         let first = open(&path, 0o666)?;
         while let Err(source) = first.lock() {

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use codex_e2e::issuer::Issuer;
 use codex_e2e::login::Home;
 use codex_e2e::secrets::secret;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 
@@ -230,6 +231,32 @@ async fn the_home_is_made_only_for_something_to_store_and_a_log_is_never_a_reaso
     std::fs::set_permissions(home.path().join("auth.json"), Permissions::from_mode(0o644)).unwrap();
     assert_eq!(home.run_with(&["login", "--with-api-key"], "s3cr3t-key").await.status.code(), Some(0));
     assert_eq!(std::fs::metadata(home.path().join("auth.json")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_named_pipe_that_nobody_serves_holds_no_command_up() {
+    let pipe = |home: &Home, name: &str| {
+        mknodat(CWD, home.path().join(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    };
+    let home = Home::new();
+    pipe(&home, "auth.json");
+    let told = home.run(&["login", "status"]).await;
+    assert!(told.stderr.starts_with("Error checking login status: failed to read CLI auth"), "{told:?}");
+    assert_eq!(told.status.code(), Some(1));
+    home.run(&["logout"]).await.assert(0, &["Successfully logged out"]);
+
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("log")).unwrap();
+    pipe(&home, "log/codex-login.log");
+    assert_eq!(home.run_with(&["login", "--with-api-key"], "s3cr3t-key").await.status.code(), Some(0));
+    home.run(&["logout"]).await.assert(0, &["Successfully logged out"]);
+
+    let home = Home::new();
+    pipe(&home, "config.toml");
+    let told = home.run(&["login", "status"]).await;
+    assert!(told.stderr.ends_with("config.toml: it is a named pipe\n"), "{told:?}");
+    let told = home.run(&["exec-server", "--listen", "stdio"]).await;
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
 }
 
 #[tokio::test]

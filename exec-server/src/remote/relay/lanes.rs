@@ -11,6 +11,10 @@ use crate::Limits;
 use crate::relay::{Event, ExecutorStreams, SendError, StreamKey, Verdict};
 use crate::transport::{Carrier, Inlet, Outbound, Outlet, StreamBounds, stream};
 
+/// Messages of all streams of a websocket that wait for their server connections, in bytes. Beyond it the next stream that
+/// is behind and gets another message is ended.
+const ALL_INCOMING_BYTES: usize = 256 << 20;
+
 /// The lanes of one websocket, shared by its reader and its writer.
 pub(super) struct Lanes {
     bounds: StreamBounds,
@@ -46,11 +50,12 @@ struct Ready {
 }
 
 impl Lanes {
-    pub(super) fn new(streams: ExecutorStreams, limits: &Limits) -> Self {
+    /// `longest_message`: what the relay carries at most, in bytes.
+    pub(super) fn new(streams: ExecutorStreams, longest_message: usize, limits: &Limits) -> Self {
         let bounds = StreamBounds {
             incoming_bytes: limits.stream_incoming_bytes,
             outgoing_bytes: limits.stream_outgoing_bytes,
-            longest_message: limits.stream_message_bytes,
+            longest_message,
         };
         let state = State {
             streams,
@@ -117,9 +122,12 @@ impl Lanes {
     pub(super) fn deliver(&self, key: StreamKey, message: Bytes) {
         let mut state = self.lock();
         let Some(lane) = state.lanes.get(&key) else { return };
-        if lane.inlet.push(message).is_err() {
+        let waiting: usize = state.lanes.values().map(|lane| lane.inlet.waiting()).sum();
+        let behind = lane.inlet.waiting() > 0 && waiting.saturating_add(message.len()) > ALL_INCOMING_BYTES;
+        if behind || lane.inlet.push(message).is_err() {
             tracing::warn!(
                 limit = self.bounds.incoming_bytes,
+                limit_of_all = ALL_INCOMING_BYTES,
                 "a stream was ended: more messages wait for their turn than the bound allows"
             );
             state.lanes.remove(&key);

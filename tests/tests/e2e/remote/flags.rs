@@ -34,6 +34,9 @@ async fn flags_that_do_not_go_together_are_usage_errors() {
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{flags:?}: {outcome:?}");
         assert!(outcome.stderr.contains(text), "{flags:?}: {}", outcome.stderr);
     }
+    let run = ["--environment-id", "e", "run", "--", "true"];
+    let outcome = ExecutorBuilder::new("http://127.0.0.1:1").args(run).outcome().await;
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("subcommand 'run'"), "{outcome:?}");
     let wrong = ExecutorBuilder::new("http://127.0.0.1:1")
         .args(["--environment-id", "e"])
         .env("CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE", "yes");

@@ -223,6 +223,11 @@ async fn a_large_answer_goes_out_in_one_frame() {
     client.handshake().await;
     let read = client.ok("fs/readFile", json!({"path": path.to_str().unwrap()})).await;
     assert!(bytes_of(&read["dataBase64"]) == content);
+    // One that no receiver would take is an error that says what to do, and the stream lives on.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(20 << 20).unwrap();
+    let refused = client.call("fs/readFile", json!({"path": path.to_str().unwrap()})).await.unwrap_err();
+    assert!(refused.0 == -32603 && refused.1.contains("in parts"), "{refused:?}");
+    assert_eq!(client.run("p", "echo alive").await.stdout(), "alive\n");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use codex_e2e::registry::Answer;
 use codex_e2e::relay::PlainHarnesses;
-use codex_e2e::tls_front::Certificate;
+use codex_e2e::tls::Certificate;
 use codex_e2e::{ScriptedRegistry, ScriptedRendezvous};
 
 use super::Contract;
