@@ -221,7 +221,7 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         None
     });
     let confiner = confiner(args.sandbox_namespaces);
-    warn_of_limits(&confiner);
+    let unlimited = warn_of_limits(&confiner);
     let host = Host {
         environment: std::env::vars_os()
             .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
@@ -240,7 +240,10 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         None | Some(LeftoversArg::Keep) => Leftovers::Keep,
         Some(LeftoversArg::Kill) => Leftovers::Kill,
     };
-    Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
+    let mut info = info::describe(facts);
+    // Handles under a sandbox (10.10): where sandboxes of every kind are enforced.
+    info.capabilities.sandboxed_file_streaming = unlimited;
+    Ok(ServerConfig { limits, host, info, leftovers })
 }
 
 fn confiner(namespaces: Option<NamespacesArg>) -> Confiner {
@@ -252,11 +255,13 @@ fn confiner(namespaces: Option<NamespacesArg>) -> Confiner {
     Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(), namespaces)
 }
 
-/// Says on stderr, once, what sandboxes can't do here, as far as a glance tells.
-fn warn_of_limits(confiner: &Confiner) {
-    for limit in confiner.glance() {
+/// Says on stderr, once, what sandboxes can't do here, as far as a glance tells. True if there is nothing to say.
+fn warn_of_limits(confiner: &Confiner) -> bool {
+    let limits = confiner.glance();
+    for limit in &limits {
         tracing::warn!("sandboxes are limited here: {limit}; `codex doctor` tells more");
     }
+    limits.is_empty()
 }
 
 /// Flags that do not go together. Half an authentication is told by [`auth`]: released servers exit with 1 for it (2.4).
