@@ -78,7 +78,7 @@ pub(crate) enum SetupError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The configuration can't be read, and may say who is allowed to connect.
-    #[error("{}; this may hide ws_auth or listen, so the server does not start without it: mend it, or give --ws-auth", .0.one_line())]
+    #[error("{}; this may hide ws_auth or listen, so the server does not start: mend it, or give --ws-auth", .0.one_line())]
     AccessUnclear(ConfigError),
     /// The working directory can't be told.
     #[error("can't tell the working directory: {0}")]

@@ -95,6 +95,25 @@ impl HttpClient {
         Self { shared: Arc::new(Shared { settings, built: OnceLock::new(), user_agent: OnceLock::new() }) }
     }
 
+    /// Makes ready, on a thread for blocking work, what [`Self::plain`] and [`Self::named_headers`] give. Either does so
+    /// by itself otherwise, and holds up an event loop: trusted certificates are read from disk, and the system's name
+    /// is asked of other programs.
+    ///
+    /// # Errors
+    /// There can be no client.
+    pub async fn prepare(&self) -> Result<(), ClientError> {
+        if self.shared.built.get().is_some() && self.shared.user_agent.get().is_some() {
+            return Ok(());
+        }
+        let client = self.clone();
+        let ready = tokio::task::spawn_blocking(move || {
+            client.user_agent();
+            client.plain().map(|_| ())
+        });
+        // Only a program that stops ends that thread early; then the request fails by itself.
+        ready.await.unwrap_or(Ok(()))
+    }
+
     /// The client itself, built now if it is not yet. It sends neither originator nor a user agent of its own, as
     /// sign-in exchange, device code and registration want it. The first call reads the trusted certificates.
     pub fn plain(&self) -> Result<&reqwest::Client, ClientError> {

@@ -62,6 +62,7 @@ pub async fn look_up(
     token: &SecretString,
 ) -> Result<PersonalToken, PersonalTokenError> {
     let base = variables.authapi_base_url.as_deref().unwrap_or(DEFAULT_BASE_URL).trim_end_matches('/');
+    client.prepare().await?;
     let answer = client
         .plain()?
         .get(format!("{base}/v1/user-auth-credential/whoami"))

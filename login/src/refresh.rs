@@ -141,6 +141,7 @@ pub(crate) async fn request(
     }
     let endpoint = endpoint(variables, tokens.provenance());
     check_address(&endpoint.url)?;
+    client.prepare().await.map_err(|error| transient(error.to_string()))?;
     let request = client
         .plain()
         .map_err(|error| transient(error.to_string()))?

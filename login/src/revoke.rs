@@ -43,6 +43,7 @@ pub async fn revoke(
     credentials: &Credentials,
 ) -> Result<(), RevokeError> {
     let Some(body) = body(variables, credentials) else { return Ok(()) };
+    client.prepare().await?;
     let request = client
         .plain()?
         .post(address(variables))

@@ -60,6 +60,15 @@ impl ExecutorBuilder {
         Self { command, home }
     }
 
+    /// An executor as a printed line says, but at another address if one is given.
+    pub fn of_line(line: &str, registry: Option<&str>) -> Self {
+        let (variables, arguments) = crate::hub::words(line);
+        let [server, remote, url, rest @ ..] = arguments.as_slice() else { panic!("{line}") };
+        assert_eq!((server.as_str(), remote.as_str()), ("exec-server", "--remote"), "{line}");
+        let executor = Self::new(registry.unwrap_or(url)).args(rest);
+        variables.iter().fold(executor, |executor, (name, value)| executor.env(name, value))
+    }
+
     /// Adds arguments.
     pub fn args<S: AsRef<str>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));

@@ -2,8 +2,10 @@
 
 pub mod binary;
 pub mod client;
+pub mod cutter;
 pub mod executor;
 pub mod http;
+pub mod hub;
 pub mod issuer;
 pub mod link;
 pub mod login;
@@ -18,7 +20,9 @@ pub mod server;
 pub mod tls;
 
 pub use client::{Ended, Refusal, TestClient};
+pub use cutter::Cutter;
 pub use executor::{Executor, ExecutorBuilder};
+pub use hub::Hub;
 pub use registry::{Answer, ScriptedRegistry};
 pub use rendezvous::ScriptedRendezvous;
 pub use server::{Server, ServerBuilder};

@@ -2,7 +2,7 @@
 
 use codex_config::{LoginMethod, StoreMode};
 use codex_login::signin::{self, Browser, Issuer, Notice, SignIn, SignInError, SignedIn, Waits};
-use codex_login::{LoadError, StoreError};
+use codex_login::{ClientError, LoadError, StoreError};
 
 use super::{CHATGPT_DISABLED, Context, Refusal, browser, prompt, save};
 use crate::output;
@@ -58,7 +58,8 @@ async fn interrupt() {
 async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
     let settings = &context.settings;
     // A client that can't be made is no reason to sign anybody out.
-    let http = settings.client.plain().map_err(|error| FlowError::Client(error.to_string()))?.clone();
+    settings.client.prepare().await?;
+    let http = settings.client.plain()?.clone();
     match signin::sign_out(settings).await {
         // The sign-in that follows goes to the file, then, and hides nothing.
         Err(LoadError::Store(StoreError::RemoveKeyring(_))) if settings.store.mode() == StoreMode::Auto => {}
@@ -119,8 +120,8 @@ enum FlowError {
     SignIn(#[from] SignInError),
     #[error(transparent)]
     SignOut(#[from] LoadError),
-    #[error("{0}")]
-    Client(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl FlowError {

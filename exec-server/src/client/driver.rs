@@ -287,7 +287,7 @@ impl Shared {
                         None => std::future::pending().await,
                     },
                     () = self.look.notified() => {}
-                    () = writer.ping_due() => writer.ping().await?,
+                    () = writer.chore() => writer.do_chores().await?,
                 }
             }
         };

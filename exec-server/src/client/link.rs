@@ -136,18 +136,18 @@ impl LinkWriter {
         }
     }
 
-    /// Waits until the connection wants a ping of ours; only one through a rendezvous ever does. Cancel-safe.
-    pub(super) async fn ping_due(&mut self) {
+    /// Waits until the connection itself has something to send; only one through a rendezvous ever does. Cancel-safe.
+    pub(super) async fn chore(&mut self) {
         match self {
-            Self::Relay(relay) => relay.ping_due().await,
+            Self::Relay(relay) => relay.chore().await,
             Self::WebSocket(_) | Self::Lines(_) => std::future::pending().await,
         }
     }
 
-    /// Sends a ping where there is one.
-    pub(super) async fn ping(&mut self) -> io::Result<()> {
+    /// Sends what [`Self::chore`] waited for.
+    pub(super) async fn do_chores(&mut self) -> io::Result<()> {
         match self {
-            Self::Relay(relay) => Ok(relay.ping().await?),
+            Self::Relay(relay) => Ok(relay.do_chores().await?),
             Self::WebSocket(_) | Self::Lines(_) => Ok(()),
         }
     }

@@ -138,7 +138,7 @@ impl Executor {
                         assert_eq!(Some(stream), self.stream);
                         return Some(serde_json::from_slice(&message).unwrap());
                     }
-                    Event::Room { .. } => {}
+                    Event::Room { .. } | Event::Acked { .. } => {}
                     Event::Closed { .. } => return None,
                 }
             }

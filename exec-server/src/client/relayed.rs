@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
@@ -46,6 +47,7 @@ pub(super) struct RelayReader {
     socket: SplitStream<Socket>,
     stream: Arc<Mutex<HarnessStream>>,
     silence: Duration,
+    control: Arc<Notify>,
 }
 
 /// The sending half.
@@ -53,6 +55,10 @@ pub(super) struct RelayWriter {
     socket: SplitSink<Socket, Message>,
     stream: Arc<Mutex<HarnessStream>>,
     ping: Interval,
+    /// A ping is due and was not sent yet.
+    owes_ping: bool,
+    /// The reader gave the stream something to send.
+    control: Arc<Notify>,
 }
 
 /// Opens the stream on its websocket: resume, and for Noise the handshake and its answer.
@@ -66,8 +72,11 @@ pub(super) async fn open(
     let stream = Arc::new(Mutex::new(stream));
     let mut ping = tokio::time::interval_at(Instant::now() + interval, interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut writer = RelayWriter { socket: sink, stream: Arc::clone(&stream), ping };
-    let mut reader = RelayReader { socket, stream, silence: options.silence_time };
+    let control = Arc::new(Notify::new());
+    let (shared, owes_ping) = (Arc::clone(&stream), false);
+    let mut writer =
+        RelayWriter { socket: sink, stream: shared, ping, owes_ping, control: Arc::clone(&control) };
+    let mut reader = RelayReader { socket, stream, silence: options.silence_time, control };
     writer.transmit().await?;
     writer.flush_socket().await?;
     while !lock(&reader.stream).is_open() {
@@ -97,7 +106,14 @@ impl RelayReader {
         match message.map_err(|_| RelayError::Silent(self.silence))? {
             None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => Err(RelayError::Ended),
             Some(Err(error)) => Err(Box::new(error).into()),
-            Some(Ok(Message::Binary(frame))) => Ok(lock(&self.stream).receive(frame)?),
+            Some(Ok(Message::Binary(frame))) => {
+                let mut stream = lock(&self.stream);
+                stream.receive(frame)?;
+                if stream.has_control() {
+                    self.control.notify_one();
+                }
+                Ok(())
+            }
             Some(Ok(Message::Text(_))) => Err(RelayError::Text),
             // Pings are answered by the library; a close is followed by the stream's end.
             Some(Ok(_)) => Ok(()),
@@ -130,14 +146,21 @@ impl RelayWriter {
         self.flush_socket().await
     }
 
-    /// Waits until a ping is due. Cancel-safe.
-    pub(super) async fn ping_due(&mut self) {
-        self.ping.tick().await;
+    /// Waits until a ping or an ack is due. Cancel-safe.
+    pub(super) async fn chore(&mut self) {
+        tokio::select! {
+            _ = self.ping.tick() => self.owes_ping = true,
+            () = self.control.notified() => {}
+        }
     }
 
-    /// Asks the rendezvous for a sign of life.
-    pub(super) async fn ping(&mut self) -> Result<(), RelayError> {
-        Ok(self.socket.send(Message::Ping(Bytes::new())).await.map_err(Box::new)?)
+    /// Asks the rendezvous for a sign of life, and tells the executor what was taken, if that is due.
+    pub(super) async fn do_chores(&mut self) -> Result<(), RelayError> {
+        if std::mem::take(&mut self.owes_ping) {
+            self.socket.feed(Message::Ping(Bytes::new())).await.map_err(Box::new)?;
+        }
+        self.transmit().await?;
+        self.flush_socket().await
     }
 
     /// Tells the executor, and then the rendezvous, that nothing more comes.

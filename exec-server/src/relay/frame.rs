@@ -1,8 +1,15 @@
 //! Relay frames: what an incoming message is worth, and outgoing frames written once, in place.
+//!
+//! Released programs send no acks and ignore them, heartbeats too. Ours use both, since what lies between rendezvous and
+//! harness is lost when that socket breaks, and the rendezvous's pongs say nothing of it: a harness acks the first data
+//! frame, which tells that it can, and then whenever a heartbeat asks. Acks are not encrypted; a rendezvous that forges
+//! them makes an executor forget output early, which the harness is told of like of any other loss.
 
 use bytes::Bytes;
 use codex_exec_protocol::relay::relay_message_frame::Body as Wire;
-use codex_exec_protocol::relay::{RelayHandshake, RelayMessageFrame, RelayReset, RelayResume};
+use codex_exec_protocol::relay::{
+    RelayAck, RelayHandshake, RelayHeartbeat, RelayMessageFrame, RelayReset, RelayResume,
+};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
@@ -41,7 +48,11 @@ pub enum Body {
     Handshake(Bytes),
     /// The stream has ended; the reason is not blank.
     Reset(String),
-    /// Ack, resume or heartbeat: of no meaning to either end.
+    /// The harness has taken every data frame up to this number. Only our own says so (see the module's words).
+    Ack(u32),
+    /// The executor asks for an [`Self::Ack`].
+    Heartbeat,
+    /// A resume: of no meaning to either end.
     Idle,
 }
 
@@ -102,7 +113,9 @@ pub fn parse(message: Bytes, longest_stream_id: usize) -> Result<Frame, FrameErr
         Wire::Handshake(handshake) => Body::Handshake(filled(handshake.payload)?),
         Wire::Reset(reset) if reset.reason.trim().is_empty() => return Err(FrameError::Reason),
         Wire::Reset(reset) => Body::Reset(reset.reason),
-        Wire::AckFrame(_) | Wire::Resume(_) | Wire::Heartbeat(_) => Body::Idle,
+        Wire::AckFrame(_) => Body::Ack(frame.ack),
+        Wire::Heartbeat(_) => Body::Heartbeat,
+        Wire::Resume(_) => Body::Idle,
     };
     Ok(Frame { stream_id: frame.stream_id, body })
 }
@@ -126,10 +139,25 @@ pub fn resume(stream_id: &str) -> Bytes {
     encode(stream_id, Wire::Resume(RelayResume { next_seq: 0 }))
 }
 
+/// Tells the executor that every data frame up to this number was taken.
+pub fn ack(stream_id: &str, seq: u32) -> Bytes {
+    encode_acking(stream_id, seq, Wire::AckFrame(RelayAck {}))
+}
+
+/// Asks the harness for an ack.
+pub fn heartbeat(stream_id: &str) -> Bytes {
+    encode(stream_id, Wire::Heartbeat(RelayHeartbeat {}))
+}
+
 fn encode(stream_id: &str, body: Wire) -> Bytes {
+    encode_acking(stream_id, 0, body)
+}
+
+fn encode_acking(stream_id: &str, ack: u32, body: Wire) -> Bytes {
     let frame = RelayMessageFrame {
         version: VERSION,
         stream_id: stream_id.to_owned(),
+        ack,
         body: Some(body),
         ..RelayMessageFrame::default()
     };

@@ -55,6 +55,9 @@ pub struct HarnessStream {
     control: VecDeque<Bytes>,
     queue: Queue,
     messages: VecDeque<Bytes>,
+    /// The last data frame that was taken.
+    taken: Option<u32>,
+    owes_ack: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +97,16 @@ impl HarnessStream {
 
     fn new(id: StreamId, limits: RelayLimits, state: State) -> Self {
         let control = VecDeque::from([frame::resume(id.as_str())]);
-        Self { limits, id, state, control, queue: Queue::default(), messages: VecDeque::new() }
+        Self {
+            limits,
+            id,
+            state,
+            control,
+            queue: Queue::default(),
+            messages: VecDeque::new(),
+            taken: None,
+            owes_ack: false,
+        }
     }
 
     /// The stream's name.
@@ -107,7 +119,8 @@ impl HarnessStream {
         !matches!(self.state, State::Handshaking(_))
     }
 
-    /// Takes one binary message of the websocket. A text message there is a fault of the rendezvous.
+    /// Takes one binary message of the websocket. Acks say that what came before was fetched with
+    /// [`Self::next_message`], as it has to be. A text message there is a fault of the rendezvous.
     ///
     /// # Errors
     /// The stream is over; the websocket is to be closed.
@@ -117,11 +130,26 @@ impl HarnessStream {
             return Ok(());
         }
         match body {
-            Body::Idle => Ok(()),
+            // Nobody acks towards a harness.
+            Body::Ack(_) | Body::Idle => Ok(()),
+            Body::Heartbeat => {
+                self.owes_ack = self.taken.is_some();
+                Ok(())
+            }
             Body::Reset(reason) => Err(HarnessError::Reset(reason)),
             Body::Handshake(message) => self.answered(&message),
-            Body::Data { seq, payload } => self.data(seq, payload),
+            Body::Data { seq, payload } => {
+                let first = self.taken.is_none();
+                self.data(seq, payload)?;
+                self.owes_ack |= first;
+                Ok(())
+            }
         }
+    }
+
+    /// Whether [`Self::next_transmit`] has something that does not come of [`Self::send`].
+    pub fn has_control(&self) -> bool {
+        !self.control.is_empty() || self.owes_ack
     }
 
     fn answered(&mut self, message: &[u8]) -> Result<(), HarnessError> {
@@ -143,6 +171,7 @@ impl HarnessStream {
             State::Handshaking(_) => Err(HarnessError::OutOfPlace("data before the handshake's answer")),
             State::Plain { .. } => {
                 self.messages.push_back(payload);
+                self.taken = Some(seq);
                 Ok(())
             }
             State::Open(channel) => {
@@ -150,6 +179,7 @@ impl HarnessStream {
                 while let Some(message) = channel.receiver.next_message(&self.limits)? {
                     self.messages.push_back(message);
                 }
+                self.taken = channel.receiver.records().checked_sub(1).map(|last| last as u32);
                 Ok(())
             }
         }
@@ -190,6 +220,9 @@ impl HarnessStream {
     pub fn next_transmit(&mut self) -> Result<Option<Bytes>, NoiseError> {
         if let Some(frame) = self.control.pop_front() {
             return Ok(Some(frame));
+        }
+        if let Some(taken) = self.taken.filter(|_| std::mem::take(&mut self.owes_ack)) {
+            return Ok(Some(frame::ack(self.id.as_str(), taken)));
         }
         let Some(message) = self.queue.front() else { return Ok(None) };
         let (frame, whole) = match &mut self.state {
@@ -262,6 +295,25 @@ mod tests {
         let limits = RelayLimits::default();
         channel.receiver.accept(0, payload, &limits).unwrap();
         assert_eq!(channel.receiver.next_message(&limits), Ok(Some(Bytes::from_static(b"{}"))));
+    }
+
+    #[test]
+    fn the_first_data_and_every_heartbeat_is_acked() {
+        let mut pair = Pair::new();
+        let (answer, mut channel) = pair.answer();
+        pair.harness.receive(answer).unwrap();
+        for (incoming, acked) in [
+            (frame::heartbeat("S"), None),
+            (channel.sender.frame("S", b"{}").unwrap().0, Some(0)),
+            (channel.sender.frame("S", b"{}").unwrap().0, None),
+            (frame::heartbeat("T"), None),
+            (frame::heartbeat("S"), Some(1)),
+        ] {
+            pair.harness.receive(incoming).unwrap();
+            let expected = acked.map(|seq| frame::ack("S", seq));
+            assert_eq!(pair.harness.has_control(), expected.is_some());
+            assert_eq!(pair.harness.next_transmit().unwrap(), expected);
+        }
     }
 
     #[test]

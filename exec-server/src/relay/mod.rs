@@ -88,6 +88,13 @@ pub enum Event {
         /// Which one.
         stream: StreamKey,
     },
+    /// The harness has taken every data frame up to this one, which counts from 1.
+    Acked {
+        /// Which stream.
+        stream: StreamKey,
+        /// The frame.
+        frames: u64,
+    },
     /// A stream ended from the other side, or a handshake is not wanted any more: end its connection, or stop asking.
     Closed {
         /// Which one; its key means nothing from now on.
@@ -212,6 +219,16 @@ impl ExecutorStreams {
         both!(self, streams => streams.send(stream, message))
     }
 
+    /// How many data frames of the stream were given to the websocket, and the frame that asks its harness how many of
+    /// them it has taken ([`Event::Acked`]; released harnesses say nothing).
+    pub fn ask(&self, stream: StreamKey) -> Option<(u64, Bytes)> {
+        let (id, frames) = match &self.0 {
+            Kind::Plain(streams) => streams.sent(stream),
+            Kind::Noise(streams) => streams.sent(stream),
+        }?;
+        Some((frames, frame::heartbeat(id.as_str())))
+    }
+
     /// The stream's JSON-RPC connection has ended here: what is queued still goes, then the stream ends in its
     /// contract's way (4.2, 8). No `Closed` event follows.
     pub fn close(&mut self, stream: StreamKey) {
@@ -230,5 +247,33 @@ impl ExecutorStreams {
     /// its place in the streams' own queues.
     pub fn next_transmit(&mut self) -> Option<Bytes> {
         both!(self, streams => streams.next_transmit())
+    }
+}
+
+/// Which of `sent` frames the lower half of a number names; 0 for none of them.
+fn acked(sent: u64, ack: u32) -> u64 {
+    let behind = (sent.wrapping_sub(1) as u32).wrapping_sub(ack);
+    sent.saturating_sub(behind.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::acked;
+
+    #[test]
+    fn an_ack_names_a_frame_that_was_sent_or_none() {
+        let wrapped = (1 << 32) + 3;
+        for (sent, ack, frames) in [
+            (0, 0, 0),
+            (0, 7, 0),
+            (1, 0, 1),
+            (5, 2, 3),
+            (5, 4, 5),
+            (5, 5, 0),
+            (wrapped, 2, wrapped),
+            (wrapped, u32::MAX, 1 << 32),
+        ] {
+            assert_eq!(acked(sent, ack), frames, "{ack} of {sent}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::frame::{self, Body, Frame};
 use super::queue::{Queue, Turns};
-use super::{Event, RelayLimits, SendError, StreamId, StreamKey, json};
+use super::{Event, RelayLimits, SendError, StreamId, StreamKey, acked, json};
 
 /// All streams of one websocket.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub(super) struct PlainStreams {
 #[derive(Debug)]
 struct Stream {
     id: StreamId,
-    seq: u32,
+    /// Frames so far; the lower half is the next one's number.
+    sent: u64,
     queue: Queue,
     /// Ended here; it lives until its queue is empty, and takes no more messages.
     ending: bool,
@@ -55,7 +56,8 @@ impl PlainStreams {
         match body {
             Body::Data { payload, .. } => self.data(&stream_id, payload),
             Body::Reset(_) => self.reset(&stream_id),
-            Body::Handshake(_) | Body::Idle => {}
+            Body::Ack(ack) => self.acked(&stream_id, ack),
+            Body::Handshake(_) | Body::Heartbeat | Body::Idle => {}
         }
     }
 
@@ -89,10 +91,23 @@ impl PlainStreams {
         let key = StreamKey(self.last_key);
         let id = StreamId::from(stream_id);
         self.ids.insert(id.clone(), key);
-        let stream = Stream { id: id.clone(), seq: 0, queue: Queue::default(), ending: false };
+        let stream = Stream { id: id.clone(), sent: 0, queue: Queue::default(), ending: false };
         self.streams.insert(key, stream);
         self.events.push_back(Event::Opened { stream: key, id });
         Some(key)
+    }
+
+    fn acked(&mut self, stream_id: &str, ack: u32) {
+        let Some(key) = self.ids.get(stream_id).copied() else { return };
+        let frames = self.sent(key).map_or(0, |(_, sent)| acked(sent, ack));
+        if frames > 0 {
+            self.events.push_back(Event::Acked { stream: key, frames });
+        }
+    }
+
+    pub(super) fn sent(&self, key: StreamKey) -> Option<(&StreamId, u64)> {
+        let stream = self.streams.get(&key).filter(|stream| !stream.ending)?;
+        Some((&stream.id, stream.sent))
     }
 
     fn reset(&mut self, stream_id: &str) {
@@ -162,8 +177,8 @@ impl PlainStreams {
         let key = self.turns.next()?;
         let stream = self.streams.get_mut(&key)?;
         let message = stream.queue.pop()?;
-        let frame = frame::data(stream.id.as_str(), stream.seq, &message);
-        stream.seq = stream.seq.wrapping_add(1);
+        let frame = frame::data(stream.id.as_str(), stream.sent as u32, &message);
+        stream.sent += 1;
         let ends = stream.ending && stream.queue.is_empty();
         if stream.queue.room_again(self.limits.queued_bytes) && !stream.ending {
             self.events.push_back(Event::Room { stream: key });

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::frame::{self, Body, Frame};
 use super::noise::{self, Accepted, Channel, NoiseError, Parties};
 use super::queue::{Queue, Turns};
-use super::{Event, Handshake, Identity, RelayLimits, SendError, StreamId, StreamKey, Verdict, json};
+use super::{Event, Handshake, Identity, RelayLimits, SendError, StreamId, StreamKey, Verdict, acked, json};
 
 /// The reason of every reset that a released executor sends.
 const PROTOCOL_ERROR: &str = "noise_relay_protocol_error";
@@ -109,7 +109,8 @@ impl NoiseStreams {
             Body::Handshake(message) => self.handshake(now, &stream_id, &message),
             Body::Data { seq, payload } => self.data(now, &stream_id, seq, payload),
             Body::Reset(reason) => self.reset_received(&stream_id, &reason),
-            Body::Idle => {}
+            Body::Ack(ack) => self.acked(&stream_id, ack),
+            Body::Heartbeat | Body::Idle => {}
         }
     }
 
@@ -212,6 +213,19 @@ impl NoiseStreams {
         if let Err(error) = taken.and(fits) {
             self.fail(key, &error);
         }
+    }
+
+    fn acked(&mut self, stream_id: &str, ack: u32) {
+        let Some(key) = self.ids.get(stream_id).copied() else { return };
+        let frames = self.sent(key).map_or(0, |(_, sent)| acked(sent, ack));
+        if frames > 0 {
+            self.events.push_back(Event::Acked { stream: key, frames });
+        }
+    }
+
+    pub(super) fn sent(&self, key: StreamKey) -> Option<(&StreamId, u64)> {
+        let stream = self.open.get(&key).filter(|stream| !stream.ending)?;
+        Some((&stream.id, stream.channel.sender.records()))
     }
 
     /// Ends an open stream for a fault of the peer or of ours.

@@ -106,6 +106,7 @@ impl Relay<'_> {
             Event::Message { stream, message } => lanes.deliver(stream, message),
             Event::Validate(handshake) => self.validate(handshake, work),
             Event::Room { stream } => lanes.fill(stream),
+            Event::Acked { stream, frames } => lanes.acked(stream, frames),
             Event::Closed { stream } => {
                 if let Some(asking) = work.asked.remove(&stream) {
                     asking.abort();

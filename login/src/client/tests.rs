@@ -45,3 +45,19 @@ fn what_can_not_be_used_is_refused_by_name() {
     let bad = HttpClient::from_settings(ClientSettings { originator: Some("a\nb".into()), ..settings() });
     assert!(bad.named_headers().unwrap_err().to_string().contains("CODEX_INTERNAL_ORIGINATOR_OVERRIDE"));
 }
+
+#[tokio::test]
+async fn what_is_prepared_needs_the_disk_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    let client =
+        HttpClient::from_settings(ClientSettings { ca_certificates: Some(file.clone()), ..settings() });
+    assert!(matches!(client.prepare().await, Err(ClientError::BadCertificates { .. })));
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    std::fs::write(&file, certificate).unwrap();
+    client.prepare().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    client.prepare().await.unwrap();
+    assert!(client.plain().is_ok());
+}

@@ -27,5 +27,6 @@ mod sandbox;
 mod signals;
 mod stdio;
 mod terminal;
+mod triangle;
 mod unix;
 mod vectors;

@@ -95,6 +95,11 @@ pub(in crate::relay) struct Sender {
 }
 
 impl Sender {
+    /// How many records there were so far.
+    pub(in crate::relay) fn records(&self) -> u64 {
+        self.seq.map_or(1 << 32, u64::from)
+    }
+
     /// The frame with the next record of `message`, and whether the message is whole with it. The same message has to
     /// be given until it is; it is not empty and has fewer than 2³² bytes.
     pub(in crate::relay) fn frame(
@@ -217,6 +222,11 @@ impl Receiver {
             self.assembled = BytesMut::new();
         }
         Ok(Some(message))
+    }
+
+    /// How many records were taken, in order.
+    pub(in crate::relay) fn records(&self) -> u64 {
+        self.expected
     }
 
     /// Bytes of an incomplete message.

@@ -179,7 +179,7 @@ fn streams_and_remembered_deaths_are_bounded() {
 fn each_side_counts_from_zero_and_wraps() {
     let mut server = Server::new();
     let stream = server.open("A");
-    server.0.streams.get_mut(&stream).unwrap().seq = u32::MAX;
+    server.0.streams.get_mut(&stream).unwrap().sent = u32::MAX.into();
     for seq in [u32::MAX, 0, 1] {
         server.0.send(stream, Bytes::from_static(b"{}")).unwrap();
         assert_eq!(server.sent().unwrap().1, seq);

@@ -141,7 +141,7 @@ fn run(lengths: &[Vec<usize>], fates: &[Fate]) -> Vec<Side> {
                 Event::Closed { stream } => {
                     sides.iter_mut().find(|side| side.key == stream).unwrap().closed = true;
                 }
-                Event::Room { .. } => {}
+                Event::Room { .. } | Event::Acked { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -205,7 +205,9 @@ proptest! {
             while let Some(event) = streams.next_event() {
                 match event {
                     Event::Opened { stream, .. } => prop_assert!(open.insert(stream)),
-                    Event::Message { stream, .. } => prop_assert!(open.contains(&stream)),
+                    Event::Message { stream, .. } | Event::Acked { stream, .. } => {
+                        prop_assert!(open.contains(&stream));
+                    }
                     Event::Closed { stream } => prop_assert!(open.remove(&stream)),
                     Event::Room { .. } | Event::Validate(_) => prop_assert!(false, "out of nothing"),
                 }

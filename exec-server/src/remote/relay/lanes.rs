@@ -40,6 +40,10 @@ struct Lane {
     outlet: Outlet,
     /// The server's connection has ended; what it left is still sent.
     finished: bool,
+    /// Its harness acks; the rendezvous's pongs count for nothing then.
+    acks: bool,
+    /// The server's pings that wait for acks: behind how many frames each was sent.
+    asked: VecDeque<(u64, Bytes)>,
 }
 
 /// Streams whose lane has something to send again.
@@ -113,7 +117,9 @@ impl Lanes {
             ready.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back(key);
             ready.writer.notify_one();
         });
-        self.lock().lanes.insert(key, Lane { inlet, outlet, finished: false });
+        self.lock()
+            .lanes
+            .insert(key, Lane { inlet, outlet, finished: false, acks: false, asked: VecDeque::new() });
         carrier
     }
 
@@ -148,6 +154,19 @@ impl Lanes {
             if let Some(lane) = state.lanes.get(&key) {
                 lane.inlet.pong(payload);
             }
+        }
+    }
+
+    /// The stream's harness has taken this many frames.
+    pub(super) fn acked(&self, key: StreamKey, frames: u64) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(&key) else { return };
+        if !std::mem::replace(&mut lane.acks, true) {
+            // Answers none of the server's pings, but tells that they will be.
+            lane.inlet.pong(Bytes::from_static(&[0; 8]));
+        }
+        while let Some((_, payload)) = lane.asked.pop_front_if(|(asked, _)| *asked <= frames) {
+            lane.inlet.pong(payload);
         }
     }
 
@@ -216,6 +235,13 @@ impl State {
                     }
                 },
                 // The machine holds nothing of this stream now, so the ping follows all of its messages.
+                Some(Outbound::Ping(payload)) if lane.acks => {
+                    let Some((frames, heartbeat)) = self.streams.ask(key) else { return };
+                    self.controls.push_back(Message::Binary(heartbeat));
+                    if let Some(lane) = self.lanes.get_mut(&key) {
+                        lane.asked.push_back((frames, payload));
+                    }
+                }
                 Some(Outbound::Ping(payload)) => {
                     self.last_ping += 1;
                     let number = Bytes::copy_from_slice(&self.last_ping.to_be_bytes());
