@@ -1,12 +1,15 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
 mod completion;
+mod doctor;
+mod launch;
 mod login;
 mod logout;
 mod output;
 mod remote;
 mod rendezvous;
 mod run;
+mod sandbox;
 mod serve;
 mod setup;
 
@@ -44,6 +47,10 @@ enum Command {
     Logout(logout::LogoutArgs),
     /// Print a script that completes commands and flags in a shell.
     Completion(completion::CompletionArgs),
+    /// Run a program under a sandbox, as an exec-server would, to try a policy out.
+    Sandbox(sandbox::SandboxArgs),
+    /// Say what this machine lets an exec-server do: which sandboxes it can enforce.
+    Doctor,
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +78,10 @@ enum ExecServerCommand {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: a launcher has no time, and no rights to lose.
+    if let Some(code) = launch::launched() {
+        return code;
+    }
     // Before anything else reads the environment, and before there is a second thread.
     let surroundings = Surroundings::enter();
     match parse() {
@@ -122,6 +133,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("can't print the script on stdout: {error}")),
         },
+        // Before any thread or event loop, whose descriptors a launcher would inherit.
+        Command::Sandbox(args) => ended(sandbox::run(args)),
+        Command::Doctor => ended(doctor::run()),
         Command::ExecServer(exec_server) => {
             let exec_server = *exec_server;
             config.extend(exec_server.config);
@@ -185,13 +199,18 @@ fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("can't start the event loop: {error}")),
     };
-    let code = match runtime.block_on(work) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => fail(&output::sentence(&error)),
-    };
+    let code = ended(runtime.block_on(work));
     // A worker thread may hang in a file system for good; it must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// The exit code; an error is told first.
+fn ended(result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&output::sentence(&error)),
+    }
 }
 
 #[cfg(test)]

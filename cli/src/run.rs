@@ -214,6 +214,7 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
         cols: size.map(|(_, cols)| cols),
         timeout_ms: args.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)),
         idle_timeout_ms: None,
+        limits: None,
     }
 }
 

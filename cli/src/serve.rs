@@ -11,14 +11,15 @@ use clap::ValueEnum;
 use codex_exec_server::Limits;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Host, Leftovers, orphans, passwd, reap};
+use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::{Server, ServerConfig};
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::output;
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::Setup;
+use crate::{output, sandbox};
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
 const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
@@ -59,6 +60,9 @@ pub(crate) struct ServeArgs {
     /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
     #[arg(long, value_name = "WHAT")]
     leftovers: Option<LeftoversArg>,
+    /// Which namespaces sandboxes may use; for tests.
+    #[arg(long, value_name = "WHICH", hide = true)]
+    sandbox_namespaces: Option<NamespacesArg>,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     limit: Vec<String>,
@@ -72,6 +76,16 @@ enum WsAuth {
     CapabilityToken,
     /// A JWT signed with a shared secret.
     SignedBearerToken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NamespacesArg {
+    /// Whatever works.
+    Any,
+    /// Those that an ordinary user could have.
+    User,
+    /// None.
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -206,11 +220,14 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         tracing::warn!(%error, "can't read the user's entry in the passwd database");
         None
     });
+    let confiner = confiner(args.sandbox_namespaces);
+    let unlimited = warn_of_limits(&confiner);
     let host = Host {
         environment: std::env::vars_os()
             .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
             .collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
+        confiner: Some(Arc::new(confiner)),
     };
     let facts = MachineFacts {
         shell: account.as_ref().map(|account| account.shell.clone().into()),
@@ -223,7 +240,28 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         None | Some(LeftoversArg::Keep) => Leftovers::Keep,
         Some(LeftoversArg::Kill) => Leftovers::Kill,
     };
-    Ok(ServerConfig { limits, host, info: info::describe(facts), leftovers })
+    let mut info = info::describe(facts);
+    // Handles under a sandbox (10.10): where sandboxes of every kind are enforced.
+    info.capabilities.sandboxed_file_streaming = unlimited;
+    Ok(ServerConfig { limits, host, info, leftovers })
+}
+
+fn confiner(namespaces: Option<NamespacesArg>) -> Confiner {
+    let namespaces = match namespaces {
+        None | Some(NamespacesArg::Any) => NamespaceUse::Any,
+        Some(NamespacesArg::User) => NamespaceUse::UserOnly,
+        Some(NamespacesArg::Off) => NamespaceUse::Off,
+    };
+    Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(), namespaces)
+}
+
+/// Says on stderr, once, what sandboxes can't do here, as far as a glance tells. True if there is nothing to say.
+fn warn_of_limits(confiner: &Confiner) -> bool {
+    let limits = confiner.glance();
+    for limit in &limits {
+        tracing::warn!("sandboxes are limited here: {limit}; `codex doctor` tells more");
+    }
+    limits.is_empty()
 }
 
 /// Flags that do not go together. Half an authentication is told by [`auth`]: released servers exit with 1 for it (2.4).

@@ -11,6 +11,7 @@ pub mod process;
 pub mod relay;
 pub mod remote;
 pub mod rpc;
+pub mod sandbox;
 pub mod server;
 pub mod transport;
 

@@ -41,7 +41,8 @@ fn config() -> LocalConfig {
         temp_dir: None,
         version: "0".into(),
     };
-    let host = Host { environment: vec![("GREETING".into(), "hello".into())], login_shell: None };
+    let host =
+        Host { environment: vec![("GREETING".into(), "hello".into())], login_shell: None, confiner: None };
     LocalConfig { limits: Limits::default(), host, info: describe(facts), leftovers: Leftovers::Kill }
 }
 

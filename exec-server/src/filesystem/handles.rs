@@ -178,8 +178,13 @@ impl Reservation {
             OpenMode::Read => open_regular(path, true)?.0,
             OpenMode::Replace => open_to_replace(path, true)?,
         };
+        Ok(self.settle(file))
+    }
+
+    /// Takes a file that was opened elsewhere, under a sandbox.
+    pub fn settle(self, file: OwnedFd) -> OpenResult {
         self.slot.settle(State::Open(Arc::new(file)));
-        Ok(OpenResult { handle_id: self.id.clone() })
+        OpenResult { handle_id: self.id.clone() }
     }
 }
 

@@ -16,7 +16,7 @@ const PARENT: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 ///
 /// # Errors
 /// `-32600` for a foreign path.
-pub(super) fn local(path: &WirePath) -> Result<&Path, RpcError> {
+pub(crate) fn local(path: &WirePath) -> Result<&Path, RpcError> {
     path.local().map(without_trailing_slashes)
 }
 

@@ -49,6 +49,14 @@ impl WholeFile {
         refuse_unenforced(&params.sandbox)?;
         let path = local(&params.path)?;
         let (file, size) = open_regular(path, params.follow_symlinks.unwrap_or(true))?;
+        Self::opened(file, size, limits)
+    }
+
+    /// Takes a regular file that was opened elsewhere, and its size.
+    ///
+    /// # Errors
+    /// `-32600` for one larger than `limits.read_file_bytes`.
+    pub(crate) fn opened(file: OwnedFd, size: u64, limits: &Limits) -> Result<Self, RpcError> {
         let limit = limits.read_file_bytes;
         if size > limit {
             return Err(too_large(size, limit));
@@ -94,7 +102,7 @@ fn too_large(size: u64, limit: u64) -> RpcError {
 ///
 /// # Errors
 /// `-32600` for what is no regular file; the system's otherwise.
-pub(super) fn open_regular(path: &Path, follow: bool) -> Result<(OwnedFd, u64), RpcError> {
+pub(crate) fn open_regular(path: &Path, follow: bool) -> Result<(OwnedFd, u64), RpcError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = if follow {
         let found = statat(CWD, path, AtFlags::empty()).map_err(rpc_error)?;

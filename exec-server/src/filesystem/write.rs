@@ -36,7 +36,7 @@ pub fn write_file(params: &WriteFileParams) -> Result<Empty, RpcError> {
 ///
 /// # Errors
 /// `-32600` for FIFOs, sockets and block devices; the system's otherwise.
-pub(super) fn open_to_replace(path: &Path, follow: bool) -> Result<OwnedFd, RpcError> {
+pub(crate) fn open_to_replace(path: &Path, follow: bool) -> Result<OwnedFd, RpcError> {
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = if follow {

@@ -20,6 +20,8 @@ use super::procfs;
 pub(super) struct Children {
     /// Spawned by us, not yet reaped; with the mark of each.
     pub(super) spawned: HashMap<Pid, Option<Mark>>,
+    /// Those among the spawned that are the server's own, and start no others.
+    pub(super) helpers: HashSet<Pid>,
     /// Adopted and reported as some ended program's leftover, not yet reaped; with the session each was in.
     pub(super) claimed: HashMap<Pid, Option<Pid>>,
     /// Adopted and known to be a running program's, not yet reaped.

@@ -1,11 +1,13 @@
 //! Turns a start request into a running program.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{StartParams, Stream};
+use codex_exec_protocol::sandbox::Sandbox;
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::task::AbortHandle;
@@ -18,6 +20,7 @@ use super::stdin::Stdin;
 use super::tree;
 use crate::Limits;
 use crate::descriptor::register;
+use crate::sandbox::{self, Confined, Confiner};
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -26,37 +29,92 @@ pub struct Host {
     pub environment: Vec<(OsString, OsString)>,
     /// The user's shell from the passwd database, for a terminal's `SHELL`.
     pub login_shell: Option<OsString>,
+    /// What enforces sandboxes; without one they are refused.
+    pub confiner: Option<Arc<Confiner>>,
 }
 
-/// Refuses what this server can't enforce (rule 6 of the design).
+/// Refuses what this server can't enforce (rule 6 of the design), as far as the request alone tells.
 ///
 /// # Errors
 /// `-32600` with what was asked.
-pub(super) fn refuse_unenforced(params: &StartParams) -> Result<(), RpcError> {
-    if params.sandbox.as_ref().is_some_and(|sandbox| sandbox.needs_enforcement_for_programs()) {
+pub(super) fn refuse_unenforced(params: &StartParams, host: &Host) -> Result<(), RpcError> {
+    let confined = params.sandbox.as_ref().is_some_and(Sandbox::needs_enforcement_for_programs);
+    if confined && host.confiner.is_none() {
+        return Err(no_confiner());
+    }
+    if params.limits.is_some() && host.confiner.is_none() {
         return Err(RpcError::invalid_request(
-            "this server can't enforce a sandbox yet, so it does not start the program; \
-             send permissions of type \"disabled\" to run it without one",
+            "this server can't bound what a program uses; start the program without limits",
         ));
     }
-    if params.network_proxy.is_some() {
+    if params.network_proxy.is_some() || (confined && params.enforce_managed_network) {
         return Err(RpcError::invalid_request(
-            "this server has no filtering network proxy; start the program without networkProxy",
+            "this server has no filtering network proxy; start the program without networkProxy and \
+             enforceManagedNetwork, with network \"restricted\" in its sandbox to keep it from sockets",
         ));
     }
     Ok(())
 }
 
+fn no_confiner() -> RpcError {
+    RpcError::invalid_request(
+        "this server can't enforce a sandbox, so it does not start the program; \
+         send permissions of type \"disabled\" to run it without one",
+    )
+}
+
+/// Whether the request has a sandbox, in whatever form (14.4).
+pub(super) fn has_sandbox(params: &StartParams) -> bool {
+    params.sandbox.is_some() || !matches!(sandbox::unwrap(&params.argv), Ok(None))
+}
+
+/// Prepares the request's sandbox, if there is something to enforce. An older client's wrapper (15.3) is taken off, and
+/// what it would have enforced is the sandbox.
+fn confine(params: &mut StartParams, host: &Host) -> Result<Option<(PathBuf, Arc<Confined>)>, RpcError> {
+    let mut asked = params.sandbox.take();
+    if let Some(unwrapped) = sandbox::unwrap(&params.argv)? {
+        if asked.is_some() {
+            return Err(RpcError::invalid_request(
+                "the program has a sandbox and is itself a sandbox's wrapper; send one of the two",
+            ));
+        }
+        asked = Some(unwrapped.sandbox);
+        params.argv = unwrapped.argv;
+        params.arg0 = None;
+        if let Some(cwd) = unwrapped.cwd {
+            params.cwd.0 = cwd;
+        }
+    }
+    let Some(asked) = asked.filter(Sandbox::needs_enforcement_for_programs) else { return Ok(None) };
+    let confiner = host.confiner.as_ref().ok_or_else(no_confiner)?;
+    let policy = confiner.policy(&asked).map_err(RpcError::from)?;
+    if policy.network == sandbox::Network::Open && params.managed_network.is_some() {
+        return Err(RpcError::invalid_request(
+            "this server can't filter the network, which managedNetwork asks for; \
+             send network \"restricted\", or leave managedNetwork out",
+        ));
+    }
+    if policy.allows_everything() {
+        return Ok(None);
+    }
+    let confined = confiner.confine(&policy).map_err(RpcError::from)?;
+    Ok(Some((confiner.launcher().to_owned(), Arc::new(confined))))
+}
+
 /// Starts the program and the task that watches it.
 ///
 /// # Errors
-/// `-32603` with the operating system's text.
+/// `-32603` with the operating system's text, `-32600` for a sandbox that can't be enforced.
 pub(super) fn launch(
     process: &Arc<Process>,
-    params: StartParams,
+    mut params: StartParams,
     host: &Host,
     limits: &Limits,
 ) -> Result<AbortHandle, RpcError> {
+    let mut confined = confine(&mut params, host)?;
+    if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &host.confiner) {
+        confined = Some((confiner.launcher().to_owned(), Arc::new(Confiner::unconfined())));
+    }
     let tty = params.tty;
     let program = Program {
         env: child_environment(
@@ -74,6 +132,8 @@ pub(super) fn launch(
         } else {
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
+        confined,
+        limits: params.limits.unwrap_or_default(),
     };
     let Child { pid, pidfd, ends, origin } =
         spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
@@ -107,7 +167,7 @@ pub(super) fn launch(
             return Err(RpcError::internal(format!("can't watch the program: {error}")));
         }
     };
-    process.set_running(pid, since, stdin, terminal);
+    process.set_running(pid, since, stdin, terminal, program.confined.map(|(_, confined)| confined));
     let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.longest_wait));
     let watched = Watched {
         pid,

@@ -24,6 +24,8 @@ pub struct Exit {
     pub code: i32,
     /// Everything else about the end.
     pub details: ExitDetails,
+    /// Its sandbox seems to be why (14.4), as far as the output until then tells.
+    pub sandbox_denied: bool,
 }
 
 /// One event, as a follower sees it.
@@ -150,6 +152,11 @@ impl OutputLog {
             }
             self.positions.push_back((chunk.seq, self.evicted));
         }
+    }
+
+    /// All output that is retained, in order.
+    pub fn retained(&self) -> impl Iterator<Item = &Chunk<Bytes>> {
+        self.chunks.iter()
     }
 
     /// Records the exit.

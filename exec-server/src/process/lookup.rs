@@ -17,7 +17,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// A name with `/` is taken as it is. Others are searched in `PATH`, where an empty entry is `cwd` and relative ones
 /// start from it: the first executable file wins; if there is none, a file that may not be executed makes the
 /// error `EACCES`, else it is `ENOENT`.
-pub(super) fn find<'a>(
+pub(crate) fn find<'a>(
     name: &'a OsStr,
     cwd: &Path,
     env: &[(OsString, OsString)],

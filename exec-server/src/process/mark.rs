@@ -16,7 +16,7 @@ const FIRST: u64 = 1 << 62;
 
 /// One program and its descendants, unless one of them took the mark off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Mark(u64);
+pub(crate) struct Mark(u64);
 
 /// Numbers of this server, apart from those of any other that runs in a program of ours or that we run in.
 static SERVER: LazyLock<u64> = LazyLock::new(|| u64::from(rand::random::<u32>() >> 2) << 32);

@@ -3,14 +3,16 @@
 mod act;
 pub mod child_env;
 mod children;
+pub(crate) mod confined;
+mod denied;
 mod launch;
 pub mod log;
-mod lookup;
+pub(crate) mod lookup;
 mod mark;
 mod news;
 pub mod orphans;
 pub mod passwd;
-mod posix;
+pub(crate) mod posix;
 mod procfs;
 mod pump;
 pub mod reap;

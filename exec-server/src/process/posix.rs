@@ -4,17 +4,17 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_char, c_int};
 use rustix::process::Pid;
 
 /// What the child's 0, 1 and 2 are.
-pub(super) enum Streams<'a> {
+pub(crate) enum Streams<'a> {
     /// These, in order. None may itself be 0, 1 or 2, or one would overwrite the next.
     Each([BorrowedFd<'a>; 3]),
     /// The terminal at this path, which becomes the controlling one.
@@ -29,6 +29,8 @@ pub(super) struct Start<'a> {
     pub(super) env: &'a Strings,
     pub(super) cwd: &'a CStr,
     pub(super) streams: Streams<'a>,
+    /// What the child has open from 3 on. None may have a number below 3 plus how many they are.
+    pub(super) more: &'a [BorrowedFd<'a>],
 }
 
 /// A list of C strings in one allocation.
@@ -81,8 +83,13 @@ pub(super) fn start(start: &Start<'_>) -> io::Result<Pid> {
             actions.dup2(0, 2)?;
         }
     }
+    let mut next = 3;
+    for fd in start.more {
+        actions.dup2(fd.as_raw_fd(), next)?;
+        next += 1;
+    }
     // Ours are close-on-exec, but whoever started the server may have left others open.
-    actions.close_from(3)?;
+    actions.close_from(next)?;
     actions.chdir(start.cwd)?;
     let (argv, env) = (start.argv.pointers(), start.env.pointers());
     let mut pid = 0;
@@ -98,6 +105,45 @@ pub(super) fn start(start: &Start<'_>) -> io::Result<Pid> {
         )
     })?;
     Pid::from_raw(pid).ok_or_else(|| io::Error::other("posix_spawn gave no pid"))
+}
+
+/// Makes this process another program; returns only when that fails.
+///
+/// SIGPIPE, which Rust's runtime ignores, is as it was; handlers end by themselves.
+pub(crate) fn replace<'a>(
+    file: &CStr,
+    argv: impl Iterator<Item = &'a OsStr>,
+    env: &[(OsString, OsString)],
+) -> io::Error {
+    let list = || {
+        let (mut arguments, mut variables) = (Strings::default(), Strings::default());
+        for argument in argv {
+            arguments.push(&[argument])?;
+        }
+        for (name, value) in env {
+            variables.push(&[name, OsStr::new("="), value])?;
+        }
+        Ok::<_, NulByte>((arguments, variables))
+    };
+    let Ok((arguments, variables)) = list() else { return io::Error::from_raw_os_error(libc::EINVAL) };
+    let (argv, env) = (arguments.pointers(), variables.pointers());
+    // SAFETY: no handler of ours is replaced; both arrays end with NULL, their strings with NUL, and all are alive.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::execve(file.as_ptr(), argv.as_ptr().cast(), env.as_ptr().cast());
+    }
+    io::Error::last_os_error()
+}
+
+/// The same file under this number, for children to inherit; whatever had the number is closed.
+pub(crate) fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: the number is the caller's to give away, and from now on nobody else's.
+    unsafe {
+        if libc::dup2(fd.as_raw_fd(), number) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(number))
+    }
 }
 
 fn check(errno: c_int) -> io::Result<()> {

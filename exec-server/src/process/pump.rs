@@ -92,7 +92,7 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
                 tokio::task::coop::consume_budget().await;
             }
             Next::Exit => {
-                // What the program wrote comes before its end.
+                // What the program wrote comes before its end, and may tell that a sandbox was why.
                 for slot in &mut watched.outputs {
                     if process.lock().log.has_room() {
                         read_some(&process, slot, watched.chunk_bytes, When::Now);

@@ -95,6 +95,7 @@ pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
     let answer = wait(pid);
     if !matches!(answer, Ok(None)) {
         children.spawned.remove(&pid);
+        children.helpers.remove(&pid);
     }
     answer
 }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{
-    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, Stream, WaitResult,
+    ExitDetails, ProcessInfo, ProcessState, ReadParams, ReadResult, StartParams, Stream, WaitResult,
 };
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
+use super::denied;
 use super::log::{Event, Exit, OutputLog, Seq};
 use super::news::News;
 use super::orphans::{self, Leftover};
@@ -20,6 +21,7 @@ use super::reap::Ending;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
 use crate::Limits;
+use crate::sandbox::Confined;
 
 /// A process of a session, from the start request to eviction.
 pub struct Process {
@@ -27,6 +29,8 @@ pub struct Process {
     id_json: String,
     argv: Vec<String>,
     tty: bool,
+    /// It was asked for with a sandbox, even one that restricts nothing.
+    pub(super) sandboxed: bool,
     state: Mutex<State>,
     news: Arc<News>,
     /// An event was appended, or the start ended.
@@ -53,6 +57,8 @@ pub(super) struct State {
     pub(super) kill_at: Option<Instant>,
     /// What outlived the child.
     pub(super) leftovers: Vec<Leftover>,
+    /// What its sandbox needs on the disk.
+    confined: Option<Arc<Confined>>,
 }
 
 /// Something to do once a start has ended; told how.
@@ -79,14 +85,16 @@ impl std::fmt::Debug for Process {
 }
 
 impl Process {
-    pub(super) fn new(id: &str, argv: &[String], tty: bool, news: Arc<News>, limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(params: &StartParams, sandboxed: bool, news: Arc<News>, limits: &Limits) -> Arc<Self> {
+        let id = params.process_id.as_str();
         let mut id_json = Vec::new();
         codex_exec_protocol::encode::json(id, &mut id_json);
         Arc::new(Self {
             id: id.to_owned(),
             id_json: String::from_utf8(id_json).unwrap_or_default(),
-            argv: argv.to_vec(),
-            tty,
+            argv: params.argv.clone(),
+            tty: params.tty,
+            sandboxed,
             state: Mutex::new(State {
                 phase: Phase::Starting,
                 deferred: Some(Vec::new()),
@@ -99,6 +107,7 @@ impl Process {
                 timed_out: false,
                 kill_at: None,
                 leftovers: Vec::new(),
+                confined: None,
             }),
             news,
             changed: Notify::new(),
@@ -143,8 +152,10 @@ impl Process {
         since: Instant,
         stdin: Option<Arc<Stdin>>,
         terminal: Option<Arc<AsyncFd<OwnedFd>>>,
+        confined: Option<Arc<Confined>>,
     ) {
         let mut state = self.lock();
+        state.confined = confined;
         state.input = match (stdin, terminal) {
             (Some(stdin), Some(terminal)) => Input::Terminal(stdin, terminal),
             (Some(stdin), None) => Input::Pipe(stdin),
@@ -195,7 +206,7 @@ impl Process {
     }
 
     pub(super) fn record_exit(self: &Arc<Self>, pid: Pid, ending: &Ending, leftovers: Vec<Leftover>) {
-        let tty = self.tty;
+        let (tty, sandboxed) = (self.tty, self.sandboxed);
         self.record(|state| {
             let since = match state.phase {
                 Phase::Running { since, .. } => since,
@@ -210,8 +221,13 @@ impl Process {
                 max_rss_bytes: ending.max_rss_bytes,
                 duration_ms: millis(since.elapsed()),
             };
-            state.log.exited(Exit { code: ending.exit_code(tty), details });
+            let code = ending.exit_code(tty);
+            let sandbox_denied = sandboxed && denied::is_denied(code, &details, state.log.retained());
+            state.log.exited(Exit { code, details, sandbox_denied });
             state.phase = Phase::Ended { pid };
+            if let Some(confined) = state.confined.take() {
+                denied::release(confined, !leftovers.is_empty());
+            }
             state.leftovers = leftovers;
         });
     }
@@ -334,6 +350,11 @@ impl Process {
         }
         let (chunks, next_seq) = state.log.read(after, params.max_bytes);
         let exit = state.log.exit().cloned();
+        let sandbox_denied = exit.as_ref().is_some_and(|exit| {
+            // The words may have come behind the exit.
+            exit.sandbox_denied
+                || (self.sandboxed && denied::is_denied(exit.code, &exit.details, state.log.retained()))
+        });
         let result = ReadResult {
             lost_bytes: state.log.lost_after(after),
             chunks,
@@ -342,7 +363,7 @@ impl Process {
             exit_code: exit.as_ref().map(|exit| exit.code),
             closed: state.log.is_closed(),
             failure: None,
-            sandbox_denied: false,
+            sandbox_denied,
             totals: state.log.totals(),
             exit: exit.map(|exit| exit.details),
         };

@@ -5,16 +5,20 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use codex_exec_protocol::process::ProgramLimits;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use super::confined::{self, NotStarted};
 use super::mark::Mark;
 use super::orphans::Origin;
 use super::posix::{self, NulByte, Start, Streams, Strings};
 use super::procfs::StartTime;
 use super::{children, lookup, terminal};
+use crate::sandbox::Confined;
+use crate::sandbox::order::{Failure as LauncherFailure, Order, Run, Stage, Task};
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -29,6 +33,10 @@ pub struct Program {
     pub env: Vec<(OsString, OsString)>,
     /// What its stdin, stdout and stderr are.
     pub stdio: Stdio,
+    /// What it is confined to, and the launcher that does so.
+    pub confined: Option<(PathBuf, Arc<Confined>)>,
+    /// How much it may use; only a launcher holds it to that.
+    pub limits: ProgramLimits,
 }
 
 /// What a program talks through.
@@ -120,6 +128,14 @@ pub enum SpawnError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The sandbox could not be entered.
+    #[error("the program was not started, since its sandbox can't be entered: can't {what}: {source}")]
+    Sandbox {
+        /// What failed.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The system is out of something.
     #[error("cannot {what}: {source}")]
     System {
@@ -139,6 +155,9 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
     if name.as_bytes().contains(&0) {
         return Err(SpawnError::NulByte { what: "argv[0]" });
     }
+    if let Some((launcher, confined)) = &program.confined {
+        return spawn_confined(program, name, launcher, confined);
+    }
     let file = lookup::find(name, &program.cwd, &program.env)
         .map_err(|error| explain(program, name, Path::new(name), error))?;
     let c_file = CString::new(file.as_bytes()).map_err(|_| SpawnError::NulByte { what: "argv[0]" })?;
@@ -147,15 +166,72 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let argv = arguments(program, name).map_err(|NulByte| SpawnError::NulByte { what: "an argument" })?;
     let env =
         environment(program).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
-    let begin = |streams| {
-        let start = Start { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams };
+    let begin = |streams: Streams<'_>| {
+        let start = Start { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more: &[] };
         begin(&start).map_err(|failure| match failure {
             Failure::Start(error) => explain(program, name, Path::new(&file), error),
             Failure::Watch(source) => SpawnError::System { what: "watch the started program", source },
         })
     };
+    connect(program.stdio, begin)
+}
+
+/// As [`spawn`], through a launcher: what exists is what the launcher sees once it is confined.
+fn spawn_confined(
+    program: &Program,
+    name: &OsStr,
+    launcher: &Path,
+    confined: &Confined,
+) -> Result<Child, SpawnError> {
+    // Looked at before, for the same words as outside.
+    arguments(program, name).map_err(|NulByte| SpawnError::NulByte { what: "an argument" })?;
+    environment(program).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
+    let order = order(program, confined);
+    let begin = |streams: Streams<'_>| {
+        confined::start(launcher, &order, streams).map_err(|error| explain_launcher(program, name, error))
+    };
+    connect(program.stdio, begin)
+}
+
+fn order(program: &Program, confined: &Confined) -> Order {
+    let run = Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd, &program.limits);
+    Order { confinement: confined.confinement.clone(), task: Some(Task::Run(run)) }
+}
+
+/// Starts a program on this process's own stdin, stdout and stderr, as a shell would; `stdio` means nothing. For a binary
+/// that has nothing open beyond those.
+///
+/// # Errors
+/// See [`SpawnError`].
+pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> {
+    let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::EmptyName)?;
+    let Some((launcher, confined)) = &program.confined else {
+        let mut command = std::process::Command::new(name);
+        command.args(program.argv.iter().skip(1)).env_clear().envs(program.env.iter().cloned());
+        let started = command.current_dir(&program.cwd).spawn();
+        return started.map_err(|error| explain(program, name, Path::new(name), error));
+    };
+    confined::start_here(launcher, &order(program, confined))
+        .map_err(|error| explain_launcher(program, name, error))
+}
+
+fn explain_launcher(program: &Program, name: &OsStr, error: NotStarted) -> SpawnError {
+    match error {
+        NotStarted::System(what, source) => SpawnError::System { what, source },
+        NotStarted::Failed(failure) => explain_confined(program, name, &failure),
+    }
+}
+
+/// A child of ours: its process, what watches it, and what marks its descendants.
+pub(super) type Begun = (Pid, OwnedFd, Option<Mark>);
+
+/// Makes the streams, starts with the child's ends and keeps ours.
+fn connect(
+    stdio: Stdio,
+    begin: impl FnOnce(Streams<'_>) -> Result<Begun, SpawnError>,
+) -> Result<Child, SpawnError> {
     let started = StartTime::now();
-    let ((pid, pidfd, mark), ends) = match program.stdio {
+    let ((pid, pidfd, mark), ends) = match stdio {
         Stdio::Pipes { stdin } => {
             let pipes = Pipes::new(stdin)
                 .map_err(|source| SpawnError::System { what: "make pipes for the program", source })?;
@@ -187,13 +263,13 @@ fn environment(program: &Program) -> Result<Strings, NulByte> {
     Ok(env)
 }
 
-enum Failure {
+pub(super) enum Failure {
     Start(io::Error),
     Watch(io::Error),
 }
 
 /// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
-fn begin(start: &Start<'_>) -> Result<(Pid, OwnedFd, Option<Mark>), Failure> {
+pub(super) fn begin(start: &Start<'_>) -> Result<Begun, Failure> {
     let _in_flight = children::spawn_in_flight();
     let (pid, mark) = Mark::put(|| posix::start(start)).map_err(Failure::Start)?;
     match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
@@ -269,8 +345,22 @@ fn explain(program: &Program, name: &OsStr, file: &Path, error: io::Error) -> Sp
     if let Err(source) = usable_directory(&program.cwd) {
         return SpawnError::Cwd { cwd: program.cwd.clone(), source };
     }
+    explain_errno(name, error, program.cwd.join(file).exists())
+}
+
+/// The same for what a launcher reports, which has looked by itself.
+fn explain_confined(program: &Program, name: &OsStr, failure: &LauncherFailure) -> SpawnError {
+    let source = failure.error();
+    match failure.stage() {
+        Stage::Confine => SpawnError::Sandbox { what: failure.what.clone(), source },
+        Stage::Cwd => SpawnError::Cwd { cwd: program.cwd.clone(), source },
+        Stage::Find => explain_errno(name, source, false),
+        Stage::Execute => explain_errno(name, source, true),
+    }
+}
+
+fn explain_errno(name: &OsStr, error: io::Error, there: bool) -> SpawnError {
     let program_name = name.to_owned();
-    let there = program.cwd.join(file).exists();
     let not_executable =
         |hint, source| SpawnError::NotExecutable { program: program_name.clone(), hint, source };
     match error.raw_os_error() {

@@ -136,7 +136,7 @@ impl ProcessTable {
         if params.rows == Some(0) || params.cols == Some(0) {
             return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
         }
-        launch::refuse_unenforced(&params)?;
+        launch::refuse_unenforced(&params, &self.host)?;
         let mut entries = self.lock();
         if entries.by_id.contains_key(&params.process_id) {
             return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
@@ -148,7 +148,7 @@ impl ProcessTable {
             )));
         }
         let process =
-            Process::new(&params.process_id, &params.argv, params.tty, Arc::clone(&self.news), &self.limits);
+            Process::new(&params, launch::has_sandbox(&params), Arc::clone(&self.news), &self.limits);
         if entries.attached {
             process.attach();
         }

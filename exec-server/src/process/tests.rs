@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use codex_exec_protocol::process::ProgramLimits;
 use rustix::process::{Pid, Signal};
 
 use super::reap::{Ending, How, reap, try_reap, watch};
@@ -24,6 +25,8 @@ fn program(argv: &[&str], stdio: Stdio) -> Program {
         cwd: PathBuf::from("/"),
         env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
         stdio,
+        confined: None,
+        limits: ProgramLimits::default(),
     }
 }
 

@@ -84,8 +84,8 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
         return Vec::new();
     }
     let mark = children.spawned.get(&root).copied().flatten();
-    let others: Vec<&Stat> =
-        children.spawned.keys().filter(|pid| **pid != root).filter_map(|pid| snapshot.get(*pid)).collect();
+    let others = children.spawned.keys().filter(|pid| **pid != root && !children.helpers.contains(pid));
+    let others: Vec<&Stat> = others.filter_map(|pid| snapshot.get(*pid)).collect();
     strangers
         .into_iter()
         .filter(|orphan| match (Mark::of(orphan.stamp.pid), mark) {

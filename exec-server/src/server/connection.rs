@@ -20,6 +20,7 @@ use crate::budget::Budget;
 use crate::filesystem::{Handles, MissingWatch};
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
+use crate::sandbox::files::FileHelpers;
 use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
@@ -49,6 +50,8 @@ pub(super) struct Connection {
     /// Slow requests; they end with the connection.
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
+    /// Does file operations under sandboxes.
+    pub(super) confined: FileHelpers,
     watch: OnceLock<MissingWatch>,
     receipts: Mutex<Receipts>,
     /// Ids of running HTTP streams.
@@ -79,6 +82,7 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         bodies: Budget::new(limits.answer_bytes),
         tasks: Mutex::new(JoinSet::new()),
         handles: Arc::new(Handles::new(limits)),
+        confined: FileHelpers::new(server.confiner.clone(), limits),
         watch: OnceLock::new(),
         receipts: Mutex::new(Receipts::new(framing)),
         streams: Mutex::default(),
@@ -331,7 +335,7 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
                 process_id: id.to_owned(),
                 seq,
                 exit_code: exit.code,
-                sandbox_denied: false,
+                sandbox_denied: exit.sandbox_denied,
                 exit: exit.details.clone(),
             };
             buffer.message(300, |out| envelope::notification::<process::Exited>(&params, out));

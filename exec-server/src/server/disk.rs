@@ -8,9 +8,10 @@ use super::connection::Connection;
 use super::routes::{Request, checked};
 use crate::budget::{Claim, answer_bytes};
 use crate::filesystem::{self, ArmedWatch, Claim as HandleClaim, Reservation, WholeFile};
+use crate::sandbox::files::ConfinedMethod;
 
 /// Runs `work` on a worker thread, since a file system may hang; encodes there too.
-pub(super) fn on_disk<M: Method>(
+pub(super) fn on_disk<M: ConfinedMethod>(
     c: &Arc<Connection>,
     request: Request<'_>,
     work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
@@ -19,7 +20,7 @@ pub(super) fn on_disk<M: Method>(
 }
 
 /// As [`on_disk`], with an answer of up to about `bytes` bytes.
-pub(super) fn on_disk_within<M: Method>(
+pub(super) fn on_disk_within<M: ConfinedMethod>(
     c: &Arc<Connection>,
     request: Request<'_>,
     bytes: u64,
@@ -28,7 +29,9 @@ pub(super) fn on_disk_within<M: Method>(
     let steps = Steps {
         prepare: |_: &Arc<Connection>, _: &M::Params| Ok(()),
         bytes: move |_: &M::Params| bytes,
-        work: |c: &Arc<Connection>, params, (): &mut ()| work(c, params),
+        work: |c: &Arc<Connection>, params, (): &mut ()| {
+            c.confined.run::<M>(params, |params| work(c, params))
+        },
         answered: |()| {},
     };
     steps.run::<M, ()>(c, request);
@@ -115,7 +118,7 @@ impl<H: Send + 'static> Reading<H> {
     fn go_on(mut self, claim: Option<Claim>) -> Option<(Self, u64)> {
         let file = match self.file.take() {
             Some(file) => Ok(file),
-            None => WholeFile::open(&self.params, &self.connection.server.limits),
+            None => self.open(),
         };
         let mut file = match file {
             Ok(file) => file,
@@ -137,6 +140,15 @@ impl<H: Send + 'static> Reading<H> {
         }
     }
 
+    /// Under the request's sandbox, if there is something to enforce.
+    fn open(&self) -> Result<WholeFile, RpcError> {
+        let limits = &self.connection.server.limits;
+        match self.connection.confined.open_whole(&self.params)? {
+            Some((file, size)) => WholeFile::opened(file, size, limits),
+            None => WholeFile::open(&self.params, limits),
+        }
+    }
+
     fn answer(
         self,
         result: Result<files::ReadFileResult, RpcError>,
@@ -152,8 +164,11 @@ pub(super) fn open(c: &Arc<Connection>, request: Request<'_>) {
     let steps = Steps {
         prepare: |c: &Arc<Connection>, params: &files::OpenParams| c.handles.reserve(params).map(Some),
         bytes: |_: &files::OpenParams| 0,
-        work: |_: &Arc<Connection>, params, reserved: &mut Option<Reservation>| match reserved.take() {
-            Some(reserved) => reserved.open(&params),
+        work: |c: &Arc<Connection>, params, reserved: &mut Option<Reservation>| match reserved.take() {
+            Some(reserved) => match c.confined.open(&params)? {
+                Some(file) => Ok(reserved.settle(file)),
+                None => reserved.open(&params),
+            },
             None => Err(RpcError::internal("the handle was opened before")),
         },
         answered: drop,

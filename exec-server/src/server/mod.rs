@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::Limits;
 use crate::http::LocalHttp;
 use crate::process::{Host, Leftovers};
+use crate::sandbox::Confiner;
 use crate::transport::Carrier;
 use life::ConnectionId;
 pub(crate) use liveness::{Due, Liveness};
@@ -41,6 +42,7 @@ pub struct Server {
     info: EnvironmentInfo,
     sessions: Arc<Sessions>,
     http: LocalHttp,
+    confiner: Option<Arc<Confiner>>,
     connections: AtomicU64,
     /// True once the server is to end.
     stopping: watch::Sender<bool>,
@@ -56,6 +58,7 @@ impl Server {
             http: LocalHttp::new(&limits, move |name: &str| {
                 variables.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
             }),
+            confiner: host.confiner.clone(),
             sessions: Arc::new(Sessions::new(Arc::clone(&limits), host, config.leftovers)),
             limits,
             info: config.info,

@@ -257,6 +257,10 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
 /// Whether the working directory and the program are in the kernel's caches. A name that is looked for in the child's
 /// `PATH` may lead through directories that hang, so it is never said to be.
 fn starts_without_io(params: &process::StartParams) -> bool {
+    // A sandbox's paths are looked up, and a launcher is waited for.
+    if params.sandbox.is_some() || params.limits.is_some() {
+        return false;
+    }
     let program = params.argv.first().map(Path::new).filter(|program| program.is_absolute());
     program.is_some_and(filesystem::resolves_without_io) && filesystem::resolves_without_io(&params.cwd.0)
 }

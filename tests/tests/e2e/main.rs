@@ -23,6 +23,7 @@ mod remote;
 mod rendezvous;
 mod resume;
 mod run;
+mod sandbox;
 mod signals;
 mod stdio;
 mod terminal;

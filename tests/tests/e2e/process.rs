@@ -420,7 +420,7 @@ async fn an_ended_process_is_forgotten_after_its_time() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_asks_for_nothing_runs_plainly_and_others_are_refused() {
+async fn a_sandbox_that_asks_for_nothing_runs_plainly_and_one_without_permissions_is_refused() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let sandbox = |permissions: Value| json!({"sandbox": {"permissions": permissions, "windowsSandboxLevel": "disabled"}});
@@ -435,16 +435,6 @@ async fn a_sandbox_that_asks_for_nothing_runs_plainly_and_others_are_refused() {
         let answer = client.ok("process/start", params).await;
         assert!(answer["sandboxType"].is_string(), "{answer}");
         assert_eq!(client.finish(&id).await.code(), 0, "{permissions}");
-    }
-    let enforcing = [
-        json!({"type": "external", "network": "restricted"}),
-        json!({"type": "managed", "network": "restricted", "file_system": {"type": "unrestricted"}}),
-        json!({"type": "managed", "network": "enabled", "file_system": {"type": "restricted", "entries": []}}),
-    ];
-    for permissions in enforcing {
-        let code =
-            client.refused("process/start", start_params("no", ["true"], sandbox(permissions.clone()))).await;
-        assert!(code == -32600 || code == -32603, "{permissions}: {code}");
     }
     assert_eq!(
         client.refused("process/start", start_params("no", ["true"], json!({"sandbox": {}}))).await,

@@ -61,6 +61,31 @@ pub struct StartParams {
     /// Extension: ends the process group after this many milliseconds without output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
+    /// Extension: how much the program may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ProgramLimits>,
+}
+
+/// How much a program and each process that it starts may use; what is missing is not bounded. A bound of zero is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ProgramLimits {
+    /// Address space of one process, in bytes; beyond it memory is refused to the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads of the program's user, those that run already included. The kernel does not hold an
+    /// administrator to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// Time on a CPU of one process, in seconds; then it is killed by SIGKILL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<u64>,
+    /// Open file descriptors of one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
+    /// Size of a file that is written, in bytes; beyond it the process gets SIGXFSZ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_size_bytes: Option<u64>,
 }
 
 /// How the child's environment is made from the server's (8.2).

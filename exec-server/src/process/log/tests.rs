@@ -5,7 +5,7 @@ fn bytes(n: usize) -> Bytes {
 }
 
 fn exit() -> Exit {
-    Exit { code: 0, details: ExitDetails::default() }
+    Exit { code: 0, details: ExitDetails::default(), sandbox_denied: false }
 }
 
 #[test]

@@ -41,10 +41,6 @@ impl Exchange<'_> {
     fn sandbox(&self) -> bool {
         self.params.get("sandbox").is_some_and(|sandbox| !sandbox.is_null())
     }
-
-    fn starts_or_touches_files(&self) -> bool {
-        self.method == "process/start" || self.method.starts_with("fs/")
-    }
 }
 
 /// What is allowed instead of the recorded answer.
@@ -140,9 +136,9 @@ const DEVIATIONS: &[Deviation] = &[
         instead: Instead::Anything,
     },
     Deviation {
-        reason: "issue part E: a sandbox that asks for enforcement is refused for now, never ignored",
-        applies: |x| x.sandbox() && x.starts_or_touches_files() && x.code != Some(-32602),
-        instead: Instead::OrRefused(&[-32600, -32603]),
+        reason: "13: there is no filtering proxy; what can't be enforced is refused, never ignored",
+        applies: |x| x.sandbox() && x.params["enforceManagedNetwork"] == true && x.code != Some(-32602),
+        instead: Instead::OrRefused(&[-32600]),
     },
     Deviation {
         reason: "8.1: 0.131 ignored members that are read now",

@@ -1,0 +1,132 @@
+//! Starts the launcher that confines itself, and learns how far it came.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use prost::Message;
+use rustix::fs::MemfdFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+
+use super::posix::{self, Start, Streams, Strings};
+use super::{children, reap, spawn};
+use crate::sandbox::launcher::NAME;
+use crate::sandbox::order::{Failure, ORDER, Order, REPORT};
+
+/// Descriptors for the launcher are given numbers from here on, so that none is overwritten on the way.
+const FIRST_SPARE: i32 = 8;
+
+/// Why there is no confined process.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// The launcher itself could not be started.
+    System(&'static str, io::Error),
+    /// It says why it gave up.
+    Failed(Failure),
+}
+
+/// Starts a launcher and waits until it has become its program, or has begun the task that is none. Blocks for that long.
+pub(crate) fn start(
+    launcher: &Path,
+    order: &Order,
+    streams: Streams<'_>,
+) -> Result<spawn::Begun, NotStarted> {
+    let system = |what| move |error: io::Error| NotStarted::System(what, error);
+    let file = CString::new(launcher.as_os_str().as_bytes())
+        .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
+    let mut argv = Strings::default();
+    let _ = argv.push(&[NAME.as_ref()]);
+    let order = write_order(order).map_err(system("pass the launcher its order"))?;
+    let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
+    let start = Start {
+        file: &file,
+        argv: &argv,
+        // Variables such as LD_PRELOAD would act before the launcher is confined.
+        env: &Strings::default(),
+        cwd: c"/",
+        streams,
+        more: &[order.as_fd(), theirs.as_fd()],
+    };
+    let (pid, pidfd, mark) = spawn::begin(&start).map_err(|failure| match failure {
+        spawn::Failure::Start(error) => NotStarted::System("start the launcher", error),
+        spawn::Failure::Watch(error) => NotStarted::System("watch the launcher", error),
+    })?;
+    drop((order, theirs));
+    let mut told = Vec::new();
+    let read = File::from(report).read_to_end(&mut told);
+    if told.is_empty() && read.is_ok() {
+        return Ok((pid, pidfd, mark));
+    }
+    let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+    reap::wait_for_killed(pid);
+    Err(failed(&told))
+}
+
+/// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would.
+/// For a binary that has nothing open beyond those: the launcher's descriptors take their numbers here too.
+pub(crate) fn start_here(launcher: &Path, order: &Order) -> Result<std::process::Child, NotStarted> {
+    let system = |what| move |error: io::Error| NotStarted::System(what, error);
+    let order = write_order(order).map_err(system("pass the launcher its order"))?;
+    let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
+    let report = spare(report).map_err(system("make a pipe for the launcher"))?;
+    let inherited = (
+        posix::inherit(&order, ORDER).map_err(system("pass the launcher its order"))?,
+        posix::inherit(&theirs, REPORT).map_err(system("pass the launcher a pipe"))?,
+    );
+    drop(theirs);
+    let mut command = std::process::Command::new(launcher);
+    command.arg0(NAME).env_clear();
+    let mut child = command.spawn().map_err(system("start the launcher"))?;
+    drop(inherited);
+    let mut told = Vec::new();
+    let read = File::from(report).read_to_end(&mut told);
+    if told.is_empty() && read.is_ok() {
+        return Ok(child);
+    }
+    let _ = child.kill().and_then(|()| child.wait().map(drop));
+    Err(failed(&told))
+}
+
+fn failed(told: &[u8]) -> NotStarted {
+    match Failure::decode(told) {
+        Ok(failure) => NotStarted::Failed(failure),
+        Err(_) => {
+            NotStarted::System("read the launcher's report", io::Error::from_raw_os_error(libc::EBADMSG))
+        }
+    }
+}
+
+/// Marks a confined process as one of the server's own, which leaves no orphans.
+pub(crate) fn is_helper(pid: Pid) {
+    children::children().helpers.insert(pid);
+}
+
+/// Waits for a helper's end. Blocks.
+pub(crate) fn wait_for(pid: Pid) {
+    reap::wait_for_killed(pid);
+}
+
+fn write_order(order: &Order) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(c"codex-sandbox-order", MemfdFlags::CLOEXEC)?;
+    let bytes = order.encode_to_vec();
+    let mut written = 0;
+    while written < bytes.len() {
+        // By offset, so that who inherits the descriptor reads from the beginning.
+        written += rustix::io::pwrite(&file, &bytes[written..], written as u64)?;
+    }
+    spare(file)
+}
+
+fn report() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((ours, spare(theirs)?))
+}
+
+fn spare(fd: OwnedFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_SPARE)?)
+}

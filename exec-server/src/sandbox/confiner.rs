@@ -1,0 +1,146 @@
+//! Knows what this machine can enforce, and prepares confinements; what can't be enforced is refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::sandbox::Sandbox;
+
+use super::abilities::{Abilities, glance, probe};
+use super::error::PolicyError;
+use super::order::{Confinement, Namespaces};
+use super::placeholders::Held;
+use super::policy::{Files, Policy};
+use super::resolve::{Surroundings, resolve};
+
+/// Which namespaces may be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NamespaceUse {
+    /// Whatever works.
+    #[default]
+    Any,
+    /// Only those that an ordinary user could have.
+    UserOnly,
+    /// None.
+    Off,
+}
+
+/// A confinement that can be entered; what it needs on the disk is there as long as this is.
+#[derive(Debug)]
+pub struct Confined {
+    pub(crate) confinement: Confinement,
+    pub(crate) held: Held,
+}
+
+/// Why a policy is not enforced here.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The profile itself.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The machine.
+    #[error("this machine can't enforce the sandbox, so nothing is done: {reason}")]
+    Machine {
+        /// What is missing, and what helps.
+        reason: String,
+    },
+    /// A missing name that has to be kept from coming to exist.
+    #[error("the sandbox protects {path:?}, which does not exist, and its place can't be held: {source}")]
+    Place {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl From<Refusal> for RpcError {
+    fn from(refusal: Refusal) -> Self {
+        Self::invalid_request(refusal.to_string())
+    }
+}
+
+/// Prepares confinements for one server.
+#[derive(Debug)]
+pub struct Confiner {
+    launcher: PathBuf,
+    around: Surroundings,
+    namespaces: NamespaceUse,
+    abilities: OnceLock<Abilities>,
+}
+
+impl Confiner {
+    /// `launcher` is a binary that calls [`super::launcher::run`] when it is started as one: this program's own. Does
+    /// no I/O.
+    pub fn new(launcher: PathBuf, around: Surroundings, namespaces: NamespaceUse) -> Self {
+        Self { launcher, around, namespaces, abilities: OnceLock::new() }
+    }
+
+    /// The binary to start.
+    pub fn launcher(&self) -> &Path {
+        &self.launcher
+    }
+
+    /// What this machine can do. Tried out at the first call, which takes some milliseconds.
+    pub fn abilities(&self) -> &Abilities {
+        self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces))
+    }
+
+    /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.
+    pub fn glance(&self) -> Vec<String> {
+        glance(self.namespaces)
+    }
+
+    /// What the sandbox allows, looked up now.
+    ///
+    /// # Errors
+    /// See [`PolicyError`].
+    pub fn policy(&self, sandbox: &Sandbox) -> Result<Policy, PolicyError> {
+        resolve(sandbox, &self.around)
+    }
+
+    /// Prepares the enforcement of a policy.
+    ///
+    /// # Errors
+    /// When this machine can't enforce all of it.
+    pub fn confine(&self, policy: &Policy) -> Result<Confined, Refusal> {
+        let namespaces = self.namespaces_for(policy)?;
+        let held = match &policy.files {
+            Files::Rules(rules) => {
+                Held::new(rules.placeholders()).map_err(|(path, source)| Refusal::Place { path, source })?
+            }
+            Files::All => Held::default(),
+        };
+        Ok(Confined { confinement: Confinement::new(policy, namespaces, true), held })
+    }
+
+    /// No confinement: for a program with bounds and without a sandbox.
+    pub fn unconfined() -> Confined {
+        Confined { confinement: Confinement::off(), held: Held::default() }
+    }
+
+    /// As [`Self::confine`], for what never creates a name: no places need to be held.
+    pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Confinement, Refusal> {
+        Ok(Confinement::new(policy, self.namespaces_for(policy)?, false))
+    }
+
+    fn namespaces_for(&self, policy: &Policy) -> Result<Namespaces, Refusal> {
+        let abilities = self.abilities();
+        if let Some(reason) = abilities.missing() {
+            return Err(Refusal::Machine { reason });
+        }
+        match (&policy.files, &abilities.namespaces) {
+            (_, Ok(namespaces)) => Ok(*namespaces),
+            (Files::Rules(rules), Err(why)) if rules.allows_writing() || rules.narrows_inside() => {
+                Err(Refusal::Machine {
+                    reason: format!(
+                        "a profile that lets write some files and not others, or denies what is inside of something \
+                         readable, takes a mount namespace, and {why}; let the server have CAP_SYS_ADMIN or user \
+                         namespaces, or send a profile that only reads"
+                    ),
+                })
+            }
+            _ => Ok(Namespaces::None),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a sandbox is refused.
+
+use std::io;
+use std::path::PathBuf;
+
+use codex_exec_protocol::RpcError;
+
+/// What is wrong with a permission profile. On the wire `-32600`.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A place that only the client knows.
+    #[error("the sandbox names an unknown place {name:?}; send its path instead")]
+    UnknownPlace {
+        /// As sent.
+        name: String,
+    },
+    /// `..` in a rule.
+    #[error("the sandbox's path {path:?} holds `..`; send it without")]
+    Climbs {
+        /// As sent.
+        path: PathBuf,
+    },
+    /// No absolute path.
+    #[error(
+        "the sandbox's path {path:?} is not absolute, and there is no cwd to take it from; send the whole path"
+    )]
+    Relative {
+        /// As sent.
+        path: PathBuf,
+    },
+    /// A rule would follow a symlink that confined programs can change.
+    #[error(
+        "the sandbox grants {entry:?} through the symlink {link:?}, which programs may change under the same sandbox; \
+         name the symlink's target instead"
+    )]
+    PlantedLink {
+        /// The rule's path.
+        entry: PathBuf,
+        /// The symlink.
+        link: PathBuf,
+    },
+    /// The root is denied.
+    #[error(
+        "the sandbox denies the root, so nothing could run; leave that entry out, and only what others grant is there"
+    )]
+    DeniedRoot,
+    /// A pattern with another access than deny.
+    #[error(
+        "the sandbox grants access by the pattern {pattern:?}; patterns can only deny, name paths instead"
+    )]
+    GlobGrant {
+        /// As sent.
+        pattern: String,
+    },
+    /// A pattern that makes no sense.
+    #[error("the sandbox's pattern {pattern:?} can't be used: {reason}")]
+    Glob {
+        /// As sent.
+        pattern: String,
+        /// Why.
+        reason: String,
+    },
+    /// A bound was hit.
+    #[error("the sandbox has too many {what}: at most {most}; {remedy}")]
+    TooMuch {
+        /// Of what.
+        what: String,
+        /// The bound.
+        most: usize,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The older form, or an older client's wrapper, with something unknown in it.
+    #[error("the sandbox's older form can't be read ({reason}); send permissions with a `type`")]
+    OldForm {
+        /// What.
+        reason: String,
+    },
+    /// The file system doesn't tell.
+    #[error("can't look up the sandbox's path {path:?}: {source}")]
+    Lookup {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl From<PolicyError> for RpcError {
+    fn from(error: PolicyError) -> Self {
+        Self::invalid_request(error.to_string())
+    }
+}

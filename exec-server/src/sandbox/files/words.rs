@@ -1,0 +1,86 @@
+//! What a server and its helper say to each other.
+
+use codex_exec_protocol::{RpcError, WirePath};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::Limits;
+
+/// A request to a helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked<'a> {
+    pub(super) work: Work,
+    pub(super) bounds: Bounds,
+    /// The method's params, without their sandbox.
+    #[serde(borrow)]
+    pub(super) params: &'a RawValue,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Open a regular file and hand it over.
+    OpenToRead,
+    /// Create or truncate a file and hand it over.
+    OpenToReplace,
+    GetMetadata,
+    CreateDirectory,
+    Canonicalize,
+    ReadDirectory,
+    Walk,
+    Remove,
+    Copy,
+}
+
+/// Params of the two that open.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ToOpen {
+    pub(super) path: WirePath,
+    pub(super) follow: bool,
+}
+
+/// What comes with an opened file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Opened {
+    pub(super) size: u64,
+}
+
+/// A helper's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Told<R> {
+    Done(R),
+    Failed(RpcError),
+}
+
+/// The server's bounds that its helper keeps.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Bounds {
+    walk_depth: u64,
+    walk_directories: u64,
+    walk_entries: u64,
+    walk_result_bytes: usize,
+    message_bytes: usize,
+}
+
+impl Bounds {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            walk_depth: limits.walk_depth,
+            walk_directories: limits.walk_directories,
+            walk_entries: limits.walk_entries,
+            walk_result_bytes: limits.walk_result_bytes,
+            message_bytes: limits.message_bytes,
+        }
+    }
+
+    pub(super) fn limits(self) -> Limits {
+        Limits {
+            walk_depth: self.walk_depth,
+            walk_directories: self.walk_directories,
+            walk_entries: self.walk_entries,
+            walk_result_bytes: self.walk_result_bytes,
+            message_bytes: self.message_bytes,
+            ..Limits::default()
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The system call filter: no sockets where there is no network, and nothing that could undo the rest.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    sock_filter,
+};
+
+use crate::sandbox::order::{Confinement, Failure, Namespaces, Stage};
+
+/// Refused with `EPERM` whatever the arguments are.
+const REFUSED: [c_long; 48] = [
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd,
+    // The view of the file system.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_setns,
+    // System calls under another name, which no filter sees.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Keys of the user, which are no files.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // Ways into the kernel that programs seldom need.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    // The machine.
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+];
+
+/// Of one machine's kind only.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: [c_long; 4] =
+    [libc::SYS_kexec_file_load, libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: [c_long; 0] = [];
+
+/// Shared memory, semaphores and queues by number or name, which outside of a namespace are everybody's.
+const SHARED: [c_long; 8] = [
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
+/// Owners, modes, times and attributes of files, which Landlock does not know: without mounts that are read-only
+/// nothing else keeps them as they are.
+const ATTRIBUTES: [c_long; 12] = [
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+];
+/// The same, newer than the library that names the calls: `setxattrat`, `removexattrat`, `file_setattr`.
+const NEWER_ATTRIBUTES: [c_long; 3] = [463, 466, 469];
+/// The same, of one machine's kind only.
+#[cfg(target_arch = "x86_64")]
+const OLDER_ATTRIBUTES: [c_long; 6] = [
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER_ATTRIBUTES: [c_long; 0] = [];
+/// `FS_IOC_SETFLAGS`, its 32-bit form, `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION`.
+const ATTRIBUTE_COMMANDS: [u64; 4] = [0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602];
+
+/// Calls that may change another process, and the argument that is 0 for oneself.
+const OF_OTHERS: [(c_long, u8); 7] = [
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+];
+
+/// Any of these makes a namespace, in which one is an administrator.
+const NAMESPACES: [i32; 8] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWCGROUP,
+    CLONE_NEWTIME,
+];
+const CLONE_NEWTIME: i32 = 0x80;
+
+/// Types characters into a terminal, as if the user had.
+const TIOCSTI: u64 = 0x5412;
+/// Pastes into a console.
+const TIOCLINUX: u64 = 0x541C;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type Built<T> = Result<T, seccompiler::BackendError>;
+
+/// Installs the filter for good.
+pub(super) fn install(confinement: &Confinement) -> Result<(), Failure> {
+    let failed = |error: seccompiler::Error| Failure {
+        stage: Stage::Confine.into(),
+        errno: match &error {
+            seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => {
+                error.raw_os_error().unwrap_or(0)
+            }
+            _ => 0,
+        },
+        what: format!("install the system call filter ({error})"),
+    };
+    let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(confinement)?]) };
+    let built = build().map_err(|error| failed(error.into()))?;
+    for program in foreign().iter().chain(&built) {
+        seccompiler::apply_filter(program).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn refused(confinement: &Confinement) -> Built<BpfProgram> {
+    let mut rules: Rules = REFUSED.iter().chain(&REFUSED_HERE).map(|call| (*call, Vec::new())).collect();
+    if confinement.namespaces() == Namespaces::None {
+        rules.extend(SHARED.iter().map(|call| (*call, Vec::new())));
+    }
+    let bare = confinement.files && confinement.namespaces() == Namespaces::None;
+    if bare {
+        let attributes = ATTRIBUTES.iter().chain(&NEWER_ATTRIBUTES).chain(&OLDER_ATTRIBUTES);
+        rules.extend(attributes.map(|call| (*call, Vec::new())));
+    }
+    let flag = |argument, flag: i32| {
+        let flag = u64::from(flag.unsigned_abs());
+        SeccompRule::new(vec![word(argument, SeccompCmpOp::MaskedEq(flag), flag)?])
+    };
+    rules.insert(libc::SYS_unshare, NAMESPACES.iter().map(|name| flag(0, *name)).collect::<Built<_>>()?);
+    // The lowest byte of clone's flags is a signal's number.
+    let of_clone = NAMESPACES.iter().filter(|name| **name != CLONE_NEWTIME);
+    rules.insert(libc::SYS_clone, of_clone.map(|name| flag(0, *name)).collect::<Built<_>>()?);
+    let ioctl = |command| SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, command)?]);
+    let commands = [TIOCSTI, TIOCLINUX].into_iter().chain(ATTRIBUTE_COMMANDS.into_iter().filter(|_| bare));
+    rules.insert(libc::SYS_ioctl, commands.map(ioctl).collect::<Built<_>>()?);
+    // The server runs as the same user, whose limits and priorities anybody of that user may change.
+    for (call, argument) in OF_OTHERS {
+        rules.insert(call, vec![SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, 0)?])?]);
+    }
+    sockets(confinement, &mut rules)?;
+    program(rules, libc::EPERM)
+}
+
+/// Without network no socket at all. With it, but with files restricted, none of the kinds that lead to other programs
+/// of this machine: nothing here can tell which of their files a socket's peer would touch for one.
+fn sockets(confinement: &Confinement, rules: &mut Rules) -> Built<()> {
+    let not = |family: i32| word(0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
+    // A pair leads nowhere but to who has its ends.
+    rules.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![not(libc::AF_UNIX)?])?]);
+    if !confinement.network {
+        rules.insert(libc::SYS_socket, Vec::new());
+    } else if confinement.files {
+        let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
+        rules.insert(
+            libc::SYS_socket,
+            vec![
+                SeccompRule::new(vec![not(libc::AF_INET)?, not(libc::AF_INET6)?, not(libc::AF_NETLINK)?])?,
+                // NETLINK_ROUTE only, which name lookups ask for the machine's addresses.
+                SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, netlink)?, word(2, SeccompCmpOp::Ne, 0)?])?,
+            ],
+        );
+    }
+    Ok(())
+}
+
+/// Calls whose flags lie in memory, where a filter can't look: callers fall back on the older ones.
+fn absent() -> Built<BpfProgram> {
+    program([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)
+}
+
+fn program(rules: Rules, errno: i32) -> Built<BpfProgram> {
+    let errno = SeccompAction::Errno(errno.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into()?;
+    // Another machine's kind of calls, such as 32-bit ones, kills the process: it has other numbers.
+    SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()
+}
+
+/// Arguments of these calls are 32 bits wide to the kernel, whatever the register's upper half holds.
+fn word(argument: u8, operator: SeccompCmpOp, value: u64) -> Built<SeccompCondition> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+}
+
+/// The numbers of the x32 calls, which share the architecture's name with the ordinary ones: all absent.
+#[cfg(target_arch = "x86_64")]
+fn foreign() -> Vec<BpfProgram> {
+    const X32: u32 = 0x4000_0000;
+    let statement = |code, k| sock_filter { code, jt: 0, jf: 0, k };
+    let [load, at_least, answer] = [
+        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS),
+        (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K),
+        (libc::BPF_RET | libc::BPF_K),
+    ]
+    .map(|code| u16::try_from(code).unwrap_or(0));
+    let errno = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    vec![vec![
+        statement(load, 0),
+        sock_filter { code: at_least, jt: 0, jf: 1, k: X32 },
+        statement(answer, errno),
+        statement(answer, libc::SECCOMP_RET_ALLOW),
+    ]]
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn foreign() -> Vec<BpfProgram> {
+    Vec::new()
+}
+
+/// Whether the kernel has filters at all.
+pub(crate) fn is_supported() -> bool {
+    rustix::thread::secure_computing_mode().is_ok()
+}

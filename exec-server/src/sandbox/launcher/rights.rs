@@ -1,0 +1,144 @@
+//! The kernel's own access rights (Landlock): which files, no network ports, no other program's signals or sockets.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use rustix::fs::FileType;
+
+use super::{mounts, view};
+use crate::sandbox::order::{Confinement, Failure, Namespaces, Right, Stage};
+
+/// The rights that are relied on: since Linux 6.12 a program can be kept from signalling others.
+const NEEDED: ABI = ABI::V6;
+/// [`NEEDED`] as the kernel counts.
+pub(crate) const NEEDED_VERSION: i64 = 6;
+
+/// Restricts this process and everything it becomes.
+pub(super) fn restrict(confinement: &Confinement) -> Result<(), Failure> {
+    let rules = build(confinement)?;
+    match rules.restrict_self() {
+        Ok(status) if status.ruleset == RulesetStatus::FullyEnforced => Ok(()),
+        Ok(_) => Err(fail("restrict itself", "the kernel enforces only a part")),
+        Err(error) => Err(fail("restrict itself", error)),
+    }
+}
+
+fn build(confinement: &Confinement) -> Result<RulesetCreated, Failure> {
+    let handled = || -> Result<RulesetCreated, RulesetError> {
+        let mut rules = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .scope(Scope::from_all(NEEDED))?;
+        if confinement.files {
+            rules = rules.handle_access(AccessFs::from_all(NEEDED))?;
+        }
+        if !confinement.network {
+            rules = rules.handle_access(AccessNet::from_all(NEEDED))?;
+        }
+        rules.create()
+    };
+    let rules = handled().map_err(|error| fail("declare its rights", error))?;
+    if confinement.files { grant_files(confinement, rules) } else { Ok(rules) }
+}
+
+fn fail(what: &str, error: impl std::fmt::Display) -> Failure {
+    Failure { stage: Stage::Confine.into(), errno: 0, what: format!("{what} ({error})") }
+}
+
+fn reading() -> BitFlags<AccessFs> {
+    AccessFs::Execute | AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+/// Everything but making devices, and talking to those that there are.
+fn writing() -> BitFlags<AccessFs> {
+    AccessFs::from_all(NEEDED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+}
+
+fn grant_files(confinement: &Confinement, mut rules: RulesetCreated) -> Result<RulesetCreated, Failure> {
+    let base = rights_of(confinement.base());
+    if !base.is_empty() {
+        rules = grant_root(rules, base)?;
+    } else if confinement.namespaces() != Namespaces::None {
+        // A root of its own holds nothing but what is granted.
+        rules = grant(rules, Path::new("/"), AccessFs::ReadDir.into())?;
+        rules = grant(rules, Path::new("/proc"), reading())?;
+    } else {
+        rules = grant(rules, Path::new("/proc"), reading())?;
+    }
+    for region in &confinement.regions {
+        // A disk is everything on it: devices are granted one by one.
+        if region.path() != Path::new("/dev") {
+            rules = grant(rules, region.path(), rights_of(region.right()))?;
+        }
+    }
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+    let own_terminal = view::own_terminal();
+    if confinement.namespaces() != Namespaces::None {
+        rules = grant(rules, Path::new("/dev/shm"), writing())?;
+        if own_terminal.is_none() {
+            rules = grant(rules, Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
+            rules = grant(rules, Path::new("/dev/ptmx"), device)?;
+        }
+    }
+    for path in view::DEVICES.iter().map(PathBuf::from).chain(own_terminal) {
+        rules = grant(rules, &path, device)?;
+    }
+    Ok(rules)
+}
+
+fn rights_of(right: Right) -> BitFlags<AccessFs> {
+    match right {
+        Right::Nothing => BitFlags::EMPTY,
+        Right::Read => reading(),
+        Right::Write => writing(),
+    }
+}
+
+/// Grants everything but `/dev`: a right on the root would hold for raw disks too.
+fn grant_root(mut rules: RulesetCreated, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
+    let content = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Execute;
+    rules = grant(rules, Path::new("/"), access & !content)?;
+    let names = std::fs::read_dir("/").map_err(|error| fail("list the root", error))?;
+    for name in names {
+        let name = name.map_err(|error| fail("list the root", error))?;
+        if name.file_name() != "dev" && name.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+            rules = grant(rules, &name.path(), access)?;
+        }
+    }
+    grant(rules, Path::new("/dev/shm"), access)
+}
+
+/// Adds a rule for what is there; nothing for what is not.
+fn grant(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
+    if access.is_empty() {
+        return Ok(rules);
+    }
+    let shown = || format!("grant {}", path.display());
+    let found = match mounts::open(path) {
+        Ok(found) => found,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES)) => {
+            return Ok(rules);
+        }
+        Err(error) => return Err(Failure::new(Stage::Confine, shown(), &error)),
+    };
+    let kind = mounts::kind(&found).map_err(|error| Failure::new(Stage::Confine, shown(), &error))?;
+    let access = match kind {
+        FileType::Directory => access,
+        _ => access & AccessFs::from_file(NEEDED),
+    };
+    if access.is_empty() {
+        return Ok(rules);
+    }
+    rules.add_rule(PathBeneath::new(found.as_fd(), access)).map_err(|error| fail(&shown(), error))
+}
+
+/// The version of the rights that this kernel has; 0 for none.
+pub(crate) fn version() -> i64 {
+    // SAFETY: with this flag the call takes no memory.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, 1_u32) };
+    answer.max(0)
+}

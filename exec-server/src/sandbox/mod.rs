@@ -1,0 +1,29 @@
+//! What a program or a file operation may touch, and how the kernel is made to enforce it (section 14).
+//!
+//! [`resolve`] turns the client's profile into a [`Policy`], one plain value.
+
+mod abilities;
+mod confiner;
+mod error;
+mod explain;
+pub mod files;
+mod globs;
+pub mod launcher;
+mod old_form;
+pub(crate) mod order;
+mod place;
+mod placeholders;
+mod policy;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+pub use abilities::{Abilities, Finding};
+pub use confiner::{Confined, Confiner, NamespaceUse, Refusal};
+pub use error::PolicyError;
+pub use explain::Explanation;
+pub use old_form::{Unwrapped, unwrap};
+pub use placeholders::Held;
+pub use policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Region, Rules};
+pub use resolve::{Surroundings, resolve};

@@ -1,0 +1,148 @@
+//! The escape suite: every attempt, for real, under each profile that has to stop it.
+
+use super::attacker::asked;
+use super::attacks::{PROFILES, all};
+use super::*;
+
+fn profile(name: &str, ground: &Ground) -> Value {
+    let (root, project) = (special("root", "read"), special("project_roots", "write"));
+    let binary = std::env::current_exe().expect("the test knows its own file");
+    let kept = entry(&ground.uri("w/sub/deep/kept"), "read");
+    match name {
+        "read" => read_only(ground),
+        "workspace" => workspace(ground),
+        "deny" => ground.profile(
+            json!([
+                root,
+                project,
+                entry(&ground.uri("d"), "deny"),
+                entry(&ground.uri("o/secret"), "deny"),
+                kept
+            ]),
+            "restricted",
+        ),
+        "path" => ground
+            .profile(json!([project, entry(binary.to_str().expect("text"), "read"), kept]), "restricted"),
+        "online" => ground.profile(json!([root, project]), "enabled"),
+        _ => ground.sandbox(json!({"type": "external", "network": "restricted"})),
+    }
+}
+
+#[tokio::test]
+async fn none_of_the_attempts_gets_through() {
+    if !enforceable() {
+        return;
+    }
+    let mut held = 0;
+    for (namespaces, server) in servers().await {
+        let mut client = server.client().await;
+        for name in PROFILES {
+            // Without namespaces the others are refused up front, which has its own test.
+            if namespaces == "off" && !["read", "external"].contains(&name) {
+                continue;
+            }
+            let ground = Ground::new();
+            let sandbox = profile(name, &ground);
+            let ran = run(&mut client, &ground, &sandbox, asked(&format!("profile:{name}"), &ground)).await;
+            let lines = |word: &str| ran.output.lines().filter(|line| line.starts_with(word)).count();
+            let escaped: Vec<&str> = ran.output.lines().filter(|line| line.starts_with("ESCAPED")).collect();
+            let context = format!("{name} with namespaces {namespaces}");
+            assert!(escaped.is_empty(), "{context}: {escaped:?}");
+            assert_eq!(ran.code, 0, "{context}: {}", ran.output);
+            let expected =
+                all(&ground.root).iter().filter(|attack| attack.stopped_by.contains(&name)).count();
+            assert_eq!(lines("held"), expected, "{context}: every attempt was made: {}", ran.output);
+            held += expected;
+            ground.is_untouched(if name == "external" { &["w/", "o/"] } else { &["w/"] });
+            for protected in ["w/.git/config", "w/.git/hooks/post", "w/.codex/config.toml"] {
+                let text = std::fs::read_to_string(ground.at(protected)).expect("it is there");
+                assert!(name == "external" || !text.contains("evil"), "{context}: {protected}");
+            }
+            assert!(!ground.at("w/.agents").join("made").exists(), "{context}");
+        }
+    }
+    assert!(held > 1000, "only {held} attempts");
+}
+
+#[tokio::test]
+async fn the_attempts_work_where_nothing_stops_them() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let ground = Ground::new();
+    let attempts: Vec<String> = all(&ground.root)
+        .into_iter()
+        .filter(|attack| attack.works_outside)
+        .map(|attack| attack.name)
+        .collect();
+    assert!(attempts.len() >= 120, "{}", attempts.len());
+    let (mut works, mut not) = (0, Vec::new());
+    for chosen in attempts.chunks(1) {
+        // Each on a ground of its own, since they destroy it.
+        let ground = Ground::new();
+        let sandbox = ground.sandbox(json!({"type": "disabled"}));
+        let ran = run(&mut client, &ground, &sandbox, asked(&chosen.join(","), &ground)).await;
+        if ran.output.contains("ESCAPED") {
+            works += 1;
+        } else {
+            not.push(ran.output);
+        }
+    }
+    // Some need an administrator, a file system's flags, or another place than this process's own.
+    assert!(works * 10 >= attempts.len() * 8, "{works} of {}: {not:?}", attempts.len());
+}
+
+/// `nobody`, who owns nothing that matters.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn an_ordinary_user_is_confined_as_well() {
+    use std::os::unix::process::CommandExt;
+    if !enforceable() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become another user; this user is an ordinary one anyway");
+        return;
+    }
+    let as_nobody = |program: &std::path::Path| {
+        let mut command = std::process::Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let codex = codex_e2e::binary::codex();
+    let doctor = match as_nobody(codex).arg("doctor").output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: another user can't reach {}: {error}", codex.display());
+            return;
+        }
+    };
+    let user_namespaces = doctor.status.success();
+    if !user_namespaces {
+        eprintln!("user namespaces are forbidden here: {}", String::from_utf8_lossy(&doctor.stdout));
+    }
+    for name in PROFILES.into_iter().filter(|name| user_namespaces || ["read", "external"].contains(name)) {
+        let ground = Ground::new();
+        let mut queue = vec![ground.at("w")];
+        while let Some(path) = queue.pop() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
+            if path.is_dir() {
+                queue.extend(
+                    std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("an entry").path()),
+                );
+            }
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, profile(name, &ground)["permissions"].to_string()).expect("written");
+        std::os::unix::fs::chown(file.path(), Some(NOBODY), None).expect("root may");
+        let mut command = as_nobody(codex);
+        command.arg("sandbox").arg("--cwd").arg(ground.at("w")).arg("--profile").arg(file.path()).arg("--");
+        let output = command.args(asked(&format!("profile:{name}"), &ground)).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let escaped: Vec<&str> = said.lines().filter(|line| line.starts_with("ESCAPED")).collect();
+        assert!(escaped.is_empty(), "{name}: {escaped:?}");
+        assert!(output.status.success(), "{name}: {said} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.lines().filter(|line| line.starts_with("held")).count() > 100, "{name}: {said}");
+        ground.is_untouched(&["w/"]);
+    }
+}

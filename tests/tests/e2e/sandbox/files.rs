@@ -1,0 +1,126 @@
+//! File operations under a sandbox: contents, races, helpers.
+
+use codex_e2e::machine::{children, eventually};
+use codex_e2e::{base64, bytes_of};
+
+use super::*;
+
+#[tokio::test]
+async fn contents_pass_unchanged_whatever_their_size() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let sandbox = workspace(&ground);
+    for size in [0, 1, 65_537, 3 << 20] {
+        let data: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251).expect("small")).collect();
+        let path = ground.uri("w/data");
+        client
+            .ok("fs/writeFile", json!({"path": path, "dataBase64": base64(&data), "sandbox": sandbox}))
+            .await;
+        let read = client.ok("fs/readFile", json!({"path": path, "sandbox": sandbox})).await;
+        assert_eq!(bytes_of(&read["dataBase64"]), data, "{size} bytes");
+    }
+    let metadata =
+        client.ok("fs/getMetadata", json!({"path": ground.uri("w/file"), "sandbox": sandbox})).await;
+    assert_eq!((&metadata["isFile"], &metadata["size"]), (&json!(true), &json!(4)));
+    let listed =
+        client.ok("fs/readDirectory", json!({"path": ground.uri("w/sub"), "sandbox": sandbox})).await;
+    assert_eq!(listed["entries"], json!([{"fileName": "deep", "isDirectory": true, "isFile": false}]));
+}
+
+#[tokio::test]
+async fn a_path_that_changes_hands_meanwhile_never_leads_outside() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let sandbox = workspace(&ground);
+    std::fs::create_dir(ground.at("w/real")).expect("a directory");
+    std::os::unix::fs::symlink("../o", ground.at("w/real2")).expect("a link");
+    let (a, b) = (ground.at("w/real"), ground.at("w/real2"));
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    let swapper = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, flags).expect("they swap");
+        }
+    });
+    for round in 0..150 {
+        let path = ground.uri("w/real/precious");
+        for (method, params) in [
+            ("fs/writeFile", json!({"path": path, "dataBase64": base64("x"), "sandbox": sandbox})),
+            ("fs/createDirectory", json!({"path": format!("{path}-{round}"), "sandbox": sandbox})),
+            (
+                "fs/copy",
+                json!({"sourcePath": ground.uri("w/file"), "destinationPath": path, "recursive": false, "sandbox": sandbox}),
+            ),
+            (
+                "fs/open",
+                json!({"path": path, "handleId": round.to_string(), "mode": "replace", "sandbox": sandbox}),
+            ),
+            ("fs/remove", json!({"path": path, "force": false, "sandbox": sandbox})),
+        ] {
+            // Through the link it is refused, through the directory it is done; both are fine.
+            let _ = client.call(method, params).await;
+        }
+        client.ok("fs/close", json!({"handleId": round.to_string()})).await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    swapper.join().expect("the swapper ends");
+    ground.is_untouched(&["w/real"]);
+}
+
+#[tokio::test]
+async fn a_directory_that_was_made_anew_is_the_one_that_counts() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let sandbox =
+        ground.profile(json!([special("root", "read"), entry(&ground.uri("o/sub"), "write")]), "restricted");
+    for round in 0..3 {
+        let path = ground.uri("o/sub/new");
+        client.ok("fs/writeFile", json!({"path": path, "dataBase64": "", "sandbox": sandbox})).await;
+        assert!(ground.at("o/sub/new").exists(), "round {round}");
+        std::fs::remove_dir_all(ground.at("o/sub")).expect("removed");
+        std::fs::create_dir(ground.at("o/sub")).expect("made anew");
+    }
+}
+
+#[tokio::test]
+async fn helpers_are_bounded_and_end_with_their_connection() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for round in 0..12 {
+        let sandbox = ground.profile(
+            json!([
+                special("root", "read"),
+                entry(&ground.uri("w"), "write"),
+                entry(
+                    &ground.uri(&format!("o/{}", ["sub", "precious", "secret"][round % 3])),
+                    ["write", "deny"][round / 3 % 2]
+                )
+            ]),
+            "restricted",
+        );
+        for _ in 0..3 {
+            client.send("fs/getMetadata", json!({"path": ground.uri("w/file"), "sandbox": sandbox})).await;
+        }
+        client.ok("fs/getMetadata", json!({"path": ground.uri("w/file"), "sandbox": sandbox})).await;
+    }
+    assert!(children(server.pid()).len() <= 12, "{:?}", children(server.pid()));
+    drop(client);
+    eventually("all helpers are gone", || children(server.pid()).is_empty()).await;
+}
