@@ -153,6 +153,11 @@ async fn wait_for_registry_waits_for_the_first_registration_too() {
     let gone = ScriptedRegistry::answering([Answer::status("404 Not Found", "")]).await;
     let outcome = contract.executor(&gone.url).args(["--wait-for-registry"]).outcome().await;
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for contract in Contract::ALL {
+        let outcome = contract.executor("registry.example").args(["--wait-for-registry"]).outcome().await;
+        assert_eq!(outcome.code, Some(1), "{contract:?}: {outcome:?}");
+        assert!(outcome.stderr.contains("relative URL without a base"), "{contract:?}: {outcome:?}");
+    }
 }
 
 #[tokio::test]
