@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::socket::{Socket, sentence};
+use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::server::{Due, Liveness, Server};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 
@@ -36,6 +36,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> String {
 
 async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> String {
     let mut live = Liveness::new(Instant::now(), server.limits());
+    let mut said = None;
     let mut waiting: Option<Bytes> = None;
     loop {
         // A server that is behind stops the socket, as when it listens itself.
@@ -56,9 +57,11 @@ async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inl
                     Some(Ok(Message::Pong(payload))) => inlet.pong(payload),
                     // The library answers pings; the answer goes out with the next flush.
                     Some(Ok(Message::Ping(_))) => news.notify_one(),
+                    // The end follows.
+                    Some(Ok(Message::Close(frame))) => said = Some(farewell(frame.as_ref())),
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return sentence(&error),
-                    None => return "the connection was closed".to_owned(),
+                    Some(Err(error)) => return said.unwrap_or_else(|| sentence(&error)),
+                    None => return said.unwrap_or_else(|| CLOSED.to_owned()),
                 }
             }
             () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {

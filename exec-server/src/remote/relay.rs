@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::registry::Registry;
-use super::socket::{Socket, sentence};
+use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
 use crate::server::{Due, Liveness, Server};
 use lanes::Lanes;
@@ -53,6 +53,7 @@ impl Relay<'_> {
 
     async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> String {
         let mut work = Work::default();
+        let mut said = None;
         let mut live = Liveness::new(Instant::now(), self.server.limits());
         loop {
             while let Some(event) = lanes.next_event() {
@@ -66,10 +67,12 @@ impl Relay<'_> {
                         Some(Ok(Message::Pong(payload))) => lanes.pong(&payload),
                         // The library answers pings; the answer goes out with the next flush.
                         Some(Ok(Message::Ping(_))) => lanes.wake_writer(),
-                        // A text frame is no relay frame; a close frame is followed by the end.
+                        // The end follows.
+                        Some(Ok(Message::Close(frame))) => said = Some(farewell(frame.as_ref())),
+                        // A text frame is no relay frame.
                         Some(Ok(_)) => {}
-                        Some(Err(error)) => return sentence(&error),
-                        None => return "the connection was closed".to_owned(),
+                        Some(Err(error)) => return said.unwrap_or_else(|| sentence(&error)),
+                        None => return said.unwrap_or_else(|| CLOSED.to_owned()),
                     }
                 }
                 () = lanes.has_events() => {}

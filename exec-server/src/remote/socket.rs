@@ -7,7 +7,7 @@ use rand::RngCore;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 use url::{Host, Url};
@@ -21,6 +21,9 @@ use super::tls::Tls;
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
 /// Read at once; several small frames, or a good part of a large one.
 const READ_BYTES: usize = 64 << 10;
+
+/// What is told of a websocket that ended without a fault.
+pub(super) const CLOSED: &str = "the connection was closed";
 
 /// The words a rendezvous may give for a refusal; others are not repeated (8.1).
 const REJECTIONS: [&str; 17] = [
@@ -146,14 +149,23 @@ fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
     }
 }
 
+/// What a close frame says, in words that no terminal obeys.
+pub(super) fn farewell(frame: Option<&CloseFrame>) -> String {
+    let Some(frame) = frame else { return CLOSED.to_owned() };
+    let code = u16::from(frame.code);
+    let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
+    match reason.trim() {
+        "" => format!("{CLOSED} ({code})"),
+        reason => format!("{CLOSED} ({code}: {reason})"),
+    }
+}
+
 /// What ended a websocket, in words that hold nothing of its URL.
 pub(super) fn sentence(error: &Error) -> String {
     match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "the connection was closed".to_owned()
-        }
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CLOSED.to_owned(),
         Error::Url(_) => "the rendezvous address can't be used".to_owned(),
         other => other.to_string(),
     }
