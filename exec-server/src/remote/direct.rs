@@ -36,7 +36,6 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> String {
 
 async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> String {
     let mut live = Liveness::new(Instant::now(), server.limits());
-    let mut said = None;
     let mut waiting: Option<Bytes> = None;
     loop {
         // A server that is behind stops the socket, as when it listens itself.
@@ -57,11 +56,10 @@ async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inl
                     Some(Ok(Message::Pong(payload))) => inlet.pong(payload),
                     // The library answers pings; the answer goes out with the next flush.
                     Some(Ok(Message::Ping(_))) => news.notify_one(),
-                    // The end follows.
-                    Some(Ok(Message::Close(frame))) => said = Some(farewell(frame.as_ref())),
+                    Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return said.unwrap_or_else(|| sentence(&error)),
-                    None => return said.unwrap_or_else(|| CLOSED.to_owned()),
+                    Some(Err(error)) => return sentence(&error),
+                    None => return CLOSED.to_owned(),
                 }
             }
             () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {

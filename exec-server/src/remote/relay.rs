@@ -53,7 +53,6 @@ impl Relay<'_> {
 
     async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> String {
         let mut work = Work::default();
-        let mut said = None;
         let mut live = Liveness::new(Instant::now(), self.server.limits());
         loop {
             while let Some(event) = lanes.next_event() {
@@ -67,12 +66,11 @@ impl Relay<'_> {
                         Some(Ok(Message::Pong(payload))) => lanes.pong(&payload),
                         // The library answers pings; the answer goes out with the next flush.
                         Some(Ok(Message::Ping(_))) => lanes.wake_writer(),
-                        // The end follows.
-                        Some(Ok(Message::Close(frame))) => said = Some(farewell(frame.as_ref())),
+                        Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
                         // A text frame is no relay frame.
                         Some(Ok(_)) => {}
-                        Some(Err(error)) => return said.unwrap_or_else(|| sentence(&error)),
-                        None => return said.unwrap_or_else(|| CLOSED.to_owned()),
+                        Some(Err(error)) => return sentence(&error),
+                        None => return CLOSED.to_owned(),
                     }
                 }
                 () = lanes.has_events() => {}

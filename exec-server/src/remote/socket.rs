@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER};
+use futures_util::StreamExt;
+use futures_util::stream::SplitStream;
 use rand::RngCore;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -19,6 +21,8 @@ use super::tls::Tls;
 
 /// From the first packet to the answer of the upgrade (8.1).
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
+/// From the other side's close frame to the end of the connection.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Read at once; several small frames, or a good part of a large one.
 const READ_BYTES: usize = 64 << 10;
 
@@ -149,8 +153,10 @@ fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
     }
 }
 
-/// What a close frame says, in words that no terminal obeys.
-pub(super) fn farewell(frame: Option<&CloseFrame>) -> String {
+/// Answers a close frame; what it says, in words that no terminal obeys.
+pub(super) async fn farewell(source: &mut SplitStream<Socket>, frame: Option<&CloseFrame>) -> String {
+    // Reading on sends the answer. The other side should end the connection then; it is not waited for long.
+    let _ = tokio::time::timeout(CLOSING_TIME, source.next()).await;
     let Some(frame) = frame else { return CLOSED.to_owned() };
     let code = u16::from(frame.code);
     let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
