@@ -171,7 +171,9 @@ pub(super) fn sentence(error: &Error) -> String {
     match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CLOSED.to_owned(),
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing) => {
+            CLOSED.to_owned()
+        }
         Error::Url(_) => "the rendezvous address can't be used".to_owned(),
         other => other.to_string(),
     }
