@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
-use codex_rendezvous::{Config, Limits, Rendezvous, TlsFiles};
+use codex_rendezvous::{Config, Limits, Rendezvous, TlsFiles, file};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -188,9 +188,10 @@ fn allow_many_connections() {
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Vec<Grant>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("can't read the tokens' hashes from {}", path.display()))?;
-    let grants = tokens::parse_file(&text).with_context(|| format!("can't use {}", path.display()))?;
+    let unreadable = || format!("can't read the tokens' hashes from {}", path.display());
+    let text = file::read(path).with_context(unreadable)?;
+    let text = std::str::from_utf8(&text).with_context(unreadable)?;
+    let grants = tokens::parse_file(text).with_context(|| format!("can't use {}", path.display()))?;
     if grants.is_empty() {
         bail!("{} holds no token; `codex exec-server rendezvous token` makes a line for it", path.display());
     }

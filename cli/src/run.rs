@@ -7,7 +7,8 @@ mod signals;
 mod terminal;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -119,13 +120,25 @@ fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
     })
 }
 
+/// Longest file with a token, in bytes.
+const TOKEN_FILE_BYTES: u64 = 64 << 10;
+
+/// The text of a token's file, or of the pipe of a program that hands it out.
+fn read_token(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(TOKEN_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > TOKEN_FILE_BYTES {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has more than 64 KiB"));
+    }
+    Ok(text)
+}
+
 /// The token for a server with --ws-auth, from the file or else from the environment.
 fn token(args: &RunArgs) -> anyhow::Result<Option<String>> {
     let Some(file) = &args.token_file else {
         return Ok(std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()));
     };
-    let token = std::fs::read_to_string(file)
-        .with_context(|| format!("can't read the token from {}", file.display()))?;
+    let token = read_token(file).with_context(|| format!("can't read the token from {}", file.display()))?;
     anyhow::ensure!(!token.trim().is_empty(), "the token file {} is empty", file.display());
     Ok(Some(token))
 }

@@ -17,13 +17,10 @@ use crate::limits::Limits;
 use crate::metrics::{Levels, Metrics};
 use crate::outlet::Closing;
 use crate::registry::{NoOffer, Offer, Record, Registered, Registry};
-use crate::store::{Change, Store};
+use crate::store::{Change, SHORTEST_QUEUE, Store};
 use crate::switch::Switch;
 use crate::ticket::{self, HarnessTicket, Signer};
 use crate::tokens::{Grant, Role};
-
-/// Changes of the store that one registration may need.
-const CHANGES: usize = 2;
 
 /// The state behind every request. Locks are taken in the order registry, switch, sockets.
 pub(crate) struct App {
@@ -116,7 +113,7 @@ impl App {
     ) -> Result<Registered, RegisterFailure> {
         let (registered, stored) = {
             let mut registry = lock(&self.registry);
-            if self.store.as_ref().is_some_and(|store| store.room() < CHANGES) {
+            if self.store.as_ref().is_some_and(|store| store.room() < SHORTEST_QUEUE) {
                 return Err(RegisterFailure::Busy);
             }
             let registered = registry

@@ -8,6 +8,7 @@ pub mod accounts;
 mod app;
 mod attach;
 mod door;
+pub mod file;
 pub mod frame;
 mod http;
 pub mod limits;

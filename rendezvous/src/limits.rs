@@ -62,7 +62,7 @@ pub struct Limits {
     pub farewell: Duration,
     /// How long a registration waits for the disk before it is answered all the same.
     pub store_time: Duration,
-    /// Registrations on their way to the disk. More are answered with 503 and `registration_conflict`.
+    /// Changes on their way to the disk, at least 2. More are answered with 503 and `registration_conflict`.
     pub store_queue: usize,
 }
 

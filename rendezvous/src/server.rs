@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::app::{App, Parts};
 use crate::door::Door;
+use crate::file;
 use crate::http;
 use crate::limits::{HEAD_BYTES, Limits};
 use crate::store::{Store, StoreError};
@@ -265,14 +266,18 @@ fn checked(url: Url) -> Result<Url, StartError> {
 
 fn load_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
     let wrong = |path: &Path, reason: String| StartError::Tls { path: path.to_owned(), reason };
-    let unusable = |error: rustls::pki_types::pem::Error| error.to_string();
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&files.certificate, unusable(error)))?;
+    let read = |path: &Path| file::read(path).map_err(|error| wrong(path, error.to_string()));
+    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(&files.certificate, error.to_string()))?;
     if chain.is_empty() {
         return Err(wrong(&files.certificate, "it holds no certificate in PEM".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, unusable(error)))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| {
+        let none = matches!(error, rustls::pki_types::pem::Error::NoItemsFound);
+        let reason = if none { "it holds no private key in PEM".to_owned() } else { error.to_string() };
+        wrong(&files.key, reason)
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

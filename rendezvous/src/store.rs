@@ -3,17 +3,20 @@
 //! One thread writes. What waits is written in one transaction, so that a thousand executors that come back at
 //! once cost a few syncs of the disk.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::registry::Record;
 
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registrations-v1");
+/// Changes of the store that one registration may need; a queue with less room takes none.
+pub const SHORTEST_QUEUE: usize = 2;
 /// Changes written in one transaction at most.
 const BATCH: usize = 256;
 
@@ -26,12 +29,20 @@ pub struct StoreError {
 }
 
 /// A change of the store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// Keep this registration.
     Keep(Record),
     /// Forget this registration of an environment, unless there is a newer one.
     Forget(Record),
+}
+
+impl Change {
+    fn environment(&self) -> &str {
+        match self {
+            Self::Keep(record) | Self::Forget(record) => &record.environment,
+        }
+    }
 }
 
 /// The queue of the store's thread is full.
@@ -60,10 +71,14 @@ impl Store {
             |error: &dyn std::fmt::Display| StoreError { path: path.to_owned(), reason: error.to_string() };
         let database = open(path).map_err(|error| wrong(&error))?;
         let records = read_all(&database).map_err(|error| wrong(&error))?;
-        let (jobs, queued) = mpsc::channel(queue);
+        let (jobs, queued) = mpsc::channel(queue.clamp(SHORTEST_QUEUE, Semaphore::MAX_PERMITS));
         let thread = std::thread::Builder::new()
             .name("rendezvous-store".to_owned())
-            .spawn(move || write_all(&database, queued))
+            .spawn({
+                let writer =
+                    Writer { path: path.to_owned(), database: Some(database), unwritten: HashMap::new() };
+                move || writer.run(queued)
+            })
             .map_err(|error| wrong(&error))?;
         Ok((Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) }, records))
     }
@@ -130,20 +145,51 @@ fn read_all(database: &Database) -> Result<Vec<Record>, Box<dyn std::error::Erro
     Ok(records)
 }
 
-/// Works until the store is dropped.
-fn write_all(database: &Database, mut queued: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::with_capacity(BATCH);
-    while queued.blocking_recv_many(&mut jobs, BATCH) > 0 {
-        let written = match write(database, jobs.iter().map(|job| &job.change)) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, "can't write to the store; a restart would lose registrations");
-                false
+/// Writes what is queued.
+struct Writer {
+    path: PathBuf,
+    /// None after a failure: a database that could not write once has to be opened again.
+    database: Option<Database>,
+    /// The last change of each environment that a failure kept from the disk; there are no more than are remembered.
+    unwritten: HashMap<String, Change>,
+}
+
+impl Writer {
+    /// Works until the store is dropped.
+    fn run(mut self, mut queued: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH);
+        while queued.blocking_recv_many(&mut jobs, BATCH) > 0 {
+            let written = match self.write(jobs.iter().map(|job| &job.change).collect()) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(%error, "can't write to the store; a restart would lose registrations");
+                    let changes =
+                        jobs.iter().map(|job| (job.change.environment().to_owned(), job.change.clone()));
+                    self.unwritten.extend(changes);
+                    false
+                }
+            };
+            for job in jobs.drain(..) {
+                let _ = job.done.send(written);
             }
-        };
-        for job in jobs.drain(..) {
-            let _ = job.done.send(written);
         }
+        if !self.unwritten.is_empty()
+            && let Err(error) = self.write(Vec::new())
+        {
+            tracing::error!(%error, "can't write to the store; registrations are lost");
+        }
+    }
+
+    /// Writes these changes, after those that failed before.
+    fn write(&mut self, changes: Vec<&Change>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open(&self.path)?,
+        };
+        write(&database, self.unwritten.values().chain(changes))?;
+        self.unwritten.clear();
+        self.database = Some(database);
+        Ok(())
     }
 }
 
@@ -216,6 +262,36 @@ mod tests {
         let found: Vec<_> = found.into_iter().map(|record| record.registration).collect();
         assert_eq!(found, [newer.registration, other.registration]);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_a_failure_kept_from_the_disk_is_written_once_that_works_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gone/store");
+        let mut registry = Registry::new(&Limits::default());
+        let mut writer = Writer { path: path.clone(), database: None, unwritten: HashMap::new() };
+        let [older, newer, gone] = ["a", "a", "b"].map(|environment| record(&mut registry, environment));
+        assert!(writer.write(Vec::new()).is_err());
+        for change in [Change::Keep(older), Change::Keep(newer.clone()), Change::Forget(gone)] {
+            writer.unwritten.insert(change.environment().to_owned(), change);
+        }
+        std::fs::create_dir(directory.path().join("gone")).unwrap();
+        let other = record(&mut registry, "c");
+        writer.write(vec![&Change::Keep(other.clone())]).unwrap();
+        assert!(writer.unwritten.is_empty());
+        drop(writer);
+        let (_store, found) = Store::open(&path, 0).unwrap();
+        let found: Vec<_> = found.into_iter().map(|record| record.registration).collect();
+        assert_eq!(found, [newer.registration, other.registration]);
+    }
+
+    #[test]
+    fn a_queue_of_any_length_takes_a_registration() {
+        let directory = tempfile::tempdir().unwrap();
+        for queue in [0, 1, usize::MAX] {
+            let (store, _) = Store::open(&directory.path().join("store"), queue).unwrap();
+            assert!(store.room() >= SHORTEST_QUEUE, "{queue}");
+        }
     }
 
     #[test]

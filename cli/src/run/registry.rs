@@ -53,7 +53,7 @@ impl RegistryArgs {
 
     fn token(&self) -> anyhow::Result<String> {
         let token = match &self.token_file {
-            Some(path) => std::fs::read_to_string(path)
+            Some(path) => super::read_token(path)
                 .with_context(|| format!("can't read the registry's token from {}", path.display()))?,
             None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
         };
@@ -109,6 +109,8 @@ mod tests {
         assert!(endpoint.contains("https://h") && !endpoint.contains("sesame"), "{endpoint}");
         std::fs::write(&directory, " \n").unwrap();
         assert!(args.registry.endpoint().unwrap_err().to_string().contains("no token"));
+        std::fs::write(&directory, "x".repeat(70_000)).unwrap();
+        assert!(format!("{:#}", args.registry.endpoint().unwrap_err()).contains("64 KiB"));
         std::fs::remove_file(&directory).unwrap();
         assert!(args.registry.endpoint().is_err());
     }

@@ -41,6 +41,14 @@ impl Bearer {
         value.set_sensitive(true);
         Ok(value)
     }
+
+    /// A text of others without this token, should they have repeated it.
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        match self.0.trim() {
+            "" => text.to_owned(),
+            token => text.replace(token, "[hidden]"),
+        }
+    }
 }
 
 impl std::fmt::Debug for Bearer {

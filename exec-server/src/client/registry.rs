@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use codex_exec_protocol::registry::{Connect, Connected, ErrorBody, NOISE_PROFILE, PublicKey};
+use reqwest::header::HeaderValue;
 use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::sync::OnceCell;
 
@@ -75,6 +76,9 @@ impl Registry {
             return Err("the registry's URL has a user, a query or a fragment; give its address alone".into());
         }
         environment.token.header()?;
+        if environment.account_id.as_deref().is_some_and(|id| HeaderValue::from_str(id).is_err()) {
+            return Err("the account id holds characters that a header can't carry".into());
+        }
         let environment = RegistryEnvironment { environment_id: id.to_owned(), ..environment };
         Ok(Self { base, environment, client: OnceCell::new() })
     }
@@ -108,7 +112,7 @@ impl Registry {
         let status = response.status();
         let body = body(response).await?;
         if !status.is_success() {
-            return Err(refused(status, &body));
+            return Err(refused(status, &body, &self.environment.token));
         }
         let unusable = |why: String| Refusal::Final(format!("the registry's answer can't be used: {why}"));
         let connected = serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()))?;
@@ -173,21 +177,24 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Refusal> {
 }
 
 /// What a status other than 2xx means (9.2).
-fn refused(status: StatusCode, body: &[u8]) -> Refusal {
-    let sentence = format!("the registry answered {}", told(status, body));
+fn refused(status: StatusCode, body: &[u8], token: &Bearer) -> Refusal {
+    let sentence = format!("the registry answered {}", told(status, body, token));
     match status.as_u16() {
         408 | 429 | 500 | 502 | 503 | 504 => Refusal::Soon(sentence),
         _ => Refusal::Final(sentence),
     }
 }
 
-/// The status, and the error body's code and sentence (1.2).
-fn told(status: StatusCode, body: &[u8]) -> String {
+/// The status, and the error body's code and sentence (1.2), without our token, control characters and great length.
+fn told(status: StatusCode, body: &[u8], token: &Bearer) -> String {
     let error = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.error);
     let error = error.unwrap_or_default();
-    let code = error.code.map(|code| format!(", {code}")).unwrap_or_default();
-    let text = error.message.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
-    let text: String = text.chars().filter(|letter| !letter.is_control()).take(SHOWN).collect();
+    let shown = |text: String| -> String {
+        let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+        token.hidden_in(&text).chars().take(SHOWN).collect()
+    };
+    let code = error.code.map(|code| format!(", {}", shown(code))).unwrap_or_default();
+    let text = shown(error.message.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned()));
     if text.is_empty() { format!("{status}{code}") } else { format!("{status}{code}: {text}") }
 }
 
@@ -236,6 +243,9 @@ mod tests {
             assert!(!refused.contains("pw"), "{refused}");
         }
         assert!(Registry::new(environment("https://registry.example", &"x".repeat(257))).is_err());
+        let account_id = Some("a\nb".to_owned());
+        let odd = RegistryEnvironment { account_id, ..environment("https://registry.example", "e") };
+        assert!(Registry::new(odd).unwrap_err().contains("account id"));
         for url in
             [" https://registry.example/base// ", "http://127.0.0.1:1", "http://[::1]:1/", "http://localhost"]
         {
@@ -247,10 +257,14 @@ mod tests {
 
     #[test]
     fn an_error_tells_what_the_registry_said() {
-        let told = |body: &str| told(StatusCode::NOT_FOUND, body.as_bytes());
+        let token = Bearer::new(" sesame\n".into());
+        let told = |body: &str| told(StatusCode::NOT_FOUND, body.as_bytes(), &token);
         assert_eq!(told(r#"{"error":{"code":"nf","message":"no such"}}"#), "404 Not Found, nf: no such");
         assert_eq!(told(r#"{"error":{"message":"no such"}}"#), "404 Not Found: no such");
         assert_eq!(told("plain\x1b[31m text\n"), "404 Not Found: plain[31m text");
         assert_eq!(told(""), "404 Not Found");
+        let repeated = r#"{"error":{"code":"no sesame","message":"not with ses\u0007ame"}}"#;
+        assert_eq!(told(repeated), "404 Not Found, no [hidden]: not with [hidden]");
+        assert_eq!(told("who is sesame?"), "404 Not Found: who is [hidden]?");
     }
 }

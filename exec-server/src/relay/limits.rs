@@ -25,7 +25,7 @@ pub struct RelayLimits {
     pub plain_message_bytes: usize,
     /// Bytes queued for one stream; then it takes no further message.
     pub queued_bytes: usize,
-    /// Resets and handshake answers that wait for the socket; then further resets are not sent.
+    /// Resets and handshake answers that wait for the socket; then no handshake begins, and no reset is sent.
     pub queued_control: usize,
     /// Longest stream id in bytes; a frame with a longer one is dropped.
     pub stream_id_bytes: usize,

@@ -120,7 +120,10 @@ impl NoiseStreams {
             self.drop_pending(now, key);
             return self.reset(stream_id);
         }
-        let full = self.pending.len() >= self.limits.handshakes || self.open.len() >= self.limits.streams;
+        // A peer that does not read its answers gets no more of them.
+        let unread = self.control.len() >= self.limits.queued_control;
+        let full =
+            unread || self.pending.len() >= self.limits.handshakes || self.open.len() >= self.limits.streams;
         if full || self.failures.paused(now) {
             tracing::info!(stream_id, full, "handshake refused");
             return self.reset(stream_id);

@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::socket::{Socket, sentence};
+use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::server::{Due, Liveness, Server};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 
@@ -56,9 +56,10 @@ async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inl
                     Some(Ok(Message::Pong(payload))) => inlet.pong(payload),
                     // The library answers pings; the answer goes out with the next flush.
                     Some(Ok(Message::Ping(_))) => news.notify_one(),
+                    Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return sentence(&error),
-                    None => return "the connection was closed".to_owned(),
+                    None => return CLOSED.to_owned(),
                 }
             }
             () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {

@@ -24,6 +24,15 @@ pub enum RemoteError {
     /// The base URL is not absolute (the words of D and E with an API key).
     #[error("invalid remote exec-server registration URL: {0}")]
     Url(url::ParseError),
+    /// The base URL is not absolute (the words of the others); nothing was sent.
+    #[error("{} request failed: builder error", contract.service())]
+    BadUrl {
+        /// Whose words.
+        contract: Contract,
+        /// What is wrong with it.
+        #[source]
+        cause: Option<Cause>,
+    },
     /// No answer came, or it broke off.
     #[error("{} request failed: {text}", contract.service())]
     Request {
@@ -80,6 +89,7 @@ impl RemoteError {
             Self::Configuration { .. }
             | Self::Credential(..)
             | Self::Url(_)
+            | Self::BadUrl { .. }
             | Self::Unauthorized { .. }
             | Self::Protocol(_) => true,
             Self::Request { .. } => false,

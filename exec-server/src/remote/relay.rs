@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::registry::Registry;
-use super::socket::{Socket, sentence};
+use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
 use crate::server::{Due, Liveness, Server};
 use lanes::Lanes;
@@ -66,10 +66,11 @@ impl Relay<'_> {
                         Some(Ok(Message::Pong(payload))) => lanes.pong(&payload),
                         // The library answers pings; the answer goes out with the next flush.
                         Some(Ok(Message::Ping(_))) => lanes.wake_writer(),
-                        // A text frame is no relay frame; a close frame is followed by the end.
+                        Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
+                        // A text frame is no relay frame.
                         Some(Ok(_)) => {}
                         Some(Err(error)) => return sentence(&error),
-                        None => return "the connection was closed".to_owned(),
+                        None => return CLOSED.to_owned(),
                     }
                 }
                 () = lanes.has_events() => {}

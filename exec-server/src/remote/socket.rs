@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER};
+use futures_util::StreamExt;
+use futures_util::stream::SplitStream;
 use rand::RngCore;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 use url::{Host, Url};
@@ -19,8 +21,13 @@ use super::tls::Tls;
 
 /// From the first packet to the answer of the upgrade (8.1).
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
+/// From the other side's close frame to the end of the connection.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Read at once; several small frames, or a good part of a large one.
 const READ_BYTES: usize = 64 << 10;
+
+/// What is told of a websocket that ended without a fault.
+pub(super) const CLOSED: &str = "the connection was closed";
 
 /// The words a rendezvous may give for a refusal; others are not repeated (8.1).
 const REJECTIONS: [&str; 17] = [
@@ -146,13 +153,26 @@ fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
     }
 }
 
+/// Answers a close frame; what it says, in words that no terminal obeys.
+pub(super) async fn farewell(source: &mut SplitStream<Socket>, frame: Option<&CloseFrame>) -> String {
+    // Reading on sends the answer. The other side should end the connection then; it is not waited for long.
+    let _ = tokio::time::timeout(CLOSING_TIME, source.next()).await;
+    let Some(frame) = frame else { return CLOSED.to_owned() };
+    let code = u16::from(frame.code);
+    let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
+    match reason.trim() {
+        "" => format!("{CLOSED} ({code})"),
+        reason => format!("{CLOSED} ({code}: {reason})"),
+    }
+}
+
 /// What ended a websocket, in words that hold nothing of its URL.
 pub(super) fn sentence(error: &Error) -> String {
     match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "the connection was closed".to_owned()
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing) => {
+            CLOSED.to_owned()
         }
         Error::Url(_) => "the rendezvous address can't be used".to_owned(),
         other => other.to_string(),

@@ -115,7 +115,7 @@ impl Target {
             return RemoteError::Url(error);
         }
         let cause = Some(Cause::new(error.to_string()));
-        RemoteError::Request { contract: self.contract, text: "builder error".to_owned(), cause }
+        RemoteError::BadUrl { contract: self.contract, cause }
     }
 
     /// Which host a credential may be sent to: https off loopback. Contract C's variable goes anywhere, an API key only

@@ -253,8 +253,15 @@ async fn what_is_unsafe_or_wrong_is_refused_with_the_remedy() {
         path.to_str().unwrap().to_owned()
     };
     let (empty, wrong) = (file("empty", "# none\n"), file("wrong", "executor * cxr_secret\n"));
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let pipe = pipe.to_str().unwrap();
     for (arguments, code, part) in [
-        (&["--listen", "0.0.0.0:0"][..], 1, "--tls-cert"),
+        (&["--tokens", pipe][..], 1, "named pipe"),
+        (&["--tokens", "/dev/zero"], 1, "16 MiB"),
+        (&["--tls-cert", "/dev/zero", "--tls-key", pipe], 1, "16 MiB"),
+        (&["--listen", "0.0.0.0:0"], 1, "--tls-cert"),
         (&["--listen", "0.0.0.0:0", "--public-url", "http://example.org"], 1, "--public-url https://"),
         (&["--listen", "localhost:1"], 2, "--listen"),
         (&["--tls-cert", "x"], 2, "--tls-key"),

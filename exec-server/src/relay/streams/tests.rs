@@ -356,6 +356,23 @@ fn a_peer_that_makes_faults_and_does_not_read_costs_bounded_memory() {
 }
 
 #[test]
+fn a_peer_that_opens_and_resets_streams_and_does_not_read_costs_bounded_memory() {
+    let mut world = World::new(RelayLimits { queued_control: 10, ..RelayLimits::default() });
+    for n in 0..30 {
+        let id = n.to_string();
+        let mut harness = world.harness(&id);
+        world.receive(harness.next_transmit().unwrap().unwrap());
+        for event in world.receive(harness.next_transmit().unwrap().unwrap()) {
+            let Event::Validate(handshake) = event else { panic!("{event:?}") };
+            world.streams.validated(world.now, handshake.stream, Verdict::Valid);
+        }
+        world.receive(frame::reset(&id, "again"));
+    }
+    assert_eq!(std::iter::from_fn(|| world.streams.next_transmit()).count(), 10);
+    world.open("A");
+}
+
+#[test]
 fn incomplete_messages_of_all_streams_share_one_bound() {
     let mut world = World::new(RelayLimits { assembled_bytes: 150_000, ..RelayLimits::default() });
     let (mut a, _) = world.open("A");

@@ -6,6 +6,7 @@ use codex_e2e::rendezvous::TICKET;
 use codex_e2e::{ScriptedRegistry, ScriptedRendezvous};
 use futures_util::future::join_all;
 use tokio::io::AsyncReadExt;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{BEARER, Contract};
 
@@ -153,6 +154,11 @@ async fn wait_for_registry_waits_for_the_first_registration_too() {
     let gone = ScriptedRegistry::answering([Answer::status("404 Not Found", "")]).await;
     let outcome = contract.executor(&gone.url).args(["--wait-for-registry"]).outcome().await;
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for contract in Contract::ALL {
+        let outcome = contract.executor("registry.example").args(["--wait-for-registry"]).outcome().await;
+        assert_eq!(outcome.code, Some(1), "{contract:?}: {outcome:?}");
+        assert!(outcome.stderr.contains("relative URL without a base"), "{contract:?}: {outcome:?}");
+    }
 }
 
 #[tokio::test]
@@ -172,6 +178,25 @@ async fn every_step_is_told_and_no_secret_ever_even_in_the_logs() {
             assert!(!outcome.stderr.contains(secret), "{contract:?} {secret}: {}", outcome.stderr);
         }
         assert_eq!(outcome.stdout, "", "nothing goes to stdout");
+    });
+    join_all(cases).await;
+}
+
+#[tokio::test]
+async fn what_a_rendezvous_says_at_its_close_is_told_and_no_terminal_obeys_it() {
+    let cases = Contract::ALL.map(|contract| async move {
+        let (registry, rendezvous) = contract.stage().await;
+        let mut executor = contract.executor(&registry.url).start();
+        let frame = |reason: &'static str| CloseFrame { code: 1012.into(), reason: reason.into() };
+        for (close, told) in [
+            (Some(frame("a newer\x1b[31m executor")), "(1012: a newer[31m executor); again in "),
+            (Some(frame("")), "(1012); again in "),
+            (None, "the connection was closed; again in "),
+        ] {
+            let mut socket = rendezvous.executor().await.into_inner();
+            socket.close(close).await.unwrap();
+            executor.tells(told).await;
+        }
     });
     join_all(cases).await;
 }

@@ -1,0 +1,41 @@
+//! Reads the operator's files, without waiting for anybody and without end.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Largest file that is read, in bytes: room for ten thousand tokens.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// All of a file; wiped after use. A named pipe is refused, since opening one waits for a writer who may never come.
+///
+/// # Errors
+/// It can't be read, is a named pipe, or has more than 16 MiB.
+pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    if std::fs::metadata(path)?.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a named pipe; give a file"));
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endless_file_is_refused_and_a_good_one_read() {
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("16 MiB"));
+        assert!(read(Path::new("/no/such/file")).is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "text").unwrap();
+        assert_eq!(*read(file.path()).unwrap(), b"text");
+    }
+}
