@@ -62,7 +62,6 @@ struct ExecServer {
     /// Treat every problem of the configuration, keys that nobody knows included, as an error.
     #[arg(long)]
     strict_config: bool,
-    // Not inside the server's flags: clap makes no group of flags with others inside.
     #[command(flatten)]
     remote: remote::RemoteArgs,
     #[command(flatten)]
@@ -100,7 +99,7 @@ fn parse() -> Result<Cli, clap::Error> {
 fn refuse_server_flags_for_subcommands(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
     let Some(name) = exec_server.subcommand_name() else { return Ok(()) };
-    let flags = serve::ServeArgs::augment_args(clap::Command::new("exec-server"));
+    let flags = remote::RemoteArgs::augment_args(serve::ServeArgs::augment_args(clap::Command::new("")));
     let given = |id: &str| exec_server.value_source(id) == Some(ValueSource::CommandLine);
     if flags.get_arguments().any(|flag| given(flag.get_id().as_str())) {
         return Err(Cli::command().error(

@@ -467,8 +467,9 @@ async fn what_a_program_wrote_comes_before_its_end() {
         client
             .until(|message| {
                 let method = message["method"].as_str().unwrap_or_default().to_owned();
-                let closed = method == "process/closed";
-                kinds.push(method);
+                let ours = message["params"]["processId"] == *id;
+                let closed = ours && method == "process/closed";
+                kinds.extend(ours.then_some(method));
                 closed
             })
             .await;
