@@ -157,9 +157,18 @@ impl Connection {
         }
     }
 
-    /// A whole message is here already, so that [`Self::receive`] would not wait.
+    /// A whole message is here already, so that [`Self::receive`] would not wait. Pings before it do not count: behind
+    /// the last message there is nothing to wait for.
     pub fn has_message(&self) -> bool {
-        frame(&self.incoming[self.filled.clone()]).is_some_and(|f| self.filled.len() >= f.head + f.payload)
+        let mut rest = &self.incoming[self.filled.clone()];
+        while let Some(frame) = frame(rest) {
+            let Some(behind) = rest.get(frame.head + frame.payload..) else { return false };
+            if frame.opcode < 8 {
+                return true;
+            }
+            rest = behind;
+        }
+        false
     }
 
     /// The next message.
