@@ -63,7 +63,7 @@ fn run(errand: &str) -> std::io::Result<String> {
             write!(stream, "CONNECT {rest} HTTP/1.1\r\nHost: {rest}\r\n\r\n")?;
             let head = head(&mut stream)?;
             if !head.starts_with("HTTP/1.1 200") {
-                return Ok(format!("{}{}", first_line(&head), all(&mut stream)?));
+                return Ok(first_line(&head));
             }
             through(stream, rest)
         }
@@ -71,7 +71,7 @@ fn run(errand: &str) -> std::io::Result<String> {
         "plain" => {
             let mut stream = to_proxy("HTTP_PROXY")?;
             stream.write_all(rest.replace('|', "\r\n").as_bytes())?;
-            all(&mut stream).map(|answer| first_line(&answer))
+            head(&mut stream).map(|answer| first_line(&answer))
         }
         "tcp" => TcpStream::connect(rest).map(|_| "connected".to_owned()),
         "udp" => {
