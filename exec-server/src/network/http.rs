@@ -67,7 +67,7 @@ pub(super) async fn serve(stream: TcpStream, client: Option<String>, judge: Arc<
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.network_head_time)
+        .header_read_timeout(limits.network_head_time.min(limits.longest_wait))
         .max_buf_size(head_bytes)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(stream), service)

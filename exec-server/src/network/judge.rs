@@ -19,6 +19,9 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// A client's reason is passed on up to this many bytes.
 const LONGEST_REASON: usize = 4096;
 
+/// Nobody waits longer for a connection, whatever the bound says.
+const LONGEST_CONNECT: Duration = Duration::from_secs(3600);
+
 /// Decides for one program.
 pub(super) struct Judge {
     pub(super) process_id: String,
@@ -95,7 +98,7 @@ impl Judge {
                 forbidden(wish, &format!("was refused: {}", decided.reason))
             });
         }
-        let deadline = Instant::now() + self.connect_time;
+        let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
         let looked_up = timeout_at(deadline, dial::look_up(&wish.host, wish.port)).await;
         let found = match looked_up {
             Ok(Ok(found)) => found,

@@ -61,7 +61,8 @@ pub(crate) fn open(
     network: &Network,
     limits: &Arc<Limits>,
 ) -> std::io::Result<Lease> {
-    let slots = Arc::new(Semaphore::new(limits.network_connections));
+    let slots = limits.network_connections.clamp(1, Semaphore::MAX_PERMITS);
+    let slots = Arc::new(Semaphore::new(slots));
     let mut open = Vec::new();
     for (listener, door) in doors {
         listener.set_nonblocking(true)?;

@@ -100,3 +100,69 @@ async fn bytes<const COUNT: usize>(stream: &mut (impl AsyncRead + Unpin)) -> io:
     stream.read_exact(&mut bytes).await?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is made of these bytes, and what is said.
+    fn hear(bytes: &[u8]) -> (io::Result<Target>, Vec<u8>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut stream = tokio::io::join(bytes, Vec::new());
+            let heard = receive(&mut stream).await;
+            (heard, stream.into_inner().1)
+        })
+    }
+
+    fn asked(command: u8, address: &[u8]) -> Vec<u8> {
+        [&[5, 2, 2, 0, 5, command, 0], address].concat()
+    }
+
+    #[test]
+    fn each_kind_of_address_is_read_and_everything_else_is_answered() {
+        for (address, host) in [
+            (&[1, 1, 2, 3, 4, 0, 80][..], "1.2.3.4"),
+            (&[3, 6, b'A', b'.', b't', b'e', b's', b't', 0, 80], "a.test"),
+            (&[3, 3, b'0', b'x', b'1', 0, 80], "0.0.0.1"),
+            (&[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4, 0, 80], "1.2.3.4"),
+        ] {
+            let (target, said) = hear(&asked(1, address));
+            assert_eq!(target.unwrap(), Target { host: Host::parse(host).unwrap(), port: 80 });
+            assert_eq!(said, [5, 0]);
+        }
+        for (bytes, reply) in [
+            (asked(2, &[1, 1, 2, 3, 4, 0, 80]), 7),
+            (asked(3, &[1, 1, 2, 3, 4, 0, 80]), 7),
+            (asked(1, &[1, 1, 2, 3, 4, 0, 0]), 8),
+            (asked(1, &[2, 1, 2, 3, 4, 0, 80]), 8),
+            (asked(1, &[3, 0, 0, 80]), 8),
+            (asked(1, &[3, 2, 0xff, b'a', 0, 80]), 8),
+        ] {
+            let (target, said) = hear(&bytes);
+            assert!(target.is_err(), "{bytes:?}");
+            assert_eq!(said.get(..4), Some(&[5, 0, 5, reply][..]), "{bytes:?}");
+        }
+        let (target, said) = hear(&[5, 1, 2]);
+        assert!(target.is_err() && said == [5, 0xff], "a password can't be asked for");
+        for bytes in
+            [&b""[..], b"GET / HTTP/1.1", &[4, 1, 0, 80], &[5, 1, 0, 4, 1, 0, 1], &asked(1, &[1, 1, 2])]
+        {
+            assert!(hear(bytes).0.is_err(), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_as_far_as_needed(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for bytes in [bytes.clone(), asked(1, &bytes)] {
+                if let (Ok(target), said) = hear(&bytes) {
+                    prop_assert!(target.port != 0);
+                    prop_assert_eq!(said, [5, 0]);
+                }
+            }
+        }
+    }
+}
