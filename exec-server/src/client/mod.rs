@@ -14,6 +14,7 @@ mod body;
 mod calls;
 mod driver;
 mod endpoint;
+mod handshake;
 mod inbox;
 mod link;
 mod order;
@@ -24,8 +25,10 @@ mod relay_tests;
 mod relayed;
 mod route;
 mod schedule;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod websocket;
 
 use std::sync::Arc;
@@ -39,14 +42,15 @@ use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::{Method, RpcError};
 
 pub use body::{Body, BodyError};
-pub use driver::MissingState;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
 pub use registry::RegistryEnvironment;
+pub use shared::MissingState;
 
 use calls::Retry;
-use driver::{Driver, Shared};
+use driver::Driver;
+use shared::Shared;
 
 /// The waits and bounds of a client; the defaults are those of section 16.
 #[derive(Debug, Clone)]

@@ -32,7 +32,7 @@ pub use target::Target;
 
 use crate::relay::{ExecutorStreams, Identity, RelayLimits};
 use crate::server::Server;
-use attach::{Policy, Steps, Unattached};
+use attach::{Ended, Policy, Steps, Unattached};
 use registry::Registry;
 use relay::Relay;
 use socket::Socket;
@@ -122,12 +122,9 @@ impl Steps for Attachment {
         Ok(socket)
     }
 
-    async fn serve(&mut self, registration: &Registration, socket: Socket) -> String {
+    async fn serve(&mut self, registration: &Registration, socket: Socket) -> Ended {
         // One message of each stream waits inside the state machine; the rest in the stream's own queue.
-        let mut limits = RelayLimits { queued_bytes: 1, ..RelayLimits::default() };
-        let longest = self.server.limits().stream_message_bytes;
-        limits.message_bytes = limits.message_bytes.min(longest);
-        limits.plain_message_bytes = limits.plain_message_bytes.min(longest);
+        let limits = RelayLimits { queued_bytes: 1, ..RelayLimits::of(self.server.limits()) };
         let longest_message = match self.contract {
             Contract::Noise => limits.message_bytes,
             _ => limits.plain_message_bytes,

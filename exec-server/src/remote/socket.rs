@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER};
+use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER, SUPERSEDED};
 use codex_outgoing::{Outgoing, Stream, is_loopback};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
-use super::attach::Unattached;
+use super::attach::{Ended, Unattached};
 use super::contract::Contract;
 
 /// From the first packet to the answer of the upgrade (8.1).
@@ -142,16 +142,18 @@ fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
 }
 
 /// Answers a close frame; what it says, in words that no terminal obeys.
-pub(super) async fn farewell(source: &mut SplitStream<Socket>, frame: Option<&CloseFrame>) -> String {
+pub(super) async fn farewell(source: &mut SplitStream<Socket>, frame: Option<&CloseFrame>) -> Ended {
     // Reading on sends the answer. The other side should end the connection then; it is not waited for long.
     let _ = tokio::time::timeout(CLOSING_TIME, source.next()).await;
-    let Some(frame) = frame else { return CLOSED.to_owned() };
+    let Some(frame) = frame else { return CLOSED.to_owned().into() };
+    let superseded = frame.reason.as_str() == SUPERSEDED;
     let code = u16::from(frame.code);
     let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
-    match reason.trim() {
+    let reason = match reason.trim() {
         "" => format!("{CLOSED} ({code})"),
         reason => format!("{CLOSED} ({code}: {reason})"),
-    }
+    };
+    Ended { reason, superseded }
 }
 
 /// What ended a websocket, in words that hold nothing of its URL.
