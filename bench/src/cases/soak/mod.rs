@@ -105,6 +105,12 @@ pub fn run_soak(context: &Context<'_>) -> Result<Vec<Row>> {
         done: AtomicU32::new(0),
         failed: AtomicBool::new(false),
     };
+    // A first connection is not tried again, and is no resume.
+    for lane in &soak.lanes {
+        if !lane.await_lines(0)? {
+            bail!("a lane ended before the first cut");
+        }
+    }
     let started = Instant::now();
     let (outcome, over) = (Mutex::new(Ok(())), AtomicBool::new(false));
     std::thread::scope(|scope| {
