@@ -25,7 +25,7 @@ use cutter::Cutter;
 use lane::{Lane, Leavings};
 
 /// Environments that run side by side: most of a cut is waiting.
-const LANES: u64 = 4;
+const LANES: u64 = 6;
 /// A cut comes after fewer new lines than this.
 const LINES_BETWEEN: u64 = 20_000;
 /// The registry is away for less than this.

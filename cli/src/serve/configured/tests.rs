@@ -17,6 +17,12 @@ impl Plain for usize {
     }
 }
 
+impl Plain for u32 {
+    fn plain(&self) -> u64 {
+        u64::from(*self)
+    }
+}
+
 impl Plain for u64 {
     fn plain(&self) -> u64 {
         *self
