@@ -215,13 +215,15 @@ async fn a_streams_id_is_taken_while_it_runs_and_others_proceed() {
 }
 
 #[tokio::test]
-async fn https_is_spoken_to_whom_the_certificate_file_trusts() {
+async fn https_is_spoken_to_whom_either_certificate_file_trusts() {
     let origin = codex_e2e::tls::TlsOrigin::start().await;
     let get = json!({"method": "GET", "url": origin.url("/here"), "requestId": "r"});
-    let trusting = Server::builder().env("SSL_CERT_FILE", origin.certificate.to_str().unwrap()).start().await;
-    let answer = trusting.client().await.ok("http/request", get.clone()).await;
-    assert_eq!(answer["status"], 200);
-    assert_eq!(bytes_of(&answer["bodyBase64"]), b"HTTP/2.0 /here");
+    for variable in ["SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"] {
+        let trusting = Server::builder().env(variable, origin.certificate.to_str().unwrap()).start().await;
+        let answer = trusting.client().await.ok("http/request", get.clone()).await;
+        assert_eq!(answer["status"], 200);
+        assert_eq!(bytes_of(&answer["bodyBase64"]), b"HTTP/2.0 /here");
+    }
     let server = Server::start().await;
     let mut client = server.client().await;
     let id = client.send("http/request", get).await;

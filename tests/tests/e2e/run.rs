@@ -49,6 +49,40 @@ fn the_exit_code_is_the_programs() {
 }
 
 #[test]
+fn an_address_that_can_not_be_used_is_wrong_usage_and_shows_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "sesame").unwrap();
+    let token = token.to_str().unwrap();
+    let registry = |url, id| ["--registry", url, "--environment-id", id, "--", "true"].to_vec();
+    let long = "x".repeat(257);
+    let cases: [(Vec<&str>, &str); 12] = [
+        (registry("foo", "e"), "https://HOST"),
+        (registry("https://[", "e"), "https://HOST"),
+        (registry("http://registry.test", "e"), "needs https://"),
+        (registry("ftp://registry.test", "e"), "scheme \"ftp\""),
+        (registry("https://user:s3cret@registry.test", "e"), "a user"),
+        (registry("https://registry.test", "../e"), "A-Z a-z 0-9"),
+        (registry("https://registry.test", " "), "A-Z a-z 0-9"),
+        (registry("https://registry.test", &long), "A-Z a-z 0-9"),
+        (vec!["--url", "ws://[", "--", "true"], "--url"),
+        (vec!["--url", "http://h", "--", "true"], "--url"),
+        (vec!["--url", "ws://user:s3cret@127.0.0.1:1", "--", "true"], "user name or password"),
+        (vec!["--url", "ws://server.test", "--token-file", token, "--", "true"], "wss://"),
+    ];
+    for (arguments, words) in cases {
+        let output = run(&arguments, b"");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(2), &b""[..]),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(stderr.contains(words) && !stderr.contains("s3cret"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
 fn streams_are_apart_and_every_byte_passes_both_ways() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 7 % 251) as u8).collect();
     let output = run(&["--env", "WORD=apart", "--", "sh", "-c", "cat; echo $WORD >&2"], &bytes);

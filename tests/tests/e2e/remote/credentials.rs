@@ -41,7 +41,8 @@ async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_i
     let no_refresh = without("last_refresh", &signed_in);
     let key = api_key_file();
     const D: &str = "remote exec-server registration requires ChatGPT authentication or API key authentication; \
-                     run `codex login` or set CODEX_API_KEY";
+                     run `codex login` or set CODEX_API_KEY\n\nCaused by:\n    there is no sign-in; for a registry \
+                     of one's own, set CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN to its access token";
     const UNRESOLVED: &str = "environment registry authentication error: failed to resolve environment registry \
                               authentication: request auth build error: executor credential has";
     const A: &str = "cloud environment authentication error: cloud environments";
