@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::binary;
 use crate::client::guarded;
+use crate::secrets;
 
 /// A running registry and rendezvous.
 pub struct Hub {
@@ -66,6 +67,7 @@ impl Hub {
             loop {
                 let said = self.said();
                 if let Some(line) = said.lines().find(|line| line.contains(text)) {
+                    variables(line).for_each(|(_, value)| secrets::remember(&value));
                     return line.trim().to_owned();
                 }
                 assert!(self.grown.changed().await.is_ok(), "the rendezvous ended without {text:?}: {said}");
@@ -90,6 +92,24 @@ impl Hub {
         kill_process(pid, signal).expect("it can be signalled");
         guarded("the rendezvous's end", self.child.wait()).await.expect("it can be waited for");
     }
+}
+
+impl Drop for Hub {
+    /// Nothing but the lines to paste has a secret.
+    fn drop(&mut self) {
+        let said = self.said();
+        let rest: Vec<&str> = said.lines().filter(|line| variables(line).next().is_none()).collect();
+        if !std::thread::panicking() {
+            secrets::assert_none("the rendezvous' stderr", rest.join("\n").as_bytes());
+        }
+    }
+}
+
+/// The secrets of a line to paste, with their variables' names.
+fn variables(line: &str) -> impl Iterator<Item = (String, String)> {
+    let known = line.contains("codex ") && line.contains("_TOKEN=");
+    let words = if known { words(line).0 } else { Vec::new() };
+    words.into_iter().filter(|(name, _)| name.ends_with("_TOKEN"))
 }
 
 /// The words of a printed line: variables, and the arguments after `codex`.

@@ -45,7 +45,11 @@ impl Rendezvous {
             said += &guarded("the lines to paste", stderr.next_line()).await.unwrap().unwrap();
             said.push('\n');
         }
-        Self { url: url.trim_end().to_owned(), said, child, stdout, stderr }
+        let this = Self { url: url.trim_end().to_owned(), said, child, stdout, stderr };
+        for name in ["CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN", "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN"] {
+            codex_e2e::secrets::remember(&this.pasted(name));
+        }
+        this
     }
 
     fn address(&self) -> SocketAddr {
@@ -103,6 +107,7 @@ impl Rendezvous {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "", "stdout has the address only");
+        codex_e2e::secrets::assert_none("the rendezvous' stderr", log.as_bytes());
         (code, log)
     }
 }
@@ -121,6 +126,7 @@ async fn token(arguments: &[&str]) -> (String, String) {
     let mut lines = stdout.lines().map(str::to_owned);
     let (token, line) = (lines.next().unwrap(), lines.next().unwrap());
     assert!(lines.next().is_none() && !line.contains(&token) && !stderr.contains(&token));
+    codex_e2e::secrets::remember(&token);
     (token, line)
 }
 
