@@ -101,7 +101,8 @@ impl io::Read for Lines<'_> {
     /// Never more than one line, so that the values of those before are known; and a line wholly or not at all.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.line == 0 {
-            self.line = self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |end| end + 1);
+            self.line =
+                self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |end| end + 1);
             let variables = self.rest[..self.line].iter().filter(|byte| **byte == b'$').count();
             match self.left.checked_sub(variables.saturating_mul(self.longest.get())) {
                 Some(left) => self.left = left,

@@ -67,7 +67,7 @@ impl Hub {
             loop {
                 let said = self.said();
                 if let Some(line) = said.lines().find(|line| line.contains(text)) {
-                    variables(line).for_each(|(_, value)| secrets::remember(&value));
+                    tokens(line).for_each(secrets::remember);
                     return line.trim().to_owned();
                 }
                 assert!(self.grown.changed().await.is_ok(), "the rendezvous ended without {text:?}: {said}");
@@ -98,18 +98,16 @@ impl Drop for Hub {
     /// Nothing but the lines to paste has a secret.
     fn drop(&mut self) {
         let said = self.said();
-        let rest: Vec<&str> = said.lines().filter(|line| variables(line).next().is_none()).collect();
+        let rest: Vec<&str> = said.lines().filter(|line| tokens(line).next().is_none()).collect();
         if !std::thread::panicking() {
             secrets::assert_none("the rendezvous' stderr", rest.join("\n").as_bytes());
         }
     }
 }
 
-/// The secrets of a line to paste, with their variables' names.
-fn variables(line: &str) -> impl Iterator<Item = (String, String)> {
-    let known = line.contains("codex ") && line.contains("_TOKEN=");
-    let words = if known { words(line).0 } else { Vec::new() };
-    words.into_iter().filter(|(name, _)| name.ends_with("_TOKEN"))
+/// The tokens in a line to paste.
+fn tokens(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| c == '=' || c == '\'' || c.is_whitespace()).filter(|word| word.starts_with("cxr_"))
 }
 
 /// The words of a printed line: variables, and the arguments after `codex`.

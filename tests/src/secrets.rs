@@ -49,11 +49,12 @@ fn forms(text: &str) -> impl Iterator<Item = String> {
     };
     let url_safe = |text: String| text.replace('+', "-").replace('/', "_");
     let encoded = (0..3).flat_map(|before| [base64(before), url_safe(base64(before))]);
-    let all: BTreeSet<String> = [text.to_owned(), percent(true, true), percent(true, false), percent(false, true)]
-        .into_iter()
-        .chain([percent(false, false)])
-        .chain(encoded.collect::<Vec<_>>())
-        .collect();
+    let all: BTreeSet<String> =
+        [text.to_owned(), percent(true, true), percent(true, false), percent(false, true)]
+            .into_iter()
+            .chain([percent(false, false)])
+            .chain(encoded.collect::<Vec<_>>())
+            .collect();
     all.into_iter()
 }
 

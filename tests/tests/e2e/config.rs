@@ -270,7 +270,8 @@ async fn the_server_takes_its_settings_from_the_file_and_flags_beat_them() {
     assert!(stderr.contains("/no/such/directory/socket"), "{stderr}");
     let server = home.server(&["--listen", "ws://127.0.0.1:0"]).await;
     assert_eq!(TestClient::try_connect(&server.url, &[]).await.err(), Some(401));
-    let bearer = ("authorization", concat!("Bearer ", codex_e2e::secret!("0123456789abcdef0123456789abcdef")));
+    let bearer =
+        ("authorization", concat!("Bearer ", codex_e2e::secret!("0123456789abcdef0123456789abcdef")));
     let mut one = TestClient::try_connect(&server.url, &[bearer]).await.unwrap();
     one.handshake().await;
     let mut two = TestClient::try_connect(&server.url, &[bearer]).await.unwrap();

@@ -135,7 +135,11 @@ async fn bad_requests_and_failures_have_their_codes() {
 #[tokio::test]
 async fn header_values_come_from_the_servers_environment_except_secrets_of_its_own() {
     let origin = Origin::start(answers()).await;
-    let server = Server::builder().env("MY_TOKEN", codex_e2e::secret!("token")).env("OPENAI_API_KEY", codex_e2e::secret!("key")).start().await;
+    let server = Server::builder()
+        .env("MY_TOKEN", codex_e2e::secret!("token"))
+        .env("OPENAI_API_KEY", codex_e2e::secret!("key"))
+        .start()
+        .await;
     let mut client = server.client().await;
     let with = |variable: Value| {
         get(

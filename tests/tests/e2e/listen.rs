@@ -309,7 +309,11 @@ async fn a_signed_token_is_checked_claim_by_claim() {
         ("iss and aud unasked", hs256(json!({"exp": now() + 60, "iss": "x", "aud": "y"})), 101),
         (
             "wrong key",
-            token(Algorithm::HS256, codex_e2e::secret!("another one of enough length!"), &json!({"exp": now() + 60})),
+            token(
+                Algorithm::HS256,
+                codex_e2e::secret!("another one of enough length!"),
+                &json!({"exp": now() + 60}),
+            ),
             401,
         ),
         ("HS384", token(Algorithm::HS384, SECRET, &json!({"exp": now() + 60})), 401),

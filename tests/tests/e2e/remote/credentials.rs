@@ -74,7 +74,8 @@ async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_i
     for (contract, file, text) in cases {
         let registry = ScriptedRegistry::answering([Answer::status("500 Oops", "")]).await;
         // OPENAI_API_KEY never counts.
-        let mut executor = bare(contract, &registry.url).env("OPENAI_API_KEY", codex_e2e::secret!("sk-ignored"));
+        let mut executor =
+            bare(contract, &registry.url).env("OPENAI_API_KEY", codex_e2e::secret!("sk-ignored"));
         if let Some(file) = file {
             executor = executor.file("auth.json", file);
         }
@@ -345,7 +346,8 @@ async fn an_api_key_and_a_bearer_never_recover() {
         let rendezvous = ScriptedRendezvous::start().await;
         let registry = registry_for(contract, &rendezvous, codex_e2e::secret!("at-new")).await;
         let issuer = issuer(Answer::ok(json!({"access_token": codex_e2e::secret!("at-new")}))).await;
-        let outcome = signed_in(contract, &registry, &issuer).env(variable, codex_e2e::secret!("v-1")).outcome().await;
+        let outcome =
+            signed_in(contract, &registry, &issuer).env(variable, codex_e2e::secret!("v-1")).outcome().await;
         assert_eq!(outcome.code, Some(1));
         assert!(registry.asked().len() == 1 && issuer.asked().is_empty(), "{variable}");
     }

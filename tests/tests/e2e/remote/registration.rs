@@ -96,7 +96,10 @@ async fn printed(contract: Contract, answer: Answer) -> String {
     let registry = ScriptedRegistry::answering([answer]).await;
     let outcome = contract.executor(&registry.url).outcome().await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{contract:?}: {outcome:?}");
-    assert!(!outcome.stderr.contains(BEARER) && !outcome.stderr.contains(codex_e2e::secret!("at-0")), "{outcome:?}");
+    assert!(
+        !outcome.stderr.contains(BEARER) && !outcome.stderr.contains(codex_e2e::secret!("at-0")),
+        "{outcome:?}"
+    );
     outcome.stderr
 }
 
