@@ -36,7 +36,10 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(params) = serde_json::from_slice::<process::WriteParams>(input) {
         let again = serde_json::to_vec(&params).expect("params can be written");
         let again: process::WriteParams = serde_json::from_slice(&again).expect("and read again");
-        assert_eq!((again.process_id, again.chunk, again.write_id), (params.process_id, params.chunk, params.write_id));
+        assert_eq!(
+            (again.process_id, again.chunk, again.write_id),
+            (params.process_id, params.chunk, params.write_id)
+        );
     }
     let mut out = Vec::new();
     encode::base64_string(input, &mut out);

@@ -2,8 +2,8 @@
 //! included, and no error or `Debug` repeats what the document held.
 #![no_main]
 
-use codex_login::claims::{self, IdClaims};
 use codex_login::Credentials;
+use codex_login::claims::{self, IdClaims};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -22,7 +22,8 @@ fuzz_target!(|input: &[u8]| {
         assert!(again.same_secrets(&credentials) && again.mode() == credentials.mode());
         assert_eq!(again.last_refresh(), credentials.last_refresh());
         assert_eq!(again.has_agent_identity(), credentials.has_agent_identity());
-        let members = |json: &[u8]| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json);
+        let members =
+            |json: &[u8]| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json);
         let (before, after) = (members(input), members(&written).expect("an object"));
         // What serde_json's plain reading refuses, such as a number out of range, has nothing to compare.
         for (name, _) in before.into_iter().flatten().filter(|(_, value)| !value.is_null()) {

@@ -78,12 +78,16 @@ fuzz_target!(|input: Input<'_>| {
             Act::Repeat { back } => {
                 arrived = wires[usize::from(back)].front().cloned().map(|frame| (back, frame));
             }
-            Act::Later { back } => wires[usize::from(back)].rotate_left(usize::from(!wires[usize::from(back)].is_empty())),
+            Act::Later { back } => {
+                wires[usize::from(back)].rotate_left(usize::from(!wires[usize::from(back)].is_empty()))
+            }
             Act::Change { back, at, by } => {
                 if let Some(frame) = wires[usize::from(back)].front_mut() {
                     let mut bytes = frame.to_vec();
                     let at = usize::from(at) % bytes.len().max(1);
-                    bytes[at] ^= by;
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte ^= by;
+                    }
                     *frame = bytes.into();
                 }
             }

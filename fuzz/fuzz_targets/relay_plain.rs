@@ -41,7 +41,9 @@ fuzz_target!(|acts: Vec<Act<'_>>| {
         match act {
             Act::Raw(bytes) => take(Bytes::copy_from_slice(bytes)),
             Act::Data { id, seq, payload } => take(codex_fuzz::data_frame(&name(id), seq, payload)),
-            Act::Message { id, seq } => take(codex_fuzz::data_frame(&name(id), seq, br#"{"id":1,"method":"m"}"#)),
+            Act::Message { id, seq } => {
+                take(codex_fuzz::data_frame(&name(id), seq, br#"{"id":1,"method":"m"}"#))
+            }
             Act::Reset { id } => take(frame::reset(&name(id), "over")),
             Act::Ack { id, ack } => take(frame::ack(&name(id), ack)),
             Act::Idle { id } => take(frame::resume(&name(id))),

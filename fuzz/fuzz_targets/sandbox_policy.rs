@@ -37,8 +37,20 @@ enum Place<'a> {
 
 /// What is there, and what is asked about; links lead around inside, and outside.
 const NAMES: [&str; 14] = [
-    "a", "a/b", "a/b/c.txt", "a/.git", "a/.git/config", "a/.codex", "link", "link/b", "out", "loop", "missing/x",
-    "a/new", "é", "a/b/.agents",
+    "a",
+    "a/b",
+    "a/b/c.txt",
+    "a/.git",
+    "a/.git/config",
+    "a/.codex",
+    "link",
+    "link/b",
+    "out",
+    "loop",
+    "missing/x",
+    "a/new",
+    "é",
+    "a/b/.agents",
 ];
 
 static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
@@ -65,11 +77,21 @@ impl Rule<'_> {
         let own = ["read", "write", "deny", "none", "Read"][usize::from(self.access) % 5];
         let path = match &self.place {
             Place::Known(number) => json!({ "type": "path", "path": known(*number) }),
-            Place::Below(number, text) => json!({ "type": "path", "path": known(*number).join(text.trim_start_matches('/')) }),
+            Place::Below(number, text) => {
+                json!({ "type": "path", "path": known(*number).join(text.trim_start_matches('/')) })
+            }
             // The whole disk would be scanned for one that begins at the root.
             Place::Glob(text) => json!({ "type": "glob_pattern", "pattern": text.trim_start_matches('/') }),
             Place::Special(kind, below) => {
-                let kinds = ["minimal", "current_working_directory", "project_roots", "tmpdir", "slash_tmp", "unknown", "root"];
+                let kinds = [
+                    "minimal",
+                    "current_working_directory",
+                    "project_roots",
+                    "tmpdir",
+                    "slash_tmp",
+                    "unknown",
+                    "root",
+                ];
                 json!({ "type": "special", "value": { "kind": kinds[usize::from(*kind) % kinds.len()], "subpath": below, "path": "x" } })
             }
         };
@@ -125,11 +147,15 @@ fuzz_target!(|input: Input<'_>| {
 
     let entries: Vec<Value> = input.entries.iter().take(16).map(|rule| rule.entry(None)).collect();
     let Some(files) = policy(&input, &entries) else { return };
-    let grants = |words: &[&str]| entries.iter().any(|entry| words.iter().any(|word| entry["access"] == *word));
+    let grants =
+        |words: &[&str]| entries.iter().any(|entry| words.iter().any(|word| entry["access"] == *word));
     for path in asked() {
         let width = width(files.access_at(&path));
         assert!(width < 2 || grants(&["write"]), "{path:?} is writable, and no entry writes: {entries:?}");
-        assert!(width < 1 || system(&path) || grants(&["read", "write"]), "{path:?} is readable: {entries:?}");
+        assert!(
+            width < 1 || system(&path) || grants(&["read", "write"]),
+            "{path:?} is readable: {entries:?}"
+        );
     }
     // One prohibition more, at either end.
     for access in ["deny", "none"] {

@@ -64,7 +64,8 @@ pub fn directory() -> tempfile::TempDir {
 
 /// A data frame of a relay.
 pub fn data_frame(stream_id: &str, seq: u32, payload: &[u8]) -> Bytes {
-    let data = RelayData { seq, segment_count: 1, payload: Bytes::copy_from_slice(payload), ..RelayData::default() };
+    let data =
+        RelayData { seq, segment_count: 1, payload: Bytes::copy_from_slice(payload), ..RelayData::default() };
     let frame = RelayMessageFrame {
         version: 1,
         stream_id: stream_id.to_owned(),
