@@ -28,7 +28,7 @@ pub(crate) struct RendezvousArgs {
     command: Option<RendezvousCommand>,
     /// Where to listen; port 0 picks one. The real address is printed on stdout. An address that is not loopback
     /// needs --tls-cert and --tls-key, --public-url https://… of a proxy before it, or --allow-insecure.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = address)]
     listen: SocketAddr,
     /// The URL at which machines and agents reach this registry, when a proxy stands before it; its path is taken
     /// away by the proxy.
@@ -85,6 +85,10 @@ enum RoleArg {
     Harness,
     /// Reads the metrics.
     Observer,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected IP:PORT such as 127.0.0.1:8443 or [::1]:0; host names are not looked up")
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

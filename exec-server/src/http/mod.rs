@@ -36,6 +36,18 @@ const UNCLAIMED: usize = 256 << 10;
 /// Looks up a variable of the server's environment.
 type Lookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
+/// For fuzzing: the headers that a request would be sent with.
+///
+/// # Errors
+/// Those of `http/request` (11.1).
+#[cfg(fuzzing)]
+pub fn headers_to_send(
+    headers: &[codex_exec_protocol::http::RequestHeader],
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<reqwest::header::HeaderMap, RpcError> {
+    headers::to_send(headers, variable)
+}
+
 /// Makes HTTP requests. Cheap to construct; share it behind an `Arc`.
 pub struct LocalHttp {
     following: OnceCell<Client>,

@@ -171,6 +171,8 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             }
             () = challenged(connection.session.get()) => {
                 live.challenge(Instant::now());
+                // What went out before is no answer to it.
+                written = outbox.written();
                 if outbox.framing() == Framing::WebSocket {
                     outbox.put(|frame| frame.ping(b""));
                 }
@@ -178,8 +180,11 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             () = tokio::time::sleep_until(live.next_wake().into()), if outbox.framing() != Framing::Lines => {
                 // While our own bound keeps us from reading, what the socket takes is the sign of life.
                 let now_written = outbox.written();
-                if !may_read && now_written != written && outbox.framing() == Framing::WebSocket {
-                    live.heard(Instant::now());
+                if outbox.framing() == Framing::WebSocket {
+                    if !may_read && now_written != written {
+                        live.heard(Instant::now());
+                    }
+                    live.taken(now_written.saturating_sub(written), Instant::now());
                 }
                 written = now_written;
                 match live.due(Instant::now()) {

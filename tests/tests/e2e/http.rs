@@ -135,7 +135,11 @@ async fn bad_requests_and_failures_have_their_codes() {
 #[tokio::test]
 async fn header_values_come_from_the_servers_environment_except_secrets_of_its_own() {
     let origin = Origin::start(answers()).await;
-    let server = Server::builder().env("MY_TOKEN", "s3cret").env("OPENAI_API_KEY", "no").start().await;
+    let server = Server::builder()
+        .env("MY_TOKEN", codex_e2e::secret!("token"))
+        .env("OPENAI_API_KEY", codex_e2e::secret!("key"))
+        .start()
+        .await;
     let mut client = server.client().await;
     let with = |variable: Value| {
         get(
@@ -145,7 +149,7 @@ async fn header_values_come_from_the_servers_environment_except_secrets_of_its_o
         )
     };
     let text = body(&client.ok("http/request", with(json!("MY_TOKEN"))).await).to_lowercase();
-    assert!(text.contains("x-auth: bearer s3cret\r\n"), "{text}");
+    assert!(text.contains("x-auth: bearer s3cr3t-token\r\n"), "{text}");
     for refused in
         ["UNSET_VARIABLE", "OPENAI_API_KEY", "openai_api_key", "CODEX_API_KEY", "AWS_SECRET_ACCESS_KEY"]
     {
