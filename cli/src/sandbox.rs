@@ -93,6 +93,7 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
         env,
         stdio: Stdio::Pipes { stdin: false },
         confined,
+        handover: None,
         limits: ProgramLimits::default(),
     };
     Ok(Running { child: spawn::spawn_here(&program)?, program })

@@ -244,6 +244,8 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
     let mut info = info::describe(facts);
     // Handles under a sandbox (10.10): where sandboxes of every kind are enforced.
     info.capabilities.sandboxed_file_streaming = unlimited;
+    // Programs with a proxy, and under a sandbox with no way around it (13).
+    info.capabilities.network_proxy_launch = unlimited;
     Ok(ServerConfig { limits, host, info, leftovers })
 }
 

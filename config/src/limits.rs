@@ -113,6 +113,17 @@ limits! {
     http_streams: 1..=65_536,
     /// Redirects followed for one HTTP request; one more is an error.
     http_redirects: 0..=1_000,
+    /// Connections of one process to its network proxy at once; more wait.
+    network_connections: 1..=65_536,
+    /// Largest HTTP request head at a network proxy, in bytes; a larger one is answered with 431.
+    network_head_bytes: { 8 * KIB }..=MIB,
+    /// Time for a program to send a request's head to its network proxy, or its next one, in milliseconds; then the
+    /// connection ends.
+    network_head_time: 1..=HOUR,
+    /// Time for a network proxy to look a host up and to connect to it, in milliseconds; then it answers with 504.
+    network_connect_time: 1..=HOUR,
+    /// Questions about hosts that one connection has not answered; more wait their turn.
+    network_questions: 1..=65_536,
     /// Messages of a virtual stream that wait for their turn, in bytes; one more ends the stream.
     stream_incoming_bytes: { 64 * KIB }..=GIB,
     /// Messages of a virtual stream that wait for the websocket, in bytes; then nothing more is encoded for it.

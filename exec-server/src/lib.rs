@@ -7,6 +7,7 @@ pub mod environment;
 pub mod filesystem;
 pub mod http;
 pub mod limits;
+pub mod network;
 pub mod process;
 pub mod relay;
 pub mod remote;

@@ -79,6 +79,16 @@ pub struct Limits {
     pub http_streams: usize,
     /// Redirects followed for one request; one more is `-32603`.
     pub http_redirects: usize,
+    /// Connections of one process to its network proxy at once; more wait (13).
+    pub network_connections: usize,
+    /// HTTP request head at a network proxy; a larger one is answered with 431.
+    pub network_head_bytes: usize,
+    /// Time for a program to send a request's head to its network proxy, or its next one; then the connection ends.
+    pub network_head_time: Duration,
+    /// Time for a network proxy to look a host up and to connect to it; then it answers with 504.
+    pub network_connect_time: Duration,
+    /// `network/policyRequest`s that one connection has not answered; more wait their turn, and their time runs.
+    pub network_questions: usize,
     /// Bytes of a virtual stream's messages that wait for their turn; one more message ends the stream (remote.md 8).
     pub stream_incoming_bytes: usize,
     /// Bytes of a virtual stream's messages that wait for the websocket; then nothing more is encoded for it.
@@ -139,6 +149,11 @@ impl Default for Limits {
             http_body_bytes: 512 * MIB,
             http_streams: 128,
             http_redirects: 10,
+            network_connections: 256,
+            network_head_bytes: 64 << 10,
+            network_head_time: Duration::from_secs(60),
+            network_connect_time: Duration::from_secs(30),
+            network_questions: 64,
             stream_incoming_bytes: 64 * MIB,
             stream_outgoing_bytes: 256 << 10,
             stream_message_bytes: 64 * MIB,
@@ -252,6 +267,11 @@ impl Limits {
             http_body_bytes
             http_streams
             http_redirects
+            network_connections
+            network_head_bytes
+            network_head_time
+            network_connect_time
+            network_questions
             stream_incoming_bytes
             stream_outgoing_bytes
             stream_message_bytes

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod error;
 pub mod filesystem;
 pub mod http;
+pub mod network;
 pub mod path;
 pub mod process;
 pub mod registry;

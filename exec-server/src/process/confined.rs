@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -31,10 +31,12 @@ pub(crate) enum NotStarted {
 }
 
 /// Starts a launcher and waits until it has become its program, or has begun the task that is none. Blocks for that long.
+/// Over `handover` it passes the listeners that its order tells it to open; numbered 8 or above.
 pub(crate) fn start(
     launcher: &Path,
     order: &Order,
     streams: Streams<'_>,
+    handover: Option<BorrowedFd<'_>>,
 ) -> Result<spawn::Begun, NotStarted> {
     let system = |what| move |error: io::Error| NotStarted::System(what, error);
     let file = CString::new(launcher.as_os_str().as_bytes())
@@ -43,6 +45,7 @@ pub(crate) fn start(
     let _ = argv.push(&[NAME.as_ref()]);
     let order = write_order(order).map_err(system("pass the launcher its order"))?;
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
+    let more: Vec<BorrowedFd<'_>> = [order.as_fd(), theirs.as_fd()].into_iter().chain(handover).collect();
     let start = Start {
         file: &file,
         argv: &argv,
@@ -50,7 +53,7 @@ pub(crate) fn start(
         env: &Strings::default(),
         cwd: c"/",
         streams,
-        more: &[order.as_fd(), theirs.as_fd()],
+        more: &more,
     };
     let (pid, pidfd, mark) = spawn::begin(&start).map_err(|failure| match failure {
         spawn::Failure::Start(error) => NotStarted::System("start the launcher", error),

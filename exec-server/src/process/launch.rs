@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{StartParams, Stream};
-use codex_exec_protocol::sandbox::Sandbox;
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::task::AbortHandle;
 
 use super::child_env::child_environment;
+use super::network;
 use super::pump::{self, Output, Watched};
 use super::record::Process;
 use super::spawn::{self, Child, Ends, Program, Stdio};
@@ -20,7 +20,8 @@ use super::stdin::Stdin;
 use super::tree;
 use crate::Limits;
 use crate::descriptor::register;
-use crate::sandbox::{self, Confined, Confiner};
+use crate::network::{Network, proxy, variables};
+use crate::sandbox::{self, Confined, Confiner, handover};
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +39,7 @@ pub struct Host {
 /// # Errors
 /// `-32600` with what was asked.
 pub(super) fn refuse_unenforced(params: &StartParams, host: &Host) -> Result<(), RpcError> {
-    let confined = params.sandbox.as_ref().is_some_and(Sandbox::needs_enforcement_for_programs);
+    let confined = params.sandbox.as_ref().is_some_and(|asked| network::needs_enforcement(asked, params));
     if confined && host.confiner.is_none() {
         return Err(no_confiner());
     }
@@ -47,11 +48,9 @@ pub(super) fn refuse_unenforced(params: &StartParams, host: &Host) -> Result<(),
             "this server can't bound what a program uses; start the program without limits",
         ));
     }
-    if params.network_proxy.is_some() || (confined && params.enforce_managed_network) {
-        return Err(RpcError::invalid_request(
-            "this server has no filtering network proxy; start the program without networkProxy and \
-             enforceManagedNetwork, with network \"restricted\" in its sandbox to keep it from sockets",
-        ));
+    let plan = network::Plan::new(params)?;
+    if confined && params.enforce_managed_network {
+        plan.enforced(sandbox::Network::Closed)?;
     }
     Ok(())
 }
@@ -70,7 +69,11 @@ pub(super) fn has_sandbox(params: &StartParams) -> bool {
 
 /// Prepares the request's sandbox, if there is something to enforce. An older client's wrapper (15.3) is taken off, and
 /// what it would have enforced is the sandbox.
-fn confine(params: &mut StartParams, host: &Host) -> Result<Option<(PathBuf, Arc<Confined>)>, RpcError> {
+fn confine(
+    params: &mut StartParams,
+    plan: &network::Plan,
+    host: &Host,
+) -> Result<Option<(PathBuf, Confined)>, RpcError> {
     let mut asked = params.sandbox.take();
     if let Some(unwrapped) = sandbox::unwrap(&params.argv)? {
         if asked.is_some() {
@@ -85,20 +88,17 @@ fn confine(params: &mut StartParams, host: &Host) -> Result<Option<(PathBuf, Arc
             params.cwd.0 = cwd;
         }
     }
-    let Some(asked) = asked.filter(Sandbox::needs_enforcement_for_programs) else { return Ok(None) };
+    let Some(asked) = asked.filter(|asked| network::needs_enforcement(asked, params)) else {
+        return Ok(None);
+    };
     let confiner = host.confiner.as_ref().ok_or_else(no_confiner)?;
-    let policy = confiner.policy(&asked).map_err(RpcError::from)?;
-    if policy.network == sandbox::Network::Open && params.managed_network.is_some() {
-        return Err(RpcError::invalid_request(
-            "this server can't filter the network, which managedNetwork asks for; \
-             send network \"restricted\", or leave managedNetwork out",
-        ));
-    }
+    let mut policy = confiner.policy(&asked).map_err(RpcError::from)?;
+    policy.network = plan.enforced(policy.network)?;
     if policy.allows_everything() {
         return Ok(None);
     }
     let confined = confiner.confine(&policy).map_err(RpcError::from)?;
-    Ok(Some((confiner.launcher().to_owned(), Arc::new(confined))))
+    Ok(Some((confiner.launcher().to_owned(), confined)))
 }
 
 /// Starts the program and the task that watches it.
@@ -109,21 +109,39 @@ pub(super) fn launch(
     process: &Arc<Process>,
     mut params: StartParams,
     host: &Host,
-    limits: &Limits,
+    limits: &Arc<Limits>,
+    network: &Network,
 ) -> Result<AbortHandle, RpcError> {
-    let mut confined = confine(&mut params, host)?;
+    let plan = network::Plan::new(&params)?;
+    let mut confined = confine(&mut params, &plan, host)?;
+    let opened = plan.open(confined.as_ref().is_some_and(|(_, confined)| confined.has_own_network()))?;
+    let (handed, handover) = match &mut confined {
+        Some((_, confined)) if confined.has_own_network() => {
+            confined.listen_on(&opened.own_ports());
+            let (ours, theirs) = handover::pair().map_err(|error| {
+                RpcError::internal(format!("can't make a socket for the launcher: {error}"))
+            })?;
+            (Some(ours), Some(Arc::new(theirs)))
+        }
+        _ => (None, None),
+    };
     if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &host.confiner) {
-        confined = Some((confiner.launcher().to_owned(), Arc::new(Confiner::unconfined())));
+        confined = Some((confiner.launcher().to_owned(), Confiner::unconfined()));
     }
     let tty = params.tty;
+    let mut env = child_environment(
+        &host.environment,
+        params.env_policy.as_ref(),
+        &params.env,
+        tty,
+        host.login_shell.as_deref(),
+    );
+    if let Some(port) = opened.proxy_port() {
+        let (socks, local) = plan.socks_and_local();
+        variables::point_at(&mut env, port, socks, local);
+    }
     let program = Program {
-        env: child_environment(
-            &host.environment,
-            params.env_policy.as_ref(),
-            &params.env,
-            tty,
-            host.login_shell.as_deref(),
-        ),
+        env,
         argv: params.argv.into_iter().map(OsString::from).collect(),
         arg0: params.arg0.map(OsString::from),
         cwd: params.cwd.0,
@@ -132,13 +150,18 @@ pub(super) fn launch(
         } else {
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
-        confined,
+        confined: confined.map(|(launcher, confined)| (launcher, Arc::new(confined))),
+        handover,
         limits: params.limits.unwrap_or_default(),
     };
     let Child { pid, pidfd, ends, origin } =
         spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
+        let own = handed.map_or_else(|| Ok(Vec::new()), |handed| handover::receive(&handed))?;
+        let doors = opened.doors(own);
+        let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits)?) };
+        process.keep_network(lease);
         let exit = register(pidfd, Interest::READABLE)?;
         let output = |fd, stream| Output { fd, stream, full_reads: 0, ended: false };
         let stdin = |fd| Stdin::new(fd, limits.queued_write_bytes, limits.queued_writes);

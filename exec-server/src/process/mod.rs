@@ -9,6 +9,7 @@ mod launch;
 pub mod log;
 pub(crate) mod lookup;
 mod mark;
+mod network;
 mod news;
 pub mod orphans;
 pub mod passwd;

@@ -21,6 +21,7 @@ use super::reap::Ending;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
 use crate::Limits;
+use crate::network::proxy::Lease;
 use crate::sandbox::Confined;
 
 /// A process of a session, from the start request to eviction.
@@ -59,6 +60,8 @@ pub(super) struct State {
     pub(super) leftovers: Vec<Leftover>,
     /// What its sandbox needs on the disk.
     confined: Option<Arc<Confined>>,
+    /// What serves its network.
+    lease: Option<Lease>,
 }
 
 /// Something to do once a start has ended; told how.
@@ -108,6 +111,7 @@ impl Process {
                 kill_at: None,
                 leftovers: Vec::new(),
                 confined: None,
+                lease: None,
             }),
             news,
             changed: Notify::new(),
@@ -162,6 +166,11 @@ impl Process {
             (None, _) => Input::None,
         };
         self.end_start(state, Phase::Running { pid, since }, Ok(()));
+    }
+
+    /// Keeps the program's network until it has ended.
+    pub(super) fn keep_network(&self, lease: Option<Lease>) {
+        self.lock().lease = lease;
     }
 
     pub(super) fn set_failed(&self, error: &RpcError) {
@@ -225,6 +234,9 @@ impl Process {
             let sandbox_denied = sandboxed && denied::is_denied(code, &details, state.log.retained());
             state.log.exited(Exit { code, details, sandbox_denied });
             state.phase = Phase::Ended { pid };
+            if let Some(lease) = state.lease.take() {
+                lease.leave_to(leftovers.iter().map(|leftover| leftover.stamp).collect());
+            }
             if let Some(confined) = state.confined.take() {
                 denied::release(confined, !leftovers.is_empty());
             }

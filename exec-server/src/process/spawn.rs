@@ -35,6 +35,8 @@ pub struct Program {
     pub stdio: Stdio,
     /// What it is confined to, and the launcher that does so.
     pub confined: Option<(PathBuf, Arc<Confined>)>,
+    /// The launcher's end of a socket pair that listeners of the program's own network are handed out on.
+    pub handover: Option<Arc<OwnedFd>>,
     /// How much it may use; only a launcher holds it to that.
     pub limits: ProgramLimits,
 }
@@ -188,7 +190,9 @@ fn spawn_confined(
     environment(program).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
     let order = order(program, confined);
     let begin = |streams: Streams<'_>| {
-        confined::start(launcher, &order, streams).map_err(|error| explain_launcher(program, name, error))
+        let handover = program.handover.as_ref().map(|socket| socket.as_fd());
+        confined::start(launcher, &order, streams, handover)
+            .map_err(|error| explain_launcher(program, name, error))
     };
     connect(program.stdio, begin)
 }

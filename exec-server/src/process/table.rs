@@ -16,6 +16,7 @@ use super::orphans::{self, Leftover};
 use super::record::{Process, unknown_process};
 use super::tree;
 use crate::Limits;
+use crate::network::Network;
 
 /// How long the end of a session waits for its killed children to be reaped.
 const REAPING_TIME: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub struct ProcessTable {
     host: Arc<Host>,
     limits: Arc<Limits>,
     leftovers: Leftovers,
+    network: Network,
 }
 
 #[derive(Default)]
@@ -129,12 +131,24 @@ impl Reserved {
 impl ProcessTable {
     /// An empty table.
     pub fn new(host: Arc<Host>, limits: Arc<Limits>, leftovers: Leftovers) -> Self {
-        Self { entries: Mutex::default(), news: Arc::default(), host, limits, leftovers }
+        Self {
+            entries: Mutex::default(),
+            news: Arc::default(),
+            host,
+            limits,
+            leftovers,
+            network: Network::default(),
+        }
     }
 
     /// Which processes have something to tell.
     pub fn news(&self) -> &Arc<News> {
         &self.news
+    }
+
+    /// What the programs' networks share.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -180,7 +194,7 @@ impl ProcessTable {
     /// [`Process::when_started`]; after a failure the id is free again.
     pub fn launch(self: &Arc<Self>, reserved: Reserved) {
         let Reserved { process, number, params } = reserved;
-        match launch::launch(&process, params, &self.host, &self.limits) {
+        match launch::launch(&process, params, &self.host, &self.limits, &self.network) {
             Ok(pump) => {
                 let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process), number));
                 if let Some(entry) = self.lock().by_id.get_mut(process.id()) {
@@ -284,6 +298,7 @@ impl ProcessTable {
             leftovers.extend(entry.process.take_leftovers());
             entry.tasks.iter().for_each(AbortHandle::abort);
         }
+        self.network.end();
         while self.news.pop().is_some() {}
         if self.leftovers == Leftovers::Kill {
             let stamps: Vec<_> = leftovers.iter().map(|leftover| leftover.stamp).collect();

@@ -20,6 +20,7 @@ const TERMINAL: Stdio = Stdio::Terminal { rows: terminal::DEFAULT_ROWS, cols: te
 
 fn program(argv: &[&str], stdio: Stdio) -> Program {
     Program {
+        handover: None,
         argv: argv.iter().map(OsString::from).collect(),
         arg0: None,
         cwd: PathBuf::from("/"),

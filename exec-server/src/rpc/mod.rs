@@ -1,7 +1,9 @@
 //! Requests, answers and notifications over any transport.
 
+mod asks;
 mod outbox;
 
+pub use asks::{Answered, Ask, Asks};
 pub use outbox::{InFlight, Outbox, Queued};
 
 use codex_exec_protocol::{Method, RpcError};

@@ -17,6 +17,8 @@ pub struct Abilities {
     pub(super) filters: bool,
     /// The kind of namespaces that works, or why none does.
     pub(super) namespaces: Result<Namespaces, String>,
+    /// Why there are no networks of programs' own.
+    pub(super) networks: Result<(), String>,
     /// Why a launcher can't confine itself at all.
     pub(super) broken: Option<String>,
 }
@@ -33,6 +35,11 @@ pub struct Finding {
 }
 
 impl Abilities {
+    fn unknown(rights: i64, filters: bool) -> Self {
+        let untold = String::new();
+        Self { rights, filters, namespaces: Err(untold.clone()), networks: Err(untold), broken: None }
+    }
+
     /// Why nothing at all can be enforced, with the remedy.
     pub fn missing(&self) -> Option<String> {
         if self.rights < supports::NEEDED_VERSION {
@@ -52,7 +59,7 @@ impl Abilities {
     }
 
     /// Everything, for people.
-    pub fn findings(&self) -> [Finding; 4] {
+    pub fn findings(&self) -> [Finding; 5] {
         let namespaces = match &self.namespaces {
             Ok(Namespaces::Privileged) => "as an administrator".to_owned(),
             Ok(Namespaces::User) => "with user namespaces".to_owned(),
@@ -60,6 +67,13 @@ impl Abilities {
             Err(why) => format!(
                 "{why}; only profiles without writable and without denied paths are enforced, \
                  others refused. Allow user namespaces, or run the server with CAP_SYS_ADMIN"
+            ),
+        };
+        let networks = match &self.networks {
+            Ok(()) => "programs can have networks of their own".to_owned(),
+            Err(why) => format!(
+                "{why}; sandboxes with a filtered network are refused. Allow user namespaces, or run the server with \
+                 CAP_SYS_ADMIN and CAP_NET_ADMIN"
             ),
         };
         let enforced = self.missing();
@@ -75,6 +89,7 @@ impl Abilities {
                 said: if self.filters { "filters work" } else { "no filters" }.to_owned(),
             },
             Finding { what: "namespaces", good: self.namespaces.is_ok(), said: namespaces },
+            Finding { what: "networks", good: self.networks.is_ok(), said: networks },
             Finding {
                 what: "sandbox",
                 good: enforced.is_none(),
@@ -87,7 +102,7 @@ impl Abilities {
 /// What the kernel says of itself, its settings and this user.
 pub(super) fn glance(allowed: NamespaceUse) -> Vec<String> {
     let (rights, filters) = (supports::version(), supports::filters());
-    let abilities = Abilities { rights, filters, namespaces: Err(String::new()), broken: None };
+    let abilities = Abilities::unknown(rights, filters);
     let mut limits: Vec<String> = abilities.missing().into_iter().collect();
     let number =
         |setting: &str| -> Option<u64> { std::fs::read_to_string(setting).ok()?.trim().parse().ok() };
@@ -112,9 +127,10 @@ pub(super) fn glance(allowed: NamespaceUse) -> Vec<String> {
 pub(super) fn probe(launcher: &Path, allowed: NamespaceUse) -> Abilities {
     let rights = supports::version();
     let filters = supports::filters();
-    let mut abilities = Abilities { rights, filters, namespaces: Err(String::new()), broken: None };
+    let mut abilities = Abilities::unknown(rights, filters);
     if abilities.missing().is_some() {
         abilities.namespaces = Err("was not tried".to_owned());
+        abilities.networks = Err("was not tried".to_owned());
         return abilities;
     }
     abilities.namespaces = namespaces(launcher, allowed);
@@ -122,6 +138,18 @@ pub(super) fn probe(launcher: &Path, allowed: NamespaceUse) -> Abilities {
         // Otherwise it has shown that it works.
         abilities.broken = attempt(launcher, Namespaces::None).err();
     }
+    abilities.networks = match &abilities.namespaces {
+        Ok(namespaces) => {
+            let empty = Confinement {
+                namespaces: (*namespaces).into(),
+                base: Right::Write.into(),
+                own_network: true,
+                ..Confinement::default()
+            };
+            start(launcher, empty).map_err(|why| format!("there is none: {why}"))
+        }
+        Err(why) => Err(why.clone()),
+    };
     abilities
 }
 
@@ -150,21 +178,25 @@ fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
             files: true,
             base: base.into(),
             regions: regions.into_iter().filter(|region| region.path().exists()).collect(),
-            links: Vec::new(),
-            network: false,
-            off: false,
+            ..Confinement::default()
         };
-        let order = Order { confinement, task: Some(Task::Probe(true)) };
-        let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
-        let null = rustix::io::fcntl_dupfd_cloexec(&null, 8).map_err(|error| error.to_string())?;
-        let fd = std::os::fd::AsFd::as_fd(&null);
-        match confined::start(launcher, &order, Streams::Each([fd, fd, fd])) {
-            Ok((pid, ..)) => confined::wait_for(pid),
-            Err(NotStarted::System(what, error)) => return Err(format!("can't {what}: {error}")),
-            Err(NotStarted::Failed(failure)) => {
-                return Err(format!("can't {}: {}", failure.what, failure.error()));
-            }
-        }
+        start(launcher, confinement)?;
     }
     Ok(())
+}
+
+/// Has a launcher confine itself.
+fn start(launcher: &Path, confinement: Confinement) -> Result<(), String> {
+    let order = Order { confinement, task: Some(Task::Probe(true)) };
+    let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
+    let null = rustix::io::fcntl_dupfd_cloexec(&null, 8).map_err(|error| error.to_string())?;
+    let fd = std::os::fd::AsFd::as_fd(&null);
+    match confined::start(launcher, &order, Streams::Each([fd, fd, fd]), None) {
+        Ok((pid, ..)) => {
+            confined::wait_for(pid);
+            Ok(())
+        }
+        Err(NotStarted::System(what, error)) => Err(format!("can't {what}: {error}")),
+        Err(NotStarted::Failed(failure)) => Err(format!("can't {}: {}", failure.what, failure.error())),
+    }
 }

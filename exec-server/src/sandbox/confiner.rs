@@ -10,7 +10,7 @@ use super::abilities::{Abilities, glance, probe};
 use super::error::PolicyError;
 use super::order::{Confinement, Namespaces};
 use super::placeholders::Held;
-use super::policy::{Files, Policy};
+use super::policy::{Files, Network, Policy};
 use super::resolve::{Surroundings, resolve};
 
 /// Which namespaces may be used.
@@ -30,6 +30,18 @@ pub enum NamespaceUse {
 pub struct Confined {
     pub(crate) confinement: Confinement,
     pub(crate) held: Held,
+}
+
+impl Confined {
+    /// Whether the program gets a network of its own.
+    pub(crate) fn has_own_network(&self) -> bool {
+        self.confinement.own_network
+    }
+
+    /// Has these ports of its loopback listened on for the server.
+    pub(crate) fn listen_on(&mut self, ports: &[u16]) {
+        self.confinement.listen = ports.iter().copied().map(u32::from).collect();
+    }
 }
 
 /// Why a policy is not enforced here.
@@ -128,6 +140,17 @@ impl Confiner {
         let abilities = self.abilities();
         if let Some(reason) = abilities.missing() {
             return Err(Refusal::Machine { reason });
+        }
+        if policy.network == Network::Filtered
+            && let Err(why) = &abilities.networks
+        {
+            return Err(Refusal::Machine {
+                reason: format!(
+                    "a network that leads only to its proxy takes a network namespace, and {why}; let the server have \
+                     CAP_SYS_ADMIN and CAP_NET_ADMIN or user namespaces, or send network \"restricted\" without \
+                     networkProxy and managedNetwork"
+                ),
+            });
         }
         match (&policy.files, &abilities.namespaces) {
             (_, Ok(namespaces)) => Ok(*namespaces),

@@ -8,6 +8,7 @@ mod error;
 mod explain;
 pub mod files;
 mod globs;
+pub(crate) mod handover;
 pub mod launcher;
 mod old_form;
 pub(crate) mod order;

@@ -35,6 +35,8 @@ pub(crate) enum Task {
 pub(crate) const ORDER: i32 = 3;
 /// The descriptor that a [`Failure`] is written to. It closes by itself when all went well.
 pub(crate) const REPORT: i32 = 4;
+/// The descriptor that a program's listeners are handed out on, when there are any.
+pub(crate) const HANDOVER: i32 = 5;
 /// The descriptor that file operations are asked for on.
 pub(crate) const REQUESTS: i32 = 0;
 
@@ -58,6 +60,12 @@ pub(crate) struct Confinement {
     /// Nothing at all is confined: the launcher is only there for the bounds of [`Run`].
     #[prost(bool, tag = "7")]
     pub(crate) off: bool,
+    /// Internet sockets in a network of its own, whatever `network` says.
+    #[prost(bool, tag = "8")]
+    pub(crate) own_network: bool,
+    /// Ports of its own network's loopback to listen on for the server.
+    #[prost(uint32, repeated, tag = "9")]
+    pub(crate) listen: Vec<u32>,
 }
 
 /// Which namespaces the launcher makes for itself.
@@ -248,6 +256,7 @@ impl Confinement {
     /// With `held`, the policy's placeholders are there.
     pub(crate) fn new(policy: &Policy, namespaces: Namespaces, held: bool) -> Self {
         let network = policy.network == Network::Open;
+        let own_network = policy.network == Network::Filtered;
         let Files::Rules(rules) = &policy.files else {
             return Self {
                 namespaces: namespaces.into(),
@@ -256,7 +265,8 @@ impl Confinement {
                 regions: Vec::new(),
                 links: Vec::new(),
                 network,
-                off: false,
+                own_network,
+                ..Self::default()
             };
         };
         let there = |path: &Path| {
@@ -281,7 +291,8 @@ impl Confinement {
                 })
                 .collect(),
             network,
-            off: false,
+            own_network,
+            ..Self::default()
         }
     }
 }

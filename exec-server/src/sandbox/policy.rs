@@ -39,6 +39,8 @@ pub enum Cap {
 pub enum Network {
     /// No.
     Closed,
+    /// Internet sockets in a network of its own, which leads nowhere but to what listens for it in there.
+    Filtered,
     /// Yes.
     Open,
 }

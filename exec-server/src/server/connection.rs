@@ -13,11 +13,13 @@ use tokio::task::JoinSet;
 use super::Server;
 use super::life::ConnectionId;
 use super::liveness::{Due, Liveness};
+use super::oversight::Oversight;
 use super::receipts::Receipts;
 use super::routes;
 use super::session::Session;
 use crate::budget::Budget;
 use crate::filesystem::{Handles, MissingWatch};
+use crate::network::Overseer;
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
 use crate::sandbox::files::FileHelpers;
@@ -53,6 +55,7 @@ pub(super) struct Connection {
     /// Does file operations under sandboxes.
     pub(super) confined: FileHelpers,
     watch: OnceLock<MissingWatch>,
+    pub(super) oversight: Arc<Oversight>,
     receipts: Mutex<Receipts>,
     /// Ids of running HTTP streams.
     pub(super) streams: Mutex<HashSet<String>>,
@@ -72,9 +75,11 @@ enum End {
 pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrier) {
     let Carrier { mut reader, sink, framing } = carrier;
     let limits = &server.limits;
+    let outbox = Outbox::new(framing, limits);
     let connection = Arc::new(Connection {
         id,
-        outbox: Outbox::new(framing, limits),
+        oversight: Arc::new(Oversight::new(Arc::clone(&outbox), limits)),
+        outbox,
         session: OnceLock::new(),
         initialized: OnceLock::new(),
         slots: Arc::new(Semaphore::new(limits.concurrent_requests.max(1))),
@@ -117,7 +122,10 @@ impl Drop for Detach {
     fn drop(&mut self) {
         let connection = &self.0;
         connection.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        connection.oversight.end();
         if let Some(session) = connection.session.get() {
+            let overseer: Arc<dyn Overseer> = Arc::clone(&connection.oversight) as _;
+            session.processes.network().leave(&overseer);
             connection.server.sessions.detach(session, connection.id);
         }
     }
@@ -226,7 +234,11 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
             let _ = connection.initialized.set(());
             Ok(())
         }
-        // Nothing was asked of the client, so nothing can be answered by it (4.3).
+        // What was never asked can't be answered (4.3).
+        Ok(Incoming::Answer { id, result }) if connection.oversight.answered(&id, Ok(result)) => Ok(()),
+        Ok(Incoming::Failure { id, error }) if connection.oversight.answered(&id, Err(error.clone())) => {
+            Ok(())
+        }
         Ok(Incoming::Notification { .. } | Incoming::Answer { .. } | Incoming::Failure { .. }) => {
             Err(End::Refused)
         }

@@ -4,6 +4,7 @@ mod connection;
 mod disk;
 mod life;
 mod liveness;
+mod oversight;
 mod receipts;
 mod routes;
 mod session;

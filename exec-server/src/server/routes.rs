@@ -217,6 +217,7 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
             None => c.server.sessions.create(c.id)?,
         };
         let session_id = session.id().to_owned();
+        session.processes.network().oversee(Arc::clone(&c.oversight) as _);
         let _ = c.session.set(session);
         Ok(session::InitializeResult { session_id, environment_info: Some(c.server.info.clone()) })
     });

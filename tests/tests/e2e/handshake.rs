@@ -34,8 +34,7 @@ fn assert_machine(info: &Value) {
     );
     let capabilities = info["capabilities"].as_object().unwrap();
     assert!(capabilities.values().all(Value::is_boolean), "{info}");
-    for absent in ["networkProxyLaunch", "capabilityDiscoveryV2", "environmentConfigRead", "shellSnapshotV2"]
-    {
+    for absent in ["credentialMasking", "capabilityDiscoveryV2", "environmentConfigRead", "shellSnapshotV2"] {
         assert!(
             !capabilities.get(absent).is_some_and(|on| on == true),
             "{absent} is announced but does not exist"

@@ -17,6 +17,7 @@ mod login_device;
 mod login_keyring;
 mod login_status;
 mod logout;
+mod network;
 mod order;
 mod process;
 mod remote;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use crate::network::NetworkProxy;
 use crate::path::LocalPath;
 use crate::sandbox::Sandbox;
 
@@ -42,7 +42,7 @@ pub struct StartParams {
     pub managed_network: Option<ManagedNetwork>,
     /// Section 13.
     #[serde(default)]
-    pub network_proxy: Option<Value>,
+    pub network_proxy: Option<NetworkProxy>,
     /// Section 8.1.
     #[serde(default)]
     pub shell_snapshot: Option<ShellSnapshot>,
@@ -120,9 +120,9 @@ pub enum EnvInherit {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ManagedNetwork {
-    /// Ports on loopback that the program may reach.
+    /// Ports on this machine's loopback that the program may reach.
     pub loopback_ports: Vec<u16>,
-    /// May bind local addresses.
+    /// May bind local addresses, which in a network of its own harms nobody.
     pub allow_local_binding: bool,
 }
 

@@ -3,6 +3,7 @@
 
 mod encoders;
 mod envelopes;
+mod networks;
 mod paths;
 mod recorded;
 mod registry;

@@ -210,7 +210,7 @@ impl Helper {
         let order = Order { confinement: fit.confinement.clone(), task: Some(Task::Files(true)) };
         use std::os::fd::AsFd;
         let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
-        match confined::start(confiner.launcher(), &order, streams) {
+        match confined::start(confiner.launcher(), &order, streams, None) {
             Ok((pid, pidfd, _)) => {
                 confined::is_helper(pid);
                 Ok(Self { fit, socket, _process: Process { pid, pidfd } })

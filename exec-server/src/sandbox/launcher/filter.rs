@@ -201,13 +201,15 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
     program(rules, libc::EPERM)
 }
 
-/// Without network no socket at all. With it, but with files restricted, none of the kinds that lead to other programs
+/// Without network no socket at all. In a network of its own, those of the internet. With the machine's, but with files restricted, none of the kinds that lead to other programs
 /// of this machine: nothing here can tell which of their files a socket's peer would touch for one.
 fn sockets(confinement: &Confinement, rules: &mut Rules) -> Built<()> {
     let not = |family: i32| word(0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
     // A pair leads nowhere but to who has its ends.
     rules.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![not(libc::AF_UNIX)?])?]);
-    if !confinement.network {
+    if confinement.own_network {
+        rules.insert(libc::SYS_socket, all_but_internet()?);
+    } else if !confinement.network {
         rules.insert(libc::SYS_socket, Vec::new());
     } else if confinement.files {
         let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
@@ -221,6 +223,25 @@ fn sockets(confinement: &Confinement, rules: &mut Rules) -> Built<()> {
         );
     }
     Ok(())
+}
+
+/// What is neither TCP nor UDP: other families, kinds and protocols reach code in the kernel that no program here needs.
+fn all_but_internet() -> Built<Vec<SeccompRule>> {
+    const KIND: u64 = 0xf;
+    let all_but = |argument, values: &[i32]| -> Built<SeccompRule> {
+        let other = |value: &i32| word(argument, SeccompCmpOp::Ne, u64::from(value.unsigned_abs()));
+        SeccompRule::new(values.iter().map(other).collect::<Built<_>>()?)
+    };
+    let kinds = [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(|kind| u64::from(kind.unsigned_abs()));
+    let mut rules = vec![
+        all_but(0, &[libc::AF_INET, libc::AF_INET6])?,
+        all_but(2, &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP])?,
+    ];
+    // Flags share the number with the kind.
+    for kind in (0..=KIND).filter(|kind| !kinds.contains(kind)) {
+        rules.push(SeccompRule::new(vec![word(1, SeccompCmpOp::MaskedEq(KIND), kind)?])?);
+    }
+    Ok(rules)
 }
 
 /// Calls whose flags lie in memory, where a filter can't look: callers fall back on the older ones.

@@ -8,6 +8,7 @@
 mod capabilities;
 mod filter;
 mod mounts;
+mod network;
 mod rights;
 mod view;
 
@@ -143,6 +144,7 @@ fn confine(confinement: &Confinement, inside: impl FnOnce() -> Result<(), Failur
         return inside();
     }
     view::enter(confinement)?;
+    network::enter(confinement)?;
     inside()?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| Failure::new(Stage::Confine, "give up new privileges", &error.into()))?;

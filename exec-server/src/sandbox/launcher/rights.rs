@@ -35,7 +35,7 @@ fn build(confinement: &Confinement) -> Result<RulesetCreated, Failure> {
         if confinement.files {
             rules = rules.handle_access(AccessFs::from_all(NEEDED))?;
         }
-        if !confinement.network {
+        if !confinement.network && !confinement.own_network {
             rules = rules.handle_access(AccessNet::from_all(NEEDED))?;
         }
         rules.create()

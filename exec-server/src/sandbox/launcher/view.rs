@@ -34,7 +34,8 @@ pub(super) fn enter(confinement: &Confinement) -> Result<(), Failure> {
     if namespaces == Namespaces::None {
         return Ok(());
     }
-    unshare(namespaces).map_err(|error| fail("enter namespaces of its own", &error))?;
+    unshare(namespaces, confinement.own_network)
+        .map_err(|error| fail("enter namespaces of its own", &error))?;
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
     if !confinement.files {
@@ -63,11 +64,14 @@ fn at(what: &str, path: &Path, error: &io::Error) -> Failure {
     fail(format!("{what} {}", path.display()), error)
 }
 
-fn unshare(namespaces: Namespaces) -> io::Result<()> {
+fn unshare(namespaces: Namespaces, own_network: bool) -> io::Result<()> {
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC;
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     if namespaces == Namespaces::User {
         flags |= UnshareFlags::NEWUSER;
+    }
+    if own_network {
+        flags |= UnshareFlags::NEWNET;
     }
     // SAFETY: no descriptor table is parted.
     unsafe { rustix::thread::unshare_unsafe(flags)? };

@@ -11,6 +11,10 @@ use super::attacks::{Attack, all};
 const ASKED: &str = "CODEX_E2E_ATTACK";
 /// The ground's root.
 const GROUND: &str = "CODEX_E2E_GROUND";
+/// A port of the machine's loopback that somebody listens on, with TCP and UDP.
+const OUTSIDE: &str = "CODEX_E2E_OUTSIDE";
+/// The machine's address towards others, or nothing.
+const ADDRESS: &str = "CODEX_E2E_ADDRESS";
 /// How long one attempt may take (seconds).
 const PATIENCE: u32 = 20;
 
@@ -22,6 +26,8 @@ pub(crate) fn asked(what: &str, ground: &Ground) -> Vec<String> {
         "/usr/bin/env".to_owned(),
         set(ASKED, what),
         set(GROUND, &ground.text("")),
+        set(OUTSIDE, &ground.outside.to_string()),
+        set(ADDRESS, &outside_address().map_or_else(String::new, |address| address.to_string())),
         binary.to_str().expect("text").to_owned(),
         "--exact".to_owned(),
         "sandbox::attacker::attacks_when_asked".to_owned(),
@@ -29,6 +35,21 @@ pub(crate) fn asked(what: &str, ground: &Ground) -> Vec<String> {
         "--quiet".to_owned(),
     ]
     .to_vec()
+}
+
+/// The port of [`OUTSIDE`]; nobody's where the attempts are only counted.
+pub(crate) fn outside_port() -> u16 {
+    std::env::var(OUTSIDE).ok().and_then(|port| port.parse().ok()).unwrap_or(9)
+}
+
+/// The address of [`ADDRESS`]; found out where attacks are asked for.
+pub(crate) fn outside_address() -> Option<std::net::IpAddr> {
+    if let Ok(address) = std::env::var(ADDRESS) {
+        return address.parse().ok();
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 #[test]

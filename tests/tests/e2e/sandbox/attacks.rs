@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 use libc::{c_int, c_long};
 
 /// Profiles, by name: root read; workspace; workspace with denials; nothing but the workspace; network only; workspace with
-/// network.
-pub(crate) const PROFILES: [&str; 6] = ["read", "workspace", "deny", "path", "external", "online"];
+/// network; workspace with a filtered network.
+pub(crate) const PROFILES: [&str; 7] =
+    ["read", "workspace", "deny", "path", "external", "online", "filtered"];
 /// Those that restrict files.
-const FILES: &[&str] = &["read", "workspace", "deny", "path", "online"];
+const FILES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered"];
 /// Those that have a workspace to protect things in.
-const WORKSPACES: &[&str] = &["read", "workspace", "deny", "path", "online"];
+const WORKSPACES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered"];
 /// Those without network.
 const OFFLINE: &[&str] = &["read", "workspace", "deny", "path", "external"];
+/// Those that reach nobody on the machine.
+const APART: &[&str] = &["read", "workspace", "deny", "path", "external", "filtered"];
 
 /// What an attempt comes to: an error is how it was stopped.
 pub(crate) type Outcome = Result<(), c_int>;
@@ -107,6 +110,7 @@ pub(crate) fn all(ground: &Path) -> Vec<Attack> {
     }
     names(&mut suite, ground);
     sockets(&mut suite, ground);
+    networks(&mut suite);
     processes(&mut suite);
     calls(&mut suite, ground);
     suite.0
@@ -512,7 +516,10 @@ fn sockets(suite: &mut Suite, ground: &Path) {
     suite.add("socket", OFFLINE, true, move || make(libc::AF_INET, libc::SOCK_STREAM, 0).map(drop));
     for family in 0..47 {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
-            suite.add(format!("socket {family} {kind}"), OFFLINE, false, move || {
+            let internet = [libc::AF_INET, libc::AF_INET6].contains(&family)
+                && [libc::SOCK_STREAM, libc::SOCK_DGRAM].contains(&kind);
+            let stopped_by = if internet { OFFLINE } else { APART };
+            suite.add(format!("socket {family} {kind}"), stopped_by, false, move || {
                 make(family, kind, 0).map(drop)
             });
         }
@@ -529,46 +536,42 @@ fn sockets(suite: &mut Suite, ground: &Path) {
     ];
     for family in families {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
-            suite.add(format!("local socket {family} {kind}"), &["online"], false, move || {
+            suite.add(format!("local socket {family} {kind}"), &["online", "filtered"], false, move || {
                 make(family, kind, 0).map(drop)
             });
         }
     }
+    suite.add("netlink 0", APART, false, move || make(libc::AF_NETLINK, libc::SOCK_RAW, 0).map(drop));
     for protocol in 1..22 {
-        suite.add(format!("netlink {protocol}"), &["online", "read", "external"], false, move || {
-            make(libc::AF_NETLINK, libc::SOCK_RAW, protocol).map(drop)
-        });
+        suite.add(
+            format!("netlink {protocol}"),
+            &["online", "read", "external", "filtered"],
+            false,
+            move || make(libc::AF_NETLINK, libc::SOCK_RAW, protocol).map(drop),
+        );
     }
     for family in [libc::AF_INET, libc::AF_INET6] {
-        suite.add(format!("socket pair {family}"), OFFLINE, false, move || {
+        suite.add(format!("socket pair {family}"), APART, false, move || {
             let mut pair = [0; 2];
             check(unsafe { libc::socketpair(family, libc::SOCK_DGRAM, 0, pair.as_mut_ptr()) }).map(drop)
         });
     }
-    suite.add("raw socket", &["online", "read"], false, move || {
+    suite.add("raw socket", &["online", "read", "filtered"], false, move || {
         make(libc::AF_INET, libc::SOCK_RAW, 1).map(drop)
     });
     let at = ground.join("w/listening");
-    suite.add(
-        "bind a local socket",
-        &["read", "workspace", "deny", "path", "external", "online"],
-        true,
-        move || std::os::unix::net::UnixListener::bind(&at).map(drop).map_err(|_| errno()),
-    );
-    suite.add(
-        "bind an abstract socket",
-        &["read", "workspace", "deny", "path", "external", "online"],
-        false,
-        || {
-            use std::os::linux::net::SocketAddrExt;
-            let address = std::os::unix::net::SocketAddr::from_abstract_name("codex-evil").map_err(|_| 0)?;
-            std::os::unix::net::UnixListener::bind_addr(&address).map(drop).map_err(|_| errno())
-        },
-    );
+    suite.add("bind a local socket", &PROFILES, true, move || {
+        std::os::unix::net::UnixListener::bind(&at).map(drop).map_err(|_| errno())
+    });
+    suite.add("bind an abstract socket", &PROFILES, false, || {
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name("codex-evil").map_err(|_| 0)?;
+        std::os::unix::net::UnixListener::bind_addr(&address).map(drop).map_err(|_| errno())
+    });
     suite.add("connect to the internet's own address", OFFLINE, false, || {
         std::net::UdpSocket::bind("127.0.0.1:0").map(drop).map_err(|_| errno())
     });
-    suite.add("pass a descriptor out", OFFLINE, false, move || {
+    suite.add("pass a descriptor out", APART, false, move || {
         // A pair leads nowhere, and connecting one end elsewhere is not possible.
         let mut pair = [0; 2];
         check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM, 0, pair.as_mut_ptr()) })?;
@@ -576,6 +579,68 @@ fn sockets(suite: &mut Suite, ground: &Path) {
         address.sun_family = 1;
         address.sun_path[1] = 120;
         check(unsafe { libc::connect(pair[0], (&raw const address).cast(), 6) }).map(drop)
+    });
+}
+
+/// Reaching the machine's network from one's own.
+fn networks(suite: &mut Suite) {
+    use std::net::{IpAddr, TcpStream, UdpSocket};
+    let port = super::attacker::outside_port();
+    let mut addresses: Vec<IpAddr> = ["127.0.0.1", "127.1.2.3", "0.0.0.0", "::ffff:127.0.0.1"]
+        .map(|address| address.parse().expect("an address"))
+        .to_vec();
+    addresses.extend(super::attacker::outside_address());
+    for address in addresses {
+        suite.add(format!("connect to {address}"), APART, true, move || {
+            TcpStream::connect((address, port)).map(drop).map_err(|error| error.raw_os_error().unwrap_or(0))
+        });
+        suite.add(format!("send to {address}"), APART, false, move || {
+            let from = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let reach = || {
+                let socket = UdpSocket::bind(from)?;
+                socket.connect((address, port))?;
+                // The second one tells what became of the first.
+                socket.send(b"evil")?;
+                socket.send(b"evil")
+            };
+            reach().map(drop).map_err(|error: std::io::Error| error.raw_os_error().unwrap_or(0))
+        });
+    }
+    for (name, kind, protocol) in [
+        ("ping", libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
+        ("SCTP", libc::SOCK_STREAM, libc::IPPROTO_SCTP),
+        ("UDP-Lite", libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        ("L2TP", libc::SOCK_DGRAM, 115),
+        ("multipath", libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+        ("SMC", libc::SOCK_STREAM, 256),
+    ] {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            suite.add(format!("{name} {family}"), APART, false, move || {
+                fd(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) }).map(drop)
+            });
+        }
+    }
+    suite.add("enter the server's network", APART, false, || {
+        let network = open(format!("/proc/{}/ns/net", parent()), libc::O_RDONLY)?;
+        check(unsafe { libc::setns(network, libc::CLONE_NEWNET) }).map(drop)
+    });
+    suite.add("have an administrator's network", APART, false, || {
+        let socket = fd(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0) })?;
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // "lo", up as it is.
+        request.ifr_name[0] = 108;
+        request.ifr_name[1] = 111;
+        request.ifr_ifru.ifru_flags = 1;
+        check(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw mut request) }).map(drop)
+    });
+    suite.add("have a socket of the server's", APART, false, || {
+        for number in 3..1024 {
+            let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+            if link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:")) {
+                return Ok(());
+            }
+        }
+        Err(0)
     });
 }
 
@@ -762,7 +827,7 @@ fn calls(suite: &mut Suite, ground: &Path) {
     }
     #[cfg(target_arch = "x86_64")]
     {
-        suite.add("a socket by its x32 number", OFFLINE, false, || {
+        suite.add("a socket by its x32 number", APART, false, || {
             call(0x4000_0000 | libc::SYS_socket, [2, 1, 0, 0, 0, 0]).map(drop)
         });
         suite.add("a mount by its x32 number", ALL, false, || {
@@ -771,7 +836,7 @@ fn calls(suite: &mut Suite, ground: &Path) {
                 _ => Ok(()),
             }
         });
-        suite.add("a socket by its 32-bit number", OFFLINE, false, || {
+        suite.add("a socket by its 32-bit number", APART, false, || {
             let answer: i64;
             // SAFETY: a call without pointers; where there are no 32-bit calls it is a fault, which ends the attempt.
             unsafe {

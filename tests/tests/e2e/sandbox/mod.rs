@@ -30,6 +30,9 @@ pub(crate) fn enforceable() -> bool {
 pub(crate) struct Ground {
     _directory: tempfile::TempDir,
     pub(crate) root: PathBuf,
+    /// A port that TCP and UDP are listened for on, as by other programs of the machine.
+    pub(crate) outside: u16,
+    _listening: (std::net::TcpListener, std::net::UdpSocket),
 }
 
 /// Files of the ground, with their content.
@@ -60,7 +63,14 @@ impl Ground {
             let path = root.join(name);
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("modes");
         }
-        Self { _directory: directory, root }
+        let (outside, listening) = (0..100)
+            .find_map(|_| {
+                let listener = std::net::TcpListener::bind("0.0.0.0:0").ok()?;
+                let port = listener.local_addr().ok()?.port();
+                Some((port, (listener, std::net::UdpSocket::bind(("0.0.0.0", port)).ok()?)))
+            })
+            .expect("a port that is free for both");
+        Self { _directory: directory, root, outside, _listening: listening }
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
@@ -145,9 +155,23 @@ pub(crate) async fn run<S: AsRef<str>>(
     sandbox: &Value,
     argv: impl IntoIterator<Item = S>,
 ) -> Ran {
+    run_with(client, ground, sandbox, argv, json!({})).await
+}
+
+/// As [`run`], with more params.
+pub(crate) async fn run_with<S: AsRef<str>>(
+    client: &mut TestClient,
+    ground: &Ground,
+    sandbox: &Value,
+    argv: impl IntoIterator<Item = S>,
+    further: Value,
+) -> Ran {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let id = format!("s{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-    let more = json!({"sandbox": sandbox, "cwd": ground.uri("w")});
+    let mut more = json!({"sandbox": sandbox, "cwd": ground.uri("w")});
+    more.as_object_mut()
+        .expect("an object")
+        .extend(further.as_object().expect("an object of params").clone());
     let answer = client.ok("process/start", start_params(&id, argv, more)).await;
     assert_eq!(answer["sandboxType"], "linuxSeccomp");
     let ended = client.finish(&id).await;

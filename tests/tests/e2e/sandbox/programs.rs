@@ -188,7 +188,8 @@ async fn what_this_server_cannot_enforce_is_refused() {
     let server = Server::builder().args(["--sandbox-namespaces", "off"]).start().await;
     let mut client = server.client().await;
     let managed = json!({"sandbox": read_only(&ground), "enforceManagedNetwork": true});
-    let proxy = json!({"networkProxy": {"proxy": {}}});
+    let proxy = crate::network::proxy(json!({}));
+    let proxy = json!({"sandbox": read_only(&ground), "networkProxy": {"proxy": proxy}});
     let writable = json!({"sandbox": workspace(&ground)});
     for more in [managed, proxy, writable] {
         let params = start_params("no", ["/bin/true"], more.clone());

@@ -136,7 +136,7 @@ const DEVIATIONS: &[Deviation] = &[
         instead: Instead::Anything,
     },
     Deviation {
-        reason: "13: there is no filtering proxy; what can't be enforced is refused, never ignored",
+        reason: "13: without a proxy the network can't be managed, which is refused (0.169 started and failed)",
         applies: |x| x.sandbox() && x.params["enforceManagedNetwork"] == true && x.code != Some(-32602),
         instead: Instead::OrRefused(&[-32600]),
     },
@@ -160,12 +160,9 @@ const DEVIATIONS: &[Deviation] = &[
         instead: Instead::Anything,
     },
     Deviation {
-        reason: "issue: network policy and shell snapshots are not part of this server yet",
+        reason: "issue: shell snapshots are not part of this server yet",
         applies: |x| {
-            x.method == "process/start"
-                && ["networkProxy", "shellSnapshot"]
-                    .iter()
-                    .any(|m| x.params.get(m).is_some_and(|v| !v.is_null()))
+            x.method == "process/start" && x.params.get("shellSnapshot").is_some_and(|value| !value.is_null())
         },
         instead: Instead::Anything,
     },

@@ -1,0 +1,224 @@
+//! The managed network: what a filtering proxy is to allow, its questions to the client and its reports (section 13).
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::encode::encode_with_serde;
+use crate::{methods, notifications};
+
+methods! {
+    /// Asks the client about a host that no rule decides; from server to client.
+    PolicyRequest: "network/policyRequest" (PolicyRequestParams) -> PolicyAnswer;
+}
+notifications! {
+    /// Reports a final decision; from server to client.
+    PolicyDecision: "network/policyDecision" (PolicyDecisionParams);
+}
+
+/// `networkProxy` of `process/start`: a filtering proxy for the program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkProxy {
+    /// What it allows.
+    pub proxy: ProxySettings,
+    /// Who asks: texts by name; read for its type only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_metadata: Option<BTreeMap<String, Option<String>>>,
+    /// Read for its type only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_id: Option<String>,
+    /// Read for its type only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<String>,
+    /// Its presence switches the questions on; the client promises to decide within so many milliseconds. 0 is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_decision_timeout_ms: Option<NonZeroU64>,
+}
+
+/// What a filtering proxy allows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools)]
+pub struct ProxySettings {
+    /// Always true; false is refused.
+    #[serde(deserialize_with = "only_true")]
+    pub enabled: bool,
+    /// Whether SOCKS5 is spoken beside HTTP.
+    pub enable_socks5: bool,
+    /// Whether UDP goes through SOCKS5.
+    pub enable_socks5_udp: bool,
+    /// Whether a proxy of the server's own environment may be used on the way out.
+    pub allow_upstream_proxy: bool,
+    /// Whether every Unix socket may be reached through the proxy.
+    pub dangerously_allow_all_unix_sockets: bool,
+    /// Which requests are allowed.
+    pub mode: NetworkMode,
+    /// Whether addresses of this machine and its network may be reached.
+    pub allow_local_binding: bool,
+    /// Rules by host pattern.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<BTreeMap<String, DomainRule>>,
+    /// Rules by path of a Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_sockets: Option<BTreeMap<String, SocketRule>>,
+    /// Host patterns that are asked about even where a rule allows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_domains: Option<Vec<String>>,
+    /// Whose credentials are to be put into requests; the content is not determined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_providers: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// Which requests a proxy lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// Those that read.
+    Limited,
+    /// All.
+    Full,
+}
+
+/// What a rule says of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainRule {
+    /// Nothing.
+    None,
+    /// It may be reached, unless another rule denies it.
+    Allow,
+    /// It may not be reached, whatever else is said.
+    Deny,
+}
+
+/// What a rule says of a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketRule {
+    /// It may be reached.
+    Allow,
+    /// It may not be reached.
+    Deny,
+}
+
+/// How a program asks the proxy to go somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// A plain HTTP request.
+    Http,
+    /// A tunnel by HTTP's `CONNECT`.
+    HttpsConnect,
+    /// A connection by SOCKS5.
+    Socks5Tcp,
+}
+
+/// Params of `network/policyRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRequestParams {
+    /// Which process.
+    pub process_id: String,
+    /// Where it wants to go.
+    pub request: HostRequest,
+}
+
+/// Where a program wants to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRequest {
+    /// How.
+    pub protocol: Protocol,
+    /// Lower case, without a trailing dot; an address without brackets.
+    pub host: String,
+    /// 1 or more.
+    pub port: u16,
+}
+
+/// Result of `network/policyRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// The decision.
+    pub decision: Decision,
+}
+
+/// What the client decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Decision {
+    /// This once it may.
+    Allow,
+    /// It may not.
+    Deny {
+        /// For the program and the report.
+        reason: String,
+    },
+    /// A person has to be asked first; this request is refused.
+    Ask {
+        /// For the program and the report.
+        reason: String,
+    },
+}
+
+/// Params of `network/policyDecision`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyDecisionParams {
+    /// Which process.
+    pub process_id: String,
+    /// RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// Always `domain`.
+    pub scope: String,
+    /// What was decided.
+    pub decision: DecisionWord,
+    /// Who decided.
+    pub source: DecisionSource,
+    /// One word of the proxy's own, or the client's text.
+    pub reason: String,
+    /// How the program asked.
+    pub protocol: Protocol,
+    /// Where it wanted to go.
+    pub host: String,
+    /// Where it wanted to go.
+    pub port: u16,
+    /// The HTTP method; null with SOCKS.
+    pub method: Option<String>,
+    /// The program's end of its connection to the proxy.
+    pub client: Option<String>,
+    /// Whether the client allowed what the rules alone would not have.
+    pub policy_override: bool,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecisionWord {
+    /// The program may.
+    Allow,
+    /// It may not.
+    Deny,
+    /// It may not before a person was asked.
+    Ask,
+}
+
+/// Who decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionSource {
+    /// The client, when it was asked.
+    Decider,
+    /// The rules.
+    BaselinePolicy,
+}
+
+fn only_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    if bool::deserialize(deserializer)? {
+        return Ok(true);
+    }
+    Err(D::Error::custom("enabled must be true; leave networkProxy out to start without a proxy"))
+}
+
+encode_with_serde!(PolicyAnswer);

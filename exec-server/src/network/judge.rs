@@ -1,0 +1,203 @@
+//! Decides about each request of one program: by the rules, by asking, and by the addresses; reports, and connects.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_exec_protocol::network::{
+    Decision, DecisionSource, DecisionWord, HostRequest, PolicyDecisionParams, PolicyRequestParams,
+};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::dial;
+use super::overseer::Seat;
+use super::policy::{Reason, Rules, Verdict, Wish};
+
+/// How much longer than the client promised its answer is waited for (13).
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// A client's reason is passed on up to this many bytes.
+const LONGEST_REASON: usize = 4096;
+
+/// Decides for one program.
+pub(super) struct Judge {
+    pub(super) process_id: String,
+    pub(super) rules: Rules,
+    /// How long the client may take; none when it is not to be asked.
+    pub(super) patience: Option<Duration>,
+    pub(super) seat: Arc<Seat>,
+    /// For looking up and connecting.
+    pub(super) connect_time: Duration,
+    pub(super) longest_wait: Duration,
+}
+
+/// Why there is no connection: for the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) kind: Kind,
+    /// For people.
+    pub(super) sentence: String,
+}
+
+/// What kind of a failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It was decided so.
+    Forbidden,
+    /// Nobody knows the host.
+    NotFound,
+    /// Nothing answers there.
+    Unreachable,
+    /// It took too long.
+    TimedOut,
+}
+
+/// A decision, and who made it.
+struct Final {
+    decision: DecisionWord,
+    source: DecisionSource,
+    reason: String,
+}
+
+impl Final {
+    fn by_rules(reason: Reason) -> Self {
+        Self {
+            decision: DecisionWord::Deny,
+            source: DecisionSource::BaselinePolicy,
+            reason: reason.word().to_owned(),
+        }
+    }
+}
+
+impl Judge {
+    /// Connects, if it may be.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) async fn admit(&self, wish: &Wish, client: Option<&str>) -> Result<TcpStream, Refusal> {
+        let mut decided = match self.rules.judge(wish) {
+            Verdict::Refused(reason) => {
+                self.report(wish, client, &Final::by_rules(reason)).await;
+                return Err(refused(wish, reason));
+            }
+            Verdict::Allowed => Final {
+                decision: DecisionWord::Allow,
+                source: DecisionSource::BaselinePolicy,
+                reason: "allowed".to_owned(),
+            },
+            Verdict::Undecided => self.ask(wish).await,
+        };
+        if decided.decision != DecisionWord::Allow {
+            self.report(wish, client, &decided).await;
+            return Err(if decided.reason == Reason::NotAllowed.word() {
+                refused(wish, Reason::NotAllowed)
+            } else {
+                forbidden(wish, &format!("was refused: {}", decided.reason))
+            });
+        }
+        let deadline = Instant::now() + self.connect_time;
+        let looked_up = timeout_at(deadline, dial::look_up(&wish.host, wish.port)).await;
+        let found = match looked_up {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                self.report(wish, client, &decided).await;
+                return Err(failed(wish, Kind::NotFound, &format!("can't be looked up: {error}")));
+            }
+            Err(_) => {
+                self.report(wish, client, &decided).await;
+                return Err(failed(wish, Kind::TimedOut, "could not be looked up in time"));
+            }
+        };
+        // One that leads inside is enough: such a name is made to.
+        let checked = found.iter().try_for_each(|found| {
+            let own = !self.rules.allows_local() && dial::is_own(found.ip());
+            self.rules.check_address(found.ip(), found.port(), own)
+        });
+        if let Err(reason) = checked {
+            decided = Final::by_rules(reason);
+        }
+        self.report(wish, client, &decided).await;
+        if let Err(reason) = checked {
+            return Err(refused(wish, reason));
+        }
+        dial::connect(&found, deadline).await.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => failed(wish, Kind::TimedOut, "did not answer in time"),
+            _ => failed(wish, Kind::Unreachable, &format!("can't be reached: {error}")),
+        })
+    }
+
+    /// What the client says of a host that no rule decides.
+    async fn ask(&self, wish: &Wish) -> Final {
+        let nobody = |source| Final {
+            decision: DecisionWord::Deny,
+            source,
+            reason: Reason::NotAllowed.word().to_owned(),
+        };
+        let Some(patience) = self.patience else { return nobody(DecisionSource::BaselinePolicy) };
+        let question = PolicyRequestParams {
+            process_id: self.process_id.clone(),
+            request: HostRequest { protocol: wish.protocol, host: wish.host.to_string(), port: wish.port },
+        };
+        let patience = patience.saturating_add(ANSWER_GRACE).min(self.longest_wait);
+        let answer = match self.seat.taken_by() {
+            Some(overseer) => overseer.ask(question, patience).await,
+            None => None,
+        };
+        let (decision, reason) = match answer {
+            Some(Decision::Allow) => (DecisionWord::Allow, "allowed".to_owned()),
+            Some(Decision::Deny { reason }) => (DecisionWord::Deny, reason),
+            Some(Decision::Ask { reason }) => (DecisionWord::Ask, reason),
+            None => return nobody(DecisionSource::Decider),
+        };
+        Final { decision, source: DecisionSource::Decider, reason: shortened(reason) }
+    }
+
+    async fn report(&self, wish: &Wish, client: Option<&str>, decided: &Final) {
+        let Some(overseer) = self.seat.taken_by() else { return };
+        let allowed_by_asking =
+            decided.decision == DecisionWord::Allow && decided.source == DecisionSource::Decider;
+        let report = PolicyDecisionParams {
+            process_id: self.process_id.clone(),
+            timestamp: format!("{:.3}", jiff::Timestamp::now()),
+            scope: "domain".to_owned(),
+            decision: decided.decision,
+            source: decided.source,
+            reason: decided.reason.clone(),
+            protocol: wish.protocol,
+            host: wish.host.to_string(),
+            port: wish.port,
+            method: wish.method.clone(),
+            client: client.map(str::to_owned),
+            policy_override: allowed_by_asking,
+        };
+        overseer.tell(report).await;
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST_REASON));
+    text
+}
+
+fn refused(wish: &Wish, reason: Reason) -> Refusal {
+    let why = match reason {
+        Reason::Denied => "is denied by a rule",
+        Reason::NotAllowed => "is not allowed by any rule",
+        Reason::NotAllowedLocal => {
+            "is, or leads to, an address of this machine or its network, which allowLocalBinding would allow"
+        }
+        Reason::OnlyReading => {
+            "may only be read from, by GET, HEAD and OPTIONS of plain HTTP: the mode is \"limited\""
+        }
+    };
+    forbidden(wish, &format!("{why} ({})", reason.word()))
+}
+
+fn forbidden(wish: &Wish, what: &str) -> Refusal {
+    failed(wish, Kind::Forbidden, what)
+}
+
+fn failed(wish: &Wish, kind: Kind, what: &str) -> Refusal {
+    let sentence = format!("The network proxy of this program: {}:{} {what}.", wish.host.in_url(), wish.port);
+    Refusal { kind, sentence }
+}

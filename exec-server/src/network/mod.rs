@@ -1,0 +1,22 @@
+//! The managed network: a filtering proxy for each program that is started with one (section 13).
+//!
+//! What may be reached is decided in [`policy`], from the request's rules alone; who is asked and told beyond them is an
+//! [`Overseer`].
+
+pub mod address;
+mod dial;
+pub mod host;
+mod http;
+mod judge;
+mod overseer;
+pub mod pattern;
+pub mod policy;
+pub(crate) mod proxy;
+mod socks;
+mod tunnel;
+pub(crate) mod variables;
+
+#[cfg(test)]
+mod tests;
+
+pub use overseer::{Network, Overseer};

@@ -1,0 +1,80 @@
+//! Whoever is asked about hosts and told what was decided: the connection that has the session, while there is one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use codex_exec_protocol::network::{Decision, PolicyDecisionParams, PolicyRequestParams};
+use tokio::sync::watch;
+
+/// Asks and tells a client.
+#[async_trait]
+pub trait Overseer: Send + Sync {
+    /// The client's decision, if one comes within `patience`, and while the client is there.
+    async fn ask(&self, question: PolicyRequestParams, patience: Duration) -> Option<Decision>;
+
+    /// Reports a decision; waits while the client takes nothing.
+    async fn tell(&self, report: PolicyDecisionParams);
+}
+
+/// What the proxies of one session share. Once this is dropped they end.
+pub struct Network {
+    overseer: Arc<Seat>,
+    ended: watch::Sender<bool>,
+}
+
+/// Where an overseer sits, or nobody.
+#[derive(Default)]
+pub(super) struct Seat(Mutex<Option<Arc<dyn Overseer>>>);
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { overseer: Arc::default(), ended: watch::Sender::new(false) }
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    /// Who sits there now.
+    pub(super) fn taken_by(&self) -> Option<Arc<dyn Overseer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Network {
+    /// From now on this one is asked and told.
+    pub fn oversee(&self, overseer: Arc<dyn Overseer>) {
+        *self.overseer.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(overseer);
+    }
+
+    /// It is gone. Another that came meanwhile stays.
+    pub fn leave(&self, overseer: &Arc<dyn Overseer>) {
+        let mut seat = self.overseer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seat.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, overseer)) {
+            *seat = None;
+        }
+    }
+
+    /// Ends every proxy.
+    pub fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.overseer)
+    }
+
+    /// Completes when the session is over.
+    pub(super) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ended = self.ended.subscribe();
+        async move {
+            // An error means that the session is no more, too.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    }
+}

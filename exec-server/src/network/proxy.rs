@@ -1,0 +1,176 @@
+//! One program's proxy: accepts its connections, serves them by their first byte, and ends with it.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_exec_protocol::network::Protocol;
+use futures_util::future::join_all;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::judge::Judge;
+use super::overseer::Network;
+use super::policy::{Rules, Wish};
+use super::{http, socks, tunnel};
+use crate::Limits;
+use crate::process::orphans::{self, ProcessStamp};
+
+/// How long a listener rests after the system refused it a connection, out of descriptors for one.
+const REST: Duration = Duration::from_millis(100);
+/// How often descendants that outlived their program are looked after.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What a program's connections lead to.
+pub(crate) enum Door {
+    /// The filtering proxy.
+    Proxy(Arc<ProxyPlan>),
+    /// This port of the machine's own loopback, and nothing else.
+    Bridge(u16),
+}
+
+/// What a proxy is to do.
+pub(crate) struct ProxyPlan {
+    pub(crate) process_id: String,
+    pub(crate) rules: Rules,
+    pub(crate) socks: bool,
+    /// How long the client promised to take for a decision; none when it is not to be asked.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// A program's hold on its network; what serves it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease(oneshot::Sender<Vec<ProcessStamp>>);
+
+impl Lease {
+    /// The program has ended, and left these behind: the network stays until they have ended too, or the session.
+    pub(crate) fn leave_to(self, descendants: Vec<ProcessStamp>) {
+        // Nobody there means that it is over anyway.
+        let _ = self.0.send(descendants);
+    }
+}
+
+/// Opens these doors on listeners that the program can reach. In a tokio runtime.
+///
+/// # Errors
+/// When the event loop can't watch a listener.
+pub(crate) fn open(
+    doors: Vec<(Listener, Door)>,
+    network: &Network,
+    limits: &Arc<Limits>,
+) -> std::io::Result<Lease> {
+    let slots = Arc::new(Semaphore::new(limits.network_connections));
+    let mut open = Vec::new();
+    for (listener, door) in doors {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let door = match door {
+            Door::Proxy(plan) => OpenDoor::Proxy {
+                socks: plan.socks,
+                judge: Arc::new(Judge {
+                    process_id: plan.process_id.clone(),
+                    rules: plan.rules.clone(),
+                    patience: plan.patience,
+                    seat: network.seat(),
+                    connect_time: limits.network_connect_time,
+                    longest_wait: limits.longest_wait,
+                }),
+            },
+            Door::Bridge(port) => OpenDoor::Bridge(port),
+        };
+        open.push(serve(listener, door, Arc::clone(&slots), Arc::clone(limits)));
+    }
+    let (release, released) = oneshot::channel();
+    let session_over = network.over();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = join_all(open) => {}
+            () = session_over => {}
+            () = unused(released) => {}
+        }
+    });
+    Ok(Lease(release))
+}
+
+/// Completes when nobody is left who could use the network.
+async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>) {
+    let Ok(mut left) = released.await else { return };
+    loop {
+        left.retain(|stamp| orphans::is_running(*stamp).unwrap_or(false));
+        if left.is_empty() {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[derive(Clone)]
+enum OpenDoor {
+    Proxy { socks: bool, judge: Arc<Judge> },
+    Bridge(u16),
+}
+
+/// Accepts connections for ever; those that run end with it.
+async fn serve(listener: TcpListener, door: OpenDoor, slots: Arc<Semaphore>, limits: Arc<Limits>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "a network proxy can't accept a connection");
+                tokio::time::sleep(REST).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let (door, limits) = (door.clone(), Arc::clone(&limits));
+        connections.spawn(async move {
+            if stream.set_nodelay(true).is_ok() {
+                match door {
+                    OpenDoor::Bridge(port) => bridge(stream, port, &limits).await,
+                    OpenDoor::Proxy { socks, judge } => greet(stream, client, socks, judge, &limits).await,
+                }
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
+    let connecting = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    // A program that is not let in sees its connection end.
+    if let Ok(Ok(mut target)) = timeout(limits.network_connect_time, connecting).await
+        && target.set_nodelay(true).is_ok()
+    {
+        tunnel::carry(&mut stream, &mut target).await;
+    }
+}
+
+/// No HTTP method begins with SOCKS's version.
+async fn greet(stream: TcpStream, client: SocketAddr, socks: bool, judge: Arc<Judge>, limits: &Limits) {
+    let mut first = [0];
+    let Ok(Ok(1)) = timeout(limits.network_head_time, stream.peek(&mut first)).await else { return };
+    let client = Some(client.to_string());
+    if socks && first == [socks::VERSION] {
+        by_socks(stream, client, &judge, limits).await;
+    } else {
+        http::serve(stream, client, judge, limits).await;
+    }
+}
+
+async fn by_socks(mut stream: TcpStream, client: Option<String>, judge: &Judge, limits: &Limits) {
+    let received = timeout(limits.network_head_time, socks::receive(&mut stream)).await;
+    let Ok(Ok(socks::Target { host, port })) = received else { return };
+    let wish = Wish { protocol: Protocol::Socks5Tcp, host, port, method: None };
+    match judge.admit(&wish, client.as_deref()).await {
+        Ok(mut target) => {
+            if socks::answer(&mut stream, socks::Reply::Connected).await.is_ok() {
+                tunnel::carry(&mut stream, &mut target).await;
+            }
+        }
+        Err(refusal) => drop(socks::answer(&mut stream, socks::Reply::from(&refusal)).await),
+    }
+}

@@ -1,0 +1,160 @@
+//! What a start request asks of the network, and the doors that are opened for its program (section 13).
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::network::NetworkProxy;
+use codex_exec_protocol::process::StartParams;
+use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
+
+use crate::network::policy::Rules;
+use crate::network::proxy::{Door, ProxyPlan};
+use crate::sandbox;
+
+/// Ports of loopback that one program may reach; more are refused.
+const MOST_PORTS: usize = 16;
+/// Where a proxy listens in a network of its own, unless that port is bridged: the usual one for a proxy.
+const PROXY_PORT: u16 = 3128;
+
+/// What is asked of a program's network.
+pub(super) struct Plan {
+    proxy: Option<Arc<ProxyPlan>>,
+    /// Ports of the machine's loopback that a network of its own leads to.
+    bridges: Vec<u16>,
+    local: bool,
+    /// Only what goes through the proxy and the bridges is to be possible.
+    enforce: bool,
+    /// The request limits the network by `managedNetwork`.
+    limited: bool,
+}
+
+/// A program's network, ready to be started with.
+pub(super) enum Opened {
+    /// That of the machine.
+    Machine,
+    /// That of the machine, with a proxy on its loopback.
+    Beside(Vec<(TcpListener, Door)>),
+    /// One of its own with these doors, by the ports that they have in there.
+    Own(Vec<(u16, Door)>),
+}
+
+/// Whether the request's sandbox has something to enforce on the program.
+pub(super) fn needs_enforcement(asked: &Sandbox, params: &StartParams) -> bool {
+    let exists = !matches!(asked.permissions, Permissions::Tagged(Profile::Disabled));
+    asked.needs_enforcement_for_programs() || (exists && params.enforce_managed_network)
+}
+
+impl Plan {
+    /// Reads the request.
+    ///
+    /// # Errors
+    /// `-32602` for what makes no sense, `-32600` for what can't be done.
+    pub(super) fn new(params: &StartParams) -> Result<Self, RpcError> {
+        let mut bridges =
+            params.managed_network.as_ref().map_or_else(Vec::new, |managed| managed.loopback_ports.clone());
+        bridges.sort_unstable();
+        bridges.dedup();
+        if bridges.first() == Some(&0) || bridges.len() > MOST_PORTS {
+            return Err(RpcError::invalid_params(format!(
+                "loopbackPorts takes at most {MOST_PORTS} ports, each from 1 to 65535"
+            )));
+        }
+        let proxy =
+            params.network_proxy.as_ref().map(|asked| proxy_plan(&params.process_id, asked)).transpose()?;
+        Ok(Self {
+            proxy: proxy.map(Arc::new),
+            bridges,
+            local: params.network_proxy.as_ref().is_some_and(|asked| asked.proxy.allow_local_binding),
+            enforce: params.enforce_managed_network,
+            limited: params.managed_network.is_some(),
+        })
+    }
+
+    /// What the sandbox's network becomes.
+    ///
+    /// # Errors
+    /// `-32600` when the network is to be filtered and nothing would lead through.
+    pub(super) fn enforced(&self, network: sandbox::Network) -> Result<sandbox::Network, RpcError> {
+        let leads_somewhere = self.proxy.is_some() || !self.bridges.is_empty();
+        let filtered = self.enforce
+            || match network {
+                sandbox::Network::Open => self.limited,
+                // The proxy is asked for in the same request that closes everything else.
+                sandbox::Network::Closed | sandbox::Network::Filtered => self.proxy.is_some(),
+            };
+        match (filtered, leads_somewhere) {
+            (false, _) => Ok(network),
+            (true, true) => Ok(sandbox::Network::Filtered),
+            (true, false) => Err(RpcError::invalid_request(
+                "enforceManagedNetwork or managedNetwork limits the program's network to a proxy, and there is none; send \
+                 networkProxy or managedNetwork.loopbackPorts, or network \"restricted\" alone to keep it from the network",
+            )),
+        }
+    }
+
+    /// Opens what the program needs outside of a network of its own, and names what it needs inside of one.
+    ///
+    /// # Errors
+    /// `-32603` when no port can be listened on.
+    pub(super) fn open(&self, own: bool) -> Result<Opened, RpcError> {
+        let proxy = self.proxy.as_ref().map(|plan| Door::Proxy(Arc::clone(plan)));
+        if own {
+            let bridges = self.bridges.iter().map(|port| (*port, Door::Bridge(*port)));
+            let at = (PROXY_PORT..).find(|port| !self.bridges.contains(port)).unwrap_or(PROXY_PORT);
+            return Ok(Opened::Own(proxy.map(|door| (at, door)).into_iter().chain(bridges).collect()));
+        }
+        let Some(door) = proxy else { return Ok(Opened::Machine) };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| {
+            RpcError::internal(format!("can't listen for the program's network proxy: {error}"))
+        })?;
+        Ok(Opened::Beside(vec![(listener, door)]))
+    }
+
+    /// Whether SOCKS5 is spoken, and whether local addresses are allowed.
+    pub(super) fn socks_and_local(&self) -> (bool, bool) {
+        (self.proxy.as_ref().is_some_and(|proxy| proxy.socks), self.local)
+    }
+}
+
+impl Opened {
+    /// The port on loopback that the program finds its proxy at.
+    pub(super) fn proxy_port(&self) -> Option<u16> {
+        match self {
+            Self::Machine => None,
+            Self::Beside(doors) => {
+                doors.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
+            }
+            Self::Own(doors) => {
+                doors.iter().find(|(_, door)| matches!(door, Door::Proxy(_))).map(|(port, _)| *port)
+            }
+        }
+    }
+
+    /// The ports to listen on in a network of its own.
+    pub(super) fn own_ports(&self) -> Vec<u16> {
+        match self {
+            Self::Machine | Self::Beside(_) => Vec::new(),
+            Self::Own(doors) => doors.iter().map(|(port, _)| *port).collect(),
+        }
+    }
+
+    /// The doors on their listeners; `own` are those of [`Self::own_ports`], in the same order.
+    pub(super) fn doors(self, own: Vec<TcpListener>) -> Vec<(TcpListener, Door)> {
+        match self {
+            Self::Machine => Vec::new(),
+            Self::Beside(doors) => doors,
+            Self::Own(doors) => own.into_iter().zip(doors.into_iter().map(|(_, door)| door)).collect(),
+        }
+    }
+}
+
+fn proxy_plan(process_id: &str, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
+    Ok(ProxyPlan {
+        process_id: process_id.to_owned(),
+        rules: Rules::new(&asked.proxy)?,
+        socks: asked.proxy.enable_socks5,
+        patience: asked.policy_decision_timeout_ms.map(|given| Duration::from_millis(given.get())),
+    })
+}

@@ -1,0 +1,104 @@
+//! How long a program's proxy lives: as long as somebody it was made for.
+
+use codex_e2e::Server;
+use codex_e2e::machine::eventually;
+
+use super::*;
+
+async fn proxy_address(client: &mut TestClient, id: &str) -> String {
+    let seen = client.output_until(id, "\n").await;
+    seen.trim().trim_start_matches("http://").to_owned()
+}
+
+async fn is_open(address: &str) -> bool {
+    tokio::net::TcpStream::connect(address).await.is_ok()
+}
+
+async fn closes(address: &str) {
+    while is_open(address).await {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_ends_with_its_program() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let mut more = to_localhost();
+    more["pipeStdin"] = json!(true);
+    client.shell_with("p", "echo $HTTP_PROXY; read x", more).await;
+    let address = proxy_address(&mut client, "p").await;
+    assert!(is_open(&address).await);
+    client.write("p", "\n").await;
+    codex_e2e::client::guarded("the proxy's end", closes(&address)).await;
+}
+
+#[tokio::test]
+async fn what_outlives_a_program_keeps_its_proxy_until_it_ends_too() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("left");
+    let command = format!(
+        "echo $HTTP_PROXY; setsid sh -c 'echo $$ > {0}; exec sleep 1000' >/dev/null 2>&1 </dev/null &
+         while [ ! -s {0} ]; do sleep 0.01; done",
+        file.display()
+    );
+    client.shell_with("p", &command, to_localhost()).await;
+    let address = proxy_address(&mut client, "p").await;
+    client.until(|message| message["method"] == "process/exited").await;
+    let pid = codex_e2e::machine::pid_in(&file).await;
+    assert!(is_open(&address).await, "the daemon goes on");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    codex_e2e::client::guarded("the proxy's end", closes(&address)).await;
+}
+
+#[tokio::test]
+async fn a_proxy_ends_with_its_session() {
+    let server = Server::builder().limit("detached_time", 100).start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("left");
+    let command = format!(
+        "echo $HTTP_PROXY; setsid sh -c 'echo $$ > {0}; exec sleep 1000' >/dev/null 2>&1 </dev/null &
+         while [ ! -s {0} ]; do sleep 0.01; done",
+        file.display()
+    );
+    client.shell_with("p", &command, to_localhost()).await;
+    let address = proxy_address(&mut client, "p").await;
+    client.until(|message| message["method"] == "process/exited").await;
+    let pid = codex_e2e::machine::pid_in(&file).await;
+    drop(client);
+    codex_e2e::client::guarded("the proxy's end", closes(&address)).await;
+    assert!(codex_e2e::machine::alive(pid), "kept by default");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    eventually("no zombie stays", || codex_e2e::machine::state(pid).is_none()).await;
+}
+
+#[tokio::test]
+async fn more_connections_than_the_bound_wait_for_their_turn() {
+    let (origin, server) = (
+        origin().await,
+        Server::builder().limit("network_connections", 1).limit("network_head_time", 500).start().await,
+    );
+    let mut client = server.client().await;
+    let mut more = to_localhost();
+    more["pipeStdin"] = json!(true);
+    client.shell_with("p", "echo $HTTP_PROXY; read x", more).await;
+    let address = proxy_address(&mut client, "p").await;
+    // One that says nothing has the only place, until its time is up.
+    let silent = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let target = origin.address.port();
+    let request = format!("GET http://localhost:{target}/ HTTP/1.1\r\nHost: localhost:{target}\r\n\r\n");
+    let answer = codex_e2e::http::ask(address.parse().unwrap(), &request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(silent);
+}

@@ -1,0 +1,161 @@
+//! The visitor: this test binary once more, started with a proxy. It goes where it is told and says what it saw.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+/// Errands, parted by `;`.
+const ASKED: &str = "CODEX_E2E_VISIT";
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// The command line that makes this binary run these errands, one after the other:
+///
+/// - `get URL`, `post URL`: through the HTTP proxy
+/// - `head HOST URL`: as `get`, with this `Host` header
+/// - `tunnel HOST:PORT`, `socks HOST:PORT`: a connection through the proxy, and a request for `/through` over it
+/// - `plain TEXT`: these bytes to the proxy, with `|` for the line ends
+/// - `tcp ADDRESS`, `udp ADDRESS`: past the proxy
+/// - `own`: listens on its own loopback and connects to itself
+/// - `var NAME`: the variable's value
+/// - `wait`: until its stdin ends
+pub(crate) fn visiting(errands: &[&str]) -> Vec<String> {
+    let binary = std::env::current_exe().expect("the test knows its own file");
+    [
+        "/usr/bin/env",
+        &format!("{ASKED}={}", errands.join(";")),
+        binary.to_str().expect("text"),
+        "--exact",
+        "network::visitor::visits_when_asked",
+        "--nocapture",
+        "--quiet",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// What the visitor said of each errand.
+pub(crate) fn told(output: &str) -> Vec<String> {
+    output.lines().filter_map(|line| line.strip_prefix("visit: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn visits_when_asked() {
+    let Ok(asked) = std::env::var(ASKED) else { return };
+    println!();
+    for errand in asked.split(';') {
+        let said = run(errand).unwrap_or_else(|error| format!("failed: {error}"));
+        println!("visit: {}", said.replace(['\r', '\n'], "|"));
+    }
+}
+
+fn run(errand: &str) -> std::io::Result<String> {
+    let (verb, rest) = errand.split_once(' ').unwrap_or((errand, ""));
+    match verb {
+        "get" => request("GET", rest, rest),
+        "post" => request("POST", rest, rest),
+        "head" => {
+            let (host, url) = rest.split_once(' ').expect("a host and a URL");
+            request("GET", url, host)
+        }
+        "tunnel" => {
+            let mut stream = to_proxy("HTTP_PROXY")?;
+            write!(stream, "CONNECT {rest} HTTP/1.1\r\nHost: {rest}\r\n\r\n")?;
+            let head = head(&mut stream)?;
+            if !head.starts_with("HTTP/1.1 200") {
+                return Ok(first_line(&head));
+            }
+            through(stream, rest)
+        }
+        "socks" => socks(rest),
+        "plain" => {
+            let mut stream = to_proxy("HTTP_PROXY")?;
+            stream.write_all(rest.replace('|', "\r\n").as_bytes())?;
+            head(&mut stream).map(|answer| first_line(&answer))
+        }
+        "tcp" => TcpStream::connect(rest).map(|_| "connected".to_owned()),
+        "udp" => {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(rest)?;
+            socket.send(b"x")?;
+            socket.send(b"x").map(|_| "sent".to_owned())
+        }
+        "own" => {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            TcpStream::connect(listener.local_addr()?).map(|_| "connected".to_owned())
+        }
+        "var" => Ok(std::env::var(rest).unwrap_or_else(|_| "(unset)".to_owned())),
+        "wait" => {
+            println!("visit: waiting");
+            std::io::stdin().read_to_end(&mut Vec::new()).map(|_| "waited".to_owned())
+        }
+        _ => panic!("no such errand: {errand}"),
+    }
+}
+
+fn to_proxy(variable: &str) -> std::io::Result<TcpStream> {
+    let url = std::env::var(variable).expect("the proxy is in the environment");
+    let (_, address) = url.split_once("://").expect("a URL");
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// The status line and the body's text.
+fn request(method: &str, url: &str, host: &str) -> std::io::Result<String> {
+    let mut stream = to_proxy("HTTP_PROXY")?;
+    let host = host.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    write!(
+        stream,
+        "{method} {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\
+         Proxy-Authorization: Basic eA==\r\nX-Own: 1\r\nContent-Length: 0\r\n\r\n"
+    )?;
+    let answer = all(&mut stream)?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(format!("{} {body}", first_line(&answer)))
+}
+
+fn socks(target: &str) -> std::io::Result<String> {
+    let (host, port) = target.rsplit_once(':').expect("a port");
+    let mut stream = to_proxy("ALL_PROXY")?;
+    stream.write_all(&[5, 1, 0])?;
+    let mut chosen = [0; 2];
+    stream.read_exact(&mut chosen)?;
+    assert_eq!(chosen, [5, 0]);
+    let mut request = vec![5, 1, 0, 3, u8::try_from(host.len()).expect("short")];
+    request.extend(host.as_bytes());
+    request.extend(port.parse::<u16>().expect("a port").to_be_bytes());
+    stream.write_all(&request)?;
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer)?;
+    if answer[1] != 0 {
+        return Ok(format!("SOCKS {}", answer[1]));
+    }
+    through(stream, target)
+}
+
+fn through(mut stream: TcpStream, host: &str) -> std::io::Result<String> {
+    write!(stream, "GET /through HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    let answer = all(&mut stream)?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(format!("{} {body}", first_line(&answer)))
+}
+
+fn head(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn all(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn first_line(answer: &str) -> String {
+    answer.lines().next().unwrap_or_default().to_owned()
+}
