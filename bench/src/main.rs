@@ -31,6 +31,12 @@ struct Arguments {
     /// Fewer rounds and less data.
     #[arg(long)]
     quick: bool,
+    /// Where the randomness of the soak begins.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many cuts the soak makes; 10000 without it, 200 with --quick.
+    #[arg(long, value_name = "N")]
+    cuts: Option<u32>,
     /// Print one JSON array instead of the table.
     #[arg(long)]
     json: bool,
@@ -81,7 +87,8 @@ fn measure(arguments: &Arguments, servers: &[ServerCommand]) -> Result<Outcome> 
     }
     for (name, case) in selected {
         for server in servers {
-            let context = Context { server, quick: arguments.quick };
+            let context =
+                Context { server, quick: arguments.quick, seed: arguments.seed, cuts: arguments.cuts };
             match case(&context).with_context(|| format!("case {name}, server {}", server.name())) {
                 Ok(rows) => rows.iter().for_each(|row| {
                     outcome.missed |= !row.ok();

@@ -1,8 +1,10 @@
 //! The remote triangle under test: a rendezvous, executors, and `run` as the harness.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,14 +19,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A child that is stopped when dropped.
 pub struct Running {
     child: Child,
-    /// Keeps the pipe open, so that the child can go on talking.
-    _stderr: Option<std::thread::JoinHandle<()>>,
+    /// Its last lines on stderr.
+    told: Told,
 }
+
+/// The last lines that a child told, filled by a thread that reads on until the child's end.
+type Told = Arc<Mutex<VecDeque<String>>>;
+/// As many are kept.
+const TOLD_LINES: usize = 40;
 
 impl Running {
     /// The operating system's id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its last lines on stderr.
+    pub fn told(&self) -> String {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.iter().map(String::as_str).collect()
+    }
+
+    /// Ends it in the ordinary way.
+    pub fn stop(&mut self) {
+        stop(&mut self.child);
     }
 
     /// Kills it without a word.
@@ -65,10 +83,10 @@ impl Rendezvous {
             .context("starting the rendezvous")?;
         let mut url = String::new();
         BufReader::new(child.stdout.take().context("stdout")?).read_line(&mut url)?;
-        let (line, stderr) = await_line(child.stderr.take().context("stderr")?, "uname -a")?;
+        let (line, told) = await_line(child.stderr.take().context("stderr")?, "uname -a")?;
         let token = line.split("NOISE_AUTH_TOKEN=").nth(1).and_then(|rest| rest.split(' ').next());
         let token = token.unwrap_or_default().to_owned();
-        Ok(Self { running: Running { child, _stderr: Some(stderr) }, url: url.trim().to_owned(), token })
+        Ok(Self { running: Running { child, told }, url: url.trim().to_owned(), token })
     }
 
     /// Where it listens.
@@ -79,7 +97,18 @@ impl Rendezvous {
 
 /// Starts an executor and waits until it is attached.
 pub fn executor(command: &ServerCommand, url: &str, token: &str, more: &[&str]) -> Result<Running> {
-    let arguments = [&["--remote", url, "--environment-id", ENVIRONMENT], more].concat();
+    executor_of(command, url, ENVIRONMENT, token, more)
+}
+
+/// The same with an environment of one's own.
+pub fn executor_of(
+    command: &ServerCommand,
+    url: &str,
+    environment: &str,
+    token: &str,
+    more: &[&str],
+) -> Result<Running> {
+    let arguments = [&["--remote", url, "--environment-id", environment], more].concat();
     let mut child = command
         .command(&arguments)
         .env("CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN", token)
@@ -88,12 +117,12 @@ pub fn executor(command: &ServerCommand, url: &str, token: &str, more: &[&str]) 
         .stderr(Stdio::piped())
         .spawn()
         .context("starting the executor")?;
-    let (_, stderr) = await_line(child.stderr.take().context("stderr")?, "attached to")?;
-    Ok(Running { child, _stderr: Some(stderr) })
+    let (_, told) = await_line(child.stderr.take().context("stderr")?, "attached to")?;
+    Ok(Running { child, told })
 }
 
-/// Reads up to the line with this text; the rest goes nowhere.
-fn await_line(stderr: ChildStderr, text: &str) -> Result<(String, std::thread::JoinHandle<()>)> {
+/// Reads up to the line with this text; of the rest, the last lines are kept.
+fn await_line(stderr: ChildStderr, text: &str) -> Result<(String, Told)> {
     let mut lines = BufReader::new(stderr);
     loop {
         let mut line = String::new();
@@ -101,15 +130,37 @@ fn await_line(stderr: ChildStderr, text: &str) -> Result<(String, std::thread::J
             bail!("it ended without {text:?}");
         }
         if line.contains(text) {
-            let rest = std::thread::spawn(move || drop(std::io::copy(&mut lines, &mut std::io::sink())));
-            return Ok((line, rest));
+            let told = Told::default();
+            let kept = Arc::clone(&told);
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.push_back(std::mem::take(&mut line));
+                    let surplus = kept.len().saturating_sub(TOLD_LINES);
+                    kept.drain(..surplus);
+                }
+            });
+            return Ok((line, told));
         }
     }
 }
 
 /// `run` through the registry.
 pub fn run(command: &ServerCommand, url: &str, token: &str, flags: &[&str], program: &[&str]) -> Command {
-    let head = ["run", "--registry", url, "--environment-id", ENVIRONMENT];
+    run_on(command, url, ENVIRONMENT, token, flags, program)
+}
+
+/// The same on an environment of one's own.
+pub fn run_on(
+    command: &ServerCommand,
+    url: &str,
+    environment: &str,
+    token: &str,
+    flags: &[&str],
+    program: &[&str],
+) -> Command {
+    let head = ["run", "--registry", url, "--environment-id", environment];
     let mut command = command.command(&[&head, flags, &["--"], program].concat());
     command.env("CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN", token);
     command

@@ -8,6 +8,7 @@ mod logout;
 mod output;
 mod remote;
 mod rendezvous;
+mod resident;
 mod run;
 mod sandbox;
 mod serve;

@@ -14,6 +14,7 @@ use codex_exec_server::remote::{
 };
 use codex_exec_server::server::Server;
 use codex_login::{HttpClient, Variables};
+use codex_outgoing::Outgoing;
 use zeroize::Zeroizing;
 
 use crate::output;
@@ -247,16 +248,8 @@ async fn run(
     server: &Arc<Server>,
 ) -> anyhow::Error {
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
-    let ca_certificates = variables.ca_certificates.clone();
+    let outgoing = Outgoing::new(variables.ca_certificates.clone(), variables.proxies.clone());
     let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
-    let registry_client = match target.is_local() {
-        // Reading the trusted certificates takes longer than a whole registration over loopback.
-        true => None,
-        false => match client.plain() {
-            Ok(client) => Some(client.clone()),
-            Err(error) => return error.into(),
-        },
-    };
     let credentials: Arc<dyn Credentials> = match bearer {
         Some(bearer) => Arc::new(Fixed::new(CredentialKind::BearerStdin, &bearer)),
         None => match bearer_variable(plan.contract) {
@@ -268,8 +261,7 @@ async fn run(
         target,
         credentials,
         name: plan.name,
-        client: registry_client,
-        ca_certificates,
+        outgoing,
         wait_for_registry: plan.wait_for_registry,
         jitter: Box::new(rand::random::<f64>),
         tell: Box::new(|status| output::note(&status.to_string())),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
-use codex_rendezvous::{Config, Limits, Rendezvous, TlsFiles, file};
+use codex_rendezvous::{Config, Limits, Rendezvous, StartError, TlsFiles, file};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -17,6 +17,8 @@ use crate::output;
 
 /// The environment named in the lines to paste.
 const EXAMPLE_ENVIRONMENT: &str = "my-machine";
+/// Flags that can't be used, as the parser's own refusals end.
+const WRONG_USAGE: u8 = 2;
 
 /// The flags of `codex exec-server rendezvous`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +28,7 @@ pub(crate) struct RendezvousArgs {
     command: Option<RendezvousCommand>,
     /// Where to listen; port 0 picks one. The real address is printed on stdout. An address that is not loopback
     /// needs --tls-cert and --tls-key, --public-url https://… of a proxy before it, or --allow-insecure.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = address)]
     listen: SocketAddr,
     /// The URL at which machines and agents reach this registry, when a proxy stands before it; its path is taken
     /// away by the proxy.
@@ -85,6 +87,10 @@ enum RoleArg {
     Observer,
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected IP:PORT such as 127.0.0.1:8443 or [::1]:0; host names are not looked up")
+}
+
 fn scope(text: &str) -> Result<Scope, String> {
     tokens::scope(text).map_err(|word| {
         format!("{word:?} is no environment; ids are 1 to 256 of A-Z a-z 0-9 - _, or * for all")
@@ -132,12 +138,16 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
     let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
     let protected = tls.is_some() || args.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
     if !loopback && !protected && !args.allow_insecure {
-        bail!(
+        return wrong_usage(&anyhow::anyhow!(
             "{} can be reached from other machines, and tokens would cross the network in the clear; add --tls-cert \
              and --tls-key, or --public-url https://… of the proxy before it, or --allow-insecure",
             args.listen
-        );
+        ));
     }
+    let limits = match limits(&args.limit) {
+        Ok(limits) => limits,
+        Err(error) => return wrong_usage(&error),
+    };
     let (grants, token) = match &args.tokens {
         Some(path) => (read_tokens(path)?, None),
         None => {
@@ -146,7 +156,7 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
             (vec![grant], Some(token))
         }
     };
-    let mut rendezvous = Rendezvous::start(Config {
+    let started = Rendezvous::start(Config {
         listen: args.listen,
         tls: tls.clone(),
         grants,
@@ -155,9 +165,13 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
         // Behind a proxy everybody comes from loopback.
         open_metrics: loopback && args.public_url.is_none(),
         public_url: args.public_url,
-        limits: limits(&args.limit)?,
+        limits,
     })
-    .await?;
+    .await;
+    let mut rendezvous = match started {
+        Err(error @ StartError::PublicUrl) => return wrong_usage(&error.into()),
+        started => started?,
+    };
     output::line(rendezvous.local_url()).context("can't print the address on stdout")?;
     explain(&reachable(&rendezvous), token.as_ref().map(|token| token.as_str()), args.allow_plain);
     drop(token);
@@ -177,6 +191,12 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
     }
     rendezvous.drain().await;
     Ok(0)
+}
+
+/// Tells what is wrong with the flags; nothing was started.
+fn wrong_usage(error: &anyhow::Error) -> anyhow::Result<u8> {
+    output::error(&output::sentence(error));
+    Ok(WRONG_USAGE)
 }
 
 /// Each connection needs a descriptor, and many systems grant a process 1024 unless it asks for more.

@@ -7,8 +7,7 @@ mod signals;
 mod terminal;
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +21,7 @@ use codex_exec_server::protocol::process::{
     EnvInherit, EnvPolicy, ExitDetails, SignalName, StartParams, Stream,
 };
 use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
+use codex_outgoing::{Outgoing, file};
 
 pub(crate) use args::RunArgs;
 pub(crate) use registry::TOKEN_VARIABLE as REGISTRY_TOKEN_VARIABLE;
@@ -68,8 +68,8 @@ const TERMINATE_TIME: Duration = Duration::from_secs(2);
 /// # Errors
 /// Only what keeps this side from working at all, such as a terminal that can't be set.
 pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
-    if let Some(contradiction) = args.contradiction() {
-        say(contradiction);
+    if let Some(problem) = args.problem() {
+        say(&problem);
         return Ok(WRONG_USAGE);
     }
     let endpoint = match endpoint(&args, &setup) {
@@ -79,12 +79,12 @@ pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
             return Ok(FAILURE);
         }
     };
-    let client = match Client::connect(
-        endpoint,
-        ClientOptions { client_name: "codex-run".into(), ..ClientOptions::default() },
-    )
-    .await
-    {
+    let options = ClientOptions {
+        client_name: "codex-run".into(),
+        outgoing: Outgoing::from_lookup(|name| std::env::var(name).ok()),
+        ..ClientOptions::default()
+    };
+    let client = match Client::connect(endpoint, options).await {
         Ok(client) => client,
         Err(error) => {
             say(&error.to_string());
@@ -120,27 +120,15 @@ fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
     })
 }
 
-/// Longest file with a token, in bytes.
-const TOKEN_FILE_BYTES: u64 = 64 << 10;
-
-/// The text of a token's file, or of the pipe of a program that hands it out.
-fn read_token(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(TOKEN_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > TOKEN_FILE_BYTES {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has more than 64 KiB"));
-    }
-    Ok(text)
-}
-
 /// The token for a server with --ws-auth, from the file or else from the environment.
 fn token(args: &RunArgs) -> anyhow::Result<Option<String>> {
-    let Some(file) = &args.token_file else {
+    let Some(path) = &args.token_file else {
         return Ok(std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()));
     };
-    let token = read_token(file).with_context(|| format!("can't read the token from {}", file.display()))?;
-    anyhow::ensure!(!token.trim().is_empty(), "the token file {} is empty", file.display());
-    Ok(Some(token))
+    let token =
+        file::read_secret(path).with_context(|| format!("can't read the token from {}", path.display()))?;
+    anyhow::ensure!(!token.trim().is_empty(), "the token file {} is empty", path.display());
+    Ok(Some(token.as_str().to_owned()))
 }
 
 async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {

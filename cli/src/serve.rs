@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::Setup;
-use crate::{output, sandbox};
+use crate::{output, resident, sandbox};
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
 const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
@@ -173,6 +173,7 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let mut listener = Listener::bind(address, auth, server.limits())?;
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
+    resident::forget_start();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -1,5 +1,6 @@
 //! Finds the home directory that all Codex programs share, and reads its `.env`.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,11 @@ use std::sync::Arc;
 
 /// Largest `.env` that is read; the rest of a larger one is ignored.
 const DOT_ENV_BYTES: u64 = 1 << 20;
+/// What the variables in the values of a `.env` may add up to: a few lines that each repeat the one before would fill the
+/// memory. The rest of a file that could go beyond is ignored.
+const SUBSTITUTED_BYTES: usize = 64 << 20;
+/// What a `$` counts for at least, since it may stand for a variable of the process.
+const LEAST_SUBSTITUTED: usize = 4 << 10;
 
 /// Why there is no home directory (spec 1).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,10 +77,44 @@ pub fn dot_env(home: &Path) -> Vec<(String, String)> {
     }
     let text = String::from_utf8_lossy(&text);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    dotenvy::from_read_iter(text.as_bytes())
+    let longest = Cell::new(LEAST_SUBSTITUTED);
+    let lines = Lines { rest: text.as_bytes(), longest: &longest, left: SUBSTITUTED_BYTES, line: 0 };
+    dotenvy::from_read_iter(lines)
         .filter_map(Result::ok)
+        .inspect(|(_, value)| longest.set(longest.get().max(value.len())))
         .filter(|(name, value)| !name.starts_with("CODEX_") && fits_environment(name, value))
         .collect()
+}
+
+/// Hands out a text by lines, as long as what may be put in for their variables stays within its bound.
+struct Lines<'a> {
+    rest: &'a [u8],
+    /// The longest value so far.
+    longest: &'a Cell<usize>,
+    /// Bytes that may still be put in.
+    left: usize,
+    /// What is left of a line that was begun.
+    line: usize,
+}
+
+impl io::Read for Lines<'_> {
+    /// Never more than one line, so that the values of those before are known; and a line wholly or not at all.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.line == 0 {
+            self.line =
+                self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |end| end + 1);
+            let variables = self.rest[..self.line].iter().filter(|byte| **byte == b'$').count();
+            match self.left.checked_sub(variables.saturating_mul(self.longest.get())) {
+                Some(left) => self.left = left,
+                None => (self.rest, self.line) = (&[], 0),
+            }
+        }
+        let (now, rest) = self.rest.split_at(self.line.min(out.len()));
+        out[..now.len()].copy_from_slice(now);
+        self.line -= now.len();
+        self.rest = rest;
+        Ok(now.len())
+    }
 }
 
 fn fits_environment(name: &str, value: &str) -> bool {
@@ -154,5 +194,24 @@ mod tests {
         std::fs::remove_file(home.path().join(".env")).unwrap();
         std::fs::create_dir(home.path().join(".env")).unwrap();
         assert_eq!(dot_env(home.path()), []);
+    }
+
+    #[test]
+    fn lines_that_repeat_each_other_do_not_fill_the_memory() {
+        let home = tempfile::tempdir().unwrap();
+        let mut text = String::from("A=0123456789abcdef\n");
+        for (name, former) in ('B'..='Z').zip('A'..) {
+            text += &format!("{name}=${{{former}}}${{{former}}}${{{former}}}${{{former}}}\n");
+        }
+        text += "LAST=1\n";
+        std::fs::write(home.path().join(".env"), text).unwrap();
+        let given = dot_env(home.path());
+        assert_eq!(given[1], ("B".to_owned(), "0123456789abcdef".repeat(4)));
+        assert!(given.iter().map(|(_, value)| value.len()).sum::<usize>() <= SUBSTITUTED_BYTES);
+        assert!(!given.iter().any(|(name, _)| name == "LAST"), "what follows is not read in part");
+        let many = format!("A={}\nB={}\n", "x".repeat(1000), "$A".repeat(400_000));
+        std::fs::write(home.path().join(".env"), many).unwrap();
+        let given = dot_env(home.path());
+        assert_eq!(given.len(), 1, "and no line is read in part");
     }
 }

@@ -130,6 +130,16 @@ limits! {
     stream_outgoing_bytes: { 4 * KIB }..=GIB,
     /// Longest message on a relay, in bytes; a longer answer becomes an error.
     stream_message_bytes: { 64 * KIB }..={ 64 * MIB },
+    /// Open streams on the websocket to a rendezvous; one more is refused.
+    relay_streams: 1..=65_536,
+    /// Handshakes of streams that wait for the registry at once; one more is refused.
+    relay_handshakes: 1..=65_536,
+    /// Failed handshakes on one websocket; then all are refused for `relay_failure_pause`.
+    relay_failures: 1..=1_000_000,
+    /// How long handshakes are refused after too many failed ones, in milliseconds.
+    relay_failure_pause: 1..=HOUR,
+    /// Incomplete messages of all streams on one websocket, in bytes; the stream that goes beyond it is closed.
+    relay_assembled_bytes: { 64 * KIB }..={ 16 * GIB },
     /// Largest wait that a request may ask for, in milliseconds; longer ones are cut to it.
     longest_wait: 1..={ 7 * DAY },
 }

@@ -95,6 +95,16 @@ pub struct Limits {
     pub stream_outgoing_bytes: usize,
     /// Longest message on a relay (remote.md 7.1); a longer answer becomes `-32603`.
     pub stream_message_bytes: usize,
+    /// Open streams of one rendezvous' websocket; one more is refused (Noise) or not made (plain relay).
+    pub relay_streams: usize,
+    /// Handshakes that wait for the registry at once; one more is refused.
+    pub relay_handshakes: usize,
+    /// Failed handshakes of one websocket; then all are refused for `relay_failure_pause`.
+    pub relay_failures: u32,
+    /// How long handshakes are refused after too many failed ones.
+    pub relay_failure_pause: Duration,
+    /// Incomplete messages of all streams of one websocket; the stream that goes beyond it is closed.
+    pub relay_assembled_bytes: usize,
     /// Largest wait of a request (`waitMs`, `timeoutMs`, `graceMs`); longer ones are cut to it.
     pub longest_wait: Duration,
 }
@@ -147,6 +157,11 @@ impl Default for Limits {
             stream_incoming_bytes: 64 * MIB,
             stream_outgoing_bytes: 256 << 10,
             stream_message_bytes: 64 * MIB,
+            relay_streams: 128,
+            relay_handshakes: 32,
+            relay_failures: 8,
+            relay_failure_pause: Duration::from_secs(10),
+            relay_assembled_bytes: 256 * MIB,
             longest_wait: Duration::from_secs(24 * 3600),
         }
     }
@@ -160,6 +175,12 @@ trait FromNumber {
 }
 
 impl FromNumber for usize {
+    fn from_number(number: u64) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
+impl FromNumber for u32 {
     fn from_number(number: u64) -> Option<Self> {
         Self::try_from(number).ok()
     }
@@ -254,6 +275,11 @@ impl Limits {
             stream_incoming_bytes
             stream_outgoing_bytes
             stream_message_bytes
+            relay_streams
+            relay_handshakes
+            relay_failures
+            relay_failure_pause
+            relay_assembled_bytes
             longest_wait
         }
         Ok(())

@@ -1,9 +1,12 @@
-//! What the targets share: a reader that is fed in pieces.
+//! What the targets share: a reader that is fed in pieces, places for files, frames.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use codex_exec_protocol::relay::{RelayData, RelayMessageFrame, relay_message_frame};
 use codex_exec_server::transport::{Event, MessageReader};
+use prost::Message as _;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Gives its bytes in pieces of this many, so that every parser has to take up where it left off.
@@ -50,4 +53,24 @@ pub fn read_all(mut reader: MessageReader, longest: usize) {
         }
         assert!(matches!(reader.next().await, Ok(Event::End)));
     });
+}
+
+/// A directory for what a target has to find in files; in memory, where there is one.
+pub fn directory() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
+}
+
+/// A data frame of a relay.
+pub fn data_frame(stream_id: &str, seq: u32, payload: &[u8]) -> Bytes {
+    let data =
+        RelayData { seq, segment_count: 1, payload: Bytes::copy_from_slice(payload), ..RelayData::default() };
+    let frame = RelayMessageFrame {
+        version: 1,
+        stream_id: stream_id.to_owned(),
+        body: Some(relay_message_frame::Body::Data(data)),
+        ..RelayMessageFrame::default()
+    };
+    frame.encode_to_vec().into()
 }

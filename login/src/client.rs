@@ -1,16 +1,14 @@
 //! The HTTP client of sign-in requests: named, behind the user's proxies, trusting the user's certificates (spec 11).
 
-use crate::variables::{Proxies, Variables};
+use crate::variables::Variables;
+use codex_outgoing::{Outgoing, OutgoingError, Proxies};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, USER_AGENT};
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The name of this program in requests, unless the environment gives another.
 pub const DEFAULT_ORIGINATOR: &str = "codex_cli_rs";
-/// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
-const CERTIFICATE_BYTES: u64 = 16 << 20;
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time from a request to the end of its answer.
@@ -49,26 +47,9 @@ pub struct ClientSettings {
 /// Why no client can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file of certificates can't be read.
-    #[error("can't read the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE): {source}")]
-    ReadCertificates {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The file of certificates is not PEM.
-    #[error("the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE) are not a PEM bundle")]
-    BadCertificates {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A proxy variable does not hold an address. The address may hold a password, so it is not shown.
-    #[error("{variable} does not hold the address of a proxy")]
-    BadProxy {
-        /// The variable's name.
-        variable: &'static str,
-    },
+    /// Certificates or proxies that can't be used.
+    #[error(transparent)]
+    Outgoing(#[from] OutgoingError),
     /// The TLS library can't start.
     #[error("can't set up HTTPS: {0}")]
     Build(#[source] reqwest::Error),
@@ -162,44 +143,13 @@ impl HttpClient {
 }
 
 fn build(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
-    let mut builder = reqwest::Client::builder()
+    Outgoing::new(settings.ca_certificates.clone(), settings.proxies.clone())
+        .http()?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(settings.timeout.unwrap_or(REQUEST_TIMEOUT))
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy();
-    let Proxies { https, http, all, none_for } = &settings.proxies;
-    type Make = fn(String) -> reqwest::Result<reqwest::Proxy>;
-    let kinds: [(&'static str, &Option<String>, Make); 3] = [
-        ("HTTPS_PROXY", https, reqwest::Proxy::https),
-        ("HTTP_PROXY", http, reqwest::Proxy::http),
-        ("ALL_PROXY", all, reqwest::Proxy::all),
-    ];
-    for (variable, address, make) in kinds {
-        let Some(address) = address else { continue };
-        let proxy = make(address.clone()).map_err(|_| ClientError::BadProxy { variable })?;
-        let exceptions = none_for.as_deref().and_then(reqwest::NoProxy::from_string);
-        builder = builder.proxy(proxy.no_proxy(exceptions));
-    }
-    if let Some(path) = &settings.ca_certificates {
-        let pem = read_certificates(path)
-            .map_err(|source| ClientError::ReadCertificates { path: path.clone(), source })?;
-        let bad = || ClientError::BadCertificates { path: path.clone() };
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| bad())?;
-        if certificates.is_empty() {
-            return Err(bad());
-        }
-        builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
-    }
-    builder.build().map_err(ClientError::Build)
-}
-
-fn read_certificates(path: &Path) -> io::Result<Vec<u8>> {
-    let mut pem = Vec::new();
-    codex_config::file::open(path)?.take(CERTIFICATE_BYTES + 1).read_to_end(&mut pem)?;
-    if pem.len() as u64 > CERTIFICATE_BYTES {
-        return Err(io::Error::other(format!("it is larger than {CERTIFICATE_BYTES} bytes")));
-    }
-    Ok(pem)
+        .build()
+        .map_err(ClientError::Build)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod variables;
 
 pub use auth::{Auth, AuthKind};
 pub use client::{ClientError, ClientSettings, DEFAULT_ORIGINATOR, HttpClient, REQUEST_TIMEOUT};
+pub use codex_outgoing::Proxies;
 pub use credentials::{Credentials, DocumentError, Mode, Provenance, Tokens, new_login_owner_id};
 pub use load::{LoadError, Settings, load};
 pub use manager::Manager;
@@ -38,4 +39,4 @@ pub use restrictions::Restrictions;
 pub use revoke::{RevokeError, revoke};
 pub use secret::{ExposeSecret, SecretString, same_secret};
 pub use store::{LockError, Store, StoreError};
-pub use variables::{Proxies, Variables};
+pub use variables::Variables;

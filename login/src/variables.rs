@@ -1,6 +1,7 @@
 //! The environment variables that sign-in listens to (spec 5), handed over by the binary as values.
 
 use crate::secret::{SecretString, trimmed};
+use codex_outgoing::Proxies;
 use std::path::PathBuf;
 
 /// Values of the environment variables. The default is an empty environment.
@@ -28,37 +29,11 @@ pub struct Variables {
     pub terminal: String,
 }
 
-/// The usual proxy variables, each in capitals or not.
-#[derive(Clone, Default)]
-pub struct Proxies {
-    /// `HTTPS_PROXY`
-    pub https: Option<String>,
-    /// `HTTP_PROXY`
-    pub http: Option<String>,
-    /// `ALL_PROXY`
-    pub all: Option<String>,
-    /// `NO_PROXY`
-    pub none_for: Option<String>,
-}
-
-// A proxy's address may hold a password.
-impl std::fmt::Debug for Proxies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxies")
-            .field("https", &self.https.is_some())
-            .field("http", &self.http.is_some())
-            .field("all", &self.all.is_some())
-            .field("none_for", &self.none_for)
-            .finish()
-    }
-}
-
 impl Variables {
     /// Asks `lookup` for each variable, as `std::env::var(name).ok()` would answer. Blank values count as unset.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let text =
             |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let either_case = |name: &str| text(&name.to_ascii_lowercase()).or_else(|| text(name));
         let program = text("TERM_PROGRAM").map(|program| match text("TERM_PROGRAM_VERSION") {
             Some(version) => format!("{program}/{version}"),
             None => program,
@@ -71,17 +46,8 @@ impl Variables {
             client_id: text("CODEX_APP_SERVER_LOGIN_CLIENT_ID"),
             authapi_base_url: text("CODEX_AUTHAPI_BASE_URL"),
             originator: text("CODEX_INTERNAL_ORIGINATOR_OVERRIDE"),
-            ca_certificates: text("CODEX_CA_CERTIFICATE")
-                .or_else(|| text("SSL_CERT_FILE"))
-                .map(PathBuf::from),
-            proxies: Proxies {
-                https: either_case("HTTPS_PROXY"),
-                // In capitals it can be set by a web server from a request's header, which marks its programs so.
-                http: text("http_proxy")
-                    .or_else(|| if lookup("REQUEST_METHOD").is_none() { text("HTTP_PROXY") } else { None }),
-                all: either_case("ALL_PROXY"),
-                none_for: either_case("NO_PROXY"),
-            },
+            ca_certificates: codex_outgoing::ca_certificates(&lookup),
+            proxies: Proxies::from_lookup(&lookup),
             terminal: program.or_else(|| text("TERM")).unwrap_or_default(),
         }
     }

@@ -40,7 +40,7 @@ impl Closing {
     /// The close frame's code and reason; `None` where nobody would read them.
     pub fn close_frame(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::Superseded => (1012, "a newer executor of this environment has registered"),
+            Self::Superseded => (1012, codex_exec_protocol::registry::SUPERSEDED),
             Self::ExecutorGone => (1012, "the executor has gone"),
             Self::Draining => (1012, "the rendezvous restarts"),
             Self::Slow => (1013, "too slow: the queue stayed full"),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::binary;
 use crate::client::guarded;
+use crate::secrets::assert_none;
 
 /// What to start.
 pub struct ExecutorBuilder {
@@ -177,6 +178,7 @@ impl Executor {
             status
         };
         let status = guarded(&format!("the executor's end (it told {told:?})"), waiting).await;
+        assert_none("stdout", stdout.as_bytes());
         Outcome { code: status.code(), stdout, stderr: self.told() }
     }
 
@@ -188,15 +190,18 @@ impl Executor {
 }
 
 impl Drop for Executor {
-    /// Ends it in the ordinary way first, so that a failed test leaves no programs behind either.
+    /// Ends it in the ordinary way first, so that a failed test leaves no programs behind either. What it told holds no
+    /// secret.
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::TERM);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
-        self.signal(Signal::TERM);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(2));
+        if !std::thread::panicking() {
+            assert_none("the executor's stderr", self.told().as_bytes());
         }
     }
 }

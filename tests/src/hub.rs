@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::binary;
 use crate::client::guarded;
+use crate::secrets;
 
 /// A running registry and rendezvous.
 pub struct Hub {
@@ -66,6 +67,7 @@ impl Hub {
             loop {
                 let said = self.said();
                 if let Some(line) = said.lines().find(|line| line.contains(text)) {
+                    tokens(line).for_each(secrets::remember);
                     return line.trim().to_owned();
                 }
                 assert!(self.grown.changed().await.is_ok(), "the rendezvous ended without {text:?}: {said}");
@@ -90,6 +92,22 @@ impl Hub {
         kill_process(pid, signal).expect("it can be signalled");
         guarded("the rendezvous's end", self.child.wait()).await.expect("it can be waited for");
     }
+}
+
+impl Drop for Hub {
+    /// Nothing but the lines to paste has a secret.
+    fn drop(&mut self) {
+        let said = self.said();
+        let rest: Vec<&str> = said.lines().filter(|line| tokens(line).next().is_none()).collect();
+        if !std::thread::panicking() {
+            secrets::assert_none("the rendezvous' stderr", rest.join("\n").as_bytes());
+        }
+    }
+}
+
+/// The tokens in a line to paste.
+fn tokens(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| c == '=' || c == '\'' || c.is_whitespace()).filter(|word| word.starts_with("cxr_"))
 }
 
 /// The words of a printed line: variables, and the arguments after `codex`.

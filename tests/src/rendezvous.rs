@@ -12,7 +12,7 @@ use crate::client::guarded;
 use crate::link::unlimited;
 
 /// The query that its URLs carry: part of it is a secret.
-pub const TICKET: &str = "role=executor&sig=very-secret-ticket%2F1";
+pub const TICKET: &str = concat!("role=executor&sig=", crate::secret!("ticket%2F1"));
 
 /// The listening socket.
 pub struct ScriptedRendezvous {

@@ -12,6 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::client::TestClient;
+use crate::secrets::{Printed, assert_none};
 use crate::{GUARD, binary};
 
 /// What to start.
@@ -30,6 +31,8 @@ pub struct Server {
     pub url: String,
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
+    /// Searched for secrets when it is dropped, which is after the server's end.
+    printed: Printed,
 }
 
 /// How a server ended that could not, or did not want to, start.
@@ -107,6 +110,9 @@ impl ServerBuilder {
         command.args(&self.arguments);
         if self.bare {
             command.env_clear();
+        } else {
+            // All that it can tell has to be free of secrets.
+            command.env("RUST_LOG", "trace");
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
@@ -118,7 +124,8 @@ impl ServerBuilder {
 
     /// Starts it and waits for the startup line.
     pub async fn start(self) -> Server {
-        let mut child = self.command().spawn().expect("the binary can be started");
+        let printed = Printed::new("the server's stderr");
+        let mut child = self.command().stderr(printed.stdio()).spawn().expect("the binary can be started");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         timeout(GUARD, stdout.read_line(&mut line))
@@ -126,17 +133,23 @@ impl ServerBuilder {
             .expect("the server prints its address in time")
             .expect("stdout is readable");
         assert!(line.ends_with('\n'), "expected one whole startup line, got {line:?}");
-        Server { url: line.trim_end().into(), child, stdout: Some(stdout) }
+        Server { url: line.trim_end().into(), child, stdout: Some(stdout), printed }
     }
 
     /// Starts it on its own stdin and stdout (section 3).
     pub async fn stdio(self) -> (Server, TestClient) {
-        let mut child =
-            self.listen("stdio").command().stdin(Stdio::piped()).spawn().expect("the binary can be started");
+        let printed = Printed::new("the server's stderr");
+        let mut child = self
+            .listen("stdio")
+            .command()
+            .stdin(Stdio::piped())
+            .stderr(printed.stdio())
+            .spawn()
+            .expect("the binary can be started");
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let client = TestClient::over_lines(stdout, stdin);
-        (Server { url: String::new(), child, stdout: None }, client)
+        (Server { url: String::new(), child, stdout: None, printed }, client)
     }
 
     /// Starts it and expects it to end by itself.
@@ -146,6 +159,8 @@ impl ServerBuilder {
             .await
             .expect("the server refuses to start instead of running")
             .expect("the server can be waited for");
+        assert_none("stdout", &output.stdout);
+        assert_none("stderr", &output.stderr);
         Refused {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into(),
@@ -188,6 +203,11 @@ impl Server {
         let mut client = self.connect().await;
         client.handshake().await;
         client
+    }
+
+    /// All of stderr so far, with all that can be logged.
+    pub fn told(&self) -> String {
+        self.printed.text()
     }
 
     /// The operating system's id.

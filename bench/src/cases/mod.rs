@@ -22,6 +22,10 @@ pub struct Context<'a> {
     pub server: &'a ServerCommand,
     /// Fewer rounds, less data.
     pub quick: bool,
+    /// Where the randomness of a case begins.
+    pub seed: u64,
+    /// Cuts of the soak, when their number was given.
+    pub cuts: Option<u32>,
 }
 
 impl Context<'_> {
@@ -52,5 +56,5 @@ pub const ALL: &[Case] = &[
     ("remote-routing", remote::routing),
 ];
 
-/// Cases that take hours; they run when their whole name is given.
+/// Cases that take long; they run when their whole name is given.
 pub const ON_REQUEST: &[Case] = &[("soak", soak::run_soak)];

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use codex_exec_server::client::{Endpoint, RegistryEnvironment};
+
 use super::registry::RegistryArgs;
 use crate::setup::ConfigArgs;
 
@@ -37,12 +39,19 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// What can't go together.
-    pub(crate) fn contradiction(&self) -> Option<&'static str> {
-        let unix = self.url.as_ref().is_some_and(|url| url.starts_with("unix://"));
-        (unix && self.token_file.is_some()).then_some(
-            "--token-file does not go with a unix:// address: a token is shown on a websocket only",
-        )
+    /// What can't go together, or can't be used whatever the world is like.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if let (Some(url), Some(id)) = (&self.registry.url, &self.registry.environment_id) {
+            return RegistryEnvironment::check_address(url, id).err();
+        }
+        let url = self.url.as_ref()?;
+        if !url.starts_with("unix://") {
+            let checked = Endpoint::check_url(url, self.token_file.is_some());
+            return checked.err().map(|problem| format!("--url can't be used: {problem}"));
+        }
+        self.token_file.is_some().then(|| {
+            "--token-file does not go with a unix:// address: a token is shown on a websocket only".to_owned()
+        })
     }
 
     /// Whether the server is another machine's, as far as we can tell.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use codex_exec_server::client::{Bearer, Endpoint, RegistryEnvironment};
+use codex_outgoing::file;
+use zeroize::Zeroizing;
 
 /// Holds the registry's access token, as released clients have it.
 pub(crate) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
@@ -24,7 +26,7 @@ pub(crate) struct RegistryArgs {
     pub(crate) url: Option<String>,
     /// The environment to use, by the id under which its exec-server registered.
     #[arg(long, value_name = "ID", requires = "registry")]
-    environment_id: Option<String>,
+    pub(crate) environment_id: Option<String>,
     /// A file that holds the registry's access token; without it, CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN holds it.
     #[arg(
         long = "registry-token-file",
@@ -46,16 +48,16 @@ impl RegistryArgs {
         Ok(Some(Endpoint::Registry(RegistryEnvironment {
             url: url.clone(),
             environment_id: environment_id.clone(),
-            token: Bearer::new(self.token()?),
+            token: Bearer::new(self.token()?.as_str().to_owned()),
             account_id,
         })))
     }
 
-    fn token(&self) -> anyhow::Result<String> {
+    fn token(&self) -> anyhow::Result<Zeroizing<String>> {
         let token = match &self.token_file {
-            Some(path) => super::read_token(path)
+            Some(path) => file::read_secret(path)
                 .with_context(|| format!("can't read the registry's token from {}", path.display()))?,
-            None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
+            None => Zeroizing::new(std::env::var(TOKEN_VARIABLE).unwrap_or_default()),
         };
         let place = self.token_file.as_ref().map_or(TOKEN_VARIABLE.into(), |path| path.display().to_string());
         anyhow::ensure!(
@@ -110,7 +112,7 @@ mod tests {
         std::fs::write(&directory, " \n").unwrap();
         assert!(args.registry.endpoint().unwrap_err().to_string().contains("no token"));
         std::fs::write(&directory, "x".repeat(70_000)).unwrap();
-        assert!(format!("{:#}", args.registry.endpoint().unwrap_err()).contains("64 KiB"));
+        assert!(format!("{:#}", args.registry.endpoint().unwrap_err()).contains("65536 bytes"));
         std::fs::remove_file(&directory).unwrap();
         assert!(args.registry.endpoint().is_err());
     }

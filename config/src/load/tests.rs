@@ -262,6 +262,54 @@ fn strict_mode_lets_the_keys_of_other_programs_pass() {
     assert!(machine.load(&["features.undo=false", "tools.web_search=true"]).is_ok());
 }
 
+/// Every key that `login-and-config.md` names, with a value of its type.
+const KEYS_OF_THE_SPEC: [(&str, &str); 24] = [
+    ("cli_auth_credentials_store", "'file'"),
+    ("forced_login_method", "'chatgpt'"),
+    ("forced_chatgpt_workspace_id", "['a']"),
+    ("chatgpt_base_url", "'https://x.test'"),
+    ("projects", "{'/x' = {trust_level = 'trusted'}}"),
+    ("project_root_markers", "['.hg']"),
+    ("features.secret_auth_storage", "false"),
+    ("features.respect_system_proxy", "false"),
+    ("features.use_legacy_landlock", "false"),
+    ("profiles.zz", "{}"),
+    ("otel.exporter", "'none'"),
+    ("shell_environment_policy.inherit", "'core'"),
+    ("shell_environment_policy.set", "{A = 'b'}"),
+    ("model", "'m'"),
+    ("openai_base_url", "'https://x.test'"),
+    ("apps_mcp_product_sku", "'x'"),
+    ("model_provider", "'x'"),
+    ("model_providers.x", "{}"),
+    ("notify", "['x']"),
+    ("experimental_realtime_webrtc_call_base_url", "'x'"),
+    ("experimental_realtime_ws_base_url", "'x'"),
+    ("exec_server.listen", "'stdio'"),
+    ("exec_server.ws_auth", "'none'"),
+    ("exec_server.limits.sessions", "1"),
+];
+
+#[test]
+fn strict_mode_knows_every_key_of_the_spec_and_none_that_is_misspelt() {
+    for (key, value) in KEYS_OF_THE_SPEC {
+        let loaded = Machine::with(&format!("{key} = {value}\n")).strict().load(&[]);
+        assert!(loaded.is_ok(), "{key}: {loaded:?}");
+        let known = Machine::new().strict().load(&[&format!("{key}={value}")]);
+        assert!(known.is_ok(), "-c {key}: {known:?}");
+        // The first part, or the last where that is a name of ours.
+        let misspelt = match key.split_once('.') {
+            Some(("features" | "exec_server", _)) => format!("{key}x"),
+            Some((table, rest)) => format!("{table}x.{rest}"),
+            None => format!("{key}x"),
+        };
+        let refused = Machine::with(&format!("{misspelt} = {value}\n")).strict().error(&[]);
+        assert!(refused.contains("unknown configuration field"), "{misspelt}: {refused}");
+        let refused = Machine::new().strict().error(&[&format!("{misspelt}={value}")]);
+        assert!(refused.contains("in -c/--config override"), "{misspelt}: {refused}");
+    }
+}
+
 #[test]
 fn an_untrusted_project_can_say_nothing_at_all() {
     let mut machine = Machine::new();

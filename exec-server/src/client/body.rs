@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::driver::Shared;
 use super::inbox::{Inbox, lock};
+use super::shared::Shared;
 use super::{Client, ClientError, Retry};
 use crate::protocol::http::{BodyDeltaParams, Request, RequestParams, RequestResult};
 

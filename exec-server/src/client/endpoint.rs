@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::link::{LinkReader, LinkWriter, lines};
 use super::registry::RegistryEnvironment;
 use super::route::Route;
-use super::websocket::{UpgradeError, is_nobody, is_relay, open_websocket, public_url};
+use super::websocket::{UpgradeError, check_url, is_nobody, is_relay, open_websocket, public_url};
 use super::{ClientError, ClientOptions};
 use crate::relay::RelayLimits;
 
@@ -103,6 +103,16 @@ pub enum Endpoint {
     Command(Command),
     /// A server in this process, over lines.
     Stream(DuplexStream),
+}
+
+impl Endpoint {
+    /// Whether a server's `ws://` or `wss://` URL can be used at all, with a token if there is one; asks nobody.
+    ///
+    /// # Errors
+    /// A sentence for whoever wrote it, without any secret.
+    pub fn check_url(url: &str, with_bearer: bool) -> Result<(), String> {
+        check_url(url, with_bearer).map(drop)
+    }
 }
 
 /// A made connection.

@@ -3,10 +3,10 @@
 use std::io;
 
 use bytes::Bytes;
+use codex_outgoing::Stream;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -17,7 +17,7 @@ use super::relayed::{RelayReader, RelayWriter};
 /// ends the connection.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
 
 /// The receiving half.
 pub(super) enum LinkReader {

@@ -14,6 +14,7 @@ mod body;
 mod calls;
 mod driver;
 mod endpoint;
+mod handshake;
 mod inbox;
 mod link;
 mod order;
@@ -22,11 +23,12 @@ mod registry;
 #[cfg(test)]
 mod relay_tests;
 mod relayed;
-mod roots;
 mod route;
 mod schedule;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod websocket;
 
 use std::sync::Arc;
@@ -34,19 +36,21 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use codex_outgoing::Outgoing;
+
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::{Method, RpcError};
 
 pub use body::{Body, BodyError};
-pub use driver::MissingState;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
 pub use registry::RegistryEnvironment;
-pub use roots::{Roots, RootsError};
+pub use shared::MissingState;
 
 use calls::Retry;
-use driver::{Driver, Shared};
+use driver::Driver;
+use shared::Shared;
 
 /// The waits and bounds of a client; the defaults are those of section 16.
 #[derive(Debug, Clone)]
@@ -75,9 +79,8 @@ pub struct ClientOptions {
     pub queued_requests: usize,
     /// For a server that was started as a child, from SIGTERM to SIGKILL.
     pub child_grace: Duration,
-    /// Who may have signed a `wss://` server's certificate; none means whoever the system trusts, or the file that
-    /// `SSL_CERT_FILE` names.
-    pub roots: Option<Roots>,
+    /// Whom TLS trusts, and through which proxies servers, registries and rendezvous are reached.
+    pub outgoing: Outgoing,
 }
 
 impl Default for ClientOptions {
@@ -95,7 +98,7 @@ impl Default for ClientOptions {
             held_bytes: 4 << 20,
             queued_requests: 128,
             child_grace: Duration::from_secs(2),
-            roots: None,
+            outgoing: Outgoing::default(),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::driver::Shared;
 use super::inbox::{Inbox, lock};
 use super::order::{Follow, ProcessEvent};
+use super::shared::Shared;
 use super::{Client, ClientError, Retry};
 use crate::protocol::process::{
     CloseStdin, CloseStdinParams, ExitDetails, ExitedParams, OutputParams, ReadResult, Resize, ResizeParams,

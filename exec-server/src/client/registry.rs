@@ -4,12 +4,12 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use codex_exec_protocol::registry::{Connect, Connected, ErrorBody, NOISE_PROFILE, PublicKey};
+use codex_outgoing::{Outgoing, OutgoingError, is_loopback};
 use reqwest::header::HeaderValue;
 use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::sync::OnceCell;
 
 use super::endpoint::Bearer;
-use super::websocket::is_loopback;
 
 /// For one request; a round of attempts has its own bound.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -31,6 +31,16 @@ pub struct RegistryEnvironment {
     pub token: Bearer,
     /// Sent as `chatgpt-account-id`.
     pub account_id: Option<String>,
+}
+
+impl RegistryEnvironment {
+    /// Whether a registry's URL and an environment's id can be used at all; asks nobody.
+    ///
+    /// # Errors
+    /// A sentence for whoever wrote them, without any secret.
+    pub fn check_address(url: &str, environment_id: &str) -> Result<(), String> {
+        address(url, environment_id).map(drop)
+    }
 }
 
 /// Why there is no way.
@@ -58,28 +68,12 @@ impl Registry {
     /// # Errors
     /// A sentence for whoever wrote the URL, the id or the token.
     pub(super) fn new(environment: RegistryEnvironment) -> Result<Self, String> {
-        let id = environment.environment_id.trim();
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if id.is_empty() || id.len() > ID_BYTES || !id.bytes().all(fits) {
-            return Err(format!("the environment id {id:?} is not 1 to 256 letters, digits, '-' and '_'"));
-        }
-        let base = environment.url.trim().trim_end_matches('/');
-        let base = Url::parse(base).map_err(|error| format!("the registry's URL: {error}"))?;
-        match base.scheme() {
-            "https" => {}
-            "http" if is_loopback(&base) => {}
-            "http" => return Err("a registry that is not on this machine needs https://".into()),
-            other => return Err(format!("the registry's URL has the scheme {other:?}; use https")),
-        }
-        let user = !base.username().is_empty() || base.password().is_some();
-        if user || base.query().is_some() || base.fragment().is_some() {
-            return Err("the registry's URL has a user, a query or a fragment; give its address alone".into());
-        }
+        let (base, id) = address(&environment.url, &environment.environment_id)?;
         environment.token.header()?;
         if environment.account_id.as_deref().is_some_and(|id| HeaderValue::from_str(id).is_err()) {
             return Err("the account id holds characters that a header can't carry".into());
         }
-        let environment = RegistryEnvironment { environment_id: id.to_owned(), ..environment };
+        let environment = RegistryEnvironment { environment_id: id, ..environment };
         Ok(Self { base, environment, client: OnceCell::new() })
     }
 
@@ -93,12 +87,16 @@ impl Registry {
     }
 
     /// Asks for one websocket attempt's bundle, and checks it.
-    pub(super) async fn connect(&self, harness: &PublicKey) -> Result<Connected, Refusal> {
+    pub(super) async fn connect(
+        &self,
+        harness: &PublicKey,
+        outgoing: &Outgoing,
+    ) -> Result<Connected, Refusal> {
         let path = format!("cloud/environment/{}/connect", self.environment.environment_id);
         let url = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
         let token = self.environment.token.header().map_err(Refusal::Final)?;
         let mut request = self
-            .client()
+            .client(outgoing)
             .await?
             .post(url)
             .timeout(REQUEST_TIME)
@@ -140,24 +138,48 @@ impl Registry {
         }
     }
 
-    async fn client(&self) -> Result<&reqwest::Client, Refusal> {
-        let loopback = is_loopback(&self.base);
-        let secure = self.base.scheme() == "https";
-        self.client
-            .get_or_try_init(|| async {
-                // Reading the system's certificates takes milliseconds and is left out where none is looked at.
-                let mut builder = reqwest::Client::builder()
-                    .redirect(redirect::Policy::none())
-                    .tls_built_in_root_certs(secure);
-                if loopback {
-                    builder = builder.no_proxy();
+    async fn client(&self, outgoing: &Outgoing) -> Result<&reqwest::Client, Refusal> {
+        let build = || async {
+            let builder = match self.base.scheme() {
+                "https" => {
+                    let outgoing = outgoing.clone();
+                    let read = tokio::task::spawn_blocking(move || outgoing.http()).await;
+                    read.unwrap_or_else(|error| Err(OutgoingError::Tls(error.to_string())))
                 }
-                let built = tokio::task::spawn_blocking(move || builder.build()).await;
-                let built = built.map_err(|error| Refusal::Now(error.to_string()))?;
-                built.map_err(|error| Refusal::Final(format!("no HTTP client can be made: {error}")))
-            })
-            .await
+                // On this machine: there is nothing to trust.
+                _ => Ok(Outgoing::local_http()),
+            };
+            let builder = builder.map_err(|error| Refusal::Final(error.to_string()))?;
+            let built = builder.redirect(redirect::Policy::none()).build();
+            built.map_err(|error| Refusal::Final(format!("no HTTP client can be made: {error}")))
+        };
+        self.client.get_or_try_init(build).await
     }
+}
+
+/// The base URL and the trimmed id, if they can be used.
+fn address(url: &str, id: &str) -> Result<(Url, String), String> {
+    let id = id.trim();
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if id.is_empty() || id.len() > ID_BYTES || !id.bytes().all(fits) {
+        let shown: String = id.chars().take(60).collect();
+        return Err(format!(
+            "the environment id {shown:?} can't be used: it takes 1 to {ID_BYTES} of A-Z a-z 0-9 - _"
+        ));
+    }
+    let base = Url::parse(url.trim().trim_end_matches('/'))
+        .map_err(|error| format!("the registry's URL can't be used: {error}; give https://HOST"))?;
+    match base.scheme() {
+        "https" => {}
+        "http" if is_loopback(&base) => {}
+        "http" => return Err("a registry that is not on this machine needs https://".into()),
+        other => return Err(format!("the registry's URL has the scheme {other:?}; use https")),
+    }
+    let user = !base.username().is_empty() || base.password().is_some();
+    if user || base.query().is_some() || base.fragment().is_some() {
+        return Err("the registry's URL has a user, a query or a fragment; give its address alone".into());
+    }
+    Ok((base, id.to_owned()))
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, Refusal> {
@@ -233,9 +255,9 @@ mod tests {
             ("https://user:pw@registry.example", "env", "user"),
             ("https://registry.example?x=1", "env", "query"),
             ("https://registry.example/#x", "env", "fragment"),
-            ("https://registry.example", "../env", "letters"),
-            ("https://registry.example", "  ", "letters"),
-            ("https://registry.example", "é", "letters"),
+            ("https://registry.example", "../env", "A-Z"),
+            ("https://registry.example", "  ", "A-Z"),
+            ("https://registry.example", "é", "A-Z"),
         ];
         for (url, id, word) in wrong {
             let refused = Registry::new(environment(url, id)).unwrap_err();

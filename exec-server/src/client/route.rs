@@ -76,23 +76,17 @@ impl Route {
         again_after_401: &mut bool,
     ) -> Result<(LinkReader, LinkWriter), Refusal> {
         loop {
-            let connected = self.registry.connect(self.identity.public_key()).await?;
+            let connected = self.registry.connect(self.identity.public_key(), &options.outgoing).await?;
             let stream = self.stream(&connected)?;
-            let socket = match open_socket(
-                connected.url.expose(),
-                None,
-                LONGEST_MESSAGE,
-                options.roots.as_ref(),
-            )
-            .await
-            {
-                Ok(socket) => socket,
-                Err(UpgradeError::Status(401, _)) if *again_after_401 => {
-                    *again_after_401 = false;
-                    continue;
-                }
-                Err(error) => return Err(upgrade_refused(&error)),
-            };
+            let socket =
+                match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, &options.outgoing).await {
+                    Ok(socket) => socket,
+                    Err(UpgradeError::Status(401, _)) if *again_after_401 => {
+                        *again_after_401 = false;
+                        continue;
+                    }
+                    Err(error) => return Err(upgrade_refused(&error)),
+                };
             let (reader, writer) = relayed::open(socket, stream, options).await.map_err(not_opened)?;
             return Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use codex_outgoing::Roots;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -217,8 +218,10 @@ async fn tls_needs_a_certificate_that_is_trusted() {
     let bearer = || Some(Bearer::new("token".into()));
     let endpoint = || Endpoint::WebSocket { url: url.clone(), bearer: bearer() };
     let (_, other) = tls_in_front_of(&listener).await;
-    for roots in [None, Some(Roots::from_pem(other.as_bytes()).unwrap())] {
-        let refused = Client::connect(endpoint(), ClientOptions { roots, ..ClientOptions::default() }).await;
+    let only = |pem: &str| Outgoing::default().trusting_only(Roots::from_pem(pem.as_bytes()).unwrap());
+    for outgoing in [Outgoing::default(), only(&other)] {
+        let refused =
+            Client::connect(endpoint(), ClientOptions { outgoing, ..ClientOptions::default() }).await;
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("certificate"), "{error}");
     }
@@ -227,12 +230,11 @@ async fn tls_needs_a_certificate_that_is_trusted() {
         peer.handshake().await;
         peer.answer("process/list", json!({"processes": []})).await;
     });
-    let roots = Some(Roots::from_pem(pem.as_bytes()).unwrap());
+    let outgoing = only(&pem);
     let client =
-        Client::connect(endpoint(), ClientOptions { roots, ..ClientOptions::default() }).await.unwrap();
+        Client::connect(endpoint(), ClientOptions { outgoing, ..ClientOptions::default() }).await.unwrap();
     assert!(client.call::<List>(&ListParams {}).await.unwrap().processes.is_empty());
     server.await.unwrap();
-    assert_eq!(Roots::from_pem(b"nothing").unwrap_err(), RootsError::None);
 }
 
 #[tokio::test]

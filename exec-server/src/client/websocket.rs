@@ -1,17 +1,16 @@
 //! Makes websocket connections, straight to a server or to a rendezvous.
 
-use tokio::net::TcpStream;
+use codex_outgoing::{DialError, Outgoing, is_loopback};
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use url::{Host, Url};
+use url::Url;
 
 use super::ClientOptions;
 use super::endpoint::Bearer;
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Socket, websocket};
 use super::relayed;
-use super::roots::Roots;
 use crate::protocol::registry::REJECTION_HEADER;
 use crate::relay::{HarnessStream, RelayLimits, StreamId};
 
@@ -29,12 +28,6 @@ pub(super) enum UpgradeError {
     Other(String),
 }
 
-impl From<&str> for UpgradeError {
-    fn from(sentence: &str) -> Self {
-        Self::Other(sentence.to_owned())
-    }
-}
-
 /// Whether a connection failed because nobody listens.
 pub(super) fn is_nobody(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
@@ -47,7 +40,7 @@ pub(super) async fn open_websocket(
     bearer: Option<&Bearer>,
     options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
-    let socket = open_socket(url, bearer, LONGEST_MESSAGE, options.roots.as_ref()).await?;
+    let socket = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
     if !is_relay(url) {
         return Ok(websocket(socket));
     }
@@ -64,42 +57,50 @@ pub(super) fn is_relay(url: &str) -> bool {
     query.split('&').any(|pair| pair.split_once('=') == Some(("role", "harness")))
 }
 
+/// Whether a server's `ws` or `wss` URL can be used at all, with a token if there is one; asks nobody.
+///
+/// # Errors
+/// A sentence for whoever wrote it, without any secret.
+pub(super) fn check_url(url: &str, with_bearer: bool) -> Result<Url, String> {
+    let parsed = Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
+    let secure = match parsed.scheme() {
+        "ws" => false,
+        "wss" => true,
+        scheme => return Err(format!("the scheme {scheme:?} is not ws or wss")),
+    };
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(
+            "a user name or password in the URL is never sent; give --token-file or a bearer token".into()
+        );
+    }
+    if with_bearer && !secure && !is_loopback(&parsed) {
+        return Err("a bearer token is only sent over wss:// or to a loopback address".into());
+    }
+    Ok(parsed)
+}
+
 /// The upgraded socket; a message of more than `longest` bytes ends it.
 pub(super) async fn open_socket(
     url: &str,
     bearer: Option<&Bearer>,
     longest: usize,
-    roots: Option<&Roots>,
+    outgoing: &Outgoing,
 ) -> Result<Socket, UpgradeError> {
     let other = |error: &dyn std::fmt::Display| UpgradeError::Other(error.to_string());
-    let parsed = Url::parse(url).map_err(|error| UpgradeError::Other(format!("not a URL: {error}")))?;
-    let secure = match parsed.scheme() {
-        "ws" => false,
-        "wss" => true,
-        scheme => return Err(UpgradeError::Other(format!("the scheme {scheme:?} is not ws or wss"))),
-    };
+    let parsed = check_url(url, bearer.is_some()).map_err(UpgradeError::Other)?;
     let mut request = url.into_client_request().map_err(|error| other(&error))?;
     if let Some(bearer) = bearer {
-        if !secure && !is_loopback(&parsed) {
-            return Err("a bearer token is only sent over wss:// or to a loopback address".into());
-        }
         request.headers_mut().insert(header::AUTHORIZATION, bearer.header().map_err(UpgradeError::Other)?);
     }
-    let port = parsed.port_or_known_default().ok_or("the URL has no port")?;
-    let stream = match parsed.host().ok_or("the URL has no host")? {
-        Host::Domain(name) => TcpStream::connect((name, port)).await,
-        Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
-        Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
-    }
-    .map_err(
-        |error| if is_nobody(&error) { UpgradeError::Nobody(error.to_string()) } else { other(&error) },
-    )?;
-    stream.set_nodelay(true).map_err(|error| other(&error))?;
+    let stream = outgoing.dial(&parsed).await.map_err(|error| match error {
+        DialError::Server(error) if is_nobody(&error) => UpgradeError::Nobody(error.to_string()),
+        error => other(&error),
+    })?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest))
         .read_buffer_size(64 << 10);
-    let connector = roots.filter(|_| secure).map(Roots::connector);
+    let connector = Some(outgoing.connector(&parsed).await.map_err(|error| other(&error))?);
     match tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector).await {
         Ok((socket, _)) => Ok(socket),
         Err(WsError::Http(response)) => {
@@ -115,16 +116,6 @@ fn rejection(headers: &HeaderMap) -> String {
     let word = headers.get(REJECTION_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let plain = word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if plain && !word.is_empty() { format!(" ({word})") } else { String::new() }
-}
-
-/// Whether nothing leaves this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 /// A URL as messages may show it: without query and user info, which may hold secrets.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use codex_exec_protocol::http::{RedirectPolicy, RequestParams, RequestResult};
 use codex_exec_protocol::{Base64Bytes, RpcError};
+use codex_outgoing::Outgoing;
 use reqwest::{Client, Method, Request, Response, Url, redirect};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -34,6 +35,18 @@ const UNCLAIMED: usize = 256 << 10;
 
 /// Looks up a variable of the server's environment.
 type Lookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
+/// For fuzzing: the headers that a request would be sent with.
+///
+/// # Errors
+/// Those of `http/request` (11.1).
+#[cfg(fuzzing)]
+pub fn headers_to_send(
+    headers: &[codex_exec_protocol::http::RequestHeader],
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<reqwest::header::HeaderMap, RpcError> {
+    headers::to_send(headers, variable)
+}
 
 /// Makes HTTP requests. Cheap to construct; share it behind an `Arc`.
 pub struct LocalHttp {
@@ -216,8 +229,9 @@ impl LocalHttp {
         };
         cell.get_or_try_init(|| async {
             // Reads the machine's certificates: milliseconds that no other request should wait.
-            let built = tokio::task::spawn_blocking(move || build(policy)).await;
-            built.map_err(|e| e.to_string())?.map_err(failure::sentence)
+            let outgoing = Outgoing::from_lookup(|name| (self.variable)(name)?.into_string().ok());
+            let built = tokio::task::spawn_blocking(move || build(&outgoing, policy)).await;
+            built.map_err(|error| error.to_string())?
         })
         .await
     }
@@ -227,10 +241,12 @@ fn broke(why: String) -> RpcError {
     RpcError::internal(format!("HTTP response body broke: {why}"))
 }
 
-fn build(policy: redirect::Policy) -> reqwest::Result<Client> {
-    Client::builder()
+fn build(outgoing: &Outgoing, policy: redirect::Policy) -> Result<Client, String> {
+    let builder = outgoing.trusting_http().map_err(|error| error.to_string())?;
+    builder
         .redirect(policy)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .pool_idle_timeout(IDLE_TIME)
         .build()
+        .map_err(failure::sentence)
 }

@@ -163,20 +163,18 @@ pub(super) fn launch(
         let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits)?) };
         process.keep_network(lease);
         let exit = register(pidfd, Interest::READABLE)?;
-        let output = |fd, stream| Output { fd, stream, full_reads: 0 };
+        let output = |fd, stream| Output { fd, stream, full_reads: 0, ended: false };
         let stdin = |fd| Stdin::new(fd, limits.queued_write_bytes, limits.queued_writes);
         Ok(match ends {
             Ends::Terminal { master } => {
                 let master = Arc::new(register(master, Interest::READABLE | Interest::WRITABLE)?);
-                let outputs = [Some(output(Arc::clone(&master), Stream::Pty)), None];
+                let outputs = vec![output(Arc::clone(&master), Stream::Pty)];
                 (exit, outputs, Some(stdin(Arc::clone(&master))), Some(master))
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
                 let pipe = |fd| register(fd, Interest::READABLE).map(Arc::new);
-                let outputs = [
-                    Some(output(pipe(stdout)?, Stream::Stdout)),
-                    Some(output(pipe(stderr)?, Stream::Stderr)),
-                ];
+                let outputs =
+                    vec![output(pipe(stdout)?, Stream::Stdout), output(pipe(stderr)?, Stream::Stderr)];
                 let input = input.map(|fd| register(fd, Interest::WRITABLE)).transpose()?;
                 (exit, outputs, input.map(|fd| stdin(Arc::new(fd))), None)
             }

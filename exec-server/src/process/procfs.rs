@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -90,21 +92,47 @@ pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 /// Orphans are given to a process's first living thread, which is the main one as long as it lives, so they are all
 /// here; children that other threads started need not be.
 pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
-    children_of_thread(rustix::process::getpid())
+    /// Kept open, since it is read at each program's end; with the process that it is about, which may fork.
+    static LIST: Mutex<Option<(Pid, OwnedFd)>> = Mutex::new(None);
+    let ours = rustix::process::getpid();
+    let mut list = LIST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((pid, fd)) = &*list
+        && *pid == ours
+    {
+        return Ok(Some(pids(&content(fd)?)));
+    }
+    match open(&children_path(ours)) {
+        Ok(fd) => {
+            let now = pids(&content(&fd)?);
+            *list = Some((ours, fd));
+            Ok(Some(now))
+        }
+        Err(error) => without_list(error),
+    }
 }
 
 /// Our children that belong to this thread of ours; none when it has ended, `None` if this kernel has no such list.
 pub(super) fn children_of_thread(thread: Pid) -> io::Result<Option<Vec<Pid>>> {
-    match read(&format!("/proc/self/task/{}/children", thread.as_raw_pid())) {
-        Ok(text) => {
-            Ok(Some(text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(to_pid).collect()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let has_lists = std::fs::exists("/proc/thread-self/children")?;
-            Ok(has_lists.then(Vec::new))
-        }
-        Err(error) => Err(error),
+    match read(&children_path(thread)) {
+        Ok(text) => Ok(Some(pids(&text))),
+        Err(error) => without_list(error),
     }
+}
+
+fn children_path(thread: Pid) -> String {
+    format!("/proc/self/task/{}/children", thread.as_raw_pid())
+}
+
+fn pids(text: &[u8]) -> Vec<Pid> {
+    text.split(u8::is_ascii_whitespace).filter_map(number).filter_map(to_pid).collect()
+}
+
+fn without_list(error: io::Error) -> io::Result<Option<Vec<Pid>>> {
+    if error.kind() != io::ErrorKind::NotFound {
+        return Err(error);
+    }
+    let has_lists = std::fs::exists("/proc/thread-self/children")?;
+    Ok(has_lists.then(Vec::new))
 }
 
 /// The soft bound of `RLIMIT_RTTIME` of a process, in microseconds; `None` without one, or without the process.
@@ -117,11 +145,19 @@ pub(super) fn realtime_limit(pid: Pid) -> Option<u64> {
 
 /// Reads a small file of `/proc` in as few calls as there can be.
 fn read(path: &str) -> io::Result<Vec<u8>> {
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut content = Vec::with_capacity(1024);
+    content(&open(path)?)
+}
+
+fn open(path: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// All of the file, as it is now: `/proc` makes it anew for whoever reads from its start.
+fn content(file: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
     loop {
         let mut buffer = [0; 1024];
-        match rustix::io::read(&file, &mut buffer)? {
+        match rustix::io::pread(file, &mut buffer, content.len() as u64)? {
             0 => return Ok(content),
             count => content.extend_from_slice(&buffer[..count]),
         }

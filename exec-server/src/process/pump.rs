@@ -25,13 +25,17 @@ const READS_IN_A_ROW: usize = 16;
 const LARGE_PIPE: usize = 256 << 10;
 /// Full reads in a row that make a pipe large.
 const FULL_READS: usize = 8;
+/// A terminal gives at most so many bytes at once (the kernel's N_TTY_BUF_SIZE).
+const TERMINAL_BUFFER: usize = 4096;
+/// A read of fewer bytes than this has emptied it.
+const FEW_OF_A_TERMINAL: usize = 1024;
 
 /// What a started program is watched by.
 pub(super) struct Watched {
     pub(super) pid: Pid,
     pub(super) origin: Origin,
     pub(super) exit: AsyncFd<OwnedFd>,
-    pub(super) outputs: [Option<Output>; 2],
+    pub(super) outputs: Vec<Output>,
     pub(super) timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) chunk_bytes: usize,
@@ -42,6 +46,9 @@ pub(super) struct Output {
     pub(super) fd: Arc<AsyncFd<OwnedFd>>,
     pub(super) stream: Stream,
     pub(super) full_reads: usize,
+    /// Nothing more comes. The descriptor is kept until the program has exited too: most often that follows at once, and
+    /// a close now would only hold up its end.
+    pub(super) ended: bool,
 }
 
 enum Next {
@@ -56,7 +63,7 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
     let started = Instant::now();
     let mut last_output = started;
     let mut reaped = false;
-    while !reaped || watched.outputs.iter().any(Option::is_some) {
+    while !reaped || watched.outputs.iter().any(|output| !output.ended) {
         let (has_room, kill_at) = {
             let state = process.lock();
             (state.log.has_room(), state.kill_at)
@@ -74,10 +81,9 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
             .flatten()
             .min()
         };
-        let [first, second] = &watched.outputs;
         let next = tokio::select! {
-            () = readable(first, has_room) => Next::Readable(0),
-            () = readable(second, has_room) => Next::Readable(1),
+            () = readable(watched.outputs.first(), has_room) => Next::Readable(0),
+            () = readable(watched.outputs.get(1), has_room) => Next::Readable(1),
             // Not biased: a flood must hide neither the other stream nor the end.
             _ = watched.exit.readable(), if !reaped => Next::Exit,
             () = process.pump.notified() => Next::Look,
@@ -86,16 +92,16 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
         match next {
             Next::Readable(index) => {
                 last_output = Instant::now();
-                if let Some(slot) = watched.outputs.get_mut(index) {
-                    read_some(&process, slot, watched.chunk_bytes, When::Ready);
+                if let Some(output) = watched.outputs.get_mut(index) {
+                    read_some(&process, output, watched.chunk_bytes, When::Ready);
                 }
                 tokio::task::coop::consume_budget().await;
             }
             Next::Exit => {
                 // What the program wrote comes before its end, and may tell that a sandbox was why.
-                for slot in &mut watched.outputs {
+                for output in watched.outputs.iter_mut().filter(|output| !output.ended) {
                     if process.lock().log.has_room() {
-                        read_some(&process, slot, watched.chunk_bytes, When::Now);
+                        read_some(&process, output, watched.chunk_bytes, When::Now);
                     }
                 }
                 reaped = try_reap(&process, &watched);
@@ -116,6 +122,8 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
         }
     }
     process.record_close();
+    // The news goes out before the descriptors are let go.
+    tokio::task::yield_now().await;
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -125,10 +133,10 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-async fn readable(output: &Option<Output>, has_room: bool) {
+async fn readable(output: Option<&Output>, has_room: bool) {
     match output {
         // Readiness is kept until a read says "again", so nothing is consumed here.
-        Some(output) if has_room => drop(output.fd.readable().await),
+        Some(output) if has_room && !output.ended => drop(output.fd.readable().await),
         _ => pending().await,
     }
 }
@@ -142,29 +150,29 @@ enum When {
     Now,
 }
 
-/// Reads while there is something, room for it and a turn left; at the end, closes the slot.
-fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usize, when: When) {
-    for _ in 0..READS_IN_A_ROW {
-        let Some(output) = slot else { return };
-        let mut bytes = None;
+/// Reads while there is something, room for it and a turn left.
+fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, when: When) {
+    let mut reads = 0;
+    while reads < READS_IN_A_ROW {
+        let mut chunk = None;
         // "Again" makes the event loop wait for the next wake-up. A read that emptied the pipe says so at once, and
         // saves a second one: what comes later wakes again (epoll(7), edge-triggered).
         let mut read = |fd: &OwnedFd| {
-            let read = bytes.insert(read_chunk(fd, chunk_bytes)?);
-            let emptied = !read.is_empty() && read.len() < output.surely_more(chunk_bytes);
-            if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            let chunk = chunk.insert(read_chunk(fd, output.stream, chunk_bytes)?);
+            if chunk.emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
         };
         let result = match when {
             When::Ready => output.fd.try_io(Interest::READABLE, read),
             When::Now => read(output.fd.get_ref()),
         };
-        match (bytes, result) {
-            (Some(bytes), result) if !bytes.is_empty() => {
-                output.grow_pipe(bytes.len(), chunk_bytes);
+        match (chunk, result) {
+            (Some(chunk), result) if !chunk.bytes.is_empty() => {
+                reads += chunk.reads;
+                output.grow_pipe(chunk.bytes.len(), chunk_bytes);
                 let stream = output.stream;
                 let mut room = true;
                 process.record(|state| {
-                    state.output(stream, bytes);
+                    state.output(stream, chunk.bytes);
                     room = state.log.has_room();
                 });
                 if !room || result.is_err() {
@@ -173,18 +181,16 @@ fn read_some(process: &Arc<Process>, slot: &mut Option<Output>, chunk_bytes: usi
             }
             (_, Err(error)) if error.kind() == ErrorKind::WouldBlock => return,
             (_, Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-            // The end; EIO is how a terminal says it.
-            _ => *slot = None,
+            // EIO is how a terminal says it.
+            _ => {
+                output.ended = true;
+                return;
+            }
         }
     }
 }
 
 impl Output {
-    /// A read of fewer bytes than this has emptied the pipe, or the terminal's buffer of 4096 bytes.
-    fn surely_more(&self, chunk_bytes: usize) -> usize {
-        if self.stream == Stream::Pty { 1024 } else { chunk_bytes }
-    }
-
     /// Fewer wake-ups for a program that writes a lot; the kernel may refuse, and then nothing changes.
     fn grow_pipe(&mut self, read: usize, chunk_bytes: usize) {
         if read < chunk_bytes || self.stream == Stream::Pty {
@@ -202,24 +208,54 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One read. A large result keeps its buffer; a small one gets memory of its size.
-fn read_chunk(fd: &OwnedFd, chunk_bytes: usize) -> Result<Bytes, Errno> {
+/// What was read at once.
+struct Chunk {
+    /// None of them at the end.
+    bytes: Bytes,
+    /// By so many reads.
+    reads: usize,
+    /// Nothing was left behind them.
+    emptied: bool,
+}
+
+/// Reads once; a terminal, which gives 4 KiB at a time, until the chunk is full or nothing is left. A large result keeps
+/// its buffer; a small one gets memory of its size.
+fn read_chunk(fd: &OwnedFd, stream: Stream, chunk_bytes: usize) -> Result<Chunk, Errno> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
         scratch.reserve_exact(chunk_bytes);
-        let spare: &mut [MaybeUninit<u8>] = scratch.spare_capacity_mut();
-        let spare = spare.get_mut(..chunk_bytes).unwrap_or_default();
-        let (filled, _) = rustix::io::read(fd, spare)?;
-        let count = filled.len();
-        if count * 4 < chunk_bytes * 3 {
-            return Ok(Bytes::copy_from_slice(filled));
-        }
-        // SAFETY: the kernel has initialised the first `count` bytes of the spare capacity.
-        #[allow(unsafe_code)]
-        unsafe {
-            scratch.set_len(count);
-        }
-        Ok(Bytes::from(std::mem::take(scratch)))
+        let mut reads = 0;
+        let emptied = loop {
+            let wanted = chunk_bytes - scratch.len();
+            let spare: &mut [MaybeUninit<u8>] = scratch.spare_capacity_mut();
+            let count = match rustix::io::read(fd, spare.get_mut(..wanted).unwrap_or_default()) {
+                Ok((filled, _)) => filled.len(),
+                // What there is comes first, and then the same again.
+                Err(error) if reads > 0 => break error == Errno::AGAIN,
+                Err(error) => return Err(error),
+            };
+            reads += 1;
+            let filled = scratch.len() + count;
+            // SAFETY: the kernel has initialised so many bytes of the spare capacity.
+            #[allow(unsafe_code)]
+            unsafe {
+                scratch.set_len(filled);
+            }
+            if stream != Stream::Pty {
+                break count > 0 && count < wanted;
+            }
+            if count == 0 || count < FEW_OF_A_TERMINAL.min(wanted) {
+                break count > 0;
+            }
+            if chunk_bytes - filled < TERMINAL_BUFFER {
+                break false;
+            }
+        };
+        let bytes = match scratch.len() * 4 < chunk_bytes * 3 {
+            true => Bytes::copy_from_slice(scratch),
+            false => Bytes::from(std::mem::take(scratch)),
+        };
+        Ok(Chunk { bytes, reads, emptied })
     })
 }
 

@@ -1,6 +1,6 @@
 //! The processes of one session.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct ProcessTable {
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<String, Entry>,
+    /// Those that are over, by their numbers.
+    closed: BTreeMap<u64, Arc<Process>>,
     /// Starts so far, for the order of a list.
     started: u64,
     /// A connection follows.
@@ -61,6 +63,7 @@ struct Entry {
 /// A start that has its place in the table, and waits to be carried out.
 pub struct Reserved {
     process: Arc<Process>,
+    number: u64,
     params: StartParams,
 }
 
@@ -73,15 +76,28 @@ impl Entries {
 
     /// Makes room: forgets the process that was started first among those that are over. False if none is.
     fn evict_oldest_closed(&mut self) -> bool {
-        let closed = self.by_id.values().filter(|entry| entry.process.is_closed());
-        let Some(id) = closed.min_by_key(|entry| entry.number).map(|entry| entry.process.id().to_owned())
-        else {
-            return false;
-        };
-        if let Some(entry) = self.by_id.remove(&id) {
-            entry.tasks.iter().for_each(AbortHandle::abort);
-            self.keep_leftovers(&entry.process);
+        while let Some((number, process)) = self.closed.pop_first() {
+            if self.evict(number, &process) {
+                return true;
+            }
         }
+        // One that has closed this moment may not be among them yet.
+        let closed = self.by_id.values().filter(|entry| entry.process.is_closed());
+        let oldest = closed.min_by_key(|entry| entry.number);
+        let oldest = oldest.map(|entry| (entry.number, Arc::clone(&entry.process)));
+        oldest.is_some_and(|(number, process)| self.evict(number, &process))
+    }
+
+    /// Forgets a process that is over. False if that has happened before.
+    fn evict(&mut self, number: u64, process: &Process) -> bool {
+        self.closed.remove(&number);
+        if self.by_id.get(process.id()).is_none_or(|entry| entry.number != number) {
+            return false;
+        }
+        if let Some(entry) = self.by_id.remove(process.id()) {
+            entry.tasks.iter().for_each(AbortHandle::abort);
+        }
+        self.keep_leftovers(process);
         true
     }
 
@@ -167,19 +183,20 @@ impl ProcessTable {
             process.attach();
         }
         entries.started += 1;
-        let entry = Entry { process: Arc::clone(&process), number: entries.started, tasks: Vec::new() };
+        let number = entries.started;
+        let entry = Entry { process: Arc::clone(&process), number, tasks: Vec::new() };
         entries.by_id.insert(params.process_id.clone(), entry);
         drop(entries);
-        Ok(Reserved { process, params })
+        Ok(Reserved { process, number, params })
     }
 
     /// Second half of a start: runs the program. May block on the file system. What became of it is told to
     /// [`Process::when_started`]; after a failure the id is free again.
     pub fn launch(self: &Arc<Self>, reserved: Reserved) {
-        let Reserved { process, params } = reserved;
+        let Reserved { process, number, params } = reserved;
         match launch::launch(&process, params, &self.host, &self.limits, &self.network) {
             Ok(pump) => {
-                let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process)));
+                let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process), number));
                 if let Some(entry) = self.lock().by_id.get_mut(process.id()) {
                     entry.tasks = vec![pump, eviction.abort_handle()];
                 } else {
@@ -195,14 +212,11 @@ impl ProcessTable {
     }
 
     /// Removes a process some time after its close (8.6).
-    async fn evict(self: Arc<Self>, process: Arc<Process>) {
+    async fn evict(self: Arc<Self>, process: Arc<Process>, number: u64) {
         process.closed().await;
+        self.lock().closed.insert(number, Arc::clone(&process));
         tokio::time::sleep(self.limits.ended_process_time).await;
-        let mut entries = self.lock();
-        if entries.by_id.get(process.id()).is_some_and(|entry| Arc::ptr_eq(&entry.process, &process)) {
-            entries.by_id.remove(process.id());
-            entries.keep_leftovers(&process);
-        }
+        self.lock().evict(number, &process);
     }
 
     /// The process with this id.
@@ -260,6 +274,7 @@ impl ProcessTable {
     pub async fn end(&self) {
         let (entries, mut leftovers) = {
             let mut all = self.lock();
+            all.closed.clear();
             let entries: Vec<Entry> = all.by_id.drain().map(|(_, entry)| entry).collect();
             (entries, std::mem::take(&mut all.leftovers))
         };

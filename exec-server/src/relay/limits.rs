@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// The bounds; the defaults are those of `remote.md` sections 4, 7.1 and 8.
+use crate::Limits;
+
+/// The bounds; the defaults are those of `remote.md` sections 4, 7.1 and 8. What people may want to change is part of
+/// [`Limits`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayLimits {
     /// Open streams of one websocket; one more is refused by a reset (Noise) or not made (plain).
@@ -33,18 +36,25 @@ pub struct RelayLimits {
 
 impl Default for RelayLimits {
     fn default() -> Self {
+        Self::of(&Limits::default())
+    }
+}
+
+impl RelayLimits {
+    /// What the server's bounds say; the rest is the wire's.
+    pub fn of(limits: &Limits) -> Self {
         const KIB: usize = 1 << 10;
         const MIB: usize = 1 << 20;
         Self {
-            streams: 128,
-            handshakes: 32,
-            failures: 8,
-            failure_pause: Duration::from_secs(10),
+            streams: limits.relay_streams,
+            handshakes: limits.relay_handshakes,
+            failures: limits.relay_failures,
+            failure_pause: limits.relay_failure_pause,
             window: 64,
             held_bytes: MIB,
-            message_bytes: 64 * MIB,
-            assembled_bytes: 256 * MIB,
-            plain_message_bytes: 16 * MIB - 32 * KIB,
+            message_bytes: limits.stream_message_bytes.min(64 * MIB),
+            assembled_bytes: limits.relay_assembled_bytes,
+            plain_message_bytes: limits.stream_message_bytes.min(16 * MIB - 32 * KIB),
             queued_bytes: 512 * KIB,
             queued_control: 1024,
             stream_id_bytes: 16 * KIB,

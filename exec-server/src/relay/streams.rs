@@ -108,7 +108,7 @@ impl NoiseStreams {
         match body {
             Body::Handshake(message) => self.handshake(now, &stream_id, &message),
             Body::Data { seq, payload } => self.data(now, &stream_id, seq, payload),
-            Body::Reset(reason) => self.reset_received(&stream_id, &reason),
+            Body::Reset(reason) => self.reset_received(now, &stream_id, &reason),
             Body::Ack(ack) => self.acked(&stream_id, ack),
             Body::Heartbeat | Body::Idle => {}
         }
@@ -248,12 +248,14 @@ impl NoiseStreams {
         Some(stream)
     }
 
-    fn reset_received(&mut self, stream_id: &str, reason: &str) {
-        let Some(key) = self.ids.remove(stream_id) else { return };
+    fn reset_received(&mut self, now: Instant, stream_id: &str, reason: &str) {
+        let Some(key) = self.ids.get(stream_id).copied() else { return };
         tracing::debug!(stream_id, reason, "stream reset by its harness");
-        let ending = self.remove(key).is_some_and(|stream| stream.ending);
-        self.pending.remove(&key);
-        if !ending {
+        // A dropped handshake counts, whoever dropped it (section 8): it cost us the keys' work and a request.
+        if self.drop_pending(now, key) {
+            return;
+        }
+        if self.remove(key).is_some_and(|stream| !stream.ending) {
             self.events.push_back(Event::Closed { stream: key });
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! The steps themselves are behind a trait, so that each row of the tables is tested in paused time.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::answer::Registration;
 use super::backoff::{Backoff, Jitter};
 use super::contract::Contract;
@@ -18,6 +22,24 @@ pub(super) struct Unattached {
     pub(super) forgotten: bool,
 }
 
+/// How a websocket ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// In words, without secrets.
+    pub(super) reason: String,
+    /// A newer executor has registered with the same id.
+    pub(super) superseded: bool,
+}
+
+impl From<String> for Ended {
+    fn from(reason: String) -> Self {
+        Self { reason, superseded: false }
+    }
+}
+
+/// A connection that lived this long was not one of two executors that take each other's place in turn.
+const STEADY_TIME: Duration = Duration::from_secs(300);
+
 /// What the loop does to the world.
 pub(super) trait Steps {
     /// An open websocket.
@@ -28,7 +50,7 @@ pub(super) trait Steps {
     /// Connects once.
     async fn connect(&mut self, registration: &Registration) -> Result<Self::Socket, Unattached>;
     /// Serves until the websocket ends; why it did.
-    async fn serve(&mut self, registration: &Registration, socket: Self::Socket) -> String;
+    async fn serve(&mut self, registration: &Registration, socket: Self::Socket) -> Ended;
     /// Tells the person who started the program.
     fn tell(&mut self, status: Status);
 }
@@ -57,6 +79,7 @@ async fn attach<S: Steps>(policy: Policy, steps: &mut S, jitter: &mut Jitter) ->
         Contract::Noise => Backoff::of_noise_rendezvous(),
         _ => Backoff::of_plain_rendezvous(),
     };
+    let mut displaced = Backoff::of_displaced();
     let mut patient = policy.wait_for_registry;
     let mut kept: Option<Registration> = None;
     loop {
@@ -68,9 +91,17 @@ async fn attach<S: Steps>(policy: Policy, steps: &mut S, jitter: &mut Jitter) ->
         let (pause, forgotten) = match steps.connect(&registration).await {
             Ok(socket) => {
                 delays.reset();
-                let reason = steps.serve(&registration, socket).await;
-                let again = delays.next(jitter);
-                steps.tell(Status::Lost { reason, again });
+                let since = Instant::now();
+                let Ended { reason, superseded } = steps.serve(&registration, socket).await;
+                if !superseded || since.elapsed() >= STEADY_TIME {
+                    displaced.reset();
+                }
+                // Two executors of one id would throw each other out every second; so each waits longer every time.
+                let again = if superseded { displaced.next(jitter) } else { delays.next(jitter) };
+                steps.tell(match superseded {
+                    true => Status::Superseded { again },
+                    false => Status::Lost { reason, again },
+                });
                 (again, false)
             }
             Err(Unattached { reason, forgotten }) => {

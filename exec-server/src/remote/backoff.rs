@@ -28,6 +28,11 @@ impl Backoff {
         Self::new(Duration::from_secs(1), Duration::from_secs(30), 0.5, 1.0)
     }
 
+    /// After another executor took our place: 1, 2, 4 … 60 s and up to half of it more.
+    pub(super) fn of_displaced() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(60), 1.0, 1.5)
+    }
+
     /// Between attempts to register: 0.5, 1, 2, 4, 5, 5 … s and up to half of it more (6.1).
     pub(super) fn of_registry() -> Self {
         Self::new(Duration::from_millis(500), Duration::from_secs(5), 1.0, 1.5)

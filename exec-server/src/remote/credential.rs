@@ -191,9 +191,14 @@ fn missing(contract: Contract, problem: NoCredential) -> RemoteError {
             ),
             Some(Cause::new(SIGN_IN)),
         ),
-        (Contract::Environment | Contract::Noise, NoCredential::SignedOut) => plain(
+        // Likewise; released executors have no such variable for these contracts.
+        (Contract::Environment | Contract::Noise, NoCredential::SignedOut) => RemoteError::Credential(
             "remote exec-server registration requires ChatGPT authentication or API key authentication; \
-             run `codex login` or set CODEX_API_KEY",
+             run `codex login` or set CODEX_API_KEY"
+                .to_owned(),
+            Some(Cause::new(format!(
+                "there is no sign-in; for a registry of one's own, set {BEARER_VARIABLE} to its access token"
+            ))),
         ),
         (_, NoCredential::NoBearer) => unusable(contract, "executor credential has no usable bearer"),
     }

@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
+use super::attach::Ended;
 use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::server::{Due, Liveness, Server};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
@@ -16,7 +17,7 @@ use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// Serves the websocket until it ends; why it did.
-pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> String {
+pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> Ended {
     let limits = server.limits();
     let bounds = StreamBounds {
         incoming_bytes: limits.stream_incoming_bytes,
@@ -28,13 +29,13 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> String {
     let (carrier, inlet, outlet) = stream::stream(bounds, move || wake.notify_one());
     let (sink, source) = socket.split();
     tokio::select! {
-        () = server.serve(carrier) => "the connection was ended by a message that no client may send".to_owned(),
+        () = server.serve(carrier) => "the connection was ended by a message that no client may send".to_owned().into(),
         reason = read(server, source, &inlet, &news) => reason,
-        reason = write(sink, &outlet, &news, server.limits().ping_interval) => reason,
+        reason = write(sink, &outlet, &news, server.limits().ping_interval) => reason.into(),
     }
 }
 
-async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> String {
+async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> Ended {
     let mut live = Liveness::new(Instant::now(), server.limits());
     let mut waiting: Option<Bytes> = None;
     loop {
@@ -58,12 +59,12 @@ async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inl
                     Some(Ok(Message::Ping(_))) => news.notify_one(),
                     Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return sentence(&error),
-                    None => return CLOSED.to_owned(),
+                    Some(Err(error)) => return sentence(&error).into(),
+                    None => return CLOSED.to_owned().into(),
                 }
             }
             () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {
-                Due::Gone => return "the rendezvous shows no sign of life".to_owned(),
+                Due::Gone => return "the rendezvous shows no sign of life".to_owned().into(),
                 // The writer pings.
                 Due::Ping | Due::Nothing => {}
             },

@@ -33,6 +33,9 @@ pub enum RemoteError {
         #[source]
         cause: Option<Cause>,
     },
+    /// Certificates or proxies that can't be used; nothing was sent.
+    #[error(transparent)]
+    Outgoing(#[from] codex_outgoing::OutgoingError),
     /// No answer came, or it broke off.
     #[error("{} request failed: {text}", contract.service())]
     Request {
@@ -90,6 +93,7 @@ impl RemoteError {
             | Self::Credential(..)
             | Self::Url(_)
             | Self::BadUrl { .. }
+            | Self::Outgoing(_)
             | Self::Unauthorized { .. }
             | Self::Protocol(_) => true,
             Self::Request { .. } => false,

@@ -15,10 +15,10 @@ mod relay;
 mod socket;
 mod status;
 mod target;
-mod tls;
 
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use codex_outgoing::Outgoing;
 
 pub use answer::Registration;
 pub use backoff::Jitter;
@@ -32,11 +32,10 @@ pub use target::Target;
 
 use crate::relay::{ExecutorStreams, Identity, RelayLimits};
 use crate::server::Server;
-use attach::{Policy, Steps, Unattached};
+use attach::{Ended, Policy, Steps, Unattached};
 use registry::Registry;
 use relay::Relay;
 use socket::Socket;
-use tls::Tls;
 
 /// The name of an executor that was given none (1.1).
 pub const DEFAULT_NAME: &str = "codex-exec-server";
@@ -49,10 +48,8 @@ pub struct RemoteConfig {
     pub credentials: Arc<dyn Credentials>,
     /// What people see in contract A.
     pub name: String,
-    /// Makes the registry's requests; must follow no redirects. `None`: one that trusts nothing but loopback's http.
-    pub client: Option<reqwest::Client>,
-    /// Further certificates to trust at a rendezvous over TLS, as PEM; the client has its own.
-    pub ca_certificates: Option<PathBuf>,
+    /// Whom TLS trusts, and through which proxies registry and rendezvous are reached.
+    pub outgoing: Outgoing,
     /// Whether the first registration is tried until it succeeds.
     pub wait_for_registry: bool,
     /// Randomness of the delays.
@@ -71,7 +68,7 @@ pub struct Remote {
 struct Attachment {
     contract: Contract,
     secure: bool,
-    tls: Tls,
+    outgoing: Outgoing,
     server: Arc<Server>,
     registry: Arc<Registry>,
     identity: Option<Arc<Identity>>,
@@ -82,18 +79,9 @@ impl Remote {
     /// Makes the executor's identity, once for its life; sends nothing.
     ///
     /// # Errors
-    /// When the system yields no randomness, or no certificates to trust.
+    /// When the system yields no randomness.
     pub fn new(server: Arc<Server>, config: RemoteConfig) -> Result<Self, RemoteError> {
-        let RemoteConfig {
-            target,
-            credentials,
-            name,
-            client,
-            ca_certificates,
-            wait_for_registry,
-            jitter,
-            tell,
-        } = config;
+        let RemoteConfig { target, credentials, name, outgoing, wait_for_registry, jitter, tell } = config;
         let contract = target.contract();
         let identity = match contract {
             Contract::Noise => {
@@ -104,9 +92,8 @@ impl Remote {
             _ => None,
         };
         let secure = target.is_secure();
-        let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), client)?);
-        let tls = Tls::new(ca_certificates);
-        let attachment = Attachment { contract, secure, tls, server, registry, identity, tell };
+        let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), outgoing.clone()));
+        let attachment = Attachment { contract, secure, outgoing, server, registry, identity, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }
 
@@ -130,17 +117,14 @@ impl Steps for Attachment {
     }
 
     async fn connect(&mut self, registration: &Registration) -> Result<Socket, Unattached> {
-        let socket = socket::connect(self.contract, self.secure, &self.tls, &registration.url).await?;
+        let socket = socket::connect(self.contract, self.secure, &self.outgoing, &registration.url).await?;
         self.tell(Status::Attached { rendezvous: socket::address(&registration.url) });
         Ok(socket)
     }
 
-    async fn serve(&mut self, registration: &Registration, socket: Socket) -> String {
+    async fn serve(&mut self, registration: &Registration, socket: Socket) -> Ended {
         // One message of each stream waits inside the state machine; the rest in the stream's own queue.
-        let mut limits = RelayLimits { queued_bytes: 1, ..RelayLimits::default() };
-        let longest = self.server.limits().stream_message_bytes;
-        limits.message_bytes = limits.message_bytes.min(longest);
-        limits.plain_message_bytes = limits.plain_message_bytes.min(longest);
+        let limits = RelayLimits { queued_bytes: 1, ..RelayLimits::of(self.server.limits()) };
         let longest_message = match self.contract {
             Contract::Noise => limits.message_bytes,
             _ => limits.plain_message_bytes,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use codex_exec_protocol::registry::{
     CloudRegister, NOISE_PROFILE, NoiseRegister, STREAM_ID_HEADER, Validate, Validated,
 };
+use codex_outgoing::{Outgoing, OutgoingError};
 use rand::RngCore;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use super::answer::{self, Registration};
@@ -32,7 +34,8 @@ pub(super) struct Registry {
     credentials: Arc<dyn Credentials>,
     name: String,
     identity: Option<Arc<Identity>>,
-    client: Client,
+    outgoing: Outgoing,
+    client: OnceCell<Client>,
     /// Random for this process: part of contract A's idempotency id.
     launch: [u8; 16],
 }
@@ -48,23 +51,37 @@ struct Answered {
 
 impl Registry {
     /// `identity` is for [`Contract::Noise`].
-    ///
-    /// # Errors
-    /// When no client can be made.
     pub(super) fn new(
         target: Target,
         credentials: Arc<dyn Credentials>,
         name: String,
         identity: Option<Arc<Identity>>,
-        client: Option<Client>,
-    ) -> Result<Self, RemoteError> {
-        let client = match client {
-            Some(client) => client,
-            None => local_client().map_err(|error| failed(target.contract(), &error))?,
-        };
+        outgoing: Outgoing,
+    ) -> Self {
         let mut launch = [0; 16];
         rand::rng().fill_bytes(&mut launch);
-        Ok(Self { target, credentials, name, identity, client, launch })
+        Self { target, credentials, name, identity, outgoing, client: OnceCell::new(), launch }
+    }
+
+    async fn client(&self) -> Result<&Client, RemoteError> {
+        let contract = self.target.contract();
+        let finished = |builder: ClientBuilder| {
+            let builder = builder.redirect(redirect::Policy::none());
+            builder.connect_timeout(CONNECT_TIME).pool_idle_timeout(IDLE_TIME).build()
+        };
+        let build = || async {
+            let builder = match self.target.is_local() {
+                // Certificates take longer to read than a whole registration over loopback.
+                true => Ok(Outgoing::local_http()),
+                false => {
+                    let outgoing = self.outgoing.clone();
+                    let read = tokio::task::spawn_blocking(move || outgoing.http()).await;
+                    read.unwrap_or_else(|error| Err(OutgoingError::Tls(error.to_string())))
+                }
+            };
+            finished(builder?).map_err(|error| failed(contract, &error))
+        };
+        self.client.get_or_try_init(build).await
     }
 
     /// Registers once; a refused credential is recovered once.
@@ -167,8 +184,12 @@ impl Registry {
         fill: &impl Fn(RequestBuilder, &Credential) -> RequestBuilder,
     ) -> Result<Answered, RemoteError> {
         let contract = self.target.contract();
-        let request =
-            self.client.post(url).timeout(REQUEST_TIME).headers(credential::headers(contract, &credential)?);
+        let request = self
+            .client()
+            .await?
+            .post(url)
+            .timeout(REQUEST_TIME)
+            .headers(credential::headers(contract, &credential)?);
         let response = fill(request, &credential).send().await.map_err(|error| failed(contract, &error))?;
         let status = response.status();
         tracing::debug!(%status, "the registry answered");
@@ -181,17 +202,6 @@ impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("target", &self.target).finish_non_exhaustive()
     }
-}
-
-/// Proxies are not for loopback, and certificates take longer to read than a whole registration.
-fn local_client() -> reqwest::Result<Client> {
-    Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIME)
-        .pool_idle_timeout(IDLE_TIME)
-        .no_proxy()
-        .tls_built_in_root_certs(false)
-        .build()
 }
 
 fn may_recover(contract: Contract, status: StatusCode) -> bool {

@@ -15,6 +15,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::attach::Ended;
 use super::registry::Registry;
 use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
@@ -42,16 +43,16 @@ struct Work {
 
 impl Relay<'_> {
     /// Serves until the websocket ends; why it did. The streams end with it, and their sessions are detached.
-    pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> String {
+    pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> Ended {
         let lanes = Lanes::new(streams, self.longest_message, self.server.limits());
         let (sink, source) = socket.split();
         tokio::select! {
             reason = self.read(source, &lanes) => reason,
-            reason = write(sink, &lanes) => reason,
+            reason = write(sink, &lanes) => reason.into(),
         }
     }
 
-    async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> String {
+    async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> Ended {
         let mut work = Work::default();
         let mut live = Liveness::new(Instant::now(), self.server.limits());
         loop {
@@ -69,8 +70,8 @@ impl Relay<'_> {
                         Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
                         // A text frame is no relay frame.
                         Some(Ok(_)) => {}
-                        Some(Err(error)) => return sentence(&error),
-                        None => return CLOSED.to_owned(),
+                        Some(Err(error)) => return sentence(&error).into(),
+                        None => return CLOSED.to_owned().into(),
                     }
                 }
                 () = lanes.has_events() => {}
@@ -89,7 +90,7 @@ impl Relay<'_> {
                 () = tokio::time::sleep_until(live.next_wake().into()) => match live.due(Instant::now()) {
                     Due::Nothing => {}
                     Due::Ping => lanes.control(Message::Ping(Bytes::new())),
-                    Due::Gone => return "the rendezvous shows no sign of life".to_owned(),
+                    Due::Gone => return "the rendezvous shows no sign of life".to_owned().into(),
                 },
             }
         }

@@ -2,22 +2,20 @@
 
 use std::time::Duration;
 
-use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER};
+use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER, SUPERSEDED};
+use codex_outgoing::{Outgoing, Stream, is_loopback};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use rand::RngCore;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
-use url::{Host, Url};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use url::Url;
 
-use super::attach::Unattached;
+use super::attach::{Ended, Unattached};
 use super::contract::Contract;
-use super::target::is_loopback;
-use super::tls::Tls;
 
 /// From the first packet to the answer of the upgrade (8.1).
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
@@ -51,16 +49,16 @@ const REJECTIONS: [&str; 17] = [
 ];
 
 /// An open websocket.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
 
 /// Connects to `url` as it stands. `secure_base`: the registry was asked over TLS.
 pub(super) async fn connect(
     contract: Contract,
     secure_base: bool,
-    tls: &Tls,
+    outgoing: &Outgoing,
     url: &Hidden,
 ) -> Result<Socket, Unattached> {
-    match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, tls, url.expose())).await {
+    match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, outgoing, url.expose())).await {
         Ok(result) => result,
         Err(_) => Err(failed(format!("no answer within {} s", UPGRADE_TIME.as_secs()))),
     }
@@ -77,7 +75,12 @@ pub(super) fn address(url: &Hidden) -> String {
     }
 }
 
-async fn open(contract: Contract, secure_base: bool, tls: &Tls, url: &str) -> Result<Socket, Unattached> {
+async fn open(
+    contract: Contract,
+    secure_base: bool,
+    outgoing: &Outgoing,
+    url: &str,
+) -> Result<Socket, Unattached> {
     let parsed = Url::parse(url)
         .map_err(|error| failed(format!("the registry's rendezvous address is no URL: {error}")))?;
     match parsed.scheme() {
@@ -95,10 +98,7 @@ async fn open(contract: Contract, secure_base: bool, tls: &Tls, url: &str) -> Re
             )));
         }
     }
-    let connector = match parsed.scheme() {
-        "wss" => tls.connector().await.map_err(failed)?,
-        _ => Connector::Plain,
-    };
+    let connector = outgoing.connector(&parsed).await.map_err(|error| failed(error.to_string()))?;
     let mut request = url
         .into_client_request()
         .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
@@ -106,7 +106,7 @@ async fn open(contract: Contract, secure_base: bool, tls: &Tls, url: &str) -> Re
         let id = HeaderValue::try_from(request_id());
         request.headers_mut().extend(id.ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     }
-    let stream = dial(&parsed).await.map_err(|error| failed(error.to_string()))?;
+    let stream = outgoing.dial(&parsed).await.map_err(|error| failed(error.to_string()))?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(contract.message_bytes()))
         .max_frame_size(Some(contract.message_bytes()))
@@ -118,18 +118,6 @@ async fn open(contract: Contract, secure_base: bool, tls: &Tls, url: &str) -> Re
             Error::Http(answer) => refused(&answer),
             other => failed(sentence(&other)),
         })
-}
-
-async fn dial(url: &Url) -> std::io::Result<TcpStream> {
-    let missing = || std::io::Error::other("the rendezvous address has no host or port");
-    let port = url.port_or_known_default().ok_or_else(missing)?;
-    let stream = match url.host().ok_or_else(missing)? {
-        Host::Domain(name) => TcpStream::connect((name, port)).await,
-        Host::Ipv4(ip) => TcpStream::connect((ip, port)).await,
-        Host::Ipv6(ip) => TcpStream::connect((ip, port)).await,
-    }?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn request_id() -> String {
@@ -154,16 +142,18 @@ fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
 }
 
 /// Answers a close frame; what it says, in words that no terminal obeys.
-pub(super) async fn farewell(source: &mut SplitStream<Socket>, frame: Option<&CloseFrame>) -> String {
+pub(super) async fn farewell(source: &mut SplitStream<Socket>, frame: Option<&CloseFrame>) -> Ended {
     // Reading on sends the answer. The other side should end the connection then; it is not waited for long.
     let _ = tokio::time::timeout(CLOSING_TIME, source.next()).await;
-    let Some(frame) = frame else { return CLOSED.to_owned() };
+    let Some(frame) = frame else { return CLOSED.to_owned().into() };
+    let superseded = frame.reason.as_str() == SUPERSEDED;
     let code = u16::from(frame.code);
     let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
-    match reason.trim() {
+    let reason = match reason.trim() {
         "" => format!("{CLOSED} ({code})"),
         reason => format!("{CLOSED} ({code}: {reason})"),
-    }
+    };
+    Ended { reason, superseded }
 }
 
 /// What ended a websocket, in words that hold nothing of its URL.

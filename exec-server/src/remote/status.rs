@@ -38,6 +38,11 @@ pub enum Status {
         /// When it is tried again.
         again: Duration,
     },
+    /// Another executor has registered with the same id and took over.
+    Superseded {
+        /// When this one takes its place back.
+        again: Duration,
+    },
     /// The websocket is gone. Programs run on, and their sessions wait to be resumed.
     Lost {
         /// What happened.
@@ -74,6 +79,14 @@ impl fmt::Display for Status {
                 write!(
                     f,
                     "{PROGRAM} could not attach to {rendezvous}: {reason}; again in {}",
+                    Seconds(*again)
+                )
+            }
+            Self::Superseded { again } => {
+                write!(
+                    f,
+                    "{PROGRAM} lost the rendezvous: another executor seems to use the same id and took over (give each \
+                     one of its own); again in {}",
                     Seconds(*again)
                 )
             }

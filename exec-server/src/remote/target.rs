@@ -1,5 +1,6 @@
 //! Where a registry is and what is registered there, checked before anything is sent (1.1).
 
+use codex_outgoing::is_loopback;
 use url::{Host, Url};
 
 use super::contract::Contract;
@@ -143,16 +144,6 @@ impl Target {
 fn is_id(id: &str) -> bool {
     (1..=ID_LENGTH).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-/// Whether a URL's host is this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 fn is_provider(url: &Url) -> bool {

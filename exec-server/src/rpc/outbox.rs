@@ -147,6 +147,11 @@ impl Outbox {
         self.lock().frames.pop_front()
     }
 
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.lock().frames.is_empty()
+    }
+
     /// The socket took `bytes` of a buffer that [`Self::take`] gave.
     pub fn taken(&self, bytes: usize) {
         let mut queue = self.lock();

@@ -179,6 +179,8 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             }
             () = challenged(connection.session.get()) => {
                 live.challenge(Instant::now());
+                // What went out before is no answer to it.
+                written = outbox.written();
                 if outbox.framing() == Framing::WebSocket {
                     outbox.put(|frame| frame.ping(b""));
                 }
@@ -186,8 +188,11 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             () = tokio::time::sleep_until(live.next_wake().into()), if outbox.framing() != Framing::Lines => {
                 // While our own bound keeps us from reading, what the socket takes is the sign of life.
                 let now_written = outbox.written();
-                if !may_read && now_written != written && outbox.framing() == Framing::WebSocket {
-                    live.heard(Instant::now());
+                if outbox.framing() == Framing::WebSocket {
+                    if !may_read && now_written != written {
+                        live.heard(Instant::now());
+                    }
+                    live.taken(now_written.saturating_sub(written), Instant::now());
                 }
                 written = now_written;
                 match live.due(Instant::now()) {
@@ -250,28 +255,31 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
 async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send + Unpin>) {
     let outbox = &connection.outbox;
     let mut output = FrameBuffer::new(outbox.framing());
+    let mut answered = true;
     loop {
         let mut idle = true;
-        // What is ready by now shares the next write: a terminal's echo goes out with the keystroke's answer.
-        tokio::task::yield_now().await;
-        while let Some(queued) = outbox.take() {
+        if answered {
+            // A terminal's echo goes out with the keystroke's answer, if it is there by now.
+            tokio::task::yield_now().await;
+        }
+        while let Some(mut queued) = outbox.take() {
             idle = false;
+            let bytes = queued.frame.len();
+            if bytes < IDLE_BUFFER && outbox.is_empty() {
+                encode_output_batch(connection, &mut queued.frame);
+            }
             if send(outbox, &mut sink, queued.frame.bytes()).await.is_err() {
                 return;
             }
-            outbox.taken(queued.frame.len());
+            outbox.taken(bytes);
         }
-        // Once the reader has ended, the session may be another connection's: its output is not ours to take.
-        let session = connection.session.get().filter(|_| !outbox.is_closed());
-        if let Some(session) = session {
-            encode_output_batch(session, &connection.receipts, &mut output);
-            if !output.bytes().is_empty() {
-                idle = false;
-                if send(outbox, &mut sink, output.bytes()).await.is_err() {
-                    return;
-                }
-                output.clear(OUTPUT_BATCH * 2);
+        encode_output_batch(connection, &mut output);
+        if !output.is_empty() {
+            idle = false;
+            if send(outbox, &mut sink, output.bytes()).await.is_err() {
+                return;
             }
+            output.clear(OUTPUT_BATCH * 2);
         }
         if idle {
             output.clear(IDLE_BUFFER);
@@ -279,9 +287,10 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
                 let _ = sink.shutdown().await;
                 return;
             }
+            answered = false;
             tokio::select! {
-                () = outbox.filled() => {}
-                () = news(session) => {}
+                () = outbox.filled() => answered = true,
+                () = news(connection.session.get().filter(|_| !outbox.is_closed())) => {}
                 () = patience(&connection.receipts) => connection.receipts().give_up(),
             }
         }
@@ -317,20 +326,22 @@ async fn send(outbox: &Outbox, sink: &mut (impl AsyncWrite + Unpin), bytes: &[u8
     sink.flush().await
 }
 
-fn encode_output_batch(session: &Session, receipts: &Mutex<Receipts>, buffer: &mut FrameBuffer) {
-    while buffer.bytes().len() < OUTPUT_BATCH {
+/// Appends output that was not sent yet, with the question for its receipt.
+fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
+    // Once the reader has ended, the session may be another connection's: its output is not ours to take.
+    let Some(session) = connection.session.get().filter(|_| !connection.outbox.is_closed()) else { return };
+    while buffer.len() < OUTPUT_BATCH {
         let Some(process) = session.processes.news().pop() else { break };
-        let before = buffer.bytes().len();
+        let before = buffer.len();
         let last = process.send_unsent(|event| {
             encode_event(process.id(), process.id_json(), event, buffer);
-            buffer.bytes().len() < OUTPUT_BATCH
+            buffer.len() < OUTPUT_BATCH
         });
         if let Some(seq) = last {
-            let mut receipts = receipts.lock().unwrap_or_else(PoisonError::into_inner);
-            receipts.sent(&process, seq, buffer.bytes().len() - before);
+            connection.receipts().sent(&process, seq, buffer.len() - before);
         }
     }
-    if let Some(payload) = receipts.lock().unwrap_or_else(PoisonError::into_inner).ask(Instant::now()) {
+    if let Some(payload) = connection.receipts().ask(Instant::now()) {
         buffer.ping(&payload);
     }
 }

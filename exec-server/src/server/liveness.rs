@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::Limits;
 
+/// More than the system keeps for a connection whose peer takes nothing (the upper end of Linux' `tcp_wmem`).
+const KEPT_BY_SOCKET: u64 = 4 << 20;
+
 /// The state machine. Whoever owns it tells it what happens and when, and asks what to do.
 #[derive(Debug)]
 pub(crate) struct Liveness {
@@ -47,6 +50,14 @@ impl Liveness {
     pub(crate) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
         self.challenged_until = None;
+    }
+
+    /// So many bytes went out since this was last told. More than a dead peer's socket would have taken is a sign of
+    /// life: behind a large answer on a slow line, a ping and its pong come late.
+    pub(crate) fn taken(&mut self, bytes: u64, now: Instant) {
+        if bytes > KEPT_BY_SOCKET {
+            self.heard(now);
+        }
     }
 
     /// Somebody else wants the session: a ping is to be sent, and answered in time.
@@ -105,6 +116,19 @@ mod tests {
             assert_ne!(live.due(start + seconds(at)), Due::Gone);
             live.heard(start + seconds(at));
         }
+    }
+
+    #[test]
+    fn a_peer_that_takes_a_large_answer_slowly_stays_and_one_that_takes_nothing_does_not() {
+        let start = Instant::now();
+        let mut live = Liveness::new(start, &Limits::default());
+        for at in (30..=600).step_by(30) {
+            live.taken(KEPT_BY_SOCKET + 1, start + seconds(at));
+            assert_ne!(live.due(start + seconds(at)), Due::Gone, "at {at}");
+        }
+        live.taken(KEPT_BY_SOCKET, start + seconds(630));
+        live.taken(1000, start + seconds(660));
+        assert_eq!(live.due(start + seconds(690)), Due::Gone, "what the socket keeps proves nothing");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::transport::Framing;
 const PING_BYTES: usize = 256 << 10;
 /// The first one comes sooner: it tells early whether the peer answers at all.
 const FIRST_PING_BYTES: usize = 64 << 10;
+/// Pings that wait for their pongs; then no other goes out until one comes, and what is sent waits for the next.
+const UNANSWERED: usize = 64;
 /// How long the first pong may take.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -119,7 +121,7 @@ impl Receipts {
     /// The payload of a ping to send behind what was sent, when it is time for one.
     pub(super) fn ask(&mut self, now: Instant) -> Option<[u8; 8]> {
         let enough = if self.answers == Answers::Unasked { FIRST_PING_BYTES } else { PING_BYTES };
-        if self.bytes < enough {
+        if self.bytes < enough || self.pending.len() >= UNANSWERED {
             // Processes that have gone need no receipt.
             if self.reached.len() > 64 {
                 self.reached.retain(|reach| reach.process.strong_count() > 0);
@@ -174,5 +176,25 @@ impl Receipts {
         while let Some((_, reached)) = self.pending.pop_front_if(|(asked, _)| *asked <= number) {
             reached.into_iter().for_each(Reach::confirm);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_that_nobody_answers_do_not_pile_up_and_a_pong_sets_them_going_again() {
+        let (mut receipts, now) = (Receipts::new(Framing::WebSocket), Instant::now());
+        receipts.answers = Answers::Always;
+        let mut sent = 0;
+        for _ in 0..10 * UNANSWERED {
+            receipts.bytes += PING_BYTES;
+            sent += usize::from(receipts.ask(now).is_some());
+        }
+        assert_eq!((sent, receipts.pending.len()), (UNANSWERED, UNANSWERED));
+        receipts.confirmed(&1_u64.to_be_bytes());
+        assert_eq!(receipts.ask(now), Some((UNANSWERED as u64 + 1).to_be_bytes()));
+        assert_eq!(receipts.ask(now), None);
     }
 }

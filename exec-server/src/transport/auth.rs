@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use codex_outgoing::file;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -86,10 +87,7 @@ impl AuthConfig {
 }
 
 fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>, AuthError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(source) => Err(AuthError::Unreadable { what, path: path.to_owned(), source }),
-    }
+    file::read_secret(path).map_err(|source| AuthError::Unreadable { what, path: path.to_owned(), source })
 }
 
 impl fmt::Debug for AuthConfig {

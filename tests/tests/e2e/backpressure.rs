@@ -109,8 +109,13 @@ async fn answers_that_nobody_takes_stay_within_a_bound_and_come_whole_later() {
     let encoded = FILE_BYTES.div_ceil(3) * 4;
     assert!(peak < 2 * (FILE_BYTES + encoded) + (40 << 20), "{peak} bytes for answers that nobody takes");
     for _ in 0..READS {
-        let Received::Text(text) = timeout(GUARD, receiver.next()).await.expect("an answer") else {
-            panic!("the connection ended")
+        let text = loop {
+            match timeout(GUARD, receiver.next()).await.expect("an answer") {
+                Received::Text(text) => break text,
+                // On a busy machine this takes longer than the server leaves a connection without a ping.
+                Received::Ping(_) | Received::Pong(_) => {}
+                Received::End(code) => panic!("the connection ended: {code:?}"),
+            }
         };
         assert!(text.len() as u64 > encoded, "{} bytes", text.len());
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use codex_e2e::client::start_params;
+use codex_e2e::secrets::assert_none;
 use codex_e2e::{Server, TestClient, binary};
 use serde_json::json;
 
@@ -54,6 +55,8 @@ impl Home {
 }
 
 fn texts(output: &Output, home: &std::path::Path) -> (Option<i32>, String, String) {
+    assert_none("stdout", &output.stdout);
+    assert_none("stderr", &output.stderr);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(home.to_str().unwrap(), "$");
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -261,13 +264,14 @@ async fn the_server_takes_its_settings_from_the_file_and_flags_beat_them() {
             .replace('$', "/no/such/directory")
             .as_str(),
     );
-    home.write("token", "0123456789abcdef0123456789abcdef\n");
+    home.write("token", concat!(codex_e2e::secret!("0123456789abcdef0123456789abcdef"), "\n"));
     let (code, _, stderr) = home.run(&["exec-server"]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("/no/such/directory/socket"), "{stderr}");
     let server = home.server(&["--listen", "ws://127.0.0.1:0"]).await;
     assert_eq!(TestClient::try_connect(&server.url, &[]).await.err(), Some(401));
-    let bearer = ("authorization", "Bearer 0123456789abcdef0123456789abcdef");
+    let bearer =
+        ("authorization", concat!("Bearer ", codex_e2e::secret!("0123456789abcdef0123456789abcdef")));
     let mut one = TestClient::try_connect(&server.url, &[bearer]).await.unwrap();
     one.handshake().await;
     let mut two = TestClient::try_connect(&server.url, &[bearer]).await.unwrap();

@@ -135,7 +135,11 @@ async fn bad_requests_and_failures_have_their_codes() {
 #[tokio::test]
 async fn header_values_come_from_the_servers_environment_except_secrets_of_its_own() {
     let origin = Origin::start(answers()).await;
-    let server = Server::builder().env("MY_TOKEN", "s3cret").env("OPENAI_API_KEY", "no").start().await;
+    let server = Server::builder()
+        .env("MY_TOKEN", codex_e2e::secret!("token"))
+        .env("OPENAI_API_KEY", codex_e2e::secret!("key"))
+        .start()
+        .await;
     let mut client = server.client().await;
     let with = |variable: Value| {
         get(
@@ -145,7 +149,7 @@ async fn header_values_come_from_the_servers_environment_except_secrets_of_its_o
         )
     };
     let text = body(&client.ok("http/request", with(json!("MY_TOKEN"))).await).to_lowercase();
-    assert!(text.contains("x-auth: bearer s3cret\r\n"), "{text}");
+    assert!(text.contains("x-auth: bearer s3cr3t-token\r\n"), "{text}");
     for refused in
         ["UNSET_VARIABLE", "OPENAI_API_KEY", "openai_api_key", "CODEX_API_KEY", "AWS_SECRET_ACCESS_KEY"]
     {
@@ -215,13 +219,15 @@ async fn a_streams_id_is_taken_while_it_runs_and_others_proceed() {
 }
 
 #[tokio::test]
-async fn https_is_spoken_to_whom_the_certificate_file_trusts() {
+async fn https_is_spoken_to_whom_either_certificate_file_trusts() {
     let origin = codex_e2e::tls::TlsOrigin::start().await;
     let get = json!({"method": "GET", "url": origin.url("/here"), "requestId": "r"});
-    let trusting = Server::builder().env("SSL_CERT_FILE", origin.certificate.to_str().unwrap()).start().await;
-    let answer = trusting.client().await.ok("http/request", get.clone()).await;
-    assert_eq!(answer["status"], 200);
-    assert_eq!(bytes_of(&answer["bodyBase64"]), b"HTTP/2.0 /here");
+    for variable in ["SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"] {
+        let trusting = Server::builder().env(variable, origin.certificate.to_str().unwrap()).start().await;
+        let answer = trusting.client().await.ok("http/request", get.clone()).await;
+        assert_eq!(answer["status"], 200);
+        assert_eq!(bytes_of(&answer["bodyBase64"]), b"HTTP/2.0 /here");
+    }
     let server = Server::start().await;
     let mut client = server.client().await;
     let id = client.send("http/request", get).await;

@@ -86,6 +86,22 @@ async fn one_process_too_many_is_refused() {
 }
 
 #[tokio::test]
+async fn a_start_at_the_bound_makes_room_by_forgetting_the_oldest_that_is_over() {
+    let server = Server::builder().limit("processes_per_session", 3).start().await;
+    let mut client = server.client().await;
+    client.start("stays", ["sleep", "1000"]).await;
+    for number in 0..20 {
+        let id = number.to_string();
+        client.start(&id, ["true"]).await;
+        assert_eq!(client.finish(&id).await.code(), 0);
+    }
+    let listed = client.ok("process/list", json!({})).await;
+    let ids: Vec<_> =
+        listed["processes"].as_array().expect("a list").iter().map(|p| &p["processId"]).collect();
+    assert_eq!(ids, ["stays", "18", "19"]);
+}
+
+#[tokio::test]
 async fn a_file_beyond_the_bound_is_refused_for_reading_whole() {
     let server = Server::builder().limit("read_file_bytes", 1000).start().await;
     let mut client = server.client().await;

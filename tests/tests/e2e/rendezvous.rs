@@ -45,7 +45,15 @@ impl Rendezvous {
             said += &guarded("the lines to paste", stderr.next_line()).await.unwrap().unwrap();
             said.push('\n');
         }
-        Self { url: url.trim_end().to_owned(), said, child, stdout, stderr }
+        let this = Self { url: url.trim_end().to_owned(), said, child, stdout, stderr };
+        for name in ["CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN", "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN"] {
+            let token = this.pasted(name);
+            // With a file of tokens there is a word in its place.
+            if token.starts_with("cxr_") {
+                codex_e2e::secrets::remember(&token);
+            }
+        }
+        this
     }
 
     fn address(&self) -> SocketAddr {
@@ -103,6 +111,7 @@ impl Rendezvous {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "", "stdout has the address only");
+        codex_e2e::secrets::assert_none("the rendezvous' stderr", log.as_bytes());
         (code, log)
     }
 }
@@ -121,6 +130,7 @@ async fn token(arguments: &[&str]) -> (String, String) {
     let mut lines = stdout.lines().map(str::to_owned);
     let (token, line) = (lines.next().unwrap(), lines.next().unwrap());
     assert!(lines.next().is_none() && !line.contains(&token) && !stderr.contains(&token));
+    codex_e2e::secrets::remember(&token);
     (token, line)
 }
 
@@ -261,18 +271,18 @@ async fn what_is_unsafe_or_wrong_is_refused_with_the_remedy() {
         (&["--tokens", pipe][..], 1, "named pipe"),
         (&["--tokens", "/dev/zero"], 1, "16 MiB"),
         (&["--tls-cert", "/dev/zero", "--tls-key", pipe], 1, "16 MiB"),
-        (&["--listen", "0.0.0.0:0"], 1, "--tls-cert"),
-        (&["--listen", "0.0.0.0:0", "--public-url", "http://example.org"], 1, "--public-url https://"),
-        (&["--listen", "localhost:1"], 2, "--listen"),
+        (&["--listen", "0.0.0.0:0"], 2, "--tls-cert"),
+        (&["--listen", "0.0.0.0:0", "--public-url", "http://example.org"], 2, "--public-url https://"),
+        (&["--listen", "localhost:1"], 2, "host names are not looked up"),
         (&["--tls-cert", "x"], 2, "--tls-key"),
         (&["--tls-cert", "x", "--tls-key", "y"], 1, "TLS file x"),
         (&["--tokens", "no-such-file"], 1, "no-such-file"),
         (&["--tokens", &empty], 1, "rendezvous token"),
         (&["--tokens", &wrong], 1, "third word"),
         (&["--store", "x"], 2, "--tokens"),
-        (&["--limit", "stall"], 1, "NAME=VALUE"),
-        (&["--limit", "stal=1"], 1, "queue_bytes"),
-        (&["--public-url", "https://user:secret@x"], 1, "http://HOST"),
+        (&["--limit", "stall"], 2, "NAME=VALUE"),
+        (&["--limit", "stal=1"], 2, "queue_bytes"),
+        (&["--public-url", "https://user:secret@x"], 2, "http://HOST"),
         (&["token", "--role", "king", "--environment", "x"], 2, "executor"),
         (&["token", "--role", "harness"], 2, "--environment"),
         (&["token", "--role", "harness", "--environment", "a b"], 2, "A-Z a-z 0-9"),

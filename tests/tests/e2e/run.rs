@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use codex_e2e::Server;
 use codex_e2e::machine::{alive, eventually, pid_in};
+use codex_e2e::secrets::assert_none;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs `codex exec-server run ARGUMENTS` with this input.
@@ -23,6 +24,7 @@ fn run(arguments: &[&str], input: &[u8]) -> Output {
     let feeder = std::thread::spawn(move || stdin.write_all(&input).ok());
     let output = child.wait_with_output().unwrap();
     feeder.join().unwrap();
+    assert_none("run's stderr", &output.stderr);
     output
 }
 
@@ -45,6 +47,40 @@ fn the_exit_code_is_the_programs() {
         let output = run(arguments, b"");
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
         assert_eq!(output.stdout, b"", "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_address_that_can_not_be_used_is_wrong_usage_and_shows_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "sesame").unwrap();
+    let token = token.to_str().unwrap();
+    let registry = |url, id| ["--registry", url, "--environment-id", id, "--", "true"].to_vec();
+    let long = "x".repeat(257);
+    let cases: [(Vec<&str>, &str); 12] = [
+        (registry("foo", "e"), "https://HOST"),
+        (registry("https://[", "e"), "https://HOST"),
+        (registry("http://registry.test", "e"), "needs https://"),
+        (registry("ftp://registry.test", "e"), "scheme \"ftp\""),
+        (registry("https://user:s3cret@registry.test", "e"), "a user"),
+        (registry("https://registry.test", "../e"), "A-Z a-z 0-9"),
+        (registry("https://registry.test", " "), "A-Z a-z 0-9"),
+        (registry("https://registry.test", &long), "A-Z a-z 0-9"),
+        (vec!["--url", "ws://[", "--", "true"], "--url"),
+        (vec!["--url", "http://h", "--", "true"], "--url"),
+        (vec!["--url", "ws://user:s3cret@127.0.0.1:1", "--", "true"], "user name or password"),
+        (vec!["--url", "ws://server.test", "--token-file", token, "--", "true"], "wss://"),
+    ];
+    for (arguments, words) in cases {
+        let output = run(&arguments, b"");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(2), &b""[..]),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(stderr.contains(words) && !stderr.contains("s3cret"), "{arguments:?}: {stderr}");
     }
 }
 
@@ -186,17 +222,18 @@ async fn a_token_comes_from_a_file_or_the_environment_and_reaches_no_program() {
     let directory = tempfile::tempdir().unwrap();
     let good = directory.path().join("good");
     let bad = directory.path().join("bad");
-    std::fs::write(&good, " abc\n").unwrap();
-    std::fs::write(&bad, "wrong").unwrap();
+    std::fs::write(&good, concat!(" ", codex_e2e::secret!("abc"), "\n")).unwrap();
+    std::fs::write(&bad, codex_e2e::secret!("wrong")).unwrap();
     let server = Server::builder()
         .args(["--ws-auth", "capability-token", "--ws-token-file", good.to_str().unwrap()])
-        .env("CODEX_EXEC_SERVER_TOKEN", "abc")
+        .env("CODEX_EXEC_SERVER_TOKEN", codex_e2e::secret!("abc"))
         .start()
         .await;
     let url = server.url.clone();
     let with = move |variable: Option<&str>, file: Option<&std::path::Path>| {
         let mut command = Command::new(codex_e2e::binary::codex());
         command.args(["exec-server", "run", "--url", &url]).env_remove("CODEX_EXEC_SERVER_TOKEN");
+        command.env("RUST_LOG", "trace");
         command.envs(variable.map(|token| ("CODEX_EXEC_SERVER_TOKEN", token)));
         if let Some(file) = file {
             command.arg("--token-file").arg(file);
@@ -206,17 +243,17 @@ async fn a_token_comes_from_a_file_or_the_environment_and_reaches_no_program() {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert!(!String::from_utf8_lossy(&output.stderr).contains("abc"), "{output:?}");
+        assert_none("run's stderr", &output.stderr);
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let missing = directory.path().join("missing");
     tokio::task::spawn_blocking(move || {
         let inside = (Some(0), "in \n".to_owned());
         assert_eq!(with(None, Some(&good)), inside);
-        assert_eq!(with(Some("abc"), None), inside);
-        assert_eq!(with(Some("wrong"), Some(&good)), inside, "the file goes first");
+        assert_eq!(with(Some(codex_e2e::secret!("abc")), None), inside);
+        assert_eq!(with(Some(codex_e2e::secret!("wrong")), Some(&good)), inside, "the file goes first");
         assert_eq!(with(None, None).0, Some(255));
-        assert_eq!(with(Some("abc"), Some(&bad)).0, Some(255));
+        assert_eq!(with(Some(codex_e2e::secret!("abc")), Some(&bad)).0, Some(255));
         assert_eq!(with(None, Some(&missing)).0, Some(1));
     })
     .await

@@ -17,6 +17,8 @@ enum Step {
     Failed(fn(Contract) -> RemoteError),
     /// A websocket stands for this long.
     Served(u64),
+    /// The same, and then another executor takes over.
+    Superseded(u64),
     /// No websocket: with or without a 4xx.
     Unattached { forgotten: bool },
 }
@@ -41,7 +43,7 @@ impl Play {
 }
 
 impl Steps for Play {
-    type Socket = Duration;
+    type Socket = (Duration, bool);
 
     async fn register(&mut self) -> Result<Registration, RemoteError> {
         self.note("register");
@@ -53,14 +55,17 @@ impl Steps for Play {
                 registration_id: None,
             }),
             Step::Failed(error) => Err(error(self.contract)),
-            Step::Served(_) | Step::Unattached { .. } => panic!("not at a registration: {:?}", self.done),
+            Step::Served(_) | Step::Superseded(_) | Step::Unattached { .. } => {
+                panic!("not at a registration: {:?}", self.done)
+            }
         }
     }
 
-    async fn connect(&mut self, _registration: &Registration) -> Result<Duration, Unattached> {
+    async fn connect(&mut self, _registration: &Registration) -> Result<Self::Socket, Unattached> {
         self.note("connect");
         match self.next() {
-            Step::Served(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+            Step::Served(milliseconds) => Ok((Duration::from_millis(milliseconds), false)),
+            Step::Superseded(milliseconds) => Ok((Duration::from_millis(milliseconds), true)),
             Step::Unattached { forgotten } => Err(Unattached { reason: "refused".into(), forgotten }),
             // The script has ended: a 4xx leads to a registration in every contract.
             Step::Failed(_) => Err(Unattached { reason: "end".into(), forgotten: true }),
@@ -68,9 +73,10 @@ impl Steps for Play {
         }
     }
 
-    async fn serve(&mut self, _registration: &Registration, socket: Duration) -> String {
-        tokio::time::sleep(socket).await;
-        "closed".into()
+    async fn serve(&mut self, _registration: &Registration, socket: Self::Socket) -> Ended {
+        let (time, superseded) = socket;
+        tokio::time::sleep(time).await;
+        Ended { reason: "closed".into(), superseded }
     }
 
     fn tell(&mut self, status: Status) {
@@ -135,6 +141,38 @@ async fn a_connection_however_short_sets_the_delay_back() {
     ];
     let (play, _) = play(Contract::Executor, false, steps).await;
     assert_eq!(times(&play, "connect"), [0, 1000, 3000, 4001]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_executor_whose_place_another_takes_comes_back_ever_later_until_it_stays() {
+    for contract in [Contract::Executor, Contract::Environment] {
+        let mut steps = Vec::new();
+        for time in [0, 0, 0, 0, 0, 0, 0, 299_999, 300_000, 0] {
+            steps.extend([Step::Registered, Step::Superseded(time)]);
+        }
+        let (play, _) = play(contract, false, steps).await;
+        let expected = [0, 1, 3, 7, 15, 31, 63, 123, 483, 784].map(|s| s * 1000);
+        let times: Vec<_> = times(&play, "connect").into_iter().map(|at| at.div_ceil(1000) * 1000).collect();
+        assert_eq!(times[..10], expected, "{contract}");
+        let told: Vec<String> = play.told.iter().map(ToString::to_string).collect();
+        assert!(
+            told[1].contains("another executor seems to use the same id")
+                && told[1].ends_with("again in 1.0 s")
+        );
+    }
+    let steps = vec![
+        Step::Registered,
+        Step::Superseded(0),
+        Step::Unattached { forgotten: true },
+        Step::Registered,
+        Step::Superseded(0),
+        Step::Unattached { forgotten: true },
+        Step::Registered,
+        Step::Served(0),
+    ];
+    let (play, _) = play(Contract::Noise, false, steps).await;
+    // Between the refusal and the next attempt nobody is attached: that pause stays short.
+    assert_eq!(times(&play, "connect"), [0, 1000, 1500, 3500, 4000, 4500]);
 }
 
 #[tokio::test(start_paused = true)]

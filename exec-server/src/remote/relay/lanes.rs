@@ -136,8 +136,7 @@ impl Lanes {
                 limit_of_all = ALL_INCOMING_BYTES,
                 "a stream was ended: more messages wait for their turn than the bound allows"
             );
-            state.lanes.remove(&key);
-            state.streams.close(key);
+            state.end(key);
             drop(state);
             self.wake_writer();
         }
@@ -172,7 +171,7 @@ impl Lanes {
 
     /// The stream ended from the other side.
     pub(super) fn drop_lane(&self, key: StreamKey) {
-        self.lock().lanes.remove(&key);
+        self.lock().forget(key);
     }
 
     /// The server's connection has ended.
@@ -256,7 +255,48 @@ impl State {
 
     /// The stream's server connection is over.
     fn end(&mut self, key: StreamKey) {
-        self.lanes.remove(&key);
+        self.forget(key);
         self.streams.close(key);
+    }
+
+    /// Nobody waits for this stream's pongs any more: a rendezvous that sends none must not make them pile up.
+    fn forget(&mut self, key: StreamKey) {
+        self.lanes.remove(&key);
+        self.pings.retain(|(_, whose, _)| *whose != key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::RelayLimits;
+
+    #[test]
+    fn a_stream_that_ends_leaves_no_unanswered_pings() {
+        let streams = ExecutorStreams::plain(RelayLimits::default());
+        let lanes = Lanes::new(streams, 1 << 20, &Limits::default());
+        let mut keys = Vec::new();
+        for id in ["A", "B"] {
+            let message = br#"{"id":1,"method":"x"}"#;
+            let length = message.len() as u8;
+            let head = [&[8, 1, 0x12, 1], id.as_bytes(), &[0x2a, length + 4, 0x18, 1, 0x22, length]].concat();
+            lanes.receive([&head[..], message].concat().into());
+            while let Some(event) = lanes.next_event() {
+                if let Event::Opened { stream, .. } = event {
+                    keys.push((stream, lanes.open(stream)));
+                }
+            }
+        }
+        let (left, stays) = (keys[0].0, keys[1].0);
+        for number in 1..=1000 {
+            let mut state = lanes.lock();
+            state.last_ping = number;
+            let whose = if number % 2 == 0 { left } else { stays };
+            state.pings.push_back((number, whose, Bytes::new()));
+        }
+        lanes.drop_lane(left);
+        assert!(lanes.lock().pings.len() == 500 && lanes.lock().pings.iter().all(|ping| ping.1 == stays));
+        lanes.pong(&1000_u64.to_be_bytes());
+        assert!(lanes.lock().pings.is_empty());
     }
 }

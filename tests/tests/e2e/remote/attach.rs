@@ -174,7 +174,9 @@ async fn every_step_is_told_and_no_secret_ever_even_in_the_logs() {
         executor.tells("refused the upgrade with 401 Unauthorized; again in ").await;
         rendezvous.executor().await;
         let outcome = executor.stop().await;
-        for secret in ["very-secret-ticket", BEARER, "at-0", "rt-1"] {
+        for secret in
+            [codex_e2e::secret!("ticket"), BEARER, codex_e2e::secret!("at-0"), codex_e2e::secret!("rt-1")]
+        {
             assert!(!outcome.stderr.contains(secret), "{contract:?} {secret}: {}", outcome.stderr);
         }
         assert_eq!(outcome.stdout, "", "nothing goes to stdout");

@@ -26,12 +26,12 @@ fn without(member: &str, text: &str) -> String {
 }
 
 fn api_key_file() -> String {
-    json!({"auth_mode": "apikey", "OPENAI_API_KEY": "sk-1"}).to_string()
+    json!({"auth_mode": "apikey", "OPENAI_API_KEY": codex_e2e::secret!("sk-1")}).to_string()
 }
 
 #[tokio::test]
 async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_is_sent() {
-    let signed_in = chatgpt("at-0", "acct-1");
+    let signed_in = chatgpt(codex_e2e::secret!("at-0"), "acct-1");
     let no_account = {
         let mut value: Value = serde_json::from_str(&signed_in).unwrap();
         value["tokens"].as_object_mut().unwrap().remove("account_id");
@@ -41,7 +41,8 @@ async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_i
     let no_refresh = without("last_refresh", &signed_in);
     let key = api_key_file();
     const D: &str = "remote exec-server registration requires ChatGPT authentication or API key authentication; \
-                     run `codex login` or set CODEX_API_KEY";
+                     run `codex login` or set CODEX_API_KEY\n\nCaused by:\n    there is no sign-in; for a registry \
+                     of one's own, set CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN to its access token";
     const UNRESOLVED: &str = "environment registry authentication error: failed to resolve environment registry \
                               authentication: request auth build error: executor credential has";
     const A: &str = "cloud environment authentication error: cloud environments";
@@ -74,7 +75,8 @@ async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_i
     for (contract, file, text) in cases {
         let registry = ScriptedRegistry::answering([Answer::status("500 Oops", "")]).await;
         // OPENAI_API_KEY never counts.
-        let mut executor = bare(contract, &registry.url).env("OPENAI_API_KEY", "sk-ignored");
+        let mut executor =
+            bare(contract, &registry.url).env("OPENAI_API_KEY", codex_e2e::secret!("sk-ignored"));
         if let Some(file) = file {
             executor = executor.file("auth.json", file);
         }
@@ -101,27 +103,27 @@ async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_i
 #[tokio::test]
 async fn each_credential_goes_out_with_its_own_headers() {
     let fedramp = {
-        let mut value: Value = serde_json::from_str(&chatgpt("at-0", "acct-1")).unwrap();
+        let mut value: Value = serde_json::from_str(&chatgpt(codex_e2e::secret!("at-0"), "acct-1")).unwrap();
         value["tokens"]["id_token"] = json!(id_token(true));
         value.to_string()
     };
-    let signed_in = chatgpt("at-0", "acct-1");
+    let signed_in = chatgpt(codex_e2e::secret!("at-0"), "acct-1");
     let key = api_key_file();
-    let variable = ("CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN", " v-1 ");
-    let api = ("CODEX_API_KEY", " k-1 ");
+    let variable = ("CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN", concat!(" ", codex_e2e::secret!("v-1"), " "));
+    let api = ("CODEX_API_KEY", concat!(" ", codex_e2e::secret!("k-1"), " "));
     /// Contract, `auth.json`, variables, bearer, account, FedRAMP.
     type Case<'a> = (Contract, &'a str, &'a [(&'a str, &'a str)], &'a str, Option<&'a str>, Option<&'a str>);
     let cases: [Case<'_>; 10] = [
-        (Contract::Cloud, &signed_in, &[api, variable], "at-0", Some("acct-1"), None),
-        (Contract::Executor, &signed_in, &[variable], "v-1", None, None),
-        (Contract::Executor, &signed_in, &[api], "at-0", Some("acct-1"), None),
-        (Contract::Environment, &signed_in, &[], "at-0", Some("acct-1"), None),
-        (Contract::Environment, &key, &[], "sk-1", None, None),
-        (Contract::Environment, &signed_in, &[api], "k-1", None, None),
-        (Contract::Noise, &signed_in, &[], "at-0", Some("acct-1"), None),
-        (Contract::Noise, &fedramp, &[], "at-0", Some("acct-1"), Some("true")),
-        (Contract::Noise, &signed_in, &[api], "k-1", None, None),
-        (Contract::Noise, &signed_in, &[variable, api], "v-1", None, None),
+        (Contract::Cloud, &signed_in, &[api, variable], codex_e2e::secret!("at-0"), Some("acct-1"), None),
+        (Contract::Executor, &signed_in, &[variable], codex_e2e::secret!("v-1"), None, None),
+        (Contract::Executor, &signed_in, &[api], codex_e2e::secret!("at-0"), Some("acct-1"), None),
+        (Contract::Environment, &signed_in, &[], codex_e2e::secret!("at-0"), Some("acct-1"), None),
+        (Contract::Environment, &key, &[], codex_e2e::secret!("sk-1"), None, None),
+        (Contract::Environment, &signed_in, &[api], codex_e2e::secret!("k-1"), None, None),
+        (Contract::Noise, &signed_in, &[], codex_e2e::secret!("at-0"), Some("acct-1"), None),
+        (Contract::Noise, &fedramp, &[], codex_e2e::secret!("at-0"), Some("acct-1"), Some("true")),
+        (Contract::Noise, &signed_in, &[api], codex_e2e::secret!("k-1"), None, None),
+        (Contract::Noise, &signed_in, &[variable, api], codex_e2e::secret!("v-1"), None, None),
     ];
     for (contract, file, variables, bearer, account, marked) in cases {
         let (registry, rendezvous) = contract.stage().await;
@@ -147,7 +149,7 @@ async fn credentials_go_only_where_they_may() {
     const HTTPS: &str = "configuration error: remote transport requires https for non-loopback endpoints";
     const KEY: &str = "remote exec-server API-key authentication is restricted to HTTPS openai.com and openai.org \
                        hosts and subdomains or loopback hosts";
-    let signed_in = chatgpt("at-0", "acct-1");
+    let signed_in = chatgpt(codex_e2e::secret!("at-0"), "acct-1");
     let variable = "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN";
     // Nothing of this is resolved or connected to: each is refused before.
     /// Contract, registry, a variable to set, the error.
@@ -224,19 +226,19 @@ fn signed_in(contract: Contract, registry: &ScriptedRegistry, issuer: &ScriptedR
 async fn a_refused_sign_in_is_refreshed_once_and_the_new_token_goes_out() {
     for contract in Contract::ALL {
         let rendezvous = ScriptedRendezvous::start().await;
-        let registry = registry_for(contract, &rendezvous, "at-new").await;
-        let issuer = issuer(Answer::ok(json!({"access_token": "at-new", "refresh_token": "rt-2"}))).await;
+        let registry = registry_for(contract, &rendezvous, codex_e2e::secret!("at-new")).await;
+        let issuer = issuer(Answer::ok(json!({"access_token": codex_e2e::secret!("at-new"), "refresh_token": codex_e2e::secret!("rt-2")}))).await;
         let executor = signed_in(contract, &registry, &issuer).start();
         rendezvous.executor().await;
         assert_eq!(registry.asked().len(), 2, "{contract:?}");
         let refresh = issuer.request(1).await.json();
         assert_eq!(
             (&refresh["refresh_token"], &refresh["refresh_reason"]),
-            (&json!("rt-1"), &json!("forced"))
+            (&json!(codex_e2e::secret!("rt-1")), &json!("forced"))
         );
         let saved: Value =
             serde_json::from_slice(&std::fs::read(executor.home().join("auth.json")).unwrap()).unwrap();
-        assert_eq!(saved["tokens"]["access_token"], "at-new");
+        assert_eq!(saved["tokens"]["access_token"], codex_e2e::secret!("at-new"));
     }
 }
 
@@ -246,7 +248,7 @@ async fn a_failed_recovery_reports_the_first_refusal() {
         Answer::status("400 Bad Request", r#"{"error":{"code":"refresh_token_expired"}}"#),
         Answer::status("500 Internal Server Error", ""),
         Answer::ok(json!({"access_token": "at-old"})),
-        Answer::ok(json!({"access_token": "at-new", "id_token": id_token(true)})),
+        Answer::ok(json!({"access_token": codex_e2e::secret!("at-new"), "id_token": id_token(true)})),
     ];
     for contract in [Contract::Executor, Contract::Environment, Contract::Noise] {
         for failure in failures.clone() {
@@ -276,7 +278,7 @@ async fn a_token_that_somebody_else_stored_meanwhile_is_used_without_a_refresh()
         let home: std::sync::Arc<std::sync::OnceLock<std::path::PathBuf>> = Default::default();
         let place = home.clone();
         let registry = ScriptedRegistry::scripted(Box::new(move |_, asked| {
-            if asked.header("authorization") == Some("Bearer at-new") {
+            if asked.header("authorization") == Some(concat!("Bearer ", codex_e2e::secret!("at-new"))) {
                 return Answer::ok(&registered);
             }
             let home = loop {
@@ -285,7 +287,7 @@ async fn a_token_that_somebody_else_stored_meanwhile_is_used_without_a_refresh()
                 }
                 std::thread::yield_now();
             };
-            std::fs::write(home.join("auth.json"), chatgpt("at-new", account)).unwrap();
+            std::fs::write(home.join("auth.json"), chatgpt(codex_e2e::secret!("at-new"), account)).unwrap();
             Answer::status("401 Unauthorized", r#"{"error":{"message":"too old"}}"#)
         }))
         .await;
@@ -307,8 +309,8 @@ async fn a_token_that_somebody_else_stored_meanwhile_is_used_without_a_refresh()
 async fn only_contract_a_recovers_from_a_403() {
     for contract in Contract::ALL {
         let rendezvous = ScriptedRendezvous::start().await;
-        let registry = refusing(contract, &rendezvous, "at-new", "403 Forbidden").await;
-        let issuer = issuer(Answer::ok(json!({"access_token": "at-new"}))).await;
+        let registry = refusing(contract, &rendezvous, codex_e2e::secret!("at-new"), "403 Forbidden").await;
+        let issuer = issuer(Answer::ok(json!({"access_token": codex_e2e::secret!("at-new")}))).await;
         let executor = signed_in(contract, &registry, &issuer).start();
         if contract == Contract::Cloud {
             rendezvous.executor().await;
@@ -343,9 +345,10 @@ async fn an_api_key_and_a_bearer_never_recover() {
         (Contract::Executor, "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN"),
     ] {
         let rendezvous = ScriptedRendezvous::start().await;
-        let registry = registry_for(contract, &rendezvous, "at-new").await;
-        let issuer = issuer(Answer::ok(json!({"access_token": "at-new"}))).await;
-        let outcome = signed_in(contract, &registry, &issuer).env(variable, "v-1").outcome().await;
+        let registry = registry_for(contract, &rendezvous, codex_e2e::secret!("at-new")).await;
+        let issuer = issuer(Answer::ok(json!({"access_token": codex_e2e::secret!("at-new")}))).await;
+        let outcome =
+            signed_in(contract, &registry, &issuer).env(variable, codex_e2e::secret!("v-1")).outcome().await;
         assert_eq!(outcome.code, Some(1));
         assert!(registry.asked().len() == 1 && issuer.asked().is_empty(), "{variable}");
     }
@@ -358,7 +361,7 @@ async fn the_configuration_has_to_load_and_its_restrictions_count() {
     assert_eq!(broken.code, Some(1));
     assert!(broken.stderr.starts_with("Error: ") && broken.stderr.contains("config.toml:1:9:"), "{broken:?}");
     let forced = bare(Contract::Noise, &registry.url)
-        .file("auth.json", &chatgpt("at-0", "acct-1"))
+        .file("auth.json", &chatgpt(codex_e2e::secret!("at-0"), "acct-1"))
         .args(["-c", "forced_login_method=api"])
         .outcome()
         .await;

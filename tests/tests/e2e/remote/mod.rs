@@ -14,7 +14,7 @@ use codex_e2e::{ExecutorBuilder, ScriptedRegistry, ScriptedRendezvous};
 use serde_json::{Value, json};
 
 /// The bearer of contract C in these tests.
-const BEARER: &str = "tok-1-secret";
+const BEARER: &str = codex_e2e::secret!("tok-1");
 
 /// How an executor is started for a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Contract {
         match self {
             Self::Cloud => executor
                 .args(["--environment-id", "id-1", "--remote-contract", "cloud"])
-                .file("auth.json", &chatgpt("at-0", "acct-1")),
+                .file("auth.json", &chatgpt(codex_e2e::secret!("at-0"), "acct-1")),
             Self::Executor => {
                 executor.args(["--executor-id", "id-1"]).env("CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN", BEARER)
             }
@@ -92,7 +92,7 @@ fn chatgpt(access_token: &str, account_id: &str) -> String {
         "tokens": {
             "id_token": id_token(false),
             "access_token": access_token,
-            "refresh_token": "rt-1",
+            "refresh_token": codex_e2e::secret!("rt-1"),
             "account_id": account_id,
         },
         "last_refresh": "2026-11-20T00:00:00Z",

@@ -31,7 +31,7 @@ async fn contract_d_sends_a_bearer_and_no_body() {
     let asked = registry.request(1).await;
     assert_eq!(asked.line(), "POST /cloud/environment/id-1/register");
     assert_eq!(asked.header_names(), ["authorization", "accept", "host"]);
-    assert_eq!(asked.header("authorization"), Some("Bearer tok-1-secret"));
+    assert_eq!(asked.header("authorization"), Some(concat!("Bearer ", codex_e2e::secret!("tok-1"))));
     assert!(asked.body.is_empty());
     rendezvous.executor().await;
     executor.tells("codex exec-server remote environment registered with environment_id id-1\n").await;
@@ -69,7 +69,7 @@ async fn contract_a_sends_its_body_and_the_same_id_at_every_registration_of_a_la
     let asked = registry.request(1).await;
     let names = ["authorization", "chatgpt-account-id", "content-type", "accept", "host", "content-length"];
     assert_eq!(asked.header_names(), names);
-    assert_eq!(asked.header("authorization"), Some("Bearer at-0"));
+    assert_eq!(asked.header("authorization"), Some(concat!("Bearer ", codex_e2e::secret!("at-0"))));
     assert_eq!(asked.header("chatgpt-account-id"), Some("acct-1"));
     let id = asked.json()["idempotency_id"].as_str().expect("an id").to_string();
     let hex = id.strip_prefix("codex-exec-server-").expect("a prefix");
@@ -96,7 +96,10 @@ async fn printed(contract: Contract, answer: Answer) -> String {
     let registry = ScriptedRegistry::answering([answer]).await;
     let outcome = contract.executor(&registry.url).outcome().await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{contract:?}: {outcome:?}");
-    assert!(!outcome.stderr.contains(BEARER) && !outcome.stderr.contains("at-0"), "{outcome:?}");
+    assert!(
+        !outcome.stderr.contains(BEARER) && !outcome.stderr.contains(codex_e2e::secret!("at-0")),
+        "{outcome:?}"
+    );
     outcome.stderr
 }
 
@@ -139,7 +142,7 @@ async fn a_refused_credential_has_the_released_text() {
         ("plain", "plain"),
         ("", "empty error body"),
         // What it echoes is not repeated.
-        (r#"{"error":{"message":"bad tok-1-secret"}}"#, "bad [hidden]"),
+        (r#"{"error":{"message":"bad s3cr3t-tok-1"}}"#, "bad [hidden]"),
     ];
     for contract in [Contract::Executor, Contract::Environment, Contract::Noise] {
         for status in ["401 Unauthorized", "403 Forbidden"] {

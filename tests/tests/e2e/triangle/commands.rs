@@ -38,6 +38,7 @@ async fn run(line: &str, flags: &[&str], program: &[&str], input: &[u8]) -> (Opt
     };
     let (_, output) = guarded("run's end", async { tokio::join!(feeding, child.wait_with_output()) }).await;
     let output = output.unwrap();
+    codex_e2e::secrets::assert_none("run's stderr", &output.stderr);
     (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
 }
 

@@ -4,6 +4,7 @@ mod commands;
 mod cuts;
 mod library;
 mod operator;
+mod proxied;
 
 use codex_e2e::{Executor, ExecutorBuilder, Hub};
 use codex_exec_server::client::{

@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::cuts::token;
-use super::{all_of, environment, script};
+use super::{Triangle, all_of, environment, script};
 
 /// The number of a data frame's field.
 const DATA: u32 = 5;
@@ -253,4 +253,16 @@ async fn a_recorded_conversation_played_again_is_refused() {
     assert_eq!(std::fs::read_to_string(&trace).unwrap(), "x\n", "it ran once");
     watched.harnesses.tamper(|_, message| vec![message]);
     assert!(!watched.client().await.session_id().is_empty());
+}
+
+#[tokio::test]
+async fn an_executor_whose_place_another_takes_says_so_and_stays_reachable() {
+    let mut triangle = Triangle::start().await;
+    let line = triangle.hub.line("--remote").await;
+    let mut newer = ExecutorBuilder::of_line(&line, None).start();
+    newer.tells("attached").await;
+    triangle.executor.tells("another executor seems to use the same id").await;
+    newer.tells("another executor seems to use the same id").await;
+    let client = triangle.client().await;
+    client.close().await;
 }

@@ -1,0 +1,198 @@
+//! What is asked of a process, now or once there is news: its output, its end, its line in the list.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{ProcessInfo, ProcessState, ReadParams, ReadResult, WaitResult};
+
+use super::{Phase, Process, State, number, unknown_process};
+use crate::process::denied;
+use crate::process::log::Seq;
+use crate::process::orphans::{self, Leftover};
+
+impl Process {
+    /// Waits until a read has something to tell, or its `waitMs` is up.
+    pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
+        let after = params.after_seq.unwrap_or(0);
+        let news = self.until(|state| match state.phase {
+            Phase::Starting => false,
+            Phase::Failed(_) => true,
+            Phase::Running { .. } | Phase::Ended { .. } => state.log.has_news_after(after),
+        });
+        let _ = tokio::time::timeout(wait, news).await;
+    }
+
+    /// What a read returns that has waited.
+    ///
+    /// # Errors
+    /// The start failed meanwhile, or still goes on.
+    pub fn read_at_last(&self, params: &ReadParams) -> Result<ReadResult<Bytes>, RpcError> {
+        self.read_now(params, true)?.ok_or_else(|| self.unknown())
+    }
+
+    /// `process/read`: waits for news up to `waitMs`.
+    ///
+    /// # Errors
+    /// As for [`Self::read_at_last`].
+    pub async fn read(
+        &self,
+        params: &ReadParams,
+        longest_wait: Duration,
+    ) -> Result<ReadResult<Bytes>, RpcError> {
+        self.news_for(params, longest_wait).await;
+        self.read_at_last(params)
+    }
+
+    /// What a read returns now; nothing when it would rather wait and may.
+    ///
+    /// # Errors
+    /// The start failed.
+    pub fn read_now(
+        &self,
+        params: &ReadParams,
+        time_is_up: bool,
+    ) -> Result<Option<ReadResult<Bytes>>, RpcError> {
+        let after = params.after_seq.unwrap_or(0);
+        let state = self.lock();
+        match &state.phase {
+            Phase::Failed(_) => return Err(self.unknown()),
+            Phase::Starting if time_is_up => {
+                return Err(RpcError::invalid_request(format!("process id {} is starting", self.id)));
+            }
+            Phase::Starting => return Ok(None),
+            Phase::Running { .. } | Phase::Ended { .. } => {}
+        }
+        let may_wait = !time_is_up && params.wait_ms.is_some_and(|wait| wait > 0);
+        if may_wait && !state.log.has_news_after(after) {
+            return Ok(None);
+        }
+        let (chunks, next_seq) = state.log.read(after, params.max_bytes);
+        let exit = state.log.exit().cloned();
+        let sandbox_denied = exit.as_ref().is_some_and(|exit| {
+            // The words may have come behind the exit.
+            exit.sandbox_denied
+                || (self.sandboxed && denied::is_denied(exit.code, &exit.details, state.log.retained()))
+        });
+        let result = ReadResult {
+            lost_bytes: state.log.lost_after(after),
+            chunks,
+            next_seq,
+            exited: exit.is_some(),
+            exit_code: exit.as_ref().map(|exit| exit.code),
+            closed: state.log.is_closed(),
+            failure: None,
+            sandbox_denied,
+            totals: state.log.totals(),
+            exit: exit.map(|exit| exit.details),
+        };
+        Ok(Some(result))
+    }
+
+    /// Whether something is held for a reader that was away.
+    pub fn awaits_reading(&self) -> bool {
+        self.lock().log.is_held()
+    }
+
+    /// A reader has received everything up to `seq`: what was held for it may go.
+    pub fn was_read(&self, seq: Seq) {
+        self.lock().log.was_read(seq);
+        self.pump.notify_one();
+    }
+
+    fn unknown(&self) -> RpcError {
+        unknown_process(&self.id)
+    }
+
+    /// `process/wait`: until the exit, or until `timeout` is up.
+    ///
+    /// # Errors
+    /// The start failed meanwhile.
+    pub async fn wait(&self, timeout: Duration) -> Result<WaitResult, RpcError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = self.wait_result(false)? {
+                return Ok(result);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return self.wait_result(true)?.ok_or_else(|| self.unknown());
+            }
+        }
+    }
+
+    fn wait_result(&self, time_is_up: bool) -> Result<Option<WaitResult>, RpcError> {
+        let state = self.lock();
+        if matches!(state.phase, Phase::Failed(_)) {
+            return Err(self.unknown());
+        }
+        let exit = state.log.exit().cloned();
+        if exit.is_none() && !time_is_up {
+            return Ok(None);
+        }
+        Ok(Some(WaitResult {
+            exited: exit.is_some(),
+            exit_code: exit.as_ref().map(|exit| exit.code),
+            closed: state.log.is_closed(),
+            exit: exit.map(|exit| exit.details),
+        }))
+    }
+
+    /// Waits until the child was reaped, or never started.
+    pub(in crate::process) async fn over(&self) {
+        self.until(|state| state.log.exit().is_some() || matches!(state.phase, Phase::Failed(_))).await;
+    }
+
+    /// Waits until all output was seen.
+    pub(in crate::process) async fn closed(&self) {
+        self.until(|state| state.log.is_closed()).await;
+    }
+
+    /// Whether the child was reaped and all output seen.
+    pub(in crate::process) fn is_closed(&self) -> bool {
+        self.lock().log.is_closed()
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if reached(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Its line in `process/list`.
+    pub fn info(&self) -> ProcessInfo {
+        let mut state = self.lock();
+        state.leftovers.retain(|leftover| orphans::is_running(leftover.stamp).unwrap_or(false));
+        let (pid, running) = match state.phase {
+            Phase::Starting | Phase::Failed(_) => (None, ProcessState::Starting),
+            Phase::Running { pid, .. } => (Some(pid), ProcessState::Running),
+            Phase::Ended { pid } => (Some(pid), ProcessState::Exited),
+        };
+        let exit = state.log.exit().cloned();
+        ProcessInfo {
+            process_id: self.id.clone(),
+            pid: pid.map(number),
+            argv: self.argv.clone(),
+            tty: self.tty,
+            state: if state.log.is_closed() { ProcessState::Closed } else { running },
+            exit_code: exit.as_ref().map(|exit| exit.code),
+            exit: exit.map(|exit| exit.details),
+            next_seq: state.log.next_seq(),
+            totals: state.log.totals(),
+            leftovers: state.leftovers.iter().map(describe).collect(),
+        }
+    }
+}
+
+fn describe(leftover: &Leftover) -> codex_exec_protocol::process::Leftover {
+    codex_exec_protocol::process::Leftover { pid: number(leftover.stamp.pid), name: leftover.name.clone() }
+}

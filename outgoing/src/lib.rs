@@ -1,0 +1,178 @@
+//! Connections that this program makes by itself: whom TLS trusts, and through which proxies they go.
+//!
+//! One rule for sign-in, registry, rendezvous and servers (`login-and-config.md` section 5): `CODEX_CA_CERTIFICATE`, else
+//! `SSL_CERT_FILE`, adds certificates to those of the machine; the usual proxy variables are obeyed, except for loopback,
+//! which a proxy elsewhere could not reach. Values are handed in; only the library that finds the machine's certificates
+//! looks up `SSL_CERT_FILE` and `SSL_CERT_DIR` by itself.
+
+mod dial;
+pub mod file;
+mod proxies;
+mod trust;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use tokio_tungstenite::Connector;
+use url::{Host, Url};
+
+pub use dial::{DialError, Stream};
+pub use proxies::Proxies;
+use trust::Tls;
+pub use trust::{Roots, RootsError};
+
+/// Why no connection can be made, whatever its address. Messages hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum OutgoingError {
+    /// The file of certificates can't be read.
+    #[error("can't read the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE): {source}")]
+    ReadCertificates {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file of certificates is not PEM.
+    #[error("the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE) are not a PEM bundle")]
+    BadCertificates {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The machine has no certificates, and no more were named.
+    #[error(
+        "this machine has no CA certificates to trust; install them, or name a file of them in CODEX_CA_CERTIFICATE"
+    )]
+    NothingTrusted,
+    /// A proxy variable does not hold an address. The address may hold a password, so it is not shown.
+    #[error("{variable} does not hold the address of a proxy")]
+    BadProxy {
+        /// The variable's name.
+        variable: &'static str,
+    },
+    /// TLS can't be set up.
+    #[error("can't set up TLS: {0}")]
+    Tls(String),
+}
+
+/// How connections are made. Cheap to clone, and cheap to make: certificates are read when the first connection over
+/// TLS needs them.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    trust: Trust,
+    proxies: Proxies,
+    tls: OnceLock<Tls>,
+}
+
+/// Whom TLS trusts.
+#[derive(Debug, Clone, Default)]
+enum Trust {
+    /// The machine's certificates.
+    #[default]
+    Machine,
+    /// These as well, a file of PEM.
+    Also(PathBuf),
+    /// These alone.
+    Only(Roots),
+}
+
+impl Outgoing {
+    /// Trusts the machine's certificates and those of the file; goes through the proxies. Does no I/O.
+    pub fn new(ca_certificates: Option<PathBuf>, proxies: Proxies) -> Self {
+        let trust = ca_certificates.map_or(Trust::Machine, Trust::Also);
+        Self { shared: Arc::new(Shared { trust, proxies, tls: OnceLock::new() }) }
+    }
+
+    /// As the environment has it; `lookup` answers as `std::env::var(name).ok()` would. Blank values count as unset.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        Self::new(ca_certificates(&lookup), Proxies::from_lookup(&lookup))
+    }
+
+    /// Trusts these certificates alone.
+    #[must_use]
+    pub fn trusting_only(self, roots: Roots) -> Self {
+        let proxies = self.shared.proxies.clone();
+        Self { shared: Arc::new(Shared { trust: Trust::Only(roots), proxies, tls: OnceLock::new() }) }
+    }
+
+    /// The beginning of an HTTP client. Reads certificates, so call it where that holds up nobody.
+    ///
+    /// # Errors
+    /// Certificates or proxies that can't be used.
+    pub fn http(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
+        self.shared.proxies.apply(self.trusting_http()?)
+    }
+
+    /// The same without a word about proxies: the library asks the environment itself.
+    ///
+    /// # Errors
+    /// Certificates that can't be used.
+    pub fn trusting_http(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
+        let mut tls = (*self.tls()?.config).clone();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(reqwest::Client::builder().use_preconfigured_tls(tls))
+    }
+
+    /// The beginning of an HTTP client for a server on this machine without TLS: no proxy, and nothing to read.
+    pub fn local_http() -> reqwest::ClientBuilder {
+        reqwest::Client::builder().no_proxy().tls_built_in_root_certs(false)
+    }
+
+    /// What wraps the stream to a server: TLS for `wss` and `https`, else nothing.
+    ///
+    /// # Errors
+    /// Certificates that can't be used, or none at all.
+    pub async fn connector(&self, url: &Url) -> Result<Connector, OutgoingError> {
+        match url.scheme() {
+            "wss" | "https" => Ok(Connector::Rustls(self.tls_client().await?)),
+            _ => Ok(Connector::Plain),
+        }
+    }
+
+    async fn tls_client(&self) -> Result<Arc<rustls::ClientConfig>, OutgoingError> {
+        let tls = match self.shared.tls.get() {
+            Some(built) => built.clone(),
+            None => {
+                let this = self.clone();
+                // Reads hundreds of files on some machines.
+                let built = tokio::task::spawn_blocking(move || this.tls()).await;
+                built.map_err(|error| OutgoingError::Tls(error.to_string()))??
+            }
+        };
+        if tls.is_empty { Err(OutgoingError::NothingTrusted) } else { Ok(tls.config) }
+    }
+
+    fn tls(&self) -> Result<Tls, OutgoingError> {
+        match self.shared.tls.get() {
+            Some(built) => Ok(built.clone()),
+            None => {
+                let built = trust::tls(&self.shared.trust)?;
+                Ok(self.shared.tls.get_or_init(|| built).clone())
+            }
+        }
+    }
+}
+
+/// The file of further certificates that the environment names: `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`.
+pub fn ca_certificates(lookup: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let name =
+        |variable| lookup(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    name("CODEX_CA_CERTIFICATE").or_else(|| name("SSL_CERT_FILE")).map(PathBuf::from)
+}
+
+/// Whether a URL's host is this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

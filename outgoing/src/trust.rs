@@ -1,0 +1,110 @@
+//! Whom TLS trusts: the machine's certificates, the user's own, or a caller's alone.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore, crypto};
+
+use crate::{OutgoingError, Trust, file};
+
+/// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
+const CERTIFICATE_BYTES: u64 = 16 << 20;
+
+/// Roots of trust of one's own, instead of the machine's.
+#[derive(Clone)]
+pub struct Roots(RootCertStore);
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots(..)")
+    }
+}
+
+/// Why certificates can't be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootsError {
+    /// No certificate in the text.
+    #[error("there is no certificate in it; expected PEM, with lines `-----BEGIN CERTIFICATE-----`")]
+    None,
+    /// Not PEM, or no certificate.
+    #[error("certificate {number} can't be used: {reason}")]
+    Certificate {
+        /// Which one, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Roots {
+    /// The certificates of a PEM text.
+    ///
+    /// # Errors
+    /// A text without certificates, or with one that is none.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, RootsError> {
+        let mut roots = RootCertStore::empty();
+        for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+            let failed = |reason: String| RootsError::Certificate { number: index + 1, reason };
+            let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+        }
+        if roots.is_empty() { Err(RootsError::None) } else { Ok(Self(roots)) }
+    }
+}
+
+/// What a TLS client goes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Nobody at all is trusted.
+    pub(crate) is_empty: bool,
+}
+
+/// Reads the certificates.
+pub(crate) fn tls(trust: &Trust) -> Result<Tls, OutgoingError> {
+    let roots = match trust {
+        Trust::Only(Roots(roots)) => roots.clone(),
+        Trust::Also(path) => {
+            // First, since the machine's library would read the same file without a bound.
+            let more = read_certificates(path)?;
+            let mut roots = machine();
+            if roots.add_parsable_certificates(more).0 == 0 {
+                return Err(OutgoingError::BadCertificates { path: path.clone() });
+            }
+            roots
+        }
+        Trust::Machine => machine(),
+    };
+    let is_empty = roots.is_empty();
+    let versions = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| OutgoingError::Tls(error.to_string()))?;
+    let config = Arc::new(versions.with_root_certificates(roots).with_no_client_auth());
+    Ok(Tls { config, is_empty })
+}
+
+fn machine() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "a certificate of this machine can't be read");
+    }
+    roots.add_parsable_certificates(native.certs);
+    roots
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OutgoingError> {
+    let unread = |source| OutgoingError::ReadCertificates { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unread)?.file_type().is_fifo() {
+        // Opening one waits for a writer, who may never come.
+        return Err(unread(io::Error::new(io::ErrorKind::InvalidInput, "it is a named pipe")));
+    }
+    let pem = file::read(path, CERTIFICATE_BYTES).map_err(unread)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates.map_err(|_| OutgoingError::BadCertificates { path: path.to_owned() })
+}
