@@ -73,7 +73,12 @@ impl Stage {
 
     /// A server with the environment of the recorded one where that shows.
     pub(crate) async fn server(&self, records: &[Value]) -> Server {
-        let mut builder = Server::builder().cwd("/tmp").env("MY_TOKEN", "tok").env("PATH", "/usr/bin:/bin");
+        // One of the recorded programs leaves a child behind that never ends.
+        let mut builder = Server::builder()
+            .args(["--leftovers", "kill"])
+            .cwd("/tmp")
+            .env("MY_TOKEN", "tok")
+            .env("PATH", "/usr/bin:/bin");
         let recorded = records.iter().find(|record| {
             record["case"] == "all ignoreDefault" && record["data"]["method"] == "process/output"
         });
