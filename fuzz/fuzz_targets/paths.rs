@@ -17,7 +17,5 @@ fuzz_target!(|text: &str| {
             .split(|byte| *byte == b'/')
             .any(|name| matches!(name, b"." | b".."));
         assert!(again == path || dots, "{again:?}");
-        let rewritten = serde_json::to_value(&again).expect("a path can be written");
-        assert!(rewritten == written || dots, "{rewritten}");
     }
 });
