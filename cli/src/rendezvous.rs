@@ -88,7 +88,8 @@ enum RoleArg {
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "expected IP:PORT such as 127.0.0.1:8443 or [::1]:0; host names are not looked up")
+    text.parse()
+        .map_err(|_| "expected IP:PORT such as 127.0.0.1:8443 or [::1]:0; host names are not looked up")
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
