@@ -167,3 +167,12 @@ fn secrets_come_from_files_and_are_never_shown() {
     let missing = AuthConfig::token_file(&folder.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("none"), "{missing}");
 }
+
+#[test]
+fn an_endless_file_is_refused_with_its_name_and_the_bound() {
+    let endless = Path::new("/dev/zero");
+    for refused in [AuthConfig::token_file(endless), AuthConfig::secret_file(endless, None, None, None)] {
+        let sentence = refused.unwrap_err().to_string();
+        assert!(sentence.contains("/dev/zero") && sentence.contains("more than 65536 bytes"), "{sentence}");
+    }
+}
