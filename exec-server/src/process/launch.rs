@@ -21,7 +21,7 @@ use super::tree;
 use crate::Limits;
 use crate::descriptor::register;
 use crate::network::{Network, proxy, variables};
-use crate::sandbox::{self, Confined, Confiner, handover};
+use crate::sandbox::{self, Confined, Confiner};
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -115,16 +115,7 @@ pub(super) fn launch(
     let plan = network::Plan::new(&params)?;
     let mut confined = confine(&mut params, &plan, host)?;
     let opened = plan.open(confined.as_ref().is_some_and(|(_, confined)| confined.has_own_network()))?;
-    let (handed, handover) = match &mut confined {
-        Some((_, confined)) if confined.has_own_network() => {
-            confined.listen_on(&opened.own_ports());
-            let (ours, theirs) = handover::pair().map_err(|error| {
-                RpcError::internal(format!("can't make a socket for the launcher: {error}"))
-            })?;
-            (Some(ours), Some(Arc::new(theirs)))
-        }
-        _ => (None, None),
-    };
+    let (handed, handover) = opened.handover(confined.as_mut().map(|(_, confined)| confined))?;
     if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &host.confiner) {
         confined = Some((confiner.launcher().to_owned(), Confiner::unconfined()));
     }
@@ -158,8 +149,7 @@ pub(super) fn launch(
         spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
-        let own = handed.map_or_else(|| Ok(Vec::new()), |handed| handover::receive(&handed))?;
-        let doors = opened.doors(own);
+        let doors = opened.doors(handed)?;
         let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits)?) };
         process.keep_network(lease);
         let exit = register(pidfd, Interest::READABLE)?;

@@ -1,6 +1,8 @@
 //! What a start request asks of the network, and the doors that are opened for its program (section 13).
 
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
 
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
-use crate::sandbox;
+use crate::sandbox::{self, Confined, handover};
 
 /// Ports of loopback that one program may reach; more are refused.
 const MOST_PORTS: usize = 16;
@@ -132,23 +134,41 @@ impl Opened {
         }
     }
 
-    /// The ports to listen on in a network of its own.
-    pub(super) fn own_ports(&self) -> Vec<u16> {
-        match self {
-            Self::Machine | Self::Beside(_) => Vec::new(),
-            Self::Own(doors) => doors.iter().map(|(port, _)| *port).collect(),
-        }
+    /// Has a confinement with a network of its own listen in there. The server's and the launcher's end of what the listeners
+    /// are handed over by, if there are any.
+    ///
+    /// # Errors
+    /// `-32603` when the system is out of sockets.
+    pub(super) fn handover(&self, confined: Option<&mut Confined>) -> Result<Handover, RpcError> {
+        let (Self::Own(doors), Some(confined)) = (self, confined) else { return Ok((None, None)) };
+        let ports: Vec<u16> = doors.iter().map(|(port, _)| *port).collect();
+        confined.listen_on(&ports);
+        let (ours, theirs) = handover::pair()
+            .map_err(|error| RpcError::internal(format!("can't make a socket for the launcher: {error}")))?;
+        Ok((Some(ours), Some(Arc::new(theirs))))
     }
 
-    /// The doors on their listeners; `own` are those of [`Self::own_ports`], in the same order.
-    pub(super) fn doors(self, own: Vec<TcpListener>) -> Vec<(TcpListener, Door)> {
-        match self {
-            Self::Machine => Vec::new(),
-            Self::Beside(doors) => doors,
-            Self::Own(doors) => own.into_iter().zip(doors.into_iter().map(|(_, door)| door)).collect(),
+    /// The doors on their listeners, once the program runs; `handed` is the server's end of [`Self::handover`].
+    ///
+    /// # Errors
+    /// When the launcher has not handed over what it was told to.
+    pub(super) fn doors(self, handed: Option<OwnedFd>) -> io::Result<Vec<(TcpListener, Door)>> {
+        match (self, handed) {
+            (Self::Machine, _) => Ok(Vec::new()),
+            (Self::Beside(doors), _) => Ok(doors),
+            (Self::Own(doors), handed) => {
+                let listeners = handed.map_or_else(|| Ok(Vec::new()), handover::receive)?;
+                if listeners.len() != doors.len() {
+                    return Err(io::Error::from_raw_os_error(libc::EBADMSG));
+                }
+                Ok(listeners.into_iter().zip(doors.into_iter().map(|(_, door)| door)).collect())
+            }
         }
     }
 }
+
+/// The server's end, and the launcher's.
+type Handover = (Option<OwnedFd>, Option<Arc<OwnedFd>>);
 
 fn proxy_plan(process_id: &str, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
     Ok(ProxyPlan {

@@ -10,14 +10,8 @@ async fn proxy_address(client: &mut TestClient, id: &str) -> String {
     seen.trim().trim_start_matches("http://").to_owned()
 }
 
-async fn is_open(address: &str) -> bool {
-    tokio::net::TcpStream::connect(address).await.is_ok()
-}
-
-async fn closes(address: &str) {
-    while is_open(address).await {
-        tokio::task::yield_now().await;
-    }
+fn is_open(address: &str) -> bool {
+    std::net::TcpStream::connect(address).is_ok()
 }
 
 #[tokio::test]
@@ -28,9 +22,9 @@ async fn a_proxy_ends_with_its_program() {
     more["pipeStdin"] = json!(true);
     client.shell_with("p", "echo $HTTP_PROXY; read x", more).await;
     let address = proxy_address(&mut client, "p").await;
-    assert!(is_open(&address).await);
+    assert!(is_open(&address));
     client.write("p", "\n").await;
-    codex_e2e::client::guarded("the proxy's end", closes(&address)).await;
+    eventually("the proxy ends", || !is_open(&address)).await;
 }
 
 #[tokio::test]
@@ -48,13 +42,13 @@ async fn what_outlives_a_program_keeps_its_proxy_until_it_ends_too() {
     let address = proxy_address(&mut client, "p").await;
     client.until(|message| message["method"] == "process/exited").await;
     let pid = codex_e2e::machine::pid_in(&file).await;
-    assert!(is_open(&address).await, "the daemon goes on");
+    assert!(is_open(&address), "the daemon goes on");
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
         rustix::process::Signal::KILL,
     )
     .unwrap();
-    codex_e2e::client::guarded("the proxy's end", closes(&address)).await;
+    eventually("the proxy ends", || !is_open(&address)).await;
 }
 
 #[tokio::test]
@@ -73,7 +67,7 @@ async fn a_proxy_ends_with_its_session() {
     client.until(|message| message["method"] == "process/exited").await;
     let pid = codex_e2e::machine::pid_in(&file).await;
     drop(client);
-    codex_e2e::client::guarded("the proxy's end", closes(&address)).await;
+    eventually("the proxy ends", || !is_open(&address)).await;
     assert!(codex_e2e::machine::alive(pid), "kept by default");
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),

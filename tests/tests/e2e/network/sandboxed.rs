@@ -157,6 +157,26 @@ async fn listed_ports_of_loopback_can_be_reached_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_program_on_a_terminal_and_with_limits_has_its_proxy_as_well() {
+    if !enforceable() {
+        return;
+    }
+    let (origin, server) = (origin().await, Server::start().await);
+    let mut client = server.client().await;
+    let ground = Ground::new();
+    let port = origin.address.port();
+    let errands = [format!("get http://localhost:{port}/"), format!("tcp 127.0.0.1:{port}")];
+    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
+    let mut more = under(&read_only(&ground), to_localhost());
+    more["tty"] = json!(true);
+    more["limits"] = json!({"openFiles": 64});
+    start(&mut client, "t", &errands, more).await;
+    let ended = client.finish("t").await;
+    let told = told(&ended.pty());
+    assert!(told[0].starts_with("HTTP/1.1 200") && told[1].starts_with("failed"), "{told:?} {}", ended.pty());
+}
+
+#[tokio::test]
 async fn a_network_that_leads_nowhere_is_refused_rather_than_opened() {
     let server = Server::start().await;
     let mut client = server.client().await;

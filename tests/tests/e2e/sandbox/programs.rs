@@ -152,6 +152,8 @@ async fn an_older_clients_wrapper_is_replaced_by_our_own_enforcement() {
     assert_eq!(ended.exited["sandboxDenied"], true);
     assert_eq!(ended.stdout(), format!("{cwd}\n"));
     assert!(ground.at("w/new").exists());
+    // Places that were held are let go behind the program's end.
+    eventually("the place is free again", || !ground.at("w/.agents").exists()).await;
     ground.is_untouched(&["w/new"]);
     let odd = [wrapper, "--unknown", "--", "/bin/true"];
     assert_eq!(client.refused("process/start", start_params("o", odd, json!({"cwd": cwd}))).await, -32600);
