@@ -9,6 +9,7 @@ mod harness;
 mod json;
 mod limits;
 mod noise;
+mod open;
 mod plain;
 mod queue;
 mod streams;
@@ -192,7 +193,7 @@ impl ExecutorStreams {
 
     /// What to act on next; to be asked until there is nothing, after every other call.
     pub fn next_event(&mut self) -> Option<Event> {
-        both!(self, streams => streams.next_event())
+        both!(self, streams => streams.open.next_event())
     }
 
     /// The registry's word on a handshake; one that is not wanted any more is ignored.
@@ -206,8 +207,8 @@ impl ExecutorStreams {
     /// Whether the stream's queue takes another message.
     pub fn has_room(&self, stream: StreamKey) -> bool {
         match &self.0 {
-            Kind::Plain(streams) => streams.has_room(stream),
-            Kind::Noise(streams) => streams.has_room(stream),
+            Kind::Plain(streams) => streams.open.has_room(stream),
+            Kind::Noise(streams) => streams.open.has_room(stream),
         }
     }
 
@@ -216,15 +217,15 @@ impl ExecutorStreams {
     /// # Errors
     /// See [`SendError`].
     pub fn send(&mut self, stream: StreamKey, message: Bytes) -> Result<(), SendError> {
-        both!(self, streams => streams.send(stream, message))
+        both!(self, streams => streams.open.send(stream, message))
     }
 
     /// How many data frames of the stream were given to the websocket, and the frame that asks its harness how many of
     /// them it has taken ([`Event::Acked`]; released harnesses say nothing).
     pub fn ask(&self, stream: StreamKey) -> Option<(u64, Bytes)> {
         let (id, frames) = match &self.0 {
-            Kind::Plain(streams) => streams.sent(stream),
-            Kind::Noise(streams) => streams.sent(stream),
+            Kind::Plain(streams) => streams.open.sent(stream),
+            Kind::Noise(streams) => streams.open.sent(stream),
         }?;
         Some((frames, frame::heartbeat(id.as_str())))
     }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::frame::{self, Body, Frame};
 use super::noise::{self, Accepted, Channel, NoiseError, Parties};
-use super::queue::{Queue, Turns};
-use super::{Event, Handshake, Identity, RelayLimits, SendError, StreamId, StreamKey, Verdict, acked, json};
+use super::open::{Carrier, Open, Stream};
+use super::{Event, Handshake, Identity, RelayLimits, StreamId, StreamKey, Verdict, json};
 
 /// The reason of every reset that a released executor sends.
 const PROTOCOL_ERROR: &str = "noise_relay_protocol_error";
@@ -21,17 +21,13 @@ pub(super) struct NoiseStreams {
     environment_id: String,
     registration_id: String,
     limits: RelayLimits,
-    ids: HashMap<StreamId, StreamKey>,
+    pub(super) open: Open<Channel>,
     pending: HashMap<StreamKey, Pending>,
-    open: HashMap<StreamKey, Stream>,
-    last_key: u64,
     failures: Failures,
     /// Bytes of incomplete messages over all streams.
     assembled: usize,
     /// Resets and handshake answers; they go before data.
     control: VecDeque<Bytes>,
-    turns: Turns,
-    events: VecDeque<Event>,
 }
 
 /// A handshake that waits for the registry.
@@ -41,13 +37,10 @@ struct Pending {
     accepted: Accepted,
 }
 
-#[derive(Debug)]
-struct Stream {
-    id: StreamId,
-    channel: Channel,
-    queue: Queue,
-    /// Ended here; it lives until its queue is empty, and takes no more messages.
-    ending: bool,
+impl Carrier for Channel {
+    fn frames(&self) -> u64 {
+        self.sender.records()
+    }
 }
 
 /// Counts failed handshakes over the life of the websocket.
@@ -84,16 +77,12 @@ impl NoiseStreams {
             identity,
             environment_id,
             registration_id,
+            open: Open::new(limits.message_bytes, limits.queued_bytes),
             limits,
-            ids: HashMap::new(),
             pending: HashMap::new(),
-            open: HashMap::new(),
-            last_key: 0,
             failures: Failures::default(),
             assembled: 0,
             control: VecDeque::new(),
-            turns: Turns::default(),
-            events: VecDeque::new(),
         }
     }
 
@@ -109,13 +98,13 @@ impl NoiseStreams {
             Body::Handshake(message) => self.handshake(now, &stream_id, &message),
             Body::Data { seq, payload } => self.data(now, &stream_id, seq, payload),
             Body::Reset(reason) => self.reset_received(now, &stream_id, &reason),
-            Body::Ack(ack) => self.acked(&stream_id, ack),
+            Body::Ack(ack) => self.open.acked(&stream_id, ack),
             Body::Heartbeat | Body::Idle => {}
         }
     }
 
     fn handshake(&mut self, now: Instant, stream_id: &str, message: &[u8]) {
-        if let Some(key) = self.ids.get(stream_id).copied() {
+        if let Some(key) = self.open.key(stream_id) {
             // An open stream is not harmed; a pending handshake is dropped.
             self.drop_pending(now, key);
             return self.reset(stream_id);
@@ -140,16 +129,14 @@ impl NoiseStreams {
     }
 
     fn ask(&mut self, stream_id: &str, accepted: Accepted) {
-        self.last_key += 1;
-        let stream = StreamKey(self.last_key);
         let id = StreamId::from(stream_id);
-        self.events.push_back(Event::Validate(Handshake {
+        let stream = self.open.claim(&id);
+        self.open.tell(Event::Validate(Handshake {
             stream,
             id: id.clone(),
             harness_public_key: accepted.harness.clone(),
             authorization: accepted.authorization.clone(),
         }));
-        self.ids.insert(id.clone(), stream);
         self.pending.insert(stream, Pending { id, accepted });
     }
 
@@ -161,15 +148,15 @@ impl NoiseStreams {
 
     fn drop_pending(&mut self, now: Instant, key: StreamKey) -> bool {
         let Some(pending) = self.pending.remove(&key) else { return false };
-        self.ids.remove(&pending.id);
+        self.open.release(pending.id.as_str());
         self.failures.add(now, &self.limits);
-        self.events.push_back(Event::Closed { stream: key });
+        self.open.tell(Event::Closed { stream: key });
         true
     }
 
     pub(super) fn validated(&mut self, now: Instant, key: StreamKey, verdict: Verdict) {
         let Some(Pending { id, accepted }) = self.pending.remove(&key) else { return };
-        self.ids.remove(&id);
+        self.open.release(id.as_str());
         match verdict {
             Verdict::Valid if self.open.len() >= self.limits.streams => {
                 tracing::info!(stream_id = %id, "handshake refused: there are too many streams");
@@ -196,38 +183,26 @@ impl NoiseStreams {
 
     fn admit(&mut self, key: StreamKey, id: StreamId, answer: Bytes, channel: Channel) {
         self.control.push_back(frame::handshake(id.as_str(), answer));
-        self.ids.insert(id.clone(), key);
-        let stream = Stream { id: id.clone(), channel, queue: Queue::default(), ending: false };
-        self.open.insert(key, stream);
-        self.events.push_back(Event::Opened { stream: key, id });
+        self.open.insert(key, id, channel);
     }
 
     fn data(&mut self, now: Instant, stream_id: &str, seq: u32, record: Bytes) {
-        let Some(key) = self.ids.get(stream_id).copied() else { return self.reset(stream_id) };
+        let Some(key) = self.open.key(stream_id) else { return self.reset(stream_id) };
         if self.drop_pending(now, key) {
             return self.reset(stream_id);
         }
-        let Some(stream) = self.open.get_mut(&key) else { return };
-        let before = stream.channel.receiver.assembled();
-        let taken = take(stream, key, seq, record, &self.limits, &mut self.events);
-        self.assembled = self.assembled - before + stream.channel.receiver.assembled();
+        let Some(stream) = self.open.get_mut(key) else { return };
+        let before = stream.carrier.receiver.assembled();
+        let (messages, taken) = take(&mut stream.carrier, seq, record, &self.limits);
+        self.assembled = self.assembled - before + stream.carrier.receiver.assembled();
+        for message in messages {
+            self.open.deliver(key, message);
+        }
         let limit = self.limits.assembled_bytes;
         let fits = if self.assembled > limit { Err(NoiseError::Assembled { limit }) } else { Ok(()) };
         if let Err(error) = taken.and(fits) {
             self.fail(key, &error);
         }
-    }
-
-    fn acked(&mut self, stream_id: &str, ack: u32) {
-        let Some(key) = self.ids.get(stream_id).copied() else { return };
-        if let Some(frames) = self.sent(key).and_then(|(_, sent)| acked(sent, ack)) {
-            self.events.push_back(Event::Acked { stream: key, frames });
-        }
-    }
-
-    pub(super) fn sent(&self, key: StreamKey) -> Option<(&StreamId, u64)> {
-        let stream = self.open.get(&key).filter(|stream| !stream.ending)?;
-        Some((&stream.id, stream.channel.sender.records()))
     }
 
     /// Ends an open stream for a fault of the peer or of ours.
@@ -236,27 +211,25 @@ impl NoiseStreams {
         tracing::info!(stream_id = %stream.id, %error, "stream closed");
         self.reset(stream.id.as_str());
         if !stream.ending {
-            self.events.push_back(Event::Closed { stream: key });
+            self.open.tell(Event::Closed { stream: key });
         }
     }
 
-    fn remove(&mut self, key: StreamKey) -> Option<Stream> {
-        let stream = self.open.remove(&key)?;
-        self.assembled -= stream.channel.receiver.assembled();
-        self.ids.remove(&stream.id);
-        self.turns.leave(key);
+    fn remove(&mut self, key: StreamKey) -> Option<Stream<Channel>> {
+        let stream = self.open.remove(key)?;
+        self.assembled -= stream.carrier.receiver.assembled();
         Some(stream)
     }
 
     fn reset_received(&mut self, now: Instant, stream_id: &str, reason: &str) {
-        let Some(key) = self.ids.get(stream_id).copied() else { return };
+        let Some(key) = self.open.key(stream_id) else { return };
         tracing::debug!(stream_id, reason, "stream reset by its harness");
         // A dropped handshake counts, whoever dropped it (section 8): it cost us the keys' work and a request.
         if self.drop_pending(now, key) {
             return;
         }
         if self.remove(key).is_some_and(|stream| !stream.ending) {
-            self.events.push_back(Event::Closed { stream: key });
+            self.open.tell(Event::Closed { stream: key });
         }
     }
 
@@ -267,37 +240,8 @@ impl NoiseStreams {
         }
     }
 
-    pub(super) fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    pub(super) fn has_room(&self, key: StreamKey) -> bool {
-        self.open
-            .get(&key)
-            .is_some_and(|stream| !stream.ending && stream.queue.has_room(self.limits.queued_bytes))
-    }
-
-    pub(super) fn send(&mut self, key: StreamKey, message: Bytes) -> Result<(), SendError> {
-        let limit = self.limits.message_bytes;
-        if message.len() > limit {
-            return Err(SendError::TooLong { bytes: message.len(), limit });
-        }
-        let stream = self.open.get_mut(&key).filter(|stream| !stream.ending).ok_or(SendError::Ended)?;
-        if message.is_empty() {
-            return Ok(());
-        }
-        let waits = !stream.queue.is_empty();
-        stream.queue.push(message, self.limits.queued_bytes)?;
-        if !waits {
-            self.turns.join(key);
-        }
-        Ok(())
-    }
-
     pub(super) fn close(&mut self, key: StreamKey) {
-        let Some(stream) = self.open.get_mut(&key) else { return };
-        stream.ending = true;
-        if stream.queue.is_empty() {
+        if self.open.end(key) {
             self.finish(key);
         }
     }
@@ -310,7 +254,7 @@ impl NoiseStreams {
     }
 
     pub(super) fn has_transmit(&self) -> bool {
-        !self.control.is_empty() || !self.turns.is_empty()
+        !self.control.is_empty() || self.open.has_turn()
     }
 
     pub(super) fn next_transmit(&mut self) -> Option<Bytes> {
@@ -318,7 +262,7 @@ impl NoiseStreams {
             if let Some(frame) = self.control.pop_front() {
                 return Some(frame);
             }
-            let key = self.turns.next()?;
+            let key = self.open.turn()?;
             match self.next_record(key) {
                 Ok(frame) => return Some(frame),
                 Err(error) => self.fail(key, &error),
@@ -327,45 +271,38 @@ impl NoiseStreams {
     }
 
     fn next_record(&mut self, key: StreamKey) -> Result<Bytes, NoiseError> {
-        let stream = self.open.get_mut(&key).ok_or(NoiseError::Record)?;
+        let stream = self.open.get_mut(key).ok_or(NoiseError::Record)?;
         let message = stream.queue.front().ok_or(NoiseError::Record)?;
-        let (frame, whole) = stream.channel.sender.frame(stream.id.as_str(), message)?;
+        let (frame, whole) = stream.carrier.sender.frame(stream.id.as_str(), message)?;
         if whole {
             stream.queue.pop();
         }
-        if stream.queue.room_again(self.limits.queued_bytes) && !stream.ending {
-            self.events.push_back(Event::Room { stream: key });
-        }
-        let (empty, ending) = (stream.queue.is_empty(), stream.ending);
-        if !empty {
-            self.turns.join(key);
-        } else if ending {
+        if self.open.turned(key) {
             self.finish(key);
         }
         Ok(frame)
     }
 }
 
-/// Passes a record through the channel and gives the messages that are whole with it.
+/// Passes a record through the channel; the messages that are whole with it.
 fn take(
-    stream: &mut Stream,
-    key: StreamKey,
+    channel: &mut Channel,
     seq: u32,
     record: Bytes,
     limits: &RelayLimits,
-    events: &mut VecDeque<Event>,
-) -> Result<(), NoiseError> {
-    let receiver = &mut stream.channel.receiver;
-    receiver.accept(seq, record, limits)?;
-    while let Some(message) = receiver.next_message(limits)? {
-        if !json::is_message(&message) {
-            return Err(NoiseError::Message);
-        }
-        if !stream.ending {
-            events.push_back(Event::Message { stream: key, message });
+) -> (Vec<Bytes>, Result<(), NoiseError>) {
+    let mut messages = Vec::new();
+    let receiver = &mut channel.receiver;
+    let mut taken = receiver.accept(seq, record, limits);
+    while taken.is_ok() {
+        match receiver.next_message(limits) {
+            Ok(Some(message)) if json::is_message(&message) => messages.push(message),
+            Ok(Some(_)) => taken = Err(NoiseError::Message),
+            Ok(None) => break,
+            Err(error) => taken = Err(error),
         }
     }
-    Ok(())
+    (messages, taken)
 }
 
 #[cfg(test)]

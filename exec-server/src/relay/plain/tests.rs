@@ -5,7 +5,7 @@ use codex_exec_protocol::relay::{RelayAck, RelayData, RelayHeartbeat, RelayMessa
 use prost::Message as _;
 
 use super::*;
-use crate::relay::HarnessStream;
+use crate::relay::{HarnessStream, SendError};
 
 const HELLO: &[u8] = br#"{"id":1,"method":"initialize"}"#;
 
@@ -31,7 +31,7 @@ impl Server {
     }
 
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.0.next_event()).collect()
+        std::iter::from_fn(|| self.0.open.next_event()).collect()
     }
 
     fn open(&mut self, id: &str) -> StreamKey {
@@ -125,26 +125,26 @@ fn bad_frames_and_idle_frames_are_dropped_and_make_no_stream() {
 fn a_reset_ends_a_stream_and_its_id_is_fresh_again() {
     let mut server = Server::new();
     let stream = server.open("A");
-    server.0.send(stream, Bytes::from_static(b"{}")).unwrap();
+    server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     server.sent().unwrap();
-    server.0.send(stream, Bytes::from_static(b"{}")).unwrap();
+    server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     assert_eq!(server.receive(frame::reset("A", "bye")), [Event::Closed { stream }]);
     assert_eq!(server.sent(), None, "what was queued is gone");
-    assert_eq!(server.0.send(stream, Bytes::from_static(b"{}")), Err(SendError::Ended));
+    assert_eq!(server.0.open.send(stream, Bytes::from_static(b"{}")), Err(SendError::Ended));
     let again = server.open("A");
     assert_ne!(stream, again);
-    server.0.send(again, Bytes::from_static(b"{}")).unwrap();
+    server.0.open.send(again, Bytes::from_static(b"{}")).unwrap();
     assert_eq!(server.sent(), Some(("A".into(), 0, Bytes::from_static(b"{}"))));
     // What comes late for the former life does nothing.
     server.0.close(stream);
-    assert!(server.0.has_room(again) && !server.0.has_room(stream));
+    assert!(server.0.open.has_room(again) && !server.0.open.has_room(stream));
 }
 
 #[test]
 fn a_connection_that_ends_here_dies_silently_and_the_next_frame_on_its_id_is_lost() {
     let mut server = Server::new();
     let stream = server.open("A");
-    server.0.send(stream, Bytes::from_static(b"{}")).unwrap();
+    server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     server.0.close(stream);
     assert_eq!(server.data("A"), [], "it takes no more messages while its last answers go");
     assert!(server.sent().is_some());
@@ -179,9 +179,9 @@ fn streams_and_remembered_deaths_are_bounded() {
 fn each_side_counts_from_zero_and_wraps() {
     let mut server = Server::new();
     let stream = server.open("A");
-    server.0.streams.get_mut(&stream).unwrap().sent = u32::MAX.into();
+    server.0.open.get_mut(stream).unwrap().carrier = Sent(u32::MAX.into());
     for seq in [u32::MAX, 0, 1] {
-        server.0.send(stream, Bytes::from_static(b"{}")).unwrap();
+        server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
         assert_eq!(server.sent().unwrap().1, seq);
     }
 }
@@ -192,17 +192,17 @@ fn streams_have_turns_and_a_full_one_waits_for_room() {
     let (a, b) = (server.open("A"), server.open("B"));
     let message = |n: u8| Bytes::from(vec![n; 30]);
     for n in 0..4 {
-        server.0.send(a, message(n)).unwrap();
+        server.0.open.send(a, message(n)).unwrap();
     }
-    assert!(!server.0.has_room(a) && server.0.has_room(b));
-    assert_eq!(server.0.send(a, message(9)), Err(SendError::Full(message(9))));
-    server.0.send(b, message(5)).unwrap();
+    assert!(!server.0.open.has_room(a) && server.0.open.has_room(b));
+    assert_eq!(server.0.open.send(a, message(9)), Err(SendError::Full(message(9))));
+    server.0.open.send(b, message(5)).unwrap();
     let order: Vec<_> = std::iter::from_fn(|| server.sent()).map(|(id, seq, _)| (id, seq)).collect();
     let expected = [("A", 0), ("B", 0), ("A", 1), ("A", 2), ("A", 3)];
     assert_eq!(order, expected.map(|(id, seq)| (id.to_owned(), seq)));
     assert_eq!(server.events(), [Event::Room { stream: a }], "told once");
     let long = Bytes::from(vec![b' '; (16 << 20) + 1]);
-    assert!(matches!(server.0.send(b, long), Err(SendError::TooLong { .. })));
+    assert!(matches!(server.0.open.send(b, long), Err(SendError::TooLong { .. })));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn our_harness_and_our_executor_understand_each_other() {
     assert_eq!(server.receive(sent[0].clone()), []);
     let events = server.receive(sent[1].clone());
     let [Event::Opened { stream, .. }, Event::Message { .. }] = events[..] else { panic!("{events:?}") };
-    server.0.send(stream, Bytes::from_static(b"{}")).unwrap();
+    server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     harness.receive(frame::data("another", 0, b"x")).unwrap();
     harness.receive(server.0.next_transmit().unwrap()).unwrap();
     assert_eq!(harness.next_message(), Some(Bytes::from_static(b"{}")));

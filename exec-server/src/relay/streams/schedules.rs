@@ -87,7 +87,7 @@ fn run(lengths: &[Vec<usize>], fates: &[Fate]) -> Vec<Side> {
             lengths.iter().enumerate().map(|(i, length)| message(n, i, *length)).collect();
         for message in &messages {
             harness.send(message.clone()).unwrap();
-            world.streams.send(key, message.clone()).unwrap();
+            world.streams.open.send(key, message.clone()).unwrap();
         }
         sides.push(Side {
             harness,
@@ -133,7 +133,7 @@ fn run(lengths: &[Vec<usize>], fates: &[Fate]) -> Vec<Side> {
                 }
             }
         }
-        while let Some(event) = world.streams.next_event() {
+        while let Some(event) = world.streams.open.next_event() {
             match event {
                 Event::Message { stream, message } => {
                     sides.iter_mut().find(|side| side.key == stream).unwrap().arrived_forth.push(message);
@@ -243,7 +243,7 @@ fn a_loss_closes_the_stream_once_the_window_is_over() {
         if arrives {
             world.streams.receive(world.now, frame);
         }
-        world.streams.next_event()
+        world.streams.open.next_event()
     };
     send(&mut world, false);
     for _ in 0..64 {

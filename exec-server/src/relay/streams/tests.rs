@@ -8,8 +8,8 @@ use codex_exec_protocol::relay::{RelayAck, RelayData, RelayHeartbeat, RelayMessa
 use prost::Message as _;
 
 use super::*;
-use crate::relay::HarnessStream;
 use crate::relay::harness::{HarnessError, Target};
+use crate::relay::{HarnessStream, SendError};
 
 const HELLO: &[u8] = br#"{"id":1,"method":"initialize"}"#;
 
@@ -46,7 +46,7 @@ impl World {
     }
 
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.streams.next_event()).collect()
+        std::iter::from_fn(|| self.streams.open.next_event()).collect()
     }
 
     /// A stream's handshake, up to the question to the registry.
@@ -102,7 +102,7 @@ fn a_handshake_is_asked_of_the_registry_and_then_carries_messages_both_ways() {
     let mut world = world();
     let (mut harness, stream) = world.open("S");
     world.speaks(&mut harness, stream);
-    world.streams.send(stream, Bytes::from_static(b"{\"id\":1}")).unwrap();
+    world.streams.open.send(stream, Bytes::from_static(b"{\"id\":1}")).unwrap();
     harness.receive(world.streams.next_transmit().unwrap()).unwrap();
     assert_eq!(harness.next_message(), Some(Bytes::from_static(b"{\"id\":1}")));
     world.is_silent();
@@ -231,10 +231,10 @@ fn data_that_fails_closes_its_stream_and_no_other() {
 fn a_reset_closes_a_stream_or_a_pending_handshake_and_its_id_is_free_at_once() {
     let mut world = world();
     let (_, stream) = world.open("S");
-    world.streams.send(stream, Bytes::from_static(HELLO)).unwrap();
+    world.streams.open.send(stream, Bytes::from_static(HELLO)).unwrap();
     assert_eq!(world.receive(frame::reset("S", "bye")), [Event::Closed { stream }]);
     world.is_silent();
-    assert_eq!(world.streams.send(stream, Bytes::from_static(HELLO)), Err(SendError::Ended));
+    assert_eq!(world.streams.open.send(stream, Bytes::from_static(HELLO)), Err(SendError::Ended));
     let (_, stream) = world.pending("S");
     assert_eq!(world.receive(frame::reset("S", "bye")), [Event::Closed { stream }]);
     world.is_silent();
@@ -247,9 +247,9 @@ fn a_connection_that_ends_here_sends_what_is_queued_and_then_a_reset() {
     let mut world = world();
     let (mut harness, stream) = world.open("S");
     let long = Bytes::from(vec![b' '; 100_000]);
-    world.streams.send(stream, long.clone()).unwrap();
+    world.streams.open.send(stream, long.clone()).unwrap();
     world.streams.close(stream);
-    assert_eq!(world.streams.send(stream, long.clone()), Err(SendError::Ended));
+    assert_eq!(world.streams.open.send(stream, long.clone()), Err(SendError::Ended));
     harness.send(Bytes::from_static(HELLO)).unwrap();
     let late = harness.next_transmit().unwrap().unwrap();
     assert_eq!(world.receive(late), []);
@@ -333,9 +333,9 @@ fn a_large_message_does_not_hold_up_a_small_one() {
     let (mut slow, large) = world.open("large");
     let (mut quick, small) = world.open("small");
     let file = Bytes::from(vec![b' '; 10 << 20]);
-    world.streams.send(large, file.clone()).unwrap();
-    world.streams.send(small, Bytes::from_static(HELLO)).unwrap();
-    assert!(!world.streams.has_room(large) && world.streams.has_room(small));
+    world.streams.open.send(large, file.clone()).unwrap();
+    world.streams.open.send(small, Bytes::from_static(HELLO)).unwrap();
+    assert!(!world.streams.open.has_room(large) && world.streams.open.has_room(small));
     let frames: Vec<_> = std::iter::from_fn(|| world.streams.next_transmit()).collect();
     assert_eq!(frames.len(), (10usize << 20).div_ceil(60 << 10) + 1);
     for frame in &frames[..2] {

@@ -1,0 +1,174 @@
+//! The open streams of one websocket, whatever protects them: names, queues, fair turns, and what is to be told of them.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::queue::{Queue, Turns};
+use super::{Event, SendError, StreamId, StreamKey};
+
+/// How a contract carries a stream.
+pub(super) trait Carrier {
+    /// Data frames that were given to the websocket.
+    fn frames(&self) -> u64;
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Stream<C> {
+    pub(super) id: StreamId,
+    pub(super) carrier: C,
+    pub(super) queue: Queue,
+    /// Ended here; it lives until its queue is empty, and takes no more messages.
+    pub(super) ending: bool,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Open<C> {
+    message_bytes: usize,
+    queued_bytes: usize,
+    ids: HashMap<StreamId, StreamKey>,
+    streams: HashMap<StreamKey, Stream<C>>,
+    last_key: u64,
+    turns: Turns,
+    events: VecDeque<Event>,
+}
+
+impl<C: Carrier> Open<C> {
+    /// None yet. A message has at most `message_bytes`; a queue takes messages until it holds `queued_bytes`.
+    pub(super) fn new(message_bytes: usize, queued_bytes: usize) -> Self {
+        Self {
+            message_bytes,
+            queued_bytes,
+            ids: HashMap::new(),
+            streams: HashMap::new(),
+            last_key: 0,
+            turns: Turns::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Gives a name to a stream, open or about to be.
+    pub(super) fn claim(&mut self, id: &StreamId) -> StreamKey {
+        self.last_key += 1;
+        let key = StreamKey(self.last_key);
+        self.ids.insert(id.clone(), key);
+        key
+    }
+
+    /// Takes the name from it.
+    pub(super) fn release(&mut self, id: &str) -> Option<StreamKey> {
+        self.ids.remove(id)
+    }
+
+    /// Whose name it is.
+    pub(super) fn key(&self, id: &str) -> Option<StreamKey> {
+        self.ids.get(id).copied()
+    }
+
+    /// Opens the stream that has claimed its name.
+    pub(super) fn insert(&mut self, key: StreamKey, id: StreamId, carrier: C) {
+        self.ids.insert(id.clone(), key);
+        let stream = Stream { id: id.clone(), carrier, queue: Queue::default(), ending: false };
+        self.streams.insert(key, stream);
+        self.tell(Event::Opened { stream: key, id });
+    }
+
+    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream<C>> {
+        self.streams.get_mut(&key)
+    }
+
+    fn lasting(&self, key: StreamKey) -> Option<&Stream<C>> {
+        self.streams.get(&key).filter(|stream| !stream.ending)
+    }
+
+    pub(super) fn remove(&mut self, key: StreamKey) -> Option<Stream<C>> {
+        let stream = self.streams.remove(&key)?;
+        self.ids.remove(&stream.id);
+        self.turns.leave(key);
+        Some(stream)
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Passes a message on, unless the stream has ended here.
+    pub(super) fn deliver(&mut self, key: StreamKey, message: Bytes) {
+        if self.lasting(key).is_some() {
+            self.tell(Event::Message { stream: key, message });
+        }
+    }
+
+    /// A harness says how many frames it has taken.
+    pub(super) fn acked(&mut self, id: &str, ack: u32) {
+        let Some(key) = self.key(id) else { return };
+        if let Some(frames) = self.sent(key).and_then(|(_, sent)| super::acked(sent, ack)) {
+            self.tell(Event::Acked { stream: key, frames });
+        }
+    }
+
+    pub(super) fn sent(&self, key: StreamKey) -> Option<(&StreamId, u64)> {
+        self.lasting(key).map(|stream| (&stream.id, stream.carrier.frames()))
+    }
+
+    pub(super) fn has_room(&self, key: StreamKey) -> bool {
+        self.lasting(key).is_some_and(|stream| stream.queue.has_room(self.queued_bytes))
+    }
+
+    pub(super) fn send(&mut self, key: StreamKey, message: Bytes) -> Result<(), SendError> {
+        let limit = self.message_bytes;
+        if message.len() > limit {
+            return Err(SendError::TooLong { bytes: message.len(), limit });
+        }
+        let stream = self.streams.get_mut(&key).filter(|stream| !stream.ending).ok_or(SendError::Ended)?;
+        if message.is_empty() {
+            return Ok(());
+        }
+        let waits = !stream.queue.is_empty();
+        stream.queue.push(message, self.queued_bytes)?;
+        if !waits {
+            self.turns.join(key);
+        }
+        Ok(())
+    }
+
+    /// Takes no more messages. Whether nothing is left to send.
+    pub(super) fn end(&mut self, key: StreamKey) -> bool {
+        self.streams.get_mut(&key).is_some_and(|stream| {
+            stream.ending = true;
+            stream.queue.is_empty()
+        })
+    }
+
+    pub(super) fn has_turn(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// The stream that may send a frame; to be followed by [`Self::turned`], or by its removal.
+    pub(super) fn turn(&mut self) -> Option<StreamKey> {
+        self.turns.next()
+    }
+
+    /// A stream has sent its frame. Whether that was its last.
+    pub(super) fn turned(&mut self, key: StreamKey) -> bool {
+        let Some(stream) = self.streams.get_mut(&key) else { return false };
+        let (empty, ending) = (stream.queue.is_empty(), stream.ending);
+        if stream.queue.room_again(self.queued_bytes) && !ending {
+            self.tell(Event::Room { stream: key });
+        }
+        if !empty {
+            self.turns.join(key);
+        }
+        empty && ending
+    }
+}
