@@ -14,7 +14,7 @@ use codex_exec_protocol::sandbox::{
     WindowsSandboxLevel,
 };
 use codex_exec_server::process::spawn::{self, Program, Stdio};
-use codex_exec_server::sandbox::{Confiner, NamespaceUse, Policy, Surroundings};
+use codex_exec_server::sandbox::{Confiner, NamespaceUse, Policy, PolicyBounds, Surroundings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output;
@@ -23,9 +23,9 @@ use crate::output;
 pub(crate) const LAUNCHER: &str = "/proc/self/exe";
 
 /// What a profile's words mean for this user.
-pub(crate) fn surroundings() -> Surroundings {
+pub(crate) fn surroundings(bounds: PolicyBounds) -> Surroundings {
     let tmpdir = std::env::var_os("TMPDIR").map(PathBuf::from);
-    Surroundings { tmpdir: tmpdir.filter(|path| path.is_absolute()) }
+    Surroundings { tmpdir: tmpdir.filter(|path| path.is_absolute()), bounds }
 }
 
 /// The flags of `codex sandbox`.
@@ -59,7 +59,7 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     let here = std::env::current_dir().context("can't tell the working directory")?;
     let cwd = here.join(args.cwd.as_deref().unwrap_or(Path::new("")));
     let cwd = std::fs::canonicalize(&cwd).with_context(|| format!("can't use {} as --cwd", cwd.display()))?;
-    let confiner = Confiner::new(LAUNCHER.into(), surroundings(), NamespaceUse::Any);
+    let confiner = Confiner::new(LAUNCHER.into(), surroundings(PolicyBounds::default()), NamespaceUse::Any);
     let policy = confiner.policy(&sandbox(&args, &cwd)?)?;
     for path in &args.explain {
         output::line(&policy.explain(&here.join(path))?.to_string())
@@ -95,6 +95,7 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
         confined,
         handover: None,
         limits: ProgramLimits::default(),
+        group: None,
     };
     Ok(Running { child: spawn::spawn_here(&program)?, program })
 }

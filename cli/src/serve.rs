@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_exec_server::Limits;
 use codex_exec_server::environment::info::{self, MachineFacts};
-use codex_exec_server::process::{Host, Leftovers, orphans, passwd, reap};
+use codex_exec_server::process::{Groups, Host, Leftovers, orphans, passwd, reap};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::{Server, ServerConfig};
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
@@ -130,8 +130,9 @@ pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> 
     }
     let auth = auth(&args)?;
     orphans::become_subreaper().context("can't take care of orphans")?;
-    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
-    let server = Server::new(config(&args, limits)?);
+    let groups = Groups::when_needed();
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?, groups.clone())));
+    let server = Server::new(config(&args, limits, groups)?);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
@@ -148,8 +149,9 @@ async fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Resu
     reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
     orphans::become_subreaper().context("can't take care of orphans")?;
-    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?)));
-    let server = Server::new(config(&args, limits)?);
+    let groups = Groups::when_needed();
+    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?, groups.clone())));
+    let server = Server::new(config(&args, limits, groups)?);
     let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
@@ -208,7 +210,7 @@ async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut S
     }
 }
 
-fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> {
+fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Result<ServerConfig> {
     if let Some(requests) = args.concurrent_requests {
         limits.concurrent_requests = requests as usize;
     }
@@ -221,7 +223,7 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
         tracing::warn!(%error, "can't read the user's entry in the passwd database");
         None
     });
-    let confiner = confiner(args.sandbox_namespaces);
+    let confiner = confiner(args.sandbox_namespaces, &limits);
     let unlimited = warn_of_limits(&confiner);
     let host = Host {
         environment: std::env::vars_os()
@@ -229,6 +231,7 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
             .collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
         confiner: Some(Arc::new(confiner)),
+        groups,
     };
     let facts = MachineFacts {
         shell: account.as_ref().map(|account| account.shell.clone().into()),
@@ -249,13 +252,13 @@ fn config(args: &ServeArgs, mut limits: Limits) -> anyhow::Result<ServerConfig> 
     Ok(ServerConfig { limits, host, info, leftovers })
 }
 
-fn confiner(namespaces: Option<NamespacesArg>) -> Confiner {
+fn confiner(namespaces: Option<NamespacesArg>, limits: &Limits) -> Confiner {
     let namespaces = match namespaces {
         None | Some(NamespacesArg::Any) => NamespaceUse::Any,
         Some(NamespacesArg::User) => NamespaceUse::UserOnly,
         Some(NamespacesArg::Off) => NamespaceUse::Off,
     };
-    Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(), namespaces)
+    Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(limits.into()), namespaces)
 }
 
 /// Says on stderr, once, what sandboxes can't do here, as far as a glance tells. True if there is nothing to say.
@@ -331,10 +334,13 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
 const REAPING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reaps orphans of ended programs, so that none stays a zombie.
-async fn reap_orphans(mut child_ended: Signal) {
+async fn reap_orphans(mut child_ended: Signal, groups: Groups) {
     while child_ended.recv().await.is_some() {
-        if let Err(error) = orphans::reap_adopted() {
-            tracing::warn!(%error, "can't reap orphans");
+        match orphans::reap_adopted() {
+            Ok(reaped) if reaped.is_empty() => {}
+            // The last of a group may be among them.
+            Ok(_) => groups.tidy(),
+            Err(error) => tracing::warn!(%error, "can't reap orphans"),
         }
         tokio::time::sleep(REAPING_PAUSE).await;
     }

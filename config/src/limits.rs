@@ -107,6 +107,16 @@ limits! {
     walk_entries: 1..=10_000_000,
     /// Size of a walk's result in bytes, counted as 64 bytes and the URI for each entry.
     walk_result_bytes: KIB..=GIB,
+    /// Helpers for file operations under sandboxes, of one connection at once; more operations wait for one.
+    file_helpers: 1..=1_024,
+    /// Those of them that are kept ready between operations; the one that was not used for the longest time goes.
+    idle_file_helpers: 0..=1_024,
+    /// Entries of a sandbox's profile; more are refused.
+    sandbox_entries: 1..=65_536,
+    /// Names looked at to find what the patterns of a profile deny; for more the profile is refused.
+    sandbox_scanned_names: 1..=100_000_000,
+    /// Paths denied by the patterns of a profile, each of which costs a mount; for more it is refused.
+    sandbox_matches: 1..=65_536,
     /// Largest buffered HTTP response body, in bytes; for a larger one the advice is to stream it.
     http_body_bytes: 1..={ 4 * GIB },
     /// Running HTTP streams of one connection; one more is refused.

@@ -73,6 +73,16 @@ pub struct Limits {
     pub walk_entries: u64,
     /// Size of a walk's result, counted as 64 bytes and the URI for each entry (10.7).
     pub walk_result_bytes: usize,
+    /// Helpers for file operations under sandboxes, of one connection at once; more operations wait for one.
+    pub file_helpers: usize,
+    /// Those of them that are kept ready between operations; the one that was not used for the longest time goes.
+    pub idle_file_helpers: usize,
+    /// Entries of a sandbox's profile; more are refused with `-32600`.
+    pub sandbox_entries: usize,
+    /// Names looked at to find what the patterns of a profile deny; for more the profile is refused with `-32600`.
+    pub sandbox_scanned_names: usize,
+    /// Paths denied by the patterns of a profile, each of which costs a mount; for more it is refused with `-32600`.
+    pub sandbox_matches: usize,
     /// Buffered HTTP response body; a larger one is `-32603`, with the advice to stream it.
     pub http_body_bytes: usize,
     /// Running HTTP streams of one connection; one more is refused with `-32602`.
@@ -146,6 +156,11 @@ impl Default for Limits {
             walk_directories: 10_000,
             walk_entries: 50_000,
             walk_result_bytes: 4 * MIB,
+            file_helpers: 8,
+            idle_file_helpers: 4,
+            sandbox_entries: 1024,
+            sandbox_scanned_names: 200_000,
+            sandbox_matches: 1024,
             http_body_bytes: 512 * MIB,
             http_streams: 128,
             http_redirects: 10,
@@ -264,6 +279,11 @@ impl Limits {
             walk_directories
             walk_entries
             walk_result_bytes
+            file_helpers
+            idle_file_helpers
+            sandbox_entries
+            sandbox_scanned_names
+            sandbox_matches
             http_body_bytes
             http_streams
             http_redirects

@@ -5,6 +5,7 @@ mod latency;
 mod leftovers;
 mod memory;
 mod remote;
+mod sandbox;
 mod soak;
 mod spawn;
 mod startup;
@@ -50,6 +51,7 @@ pub const ALL: &[Case] = &[
     ("stall", latency::stalled_reader),
     ("memory", memory::run),
     ("leftovers", leftovers::run),
+    ("sandbox", sandbox::run),
     ("remote-startup", remote::startup),
     ("remote-keystroke", remote::keystroke),
     ("remote-output", remote::output),

@@ -183,6 +183,9 @@ pub struct ProcessInfo {
     pub totals: StreamTotals,
     /// Descendants that outlived it.
     pub leftovers: Vec<Leftover>,
+    /// What holds it to its limits; missing without any, and while starting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits_enforced: Option<LimitsEnforced>,
 }
 
 /// A descendant that outlived an ended process (extension).

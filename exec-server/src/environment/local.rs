@@ -11,13 +11,14 @@ use tokio::sync::{oneshot, watch};
 use super::traits::{CallError, Files, Http, Pieces, Processes};
 use crate::Limits;
 use crate::client::{BodyError, MissingState};
-use crate::filesystem::{self, Handles, MissingWatch};
+use crate::filesystem::{self, Handles, MissingWatch, WholeFile};
 use crate::http::LocalHttp;
 use crate::process::{self, Host, Leftovers, Process, ProcessTable};
 use crate::protocol::encode::Empty;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::process::{Chunk, ReadResult};
 use crate::protocol::{Base64Bytes, RpcError, filesystem as fs, http, process as wire};
+use crate::sandbox::files::FileHelpers;
 
 /// What a local environment is made from. The binary finds these facts; the library reads no environment.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ struct Machine {
     info: EnvironmentInfo,
     processes: Arc<ProcessTable>,
     handles: Handles,
+    /// What enforces sandboxes on files.
+    confined: FileHelpers,
     watch: MissingWatch,
     missing: watch::Sender<MissingState>,
     http: LocalHttp,
@@ -57,7 +60,7 @@ impl Local {
     /// An environment without programs. Inside a tokio runtime, which its programs are watched on; does no I/O.
     pub fn new(config: LocalConfig) -> Self {
         let LocalConfig { limits, host, info, leftovers } = config;
-        let variables = host.environment.clone();
+        let (variables, confiner) = (host.environment.clone(), host.confiner.clone());
         let missing = watch::Sender::new(MissingState::default());
         let fired = {
             let missing = missing.clone();
@@ -66,6 +69,7 @@ impl Local {
         Self(Arc::new(Machine {
             processes: Arc::new(ProcessTable::new(Arc::new(host), Arc::new(limits.clone()), leftovers)),
             handles: Handles::new(&limits),
+            confined: FileHelpers::new(confiner, &limits),
             watch: MissingWatch::new(&limits, Box::new(fired)),
             missing,
             http: LocalHttp::new(&limits, move |name: &str| {
@@ -241,8 +245,8 @@ macro_rules! on_disk {
         #[async_trait]
         impl Files for Local {
             $(async fn $method(&self, params: $params) -> Result<$result, CallError> {
-                let work: fn(&Machine, &$params) -> Result<$result, RpcError> = $work;
-                self.on_disk(move |machine| work(machine, &params)).await
+                let work: fn(&Machine, $params) -> Result<$result, RpcError> = $work;
+                self.on_disk(move |machine| work(machine, params)).await
             })*
 
             fn missing_changed(&self) -> watch::Receiver<MissingState> {
@@ -253,23 +257,42 @@ macro_rules! on_disk {
 }
 
 on_disk! {
-    read_file(fs::ReadFileParams) -> fs::ReadFileResult = |m, p| filesystem::read_file(p, &m.limits);
-    write_file(fs::WriteFileParams) -> Empty = |_, p| filesystem::write_file(p);
-    create_directory(fs::CreateDirectoryParams) -> Empty = |_, p| filesystem::create_directory(p);
-    get_metadata(fs::GetMetadataParams) -> fs::Metadata = |_, p| filesystem::get_metadata(p);
-    canonicalize(fs::CanonicalizeParams) -> fs::CanonicalizeResult = |_, p| filesystem::canonicalize(p);
-    read_directory(fs::ReadDirectoryParams) -> fs::ReadDirectoryResult = |m, p| {
-        filesystem::read_directory(p, &m.limits)
+    read_file(fs::ReadFileParams) -> fs::ReadFileResult = |m, p| match m.confined.open_whole(&p)? {
+        Some((file, size)) => WholeFile::opened(file, size, &m.limits)?.read_all(),
+        None => filesystem::read_file(&p, &m.limits),
     };
-    walk(fs::WalkParams) -> fs::WalkResult = |m, p| filesystem::walk(p, &m.limits);
-    remove(fs::RemoveParams) -> Empty = |_, p| filesystem::remove(p);
-    copy(fs::CopyParams) -> Empty = |_, p| filesystem::copy(p);
-    open(fs::OpenParams) -> fs::OpenResult = |m, p| m.handles.open(p);
-    read_block(fs::ReadBlockParams) -> fs::ReadBlockResult = |m, p| m.handles.read_block(p);
-    write_block(fs::WriteBlockParams) -> Empty = |m, p| m.handles.write_block(p);
-    close(fs::CloseParams) -> Empty = |m, p| Ok(m.handles.close(p));
+    write_file(fs::WriteFileParams) -> Empty = |m, p| {
+        m.confined.run::<fs::WriteFile>(p, |p| filesystem::write_file(&p))
+    };
+    create_directory(fs::CreateDirectoryParams) -> Empty = |m, p| {
+        m.confined.run::<fs::CreateDirectory>(p, |p| filesystem::create_directory(&p))
+    };
+    get_metadata(fs::GetMetadataParams) -> fs::Metadata = |m, p| {
+        m.confined.run::<fs::GetMetadata>(p, |p| filesystem::get_metadata(&p))
+    };
+    canonicalize(fs::CanonicalizeParams) -> fs::CanonicalizeResult = |m, p| {
+        m.confined.run::<fs::Canonicalize>(p, |p| filesystem::canonicalize(&p))
+    };
+    read_directory(fs::ReadDirectoryParams) -> fs::ReadDirectoryResult = |m, p| {
+        m.confined.run::<fs::ReadDirectory>(p, |p| filesystem::read_directory(&p, &m.limits))
+    };
+    walk(fs::WalkParams) -> fs::WalkResult = |m, p| {
+        m.confined.run::<fs::Walk>(p, |p| filesystem::walk(&p, &m.limits))
+    };
+    remove(fs::RemoveParams) -> Empty = |m, p| m.confined.run::<fs::Remove>(p, |p| filesystem::remove(&p));
+    copy(fs::CopyParams) -> Empty = |m, p| m.confined.run::<fs::Copy>(p, |p| filesystem::copy(&p));
+    open(fs::OpenParams) -> fs::OpenResult = |m, p| {
+        let reserved = m.handles.reserve(&p)?;
+        match m.confined.open(&p)? {
+            Some(file) => Ok(reserved.settle(file)),
+            None => reserved.open(&p),
+        }
+    };
+    read_block(fs::ReadBlockParams) -> fs::ReadBlockResult = |m, p| m.handles.read_block(&p);
+    write_block(fs::WriteBlockParams) -> Empty = |m, p| m.handles.write_block(&p);
+    close(fs::CloseParams) -> Empty = |m, p| Ok(m.handles.close(&p));
     watch_missing(fs::WatchMissingParams) -> fs::WatchMissingResult = |m, p| {
-        let armed = m.watch.arm(p);
+        let armed = m.watch.arm(&p);
         let watching = armed.is_some();
         armed.into_iter().for_each(filesystem::ArmedWatch::start);
         Ok(fs::WatchMissingResult { watching })

@@ -1,6 +1,7 @@
 //! The three capabilities, tested once against their traits and run on every way to reach them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -13,8 +14,9 @@ use super::info::{MachineFacts, describe};
 use super::*;
 use crate::Limits;
 use crate::client::{Client, ClientOptions, Endpoint};
-use crate::process::{Host, Leftovers};
+use crate::process::{Groups, Host, Leftovers};
 use crate::protocol::ErrorCode;
+use crate::sandbox::{Confiner, NamespaceUse, launcher};
 use crate::server::{Server, ServerConfig};
 use crate::transport::{Auth, ListenAddress, Listener, memory};
 
@@ -33,6 +35,20 @@ impl Drop for Stop {
     }
 }
 
+/// This test's own binary as a launcher, before its `main` would run tests.
+#[allow(clippy::disallowed_methods)]
+extern "C" fn launch() {
+    if launcher::is_launcher(std::env::args_os().next().as_deref()) {
+        std::process::exit(launcher::run().into());
+    }
+}
+
+#[used]
+#[allow(unsafe_code)]
+// SAFETY: glibc calls what is in this section, in a process of one thread, with its own state set up.
+#[unsafe(link_section = ".init_array")]
+static LAUNCH: extern "C" fn() = launch;
+
 fn config() -> LocalConfig {
     let facts = MachineFacts {
         cwd: "/".into(),
@@ -41,8 +57,16 @@ fn config() -> LocalConfig {
         temp_dir: None,
         version: "0".into(),
     };
-    let host =
-        Host { environment: vec![("GREETING".into(), "hello".into())], login_shell: None, confiner: None };
+    let host = Host {
+        environment: vec![("GREETING".into(), "hello".into())],
+        login_shell: None,
+        confiner: Some(Arc::new(Confiner::new(
+            "/proc/self/exe".into(),
+            Default::default(),
+            NamespaceUse::Any,
+        ))),
+        groups: Groups::default(),
+    };
     LocalConfig { limits: Limits::default(), host, info: describe(facts), leftovers: Leftovers::Kill }
 }
 
@@ -301,4 +325,70 @@ async fn environments_are_known_by_name_and_connected_to_when_asked_for() {
     assert!(matches!(environments.get("away").await, Err(EnvironmentError::Connect(_))));
     let unknown = environments.get("nobody").await.unwrap_err().to_string();
     assert!(unknown.contains("box-1"), "{unknown}");
+}
+
+/// What each way answers to a request, as JSON or as a code.
+fn told<T: serde::Serialize + std::fmt::Debug>(outcome: Result<T, CallError>) -> Value {
+    match outcome {
+        Ok(result) => serde_json::to_value(result).unwrap(),
+        refused => code(refused).into(),
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_holds_for_files_alike_on_every_way() {
+    let host = config().host;
+    if let Some(why) = host.confiner.as_ref().and_then(|confiner| confiner.abilities().missing()) {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    for Way { name, environment, _server } in ways().await {
+        let files = &*environment.files;
+        let ground = tempfile::tempdir().unwrap();
+        let root = ground.path().canonicalize().unwrap();
+        for (path, text) in [("w/.git/config", "[core]"), ("w/in", "mine"), ("o/out", "theirs")] {
+            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            std::fs::write(root.join(path), text).unwrap();
+        }
+        let at = |path: &str| format!("file://{}", root.join(path).display());
+        let entry = |kind: &str, access: &str| json!({"path": {"type": "special", "value": {"kind": kind}}, "access": access});
+        let restricted = json!({"type": "restricted", "entries": [entry("root", "read"), entry("project_roots", "write")]});
+        let sandbox = json!({
+            "permissions": {"type": "managed", "network": "restricted", "file_system": restricted},
+            "cwd": at("w"), "workspaceRoots": [at("w")], "windowsSandboxLevel": "disabled",
+        });
+        let on = |path: &str, more: Value| {
+            let mut all = json!({"path": at(path), "sandbox": sandbox});
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            all
+        };
+        let denied = Value::from(ErrorCode::INTERNAL.0);
+        for (path, fine) in [("w/new", true), ("o/new", false), ("w/.git/config", false)] {
+            let write = on(path, json!({"dataBase64": "bmV3"}));
+            let answer = told(files.write_file(params(write)).await);
+            assert_eq!(answer, if fine { json!({}) } else { denied.clone() }, "{name}: {path}");
+            let open = on(path, json!({"handleId": path, "mode": "replace"}));
+            assert_eq!(told(files.open(params(open)).await).is_object(), fine, "{name}: {path}");
+        }
+        let read = told(files.read_file(params(on("o/out", json!({})))).await);
+        assert_eq!(read, json!({"dataBase64": "dGhlaXJz"}), "{name}");
+        let open = on("w/in", json!({"handleId": "h", "mode": "read"}));
+        assert!(told(files.open(params(open)).await).is_object(), "{name}");
+        let block = json!({"handleId": "h", "offset": 0, "len": 10});
+        assert_eq!(told(files.read_block(params(block)).await)["chunk"], "bWluZQ==", "{name}");
+        let fine = |answer: Value| assert!(answer.is_object(), "{name}: {answer}");
+        fine(told(files.get_metadata(params(on("o/out", json!({})))).await));
+        fine(told(files.canonicalize(params(on("o/out", json!({})))).await));
+        fine(told(files.read_directory(params(on("o", json!({})))).await));
+        fine(told(files.create_directory(params(on("w/d", json!({"recursive": false})))).await));
+        fine(told(files.remove(params(on("w/d", json!({"recursive": false, "force": false})))).await));
+        let refused = |answer: Value| assert_eq!(answer, denied, "{name}");
+        refused(told(files.create_directory(params(on("o/d", json!({"recursive": false})))).await));
+        refused(told(files.remove(params(on("o/out", json!({"recursive": false, "force": false})))).await));
+        let copy = |to: &str| json!({"sourcePath": at("o/out"), "destinationPath": at(to), "recursive": false, "sandbox": sandbox});
+        fine(told(files.copy(params(copy("w/copy"))).await));
+        refused(told(files.copy(params(copy("o/copy"))).await));
+        assert_eq!(std::fs::read_to_string(root.join("w/copy")).unwrap(), "theirs", "{name}");
+        assert_eq!(std::fs::read_dir(root.join("o")).unwrap().count(), 1, "{name}");
+    }
 }

@@ -22,12 +22,7 @@ const GROWTH: usize = 64 << 10;
 /// # Errors
 /// `-32600` for what is no regular file or larger than `limits.read_file_bytes`; the system's otherwise.
 pub fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileResult, RpcError> {
-    let mut file = WholeFile::open(params, limits)?;
-    loop {
-        if let Some(result) = file.read()? {
-            return Ok(result);
-        }
-    }
+    WholeFile::open(params, limits)?.read_all()
 }
 
 /// A file that is open to be read whole, in two steps, so that its memory can be accounted for between them.
@@ -68,6 +63,18 @@ impl WholeFile {
     /// The most bytes that [`Self::read`] returns; after it returned nothing, more than before.
     pub fn expected(&self) -> u64 {
         self.expected
+    }
+
+    /// Reads to the end, in one step.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub(crate) fn read_all(mut self) -> Result<ReadFileResult, RpcError> {
+        loop {
+            if let Some(result) = self.read()? {
+                return Ok(result);
+            }
+        }
     }
 
     /// Reads to the end. Nothing when the file turned out longer than expected: then to be called once more.

@@ -118,6 +118,9 @@ impl Process {
 impl State {
     /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
     pub(super) fn kill_tree(&mut self) {
+        if let (Phase::Running { .. }, Some(group)) = (&self.phase, self.group()) {
+            group.kill();
+        }
         if let Phase::Running { pid, .. } = self.phase
             && let Err(error) = tree::kill_tree(pid, Signal::KILL)
         {

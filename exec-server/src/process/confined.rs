@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -10,6 +11,10 @@ use std::path::Path;
 
 use prost::Message;
 use rustix::fs::MemfdFlags;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
@@ -38,12 +43,26 @@ pub(crate) fn start(
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
 ) -> Result<spawn::Begun, NotStarted> {
-    let system = |what| move |error: io::Error| NotStarted::System(what, error);
+    let order = write_order(order).map_err(system("pass the launcher its order"))?;
+    let (begun, report) = begin(launcher, order, streams, handover)?;
+    outcome(begun, report)
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> NotStarted {
+    move |error| NotStarted::System(what, error)
+}
+
+/// Starts a launcher that takes its order from a descriptor; it reports on the other.
+fn begin(
+    launcher: &Path,
+    order: OwnedFd,
+    streams: Streams<'_>,
+    handover: Option<BorrowedFd<'_>>,
+) -> Result<(spawn::Begun, OwnedFd), NotStarted> {
     let file = CString::new(launcher.as_os_str().as_bytes())
         .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
     let mut argv = Strings::default();
     let _ = argv.push(&[NAME.as_ref()]);
-    let order = write_order(order).map_err(system("pass the launcher its order"))?;
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
     let more: Vec<BorrowedFd<'_>> = [order.as_fd(), theirs.as_fd()].into_iter().chain(handover).collect();
     let start = Start {
@@ -55,25 +74,83 @@ pub(crate) fn start(
         streams,
         more: &more,
     };
-    let (pid, pidfd, mark) = spawn::begin(&start).map_err(|failure| match failure {
+    let begun = spawn::begin(&start).map_err(|failure| match failure {
         spawn::Failure::Start(error) => NotStarted::System("start the launcher", error),
         spawn::Failure::Watch(error) => NotStarted::System("watch the launcher", error),
     })?;
-    drop((order, theirs));
+    Ok((begun, report))
+}
+
+/// Waits until a launcher has become its program, or says why not.
+fn outcome(begun: spawn::Begun, report: OwnedFd) -> Result<spawn::Begun, NotStarted> {
     let mut told = Vec::new();
     let read = File::from(report).read_to_end(&mut told);
     if told.is_empty() && read.is_ok() {
-        return Ok((pid, pidfd, mark));
+        return Ok(begun);
     }
-    let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-    reap::wait_for_killed(pid);
+    let (pid, pidfd, _) = begun;
+    end(pid, &pidfd);
     Err(failed(&told))
+}
+
+/// Kills and reaps.
+fn end(pid: Pid, pidfd: &OwnedFd) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    reap::wait_for_killed(pid);
+}
+
+/// A launcher that was started beforehand and waits for its order; dropped, it is ended.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    /// None once it has become somebody's.
+    begun: Option<spawn::Begun>,
+    socket: OwnedFd,
+    report: Option<OwnedFd>,
+}
+
+impl Spare {
+    /// Starts one.
+    pub(crate) fn start(launcher: &Path) -> Result<Self, NotStarted> {
+        let pair = || -> io::Result<_> {
+            let (ours, theirs) =
+                socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+            Ok((ours, spare(theirs)?, spare(null.into())?))
+        };
+        let (socket, theirs, null) = pair().map_err(system("make a socket for the launcher"))?;
+        let streams = Streams::Each([null.as_fd(), null.as_fd(), null.as_fd()]);
+        let (begun, report) = begin(launcher, theirs, streams, None)?;
+        Ok(Self { begun: Some(begun), socket, report: Some(report) })
+    }
+
+    /// Gives it its order and streams, and waits until it has become its program. None if it is there no more.
+    pub(crate) fn become_program(
+        mut self,
+        order: &Order,
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Option<Result<spawn::Begun, NotStarted>> {
+        let order = write_order(order).ok()?;
+        let [stdin, stdout, stderr] = streams;
+        let given = [order.as_fd(), stdin, stdout, stderr];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut along = SendAncillaryBuffer::new(&mut space);
+        along.push(SendAncillaryMessage::ScmRights(&given));
+        sendmsg(&self.socket, &[IoSlice::new(&[0])], &mut along, SendFlags::NOSIGNAL).ok()?;
+        Some(outcome(self.begun.take()?, self.report.take()?))
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some((pid, pidfd, _)) = self.begun.take() {
+            end(pid, &pidfd);
+        }
+    }
 }
 
 /// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would.
 /// For a binary that has nothing open beyond those: the launcher's descriptors take their numbers here too.
 pub(crate) fn start_here(launcher: &Path, order: &Order) -> Result<std::process::Child, NotStarted> {
-    let system = |what| move |error: io::Error| NotStarted::System(what, error);
     let order = write_order(order).map_err(system("pass the launcher its order"))?;
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
     let report = spare(report).map_err(system("make a pipe for the launcher"))?;

@@ -12,9 +12,10 @@ use tokio::io::Interest;
 use tokio::task::AbortHandle;
 
 use super::child_env::child_environment;
+use super::groups::{Bounded, Group, Groups};
 use super::network;
 use super::pump::{self, Output, Watched};
-use super::record::Process;
+use super::record::{Kept, Process};
 use super::spawn::{self, Child, Ends, Program, Stdio};
 use super::stdin::Stdin;
 use super::tree;
@@ -32,6 +33,8 @@ pub struct Host {
     pub login_shell: Option<OsString>,
     /// What enforces sandboxes; without one they are refused.
     pub confiner: Option<Arc<Confiner>>,
+    /// Where limits of whole trees of processes may be kept; by default nowhere, and resource limits have to do.
+    pub groups: Groups,
 }
 
 /// Refuses what this server can't enforce (rule 6 of the design), as far as the request alone tells.
@@ -119,6 +122,8 @@ pub(super) fn launch(
     if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &host.confiner) {
         confined = Some((confiner.launcher().to_owned(), Confiner::unconfined()));
     }
+    let Bounded { group, rest, enforced } =
+        params.limits.map(|limits| host.groups.bound(limits)).unwrap_or_default();
     let tty = params.tty;
     let mut env = child_environment(
         &host.environment,
@@ -143,7 +148,8 @@ pub(super) fn launch(
         },
         confined: confined.map(|(launcher, confined)| (launcher, Arc::new(confined))),
         handover,
-        limits: params.limits.unwrap_or_default(),
+        limits: rest,
+        group: group.as_ref().map(Group::entrance),
     };
     let Child { pid, pidfd, ends, origin } =
         spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
@@ -178,7 +184,8 @@ pub(super) fn launch(
             return Err(RpcError::internal(format!("can't watch the program: {error}")));
         }
     };
-    process.set_running(pid, since, stdin, terminal, program.confined.map(|(_, confined)| confined));
+    let kept = Kept { confined: program.confined.map(|(_, confined)| confined), group, enforced };
+    process.set_running(pid, since, stdin, terminal, kept);
     let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.longest_wait));
     let watched = Watched {
         pid,

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
-use codex_exec_protocol::process::{ExitDetails, StartParams, Stream};
+use codex_exec_protocol::process::{ExitDetails, LimitsEnforced, StartParams, Stream};
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use super::denied;
+use super::groups::Group;
 use super::log::{Event, Exit, OutputLog, Seq};
 use super::news::News;
 use super::orphans::Leftover;
@@ -58,10 +59,20 @@ pub(super) struct State {
     pub(super) kill_at: Option<Instant>,
     /// What outlived the child.
     pub(super) leftovers: Vec<Leftover>,
-    /// What its sandbox needs on the disk.
-    confined: Option<Arc<Confined>>,
+    pub(super) kept: Kept,
     /// What serves its network.
     lease: Option<Lease>,
+}
+
+/// What is there as long as the child runs.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// What its sandbox needs on the disk.
+    pub(super) confined: Option<Arc<Confined>>,
+    /// What bounds it together with its descendants.
+    pub(super) group: Option<Group>,
+    /// What holds it to its limits; told afterwards too.
+    pub(super) enforced: Option<LimitsEnforced>,
 }
 
 /// Something to do once a start has ended; told how.
@@ -110,7 +121,7 @@ impl Process {
                 timed_out: false,
                 kill_at: None,
                 leftovers: Vec::new(),
-                confined: None,
+                kept: Kept::default(),
                 lease: None,
             }),
             news,
@@ -156,10 +167,10 @@ impl Process {
         since: Instant,
         stdin: Option<Arc<Stdin>>,
         terminal: Option<Arc<AsyncFd<OwnedFd>>>,
-        confined: Option<Arc<Confined>>,
+        kept: Kept,
     ) {
         let mut state = self.lock();
-        state.confined = confined;
+        state.kept = kept;
         state.input = match (stdin, terminal) {
             (Some(stdin), Some(terminal)) => Input::Terminal(stdin, terminal),
             (Some(stdin), None) => Input::Pipe(stdin),
@@ -225,6 +236,7 @@ impl Process {
                 signal: ending.signal(),
                 core_dumped: ending.core_dumped,
                 timed_out: state.timed_out,
+                oom_killed: state.kept.group.as_ref().is_some_and(Group::had_no_memory),
                 cpu_user_ms: millis(ending.cpu_user),
                 cpu_system_ms: millis(ending.cpu_system),
                 max_rss_bytes: ending.max_rss_bytes,
@@ -237,8 +249,12 @@ impl Process {
             if let Some(lease) = state.lease.take() {
                 lease.leave_to(leftovers.iter().map(|leftover| leftover.stamp).collect());
             }
-            if let Some(confined) = state.confined.take() {
+            if let Some(confined) = state.kept.confined.take() {
                 denied::release(confined, !leftovers.is_empty());
+            }
+            if let Some(group) = state.kept.group.take() {
+                // Removing it may take the kernel a while.
+                tokio::task::spawn_blocking(move || drop(group));
             }
             state.leftovers = leftovers;
         });
@@ -318,6 +334,11 @@ impl Process {
 }
 
 impl State {
+    /// What bounds it together with its descendants.
+    pub(super) fn group(&self) -> Option<&Group> {
+        self.kept.group.as_ref()
+    }
+
     pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {
         self.log.append(stream, bytes);
     }

@@ -39,6 +39,8 @@ pub struct Program {
     pub handover: Option<Arc<OwnedFd>>,
     /// How much it may use; only a launcher holds it to that.
     pub limits: ProgramLimits,
+    /// The file that the launcher puts itself into a control group by.
+    pub group: Option<PathBuf>,
 }
 
 /// What a program talks through.
@@ -191,14 +193,19 @@ fn spawn_confined(
     let order = order(program, confined);
     let begin = |streams: Streams<'_>| {
         let handover = program.handover.as_ref().map(|socket| socket.as_fd());
-        confined::start(launcher, &order, streams, handover)
-            .map_err(|error| explain_launcher(program, name, error))
+        let begun = match (&confined.spares, streams, handover) {
+            (Some(spares), Streams::Each(streams), None) => spares.start(launcher, &order, streams),
+            (_, streams, handover) => confined::start(launcher, &order, streams, handover),
+        };
+        begun.map_err(|error| explain_launcher(program, name, error))
     };
     connect(program.stdio, begin)
 }
 
 fn order(program: &Program, confined: &Confined) -> Order {
-    let run = Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd, &program.limits);
+    let mut run =
+        Run::new(&program.argv, program.arg0.as_deref(), &program.env, &program.cwd, &program.limits);
+    run.set_group(program.group.as_deref());
     Order { confinement: confined.confinement.clone(), task: Some(Task::Run(run)) }
 }
 

@@ -27,6 +27,7 @@ fn program(argv: &[&str], stdio: Stdio) -> Program {
         env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
         stdio,
         confined: None,
+        group: None,
         limits: ProgramLimits::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! Knows what this machine can enforce, and prepares confinements; what can't be enforced is refused.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
@@ -9,9 +9,11 @@ use codex_exec_protocol::sandbox::Sandbox;
 use super::abilities::{Abilities, glance, probe};
 use super::error::PolicyError;
 use super::order::{Confinement, Namespaces};
+use super::place::Lookups;
 use super::placeholders::Held;
 use super::policy::{Files, Network, Policy};
-use super::resolve::{Surroundings, resolve};
+use super::resolve::{Surroundings, resolve_by};
+use crate::process::spares::Spares;
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum NamespaceUse {
 pub struct Confined {
     pub(crate) confinement: Confinement,
     pub(crate) held: Held,
+    /// Launchers that are ready, where there are any.
+    pub(crate) spares: Option<Arc<Spares>>,
 }
 
 impl Confined {
@@ -79,13 +83,14 @@ pub struct Confiner {
     around: Surroundings,
     namespaces: NamespaceUse,
     abilities: OnceLock<Abilities>,
+    spares: Arc<Spares>,
 }
 
 impl Confiner {
     /// `launcher` is a binary that calls [`super::launcher::run`] when it is started as one: this program's own. Does
     /// no I/O.
     pub fn new(launcher: PathBuf, around: Surroundings, namespaces: NamespaceUse) -> Self {
-        Self { launcher, around, namespaces, abilities: OnceLock::new() }
+        Self { launcher, around, namespaces, abilities: OnceLock::new(), spares: Arc::default() }
     }
 
     /// The binary to start.
@@ -108,7 +113,12 @@ impl Confiner {
     /// # Errors
     /// See [`PolicyError`].
     pub fn policy(&self, sandbox: &Sandbox) -> Result<Policy, PolicyError> {
-        resolve(sandbox, &self.around)
+        self.policy_by(sandbox, &mut Lookups::default())
+    }
+
+    /// As [`Self::policy`]; it stays the same as long as the lookups hold.
+    pub(super) fn policy_by(&self, sandbox: &Sandbox, lookups: &mut Lookups) -> Result<Policy, PolicyError> {
+        resolve_by(sandbox, &self.around, lookups)
     }
 
     /// Prepares the enforcement of a policy.
@@ -123,12 +133,13 @@ impl Confiner {
             }
             Files::All => Held::default(),
         };
-        Ok(Confined { confinement: Confinement::new(policy, namespaces, true), held })
+        let confinement = Confinement::new(policy, namespaces, true);
+        Ok(Confined { confinement, held, spares: Some(Arc::clone(&self.spares)) })
     }
 
     /// No confinement: for a program with bounds and without a sandbox.
     pub fn unconfined() -> Confined {
-        Confined { confinement: Confinement::off(), held: Held::default() }
+        Confined { confinement: Confinement::off(), held: Held::default(), spares: None }
     }
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.

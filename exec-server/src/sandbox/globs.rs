@@ -10,14 +10,11 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::error::PolicyError;
 use super::place::locate;
-
-/// Names looked at for one policy; more are refused.
-const MOST_SCANNED: usize = 200_000;
-/// Matches of one policy; more are refused, since each costs a mount.
-const MOST_MATCHES: usize = 1024;
+use super::resolve::PolicyBounds;
 
 /// A scan for all patterns of one policy.
 pub(super) struct Scan {
+    bounds: PolicyBounds,
     scanned: usize,
     matches: Vec<PathBuf>,
 }
@@ -30,8 +27,8 @@ struct Pattern<'a> {
 }
 
 impl Scan {
-    pub(super) fn new() -> Self {
-        Self { scanned: 0, matches: Vec::new() }
+    pub(super) fn new(bounds: PolicyBounds) -> Self {
+        Self { bounds, scanned: 0, matches: Vec::new() }
     }
 
     /// The real paths of everything matched so far.
@@ -99,10 +96,10 @@ impl Scan {
                     Err(source) => return Err(PolicyError::Lookup { path: directory, source }),
                 };
                 self.scanned += 1;
-                if self.scanned > MOST_SCANNED {
+                if self.scanned > self.bounds.scanned_names {
                     return Err(PolicyError::TooMuch {
                         what: format!("names to look at for the pattern {:?}", pattern.text),
-                        most: MOST_SCANNED,
+                        most: self.bounds.scanned_names,
                         remedy: "set glob_scan_max_depth, or begin the pattern deeper",
                     });
                 }
@@ -118,10 +115,10 @@ impl Scan {
     }
 
     fn take(&mut self, path: &Path) -> Result<(), PolicyError> {
-        if self.matches.len() == MOST_MATCHES {
+        if self.matches.len() == self.bounds.matches {
             return Err(PolicyError::TooMuch {
                 what: "paths denied by patterns".to_owned(),
-                most: MOST_MATCHES,
+                most: self.bounds.matches,
                 remedy: "deny the directory that holds them",
             });
         }

@@ -27,4 +27,4 @@ pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};
 pub use placeholders::Held;
 pub use policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Region, Rules};
-pub use resolve::{Surroundings, resolve};
+pub use resolve::{PolicyBounds, Surroundings, resolve};

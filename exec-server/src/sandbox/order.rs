@@ -124,6 +124,9 @@ pub(crate) struct Run {
     cwd: Vec<u8>,
     #[prost(message, repeated, tag = "5")]
     pub(crate) bounds: Vec<Bound>,
+    /// The file to enter a control group by.
+    #[prost(bytes = "vec", optional, tag = "6")]
+    group: Option<Vec<u8>>,
 }
 
 /// The most of something that a process may use.
@@ -232,7 +235,17 @@ impl Run {
                 .into_iter()
                 .filter_map(|(of, most)| Some(Bound { of: of.into(), most: most? }))
                 .collect(),
+            group: None,
         }
+    }
+
+    /// Has it enter a control group first, by the file that pids are written to.
+    pub(crate) fn set_group(&mut self, entrance: Option<&Path>) {
+        self.group = entrance.map(|path| path.as_os_str().as_bytes().to_vec());
+    }
+
+    pub(crate) fn entrance(&self) -> Option<&Path> {
+        self.group.as_deref().map(|path| Path::new(OsStr::from_bytes(path)))
     }
 
     pub(crate) fn cwd(&self) -> PathBuf {

@@ -1,8 +1,9 @@
 //! Looks paths up: where they really lead, and over which symlinks.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Symlinks on one way, as many as the kernel follows.
@@ -25,49 +26,134 @@ impl Place {
     }
 }
 
-/// Follows an absolute path.
-///
-/// # Errors
-/// When a directory on the way can't be looked into, for too many symlinks, and for `..` behind a missing name.
-pub(super) fn locate(path: &Path) -> io::Result<Place> {
-    let mut place = Place { real: PathBuf::from("/"), first_missing: None, links: Vec::new() };
-    let mut ahead: VecDeque<OsString> = names(path).collect();
-    while let Some(name) = ahead.pop_front() {
-        if name == ".." {
-            if place.first_missing.is_some() {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidInput,
-                    "`..` behind a name that does not exist",
-                ));
-            }
-            place.real.pop();
-            continue;
+/// All that was looked at, each name once, so that whether it is still so can be asked again.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    names: HashMap<PathBuf, Found>,
+    /// Beginnings of files; none for what can't be read.
+    texts: HashMap<PathBuf, Option<String>>,
+    /// Something was looked at that is not remembered here.
+    incomplete: bool,
+}
+
+/// What a name is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing, and how the system says so.
+    Missing(ErrorKind),
+    /// A symlink, with its text.
+    Link(PathBuf),
+    /// Anything else, by device and inode.
+    Thing { is_file: bool, identity: (u64, u64) },
+}
+
+impl Lookups {
+    /// What a name is, without following it.
+    ///
+    /// # Errors
+    /// When its directory can't be looked into, or it is a symlink that can't be read.
+    pub(super) fn find(&mut self, path: &Path) -> io::Result<Found> {
+        if let Some(found) = self.names.get(path) {
+            return Ok(found.clone());
         }
-        place.real.push(&name);
-        if place.first_missing.is_some() {
-            continue;
-        }
-        match std::fs::symlink_metadata(&place.real) {
-            Ok(found) if found.is_symlink() => {
-                if place.links.len() == MOST_LINKS {
-                    return Err(io::Error::from_raw_os_error(libc::ELOOP));
-                }
-                let text = std::fs::read_link(&place.real)?;
-                for name in names(&text).collect::<Vec<_>>().into_iter().rev() {
-                    ahead.push_front(name);
-                }
-                let at = place.real.clone();
-                place.real = if text.is_absolute() { PathBuf::from("/") } else { parent(&at) };
-                place.links.push((at, text));
+        match look(path) {
+            Ok(found) => {
+                self.names.insert(path.to_owned(), found.clone());
+                Ok(found)
             }
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                place.first_missing = Some(place.real.clone());
+            Err(error) => {
+                self.incomplete = true;
+                Err(error)
             }
-            Err(error) => return Err(error),
         }
     }
-    Ok(place)
+
+    /// The text of a small file, as `read` reads it.
+    pub(super) fn text(&mut self, path: &Path) -> Option<String> {
+        self.texts.entry(path.to_owned()).or_insert_with(|| read_beginning(path)).clone()
+    }
+
+    /// From now on nobody can ask whether all of it is still so.
+    pub(super) fn is_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Whether everything looked at is surely as it was: whatever was found out from it would be found out again.
+    pub(super) fn still_hold(&self) -> bool {
+        !self.incomplete
+            && self.names.iter().all(|(path, found)| look(path).is_ok_and(|now| now == *found))
+            && self.texts.iter().all(|(path, text)| read_beginning(path) == *text)
+    }
+
+    /// Follows an absolute path.
+    ///
+    /// # Errors
+    /// When a directory on the way can't be looked into, for too many symlinks, and for `..` behind a missing name.
+    pub(super) fn locate(&mut self, path: &Path) -> io::Result<Place> {
+        let mut place = Place { real: PathBuf::from("/"), first_missing: None, links: Vec::new() };
+        let mut ahead: VecDeque<OsString> = names(path).collect();
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                if place.first_missing.is_some() {
+                    return Err(io::Error::new(
+                        ErrorKind::InvalidInput,
+                        "`..` behind a name that does not exist",
+                    ));
+                }
+                place.real.pop();
+                continue;
+            }
+            place.real.push(&name);
+            if place.first_missing.is_some() {
+                continue;
+            }
+            match self.find(&place.real)? {
+                Found::Link(text) => {
+                    if place.links.len() == MOST_LINKS {
+                        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+                    }
+                    for name in names(&text).collect::<Vec<_>>().into_iter().rev() {
+                        ahead.push_front(name);
+                    }
+                    let at = place.real.clone();
+                    place.real = if text.is_absolute() { PathBuf::from("/") } else { parent(&at) };
+                    place.links.push((at, text));
+                }
+                Found::Thing { .. } => {}
+                Found::Missing(_) => place.first_missing = Some(place.real.clone()),
+            }
+        }
+        Ok(place)
+    }
+}
+
+/// [`Lookups::locate`], once.
+pub(super) fn locate(path: &Path) -> io::Result<Place> {
+    Lookups::default().locate(path)
+}
+
+fn look(path: &Path) -> io::Result<Found> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => std::fs::read_link(path).map(Found::Link),
+        Ok(found) => Ok(Found::Thing { is_file: found.is_file(), identity: (found.dev(), found.ino()) }),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Found::Missing(error.kind()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How much of a file is read as text.
+const TEXT_BYTES: u64 = 4096;
+
+fn read_beginning(file: &Path) -> Option<String> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(file).ok()?;
+    let mut text = String::new();
+    opened.take(TEXT_BYTES).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 fn parent(path: &Path) -> PathBuf {

@@ -197,6 +197,11 @@ impl Rules {
         self.links.iter().map(|(at, text)| (at.as_path(), text.as_path()))
     }
 
+    /// Whether a rule denies anything.
+    pub fn denies(&self) -> bool {
+        self.caps.values().any(|cap| *cap == Cap::Denied)
+    }
+
     /// Whether anything may be written.
     pub fn allows_writing(&self) -> bool {
         self.base() == Access::Write || self.regions().iter().any(|region| region.access == Access::Write)

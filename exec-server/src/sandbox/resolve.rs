@@ -9,11 +9,10 @@ use wire::{Access as Word, EntryPath, FileSystem, Permissions, Profile, Sandbox,
 use super::error::PolicyError;
 use super::globs::Scan;
 use super::old_form;
-use super::place::{Place, climbs, locate};
+use super::place::{Found, Lookups, Place, climbs};
 use super::policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Rules};
+use crate::Limits;
 
-/// Entries of one profile; more are refused.
-const MOST_ENTRIES: usize = 1024;
 /// What a program needs to run at all, if it is there.
 const SYSTEM: [&str; 10] = [
     "/usr",
@@ -29,14 +28,41 @@ const SYSTEM: [&str; 10] = [
 ];
 /// Names directly in a writable project root that stay read-only (14.2).
 pub(super) const PROTECTED: [&str; 3] = [".git", ".codex", ".agents"];
-/// How much of a `.git` file is read to find the directory that it names.
-const GIT_FILE_BYTES: u64 = 4096;
 
 /// What a profile's words mean on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// The server's `TMPDIR`; without it the special place `tmpdir` means nothing.
     pub tmpdir: Option<PathBuf>,
+    /// How much of a profile is looked at.
+    pub bounds: PolicyBounds,
+}
+
+/// The most that one profile may hold; more is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyBounds {
+    /// [`Limits::sandbox_entries`].
+    pub entries: usize,
+    /// [`Limits::sandbox_scanned_names`].
+    pub scanned_names: usize,
+    /// [`Limits::sandbox_matches`].
+    pub matches: usize,
+}
+
+impl From<&Limits> for PolicyBounds {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            entries: limits.sandbox_entries,
+            scanned_names: limits.sandbox_scanned_names,
+            matches: limits.sandbox_matches,
+        }
+    }
+}
+
+impl Default for PolicyBounds {
+    fn default() -> Self {
+        Self::from(&Limits::default())
+    }
 }
 
 /// What the sandbox allows, looked up now.
@@ -44,6 +70,15 @@ pub struct Surroundings {
 /// # Errors
 /// See [`PolicyError`]: whatever can't be understood is refused, never skipped.
 pub fn resolve(sandbox: &Sandbox, around: &Surroundings) -> Result<Policy, PolicyError> {
+    resolve_by(sandbox, around, &mut Lookups::default())
+}
+
+/// As [`resolve`]; the policy is the same as long as the lookups hold.
+pub(super) fn resolve_by(
+    sandbox: &Sandbox,
+    around: &Surroundings,
+    lookups: &mut Lookups,
+) -> Result<Policy, PolicyError> {
     let profile = match &sandbox.permissions {
         Permissions::Tagged(profile) => profile.clone(),
         Permissions::Untagged(members) => old_form::profile(members)?,
@@ -59,17 +94,18 @@ pub fn resolve(sandbox: &Sandbox, around: &Surroundings) -> Result<Policy, Polic
     };
     let files = match file_system {
         FileSystem::Unrestricted => Files::All,
-        FileSystem::Restricted { entries, glob_scan_max_depth } => {
-            Resolver::new(sandbox, around).rules(&entries, glob_scan_max_depth.map(u64::from), network)?
-        }
+        FileSystem::Restricted { entries, glob_scan_max_depth } => Resolver::new(sandbox, around, lookups)
+            .rules(&entries, glob_scan_max_depth.map(u64::from), network)?,
     };
     Ok(Policy { files, network })
 }
 
 struct Resolver<'a> {
+    lookups: &'a mut Lookups,
     cwd: Option<&'a Path>,
     roots: Vec<&'a Path>,
     tmpdir: Option<&'a Path>,
+    bounds: PolicyBounds,
     rules: Rules,
     /// Symlinks that grants went over: the grant's own text, and the link.
     crossed: Vec<(PathBuf, PathBuf)>,
@@ -80,16 +116,18 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(sandbox: &'a Sandbox, around: &'a Surroundings) -> Self {
+    fn new(sandbox: &'a Sandbox, around: &'a Surroundings, lookups: &'a mut Lookups) -> Self {
         let cwd = sandbox.cwd.as_ref().map(|cwd| cwd.0.as_path());
         let roots = match &sandbox.workspace_roots {
             Some(roots) => roots.iter().map(|root| root.0.as_path()).collect(),
             None => cwd.into_iter().collect(),
         };
         Self {
+            lookups,
             cwd,
             roots,
             tmpdir: around.tmpdir.as_deref(),
+            bounds: around.bounds,
             rules: Rules::default(),
             crossed: Vec::new(),
             missing: Vec::new(),
@@ -103,19 +141,21 @@ impl<'a> Resolver<'a> {
         depth: Option<u64>,
         network: Network,
     ) -> Result<Files, PolicyError> {
-        if entries.len() > MOST_ENTRIES {
+        if entries.len() > self.bounds.entries {
             return Err(PolicyError::TooMuch {
                 what: "entries".to_owned(),
-                most: MOST_ENTRIES,
+                most: self.bounds.entries,
                 remedy: "grant or deny whole directories",
             });
         }
-        let mut scan = Scan::new();
+        let mut scan = Scan::new(self.bounds);
         for entry in entries {
             if let EntryPath::GlobPattern { pattern } = &entry.path {
                 if entry.access != Word::Deny {
                     return Err(PolicyError::GlobGrant { pattern: pattern.clone() });
                 }
+                // Names may come to match that are not there now.
+                self.lookups.is_incomplete();
                 scan.look(self.pattern_root(pattern)?, pattern, depth)?;
                 continue;
             }
@@ -178,7 +218,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn entry(&mut self, path: &Path, entry: &wire::Entry) -> Result<(), PolicyError> {
-        let place = look(path)?;
+        let place = self.look(path)?;
         let skip = entry.missing_path_behavior.as_ref().and_then(|word| word.as_str()) == Some("skip");
         if skip && !place.exists() {
             self.skipped.insert(place.real);
@@ -212,7 +252,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn deny(&mut self, path: &Path) -> Result<(), PolicyError> {
-        let place = look(path)?;
+        let place = self.look(path)?;
         self.deny_place(place);
         Ok(())
     }
@@ -228,7 +268,7 @@ impl<'a> Resolver<'a> {
     fn grant_system(&mut self, network: Network) -> Result<(), PolicyError> {
         let resolver = (network == Network::Open).then_some("/etc/resolv.conf");
         for path in SYSTEM.into_iter().chain(resolver) {
-            let place = look(Path::new(path))?;
+            let place = self.look(Path::new(path))?;
             if place.exists() {
                 self.grant_place(place, Grant::Read);
             }
@@ -251,7 +291,7 @@ impl<'a> Resolver<'a> {
     /// everything is has none (14.1).
     fn protect(&mut self) -> Result<(), PolicyError> {
         for root in self.roots.clone() {
-            let root = look(root)?.real;
+            let root = self.look(root)?.real;
             let writable = matches!(
                 self.rules.decider(&root),
                 Decider::Grant(at, Grant::Write) if at.parent().is_some()
@@ -267,29 +307,36 @@ impl<'a> Resolver<'a> {
     }
 
     fn protect_name(&mut self, path: PathBuf) -> Result<(), PolicyError> {
-        let found = match std::fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        let found = match self.lookups.find(&path) {
+            Ok(Found::Missing(std::io::ErrorKind::NotFound)) => {
                 if !self.skipped.contains(&path) {
                     self.missing.push((path, Cap::ReadOnly));
                 }
                 return Ok(());
             }
+            Ok(Found::Missing(kind)) => {
+                return Err(PolicyError::Lookup { path, source: kind.into() });
+            }
+            Ok(found) => found,
             Err(source) => return Err(PolicyError::Lookup { path, source }),
         };
-        if found.is_symlink() {
-            let target = look(&path)?;
-            match target.first_missing {
-                Some(first) => self.missing.push((first, Cap::ReadOnly)),
-                None => self.rules.cap(target.real, Cap::ReadOnly),
+        match found {
+            Found::Link(_) => {
+                let target = self.look(&path)?;
+                match target.first_missing {
+                    Some(first) => self.missing.push((first, Cap::ReadOnly)),
+                    None => self.rules.cap(target.real, Cap::ReadOnly),
+                }
             }
-        } else if found.is_file()
-            && let Some(directory) = git_directory(&path)
-        {
-            let target = look(&directory)?;
-            if target.exists() {
-                self.rules.cap(target.real, Cap::ReadOnly);
+            Found::Thing { is_file: true, .. } => {
+                if let Some(directory) = self.git_directory(&path) {
+                    let target = self.look(&directory)?;
+                    if target.exists() {
+                        self.rules.cap(target.real, Cap::ReadOnly);
+                    }
+                }
             }
+            Found::Thing { .. } | Found::Missing(_) => {}
         }
         self.rules.cap(path, Cap::ReadOnly);
         Ok(())
@@ -305,28 +352,23 @@ impl<'a> Resolver<'a> {
             }
         }
     }
-}
 
-fn look(path: &Path) -> Result<Place, PolicyError> {
-    if !path.is_absolute() {
-        return Err(PolicyError::Relative { path: path.to_owned() });
+    fn look(&mut self, path: &Path) -> Result<Place, PolicyError> {
+        if !path.is_absolute() {
+            return Err(PolicyError::Relative { path: path.to_owned() });
+        }
+        if climbs(path) {
+            return Err(PolicyError::Climbs { path: path.to_owned() });
+        }
+        self.lookups.locate(path).map_err(|source| PolicyError::Lookup { path: path.to_owned(), source })
     }
-    if climbs(path) {
-        return Err(PolicyError::Climbs { path: path.to_owned() });
-    }
-    locate(path).map_err(|source| PolicyError::Lookup { path: path.to_owned(), source })
-}
 
-/// The directory that a worktree's or submodule's `.git` file names.
-fn git_directory(file: &Path) -> Option<PathBuf> {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(file).ok()?;
-    let mut text = String::new();
-    opened.take(GIT_FILE_BYTES).read_to_string(&mut text).ok()?;
-    let target = Path::new(text.strip_prefix("gitdir:")?.trim());
-    let joined = file.parent()?.join(target);
-    // Its text may be anything: what can't be a rule's path is no directory to protect.
-    locate(&joined).ok().map(|place| place.real)
+    /// The directory that a worktree's or submodule's `.git` file names.
+    fn git_directory(&mut self, file: &Path) -> Option<PathBuf> {
+        let text = self.lookups.text(file)?;
+        let target = Path::new(text.strip_prefix("gitdir:")?.trim());
+        let joined = file.parent()?.join(target);
+        // Its text may be anything: what can't be a rule's path is no directory to protect.
+        self.lookups.locate(&joined).ok().map(|place| place.real)
+    }
 }

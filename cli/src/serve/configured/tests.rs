@@ -48,7 +48,8 @@ fn defaults() -> Vec<(&'static str, u64)> {
         line_bytes http_head_bytes handshake_time outgoing_bytes requests_in_flight in_flight_bytes answer_bytes concurrent_requests
         queued_write_bytes queued_writes remembered_write_ids detached_time hold_time ended_process_time challenge_time
         ping_interval silence_time file_handles handle_id_bytes read_file_bytes block_bytes watched_paths walk_depth
-        walk_directories walk_entries walk_result_bytes http_body_bytes http_streams http_redirects
+        walk_directories walk_entries walk_result_bytes file_helpers idle_file_helpers sandbox_entries sandbox_scanned_names
+        sandbox_matches http_body_bytes http_streams http_redirects
         network_connections network_head_bytes network_head_time network_connect_time network_questions
         stream_incoming_bytes stream_outgoing_bytes stream_message_bytes
         relay_streams relay_handshakes relay_failures relay_failure_pause relay_assembled_bytes longest_wait

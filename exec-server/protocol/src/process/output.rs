@@ -68,6 +68,9 @@ pub struct ExitDetails {
     /// A deadline (`timeoutMs`, `idleTimeoutMs`) ended it.
     #[serde(default)]
     pub timed_out: bool,
+    /// The kernel killed it or something that it started, since it used all the memory that its limits allow.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// User CPU time of the child and its waited-for children, in milliseconds.
     #[serde(default)]
     pub cpu_user_ms: u64,

@@ -66,15 +66,16 @@ pub struct StartParams {
     pub limits: Option<ProgramLimits>,
 }
 
-/// How much a program and each process that it starts may use; what is missing is not bounded. A bound of zero is one.
+/// How much a program and what it starts may use; what is missing is not bounded. A bound of zero is one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ProgramLimits {
-    /// Address space of one process, in bytes; beyond it memory is refused to the process.
+    /// Memory, in bytes. By a control group: of the program and all that it starts, which are killed together beyond it.
+    /// By a resource limit: address space of one process; beyond it memory is refused to the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Processes and threads of the program's user, those that run already included. The kernel does not hold an
-    /// administrator to it.
+    /// Processes and threads. By a control group: those of the program and all that it starts. By a resource limit: those
+    /// of the program's user, those that run already included; the kernel does not hold an administrator to that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
     /// Time on a CPU of one process, in seconds; then it is killed by SIGKILL.
@@ -86,6 +87,52 @@ pub struct ProgramLimits {
     /// Size of a file that is written, in bytes; beyond it the process gets SIGXFSZ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_size_bytes: Option<u64>,
+}
+
+/// What holds a program to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enforcement {
+    /// A control group: the program and all that it starts count together.
+    Cgroup,
+    /// A resource limit: each process counts by itself.
+    Rlimit,
+}
+
+/// What holds a program to each of its limits; missing is what has none (extension).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitsEnforced {
+    /// For `memoryBytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<Enforcement>,
+    /// For `processes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Enforcement>,
+    /// For `cpuSeconds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<Enforcement>,
+    /// For `openFiles`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<Enforcement>,
+    /// For `fileSizeBytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_size_bytes: Option<Enforcement>,
+}
+
+impl LimitsEnforced {
+    /// All by resource limits; none for no limits.
+    pub fn by_process(limits: &ProgramLimits) -> Option<Self> {
+        let by = |limit: Option<u64>| limit.map(|_| Enforcement::Rlimit);
+        let enforced = Self {
+            memory_bytes: by(limits.memory_bytes),
+            processes: by(limits.processes),
+            cpu_seconds: by(limits.cpu_seconds),
+            open_files: by(limits.open_files),
+            file_size_bytes: by(limits.file_size_bytes),
+        };
+        (enforced != Self::default()).then_some(enforced)
+    }
 }
 
 /// How the child's environment is made from the server's (8.2).

@@ -189,6 +189,7 @@ impl Process {
             next_seq: state.log.next_seq(),
             totals: state.log.totals(),
             leftovers: state.leftovers.iter().map(describe).collect(),
+            limits_enforced: state.kept.enforced,
         }
     }
 }

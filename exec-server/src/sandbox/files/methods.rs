@@ -11,10 +11,11 @@ use codex_exec_protocol::sandbox::Sandbox;
 use codex_exec_protocol::{Method, RpcError, WirePath, bytes};
 
 use super::pool::FileHelpers;
+use super::prepared::Prepared;
 use super::words::{Opened, ToOpen, Work};
 use crate::filesystem;
 use crate::sandbox::place::locate;
-use crate::sandbox::{Access, Policy};
+use crate::sandbox::{Access, Files};
 
 /// A method whose params have a sandbox.
 pub trait ConfinedMethod: Method {
@@ -27,7 +28,7 @@ pub trait ConfinedMethod: Method {
     /// Those of the method (section 10), `-32600` when the policy can't be enforced.
     fn run_confined(
         helpers: &FileHelpers,
-        policy: &Policy,
+        prepared: &Prepared,
         params: Self::Params,
     ) -> Result<Self::Result, RpcError>;
 }
@@ -44,7 +45,7 @@ impl FileHelpers {
     ) -> Result<M::Result, RpcError> {
         match M::take_sandbox(&mut params) {
             None => plain(params),
-            Some(sandbox) => M::run_confined(self, &self.policy(&sandbox)?, params),
+            Some(sandbox) => M::run_confined(self, &*self.prepare(&sandbox)?, params),
         }
     }
 
@@ -61,8 +62,8 @@ impl FileHelpers {
             files::OpenMode::Read => Work::OpenToRead,
             files::OpenMode::Replace => Work::OpenToReplace,
         };
-        let policy = self.policy(sandbox)?;
-        Ok(Some(self.open_file(&policy, work, &params.path, true)?.0))
+        let prepared = self.prepare(sandbox)?;
+        Ok(Some(self.open_file(&prepared, work, &params.path, true)?.0))
     }
 
     /// Opens a file to be read whole under a sandbox, with its size; none if there is nothing to enforce. Blocks.
@@ -75,18 +76,18 @@ impl FileHelpers {
             return Ok(None);
         };
         let follow = params.follow_symlinks.unwrap_or(true);
-        self.open_file(&self.policy(sandbox)?, Work::OpenToRead, &params.path, follow).map(Some)
+        self.open_file(&*self.prepare(sandbox)?, Work::OpenToRead, &params.path, follow).map(Some)
     }
 
     fn open_file(
         &self,
-        policy: &Policy,
+        prepared: &Prepared,
         work: Work,
         path: &WirePath,
         follow: bool,
     ) -> Result<(OwnedFd, u64), RpcError> {
-        refuse_denied(policy, path, Name::Followed)?;
-        let (Opened { size }, file) = self.ask(policy, work, &ToOpen { path: path.clone(), follow })?;
+        refuse_denied(prepared, path, Name::Followed)?;
+        let (Opened { size }, file) = self.ask(prepared, work, &ToOpen { path: path.clone(), follow })?;
         let file = file.ok_or_else(|| RpcError::internal("the helper opened no file; try again"))?;
         Ok((file, size))
     }
@@ -103,14 +104,18 @@ enum Name {
 
 /// Gives a denied path the answer of 0.169 (14.2). The helper would find nothing there, which is another code; this look
 /// beforehand only ever refuses.
-fn refuse_denied(policy: &Policy, path: &WirePath, name: Name) -> Result<(), RpcError> {
+fn refuse_denied(prepared: &Prepared, path: &WirePath, name: Name) -> Result<(), RpcError> {
     let path = path.local()?;
+    let Files::Rules(rules) = &prepared.policy.files else { return Ok(()) };
+    if !rules.denies() {
+        return Ok(());
+    }
     let real = match (name, path.parent(), path.file_name()) {
         (Name::Itself, Some(parent), Some(last)) => real(parent).map(|parent| parent.join(last)),
         _ => real(path),
     };
     match real {
-        Some(real) if policy.files.access_at(&real) == Access::Denied => {
+        Some(real) if rules.access_at(&real) == Access::Denied => {
             Err(filesystem::rpc_error(rustix::io::Errno::ACCESS))
         }
         _ => Ok(()),
@@ -130,11 +135,11 @@ macro_rules! by_the_helper {
             }
             fn run_confined(
                 helpers: &FileHelpers,
-                policy: &Policy,
+                prepared: &Prepared,
                 $params: Self::Params,
             ) -> Result<Self::Result, RpcError> {
-                $(refuse_denied(policy, &$params.$path, Name::$name)?;)+
-                helpers.ask(policy, Work::$method, &$params).map(|(result, _)| result)
+                $(refuse_denied(prepared, &$params.$path, Name::$name)?;)+
+                helpers.ask(prepared, Work::$method, &$params).map(|(result, _)| result)
             }
         })*
     };
@@ -157,14 +162,14 @@ impl ConfinedMethod for files::WriteFile {
 
     fn run_confined(
         helpers: &FileHelpers,
-        policy: &Policy,
+        prepared: &Prepared,
         params: Self::Params,
     ) -> Result<Self::Result, RpcError> {
         let data = bytes::decode(&params.data_base64).map_err(|error| {
             RpcError::invalid_request(format!("fs/writeFile requires valid base64 dataBase64: {error}"))
         })?;
         let follow = params.follow_symlinks.unwrap_or(true);
-        let (file, _) = helpers.open_file(policy, Work::OpenToReplace, &params.path, follow)?;
+        let (file, _) = helpers.open_file(prepared, Work::OpenToReplace, &params.path, follow)?;
         File::from(file).write_all(&data).map_err(filesystem::rpc_error)?;
         Ok(Empty {})
     }

@@ -8,6 +8,7 @@ mod connection;
 mod helper;
 mod methods;
 mod pool;
+mod prepared;
 mod words;
 
 pub(super) use helper::serve;

@@ -1,7 +1,6 @@
 //! The helpers of one connection: made when a policy is first used, kept while they fit, bounded.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use codex_exec_protocol::RpcError;
@@ -12,22 +11,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::{receive, send};
+use super::prepared::{Fit, Memory, Prepared};
 use super::words::{Asked, Bounds, Told, Work};
 use crate::Limits;
 use crate::process::confined::{self, NotStarted};
 use crate::process::posix::Streams;
-use crate::sandbox::order::{Confinement, Order, Task};
-use crate::sandbox::{Confiner, Files, Policy};
-
-/// Helpers of one connection at once; more operations wait for one.
-const MOST_HELPERS: usize = 8;
-/// Helpers kept ready, the latest used.
-const MOST_IDLE: usize = 4;
+use crate::sandbox::Confiner;
+use crate::sandbox::order::{Order, Task};
 
 /// One connection's helpers. Dropping it ends them.
 pub struct FileHelpers {
     confiner: Option<Arc<Confiner>>,
     bounds: Bounds,
+    /// Helpers at once; more operations wait for one.
+    most: usize,
+    /// Helpers kept ready, the latest used.
+    most_idle: usize,
+    prepared: Memory,
     helpers: Mutex<Helpers>,
     one_less: Condvar,
 }
@@ -41,19 +41,10 @@ struct Helpers {
 }
 
 struct Helper {
-    fit: Fit,
+    fit: Arc<Fit>,
     socket: OwnedFd,
     /// Ends with the helper.
     _process: Process,
-}
-
-/// What makes a helper the right one: its confinement, and that the paths in it are still the same things.
-#[derive(Debug, Clone, PartialEq)]
-struct Fit {
-    confinement: Confinement,
-    things: Vec<Option<(u64, u64)>>,
-    /// Names that came to the root are not in an older view.
-    root_changed: (i64, i64),
 }
 
 /// A helper's process; dropped, it is ended and reaped.
@@ -65,15 +56,23 @@ struct Process {
 impl FileHelpers {
     /// No helpers yet; without a confiner there will be none, and everything is refused.
     pub fn new(confiner: Option<Arc<Confiner>>, limits: &Limits) -> Self {
-        Self { confiner, bounds: Bounds::of(limits), helpers: Mutex::default(), one_less: Condvar::new() }
+        Self {
+            confiner,
+            bounds: Bounds::of(limits),
+            most: limits.file_helpers.max(1),
+            most_idle: limits.idle_file_helpers,
+            prepared: Memory::default(),
+            helpers: Mutex::default(),
+            one_less: Condvar::new(),
+        }
     }
 
     /// What a sandbox allows.
     ///
     /// # Errors
     /// `-32600` for a sandbox that makes no sense, or that nothing here enforces.
-    pub(super) fn policy(&self, sandbox: &Sandbox) -> Result<Policy, RpcError> {
-        Ok(self.confiner()?.policy(sandbox)?)
+    pub(super) fn prepare(&self, sandbox: &Sandbox) -> Result<Arc<Prepared>, RpcError> {
+        self.prepared.prepare(self.confiner()?, sandbox)
     }
 
     fn confiner(&self) -> Result<&Arc<Confiner>, RpcError> {
@@ -91,25 +90,23 @@ impl FileHelpers {
     /// What the operation says, `-32600` when the policy can't be enforced, `-32603` when a helper fails.
     pub(super) fn ask<R: DeserializeOwned>(
         &self,
-        policy: &Policy,
+        prepared: &Prepared,
         work: Work,
         params: &impl Serialize,
     ) -> Result<(R, Option<OwnedFd>), RpcError> {
         let confiner = self.confiner()?;
-        let places = matches!(&policy.files, Files::Rules(rules) if !rules.placeholders().is_empty());
-        if work.creates() && places {
+        if work.creates() && prepared.has_placeholders() {
             // The places are held for this one operation, so that they are not seen for longer.
-            let confined = confiner.confine(policy)?;
+            let confined = confiner.confine(&prepared.policy)?;
             let _slot = self.slot();
-            let helper = Helper::start(confiner, Fit::of(confined.confinement.clone()))?;
+            let helper = Helper::start(confiner, Arc::new(Fit::of(confined.confinement.clone())))?;
             return helper.ask(work, self.bounds, params);
         }
-        let fit = Fit::of(confiner.confine_reading(policy)?);
-        let helper = match self.take(&fit) {
+        let helper = match self.take(&prepared.fit) {
             Some(helper) => helper,
             None => {
                 let slot = self.slot();
-                let helper = Helper::start(confiner, fit)?;
+                let helper = Helper::start(confiner, Arc::clone(&prepared.fit))?;
                 // From now on the helper itself is counted.
                 slot.keep();
                 helper
@@ -124,19 +121,20 @@ impl FileHelpers {
         self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, fit: &Fit) -> Option<Helper> {
+    fn take(&self, fit: &Arc<Fit>) -> Option<Helper> {
+        let fits = |helper: &Helper| Arc::ptr_eq(&helper.fit, fit) || helper.fit == *fit;
         let mut helpers = self.lock();
-        let at = helpers.idle.iter().rposition(|helper| helper.fit == *fit)?;
+        let at = helpers.idle.iter().rposition(fits)?;
         Some(helpers.idle.remove(at))
     }
 
     /// Waits for room for one more helper, and makes it if idle ones take it.
     fn slot(&self) -> Slot<'_> {
         let mut helpers = self.lock();
-        while helpers.count >= MOST_HELPERS && helpers.idle.is_empty() {
+        while helpers.count >= self.most && helpers.idle.is_empty() {
             helpers = self.one_less.wait(helpers).unwrap_or_else(PoisonError::into_inner);
         }
-        let surplus = (helpers.count >= MOST_HELPERS).then(|| helpers.idle.remove(0));
+        let surplus = (helpers.count >= self.most).then(|| helpers.idle.remove(0));
         helpers.count += usize::from(surplus.is_none());
         drop(helpers);
         drop(surplus);
@@ -149,7 +147,7 @@ impl FileHelpers {
             Some(helper)
         } else {
             helpers.idle.push(helper);
-            (helpers.idle.len() > MOST_IDLE).then(|| helpers.idle.remove(0))
+            (helpers.idle.len() > self.most_idle).then(|| helpers.idle.remove(0))
         };
         helpers.count -= usize::from(surplus.is_some());
         drop(helpers);
@@ -183,20 +181,8 @@ impl Work {
     }
 }
 
-impl Fit {
-    fn of(mut confinement: Confinement) -> Self {
-        // A helper has no use for the network.
-        confinement.network = false;
-        let identity = |path| std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        let things = confinement.regions.iter().map(|region| identity(region.path())).collect();
-        let root = std::fs::metadata("/").ok();
-        let root_changed = root.map_or((0, 0), |root| (root.mtime(), root.mtime_nsec()));
-        Self { confinement, things, root_changed }
-    }
-}
-
 impl Helper {
-    fn start(confiner: &Confiner, fit: Fit) -> Result<Self, RpcError> {
+    fn start(confiner: &Confiner, fit: Arc<Fit>) -> Result<Self, RpcError> {
         let failed =
             |error: std::io::Error| RpcError::internal(format!("can't start a file helper: {error}"));
         let pair = || -> std::io::Result<_> {

@@ -14,12 +14,15 @@ mod view;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use prost::Message;
+use rustix::fs::FileType;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Resource, Rlimit};
 
 use super::files;
@@ -64,6 +67,10 @@ fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
     // Whatever else somebody left open is not the program's.
     // SAFETY: only marks descriptors to be closed at the exec.
     unsafe { libc::syscall(libc::SYS_close_range, REPORT, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let Some(order) = await_order(order).map_err(|error| fail(&error))? else {
+        // Nobody needs it any more.
+        return Ok(0);
+    };
     let mut bytes = Vec::new();
     File::from(order).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
     let order =
@@ -84,8 +91,39 @@ fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
     }
 }
 
+/// Waits for the order, if it is still to come: then with it come the program's stdin, stdout and stderr. None if none comes.
+fn await_order(order: OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&order)?.st_mode);
+    if kind != FileType::Socket {
+        return Ok(Some(order));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut along = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let received = recvmsg(&order, &mut [IoSliceMut::new(&mut byte)], &mut along, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let mut given: Vec<OwnedFd> = Vec::new();
+    for message in along.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            given.extend(fds);
+        }
+    }
+    let [order, stdin, stdout, stderr] =
+        <[OwnedFd; 4]>::try_from(given).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
+    rustix::stdio::dup2_stdin(stdin)?;
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)?;
+    Ok(Some(order))
+}
+
 /// Confines this process and makes it the program; returns only if that did not work.
 pub(super) fn become_program(confinement: &Confinement, run: &Run) -> Failure {
+    // First, with the server's rights; whatever it starts is in there too.
+    if let Some(Err(error)) = run.entrance().map(|entrance| std::fs::write(entrance, "0")) {
+        return Failure::new(Stage::Confine, "enter the cgroup that bounds it", &error);
+    }
     let cwd = run.cwd();
     let entered = confine(confinement, || {
         rustix::process::chdir(&cwd)

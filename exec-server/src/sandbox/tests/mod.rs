@@ -1,5 +1,6 @@
 //! Policies by table and by random profiles.
 
+mod lookups;
 mod old_forms;
 mod properties;
 mod tables;
@@ -43,7 +44,7 @@ impl Place {
         let root = self.root();
         serde_json::from_str(&value.to_string().replace('@', root.to_str().expect("text"))).expect("JSON")
     }
-    fn try_resolve(&self, entries: &Value, more: &Value) -> Result<Policy, PolicyError> {
+    fn sandbox(&self, entries: &Value, more: &Value) -> Sandbox {
         let mut sandbox = json!({
             "permissions": {"type": "managed", "network": "restricted",
                 "file_system": {"type": "restricted", "entries": self.fill(entries)}},
@@ -51,8 +52,11 @@ impl Place {
         });
         let more = self.fill(more);
         sandbox.as_object_mut().expect("object").extend(more.as_object().expect("object").clone());
-        let sandbox: Sandbox = serde_json::from_value(sandbox).expect("it decodes");
-        resolve(&sandbox, &Surroundings { tmpdir: Some(self.at("tmp")) })
+        serde_json::from_value(sandbox).expect("it decodes")
+    }
+    fn try_resolve(&self, entries: &Value, more: &Value) -> Result<Policy, PolicyError> {
+        let sandbox = self.sandbox(entries, more);
+        resolve(&sandbox, &Surroundings { tmpdir: Some(self.at("tmp")), ..Surroundings::default() })
     }
     fn rules(&self, entries: &Value, more: &Value) -> Rules {
         match self.try_resolve(entries, more).unwrap_or_else(|error| panic!("{entries}: {error}")).files {

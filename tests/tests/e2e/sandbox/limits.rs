@@ -32,7 +32,14 @@ async fn a_program_gets_no_more_than_its_limits() {
             let more = json!({"sandbox": sandbox, "cwd": ground.uri("w"), "limits": limits});
             client.ok("process/start", start_params(&id, ["/bin/sh", "-c", command], more)).await;
             let ended = client.finish(&id).await;
+            let list = client.ok("process/list", json!({})).await;
+            let all = list["processes"].as_array().expect("a list");
+            let enforced = &all.iter().find(|one| one["processId"] == id).expect("listed")["limitsEnforced"];
+            // Where the server may make cgroups, `ulimit` knows nothing of them (`cgroups.rs`).
+            let said = if enforced["memoryBytes"] == "cgroup" { "unlimited" } else { said };
             assert_eq!((ended.code(), ended.stdout().trim()), (code, said), "{id}: {}", ended.text("stderr"));
+            assert_eq!(enforced.is_object(), name != "none", "{id}: {enforced}");
+            assert_eq!(ended.exited["oomKilled"], false, "{id}");
         }
         let more = json!({"sandbox": sandbox, "cwd": ground.uri("w"), "limits": {"openFiles": 17}});
         let code = client.refused("process/start", start_params("no", ["nothere"], more)).await;

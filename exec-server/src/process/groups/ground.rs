@@ -1,0 +1,263 @@
+//! The directory that one server's groups are made in: set up once, swept of what dead servers left, removed at the end.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use codex_exec_protocol::process::ProgramLimits;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::home::{Controllers, Home, members};
+use super::remove;
+
+/// Groups of programs are made below one directory of this name for each server, with its pid behind.
+const PROGRAMS: &str = "codex-programs.";
+/// Where a server moves itself, with its pid behind.
+const SERVER: &str = "codex-server.";
+/// Rounds of moving what was found until nobody is left; who forks meanwhile is found in the next.
+const MOST_ROUNDS: usize = 16;
+/// Levels of groups within groups that are removed, should a program have made some.
+const MOST_LEVELS: usize = 4;
+
+/// One server's directory of groups. Dropped, everything is as it was before, as far as nothing runs there any more.
+#[derive(Debug)]
+pub(super) struct Ground {
+    home: Home,
+    directory: PathBuf,
+    /// Locked as long as this server lives, which tells others that the directory is in use.
+    _lock: File,
+    next: AtomicU64,
+    /// Groups that something may still run in.
+    lingering: Mutex<HashSet<PathBuf>>,
+    moved: Option<PathBuf>,
+}
+
+impl Ground {
+    /// Sets it up. Moves this process into a group of its own if it is in the way.
+    pub(super) fn prepare(home: Home) -> io::Result<Self> {
+        sweep(&home.directory);
+        let moved = if home.must_move { Some(make_way(&home)?) } else { None };
+        let made = Self::make(&home, moved.clone());
+        if made.is_err() {
+            moved.iter().for_each(|moved| move_back(&home, moved));
+        }
+        made
+    }
+
+    fn make(home: &Home, moved: Option<PathBuf>) -> io::Result<Self> {
+        switch_on(&home.directory, home.controllers)?;
+        for attempt in 0..MOST_ROUNDS {
+            let name = format!("{PROGRAMS}{}.{attempt}", std::process::id());
+            let directory = home.directory.join(name);
+            match fs::create_dir(&directory) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+            // Another server's sweep that comes between may take it for a dead one's, and remove it.
+            let Ok(lock) = File::open(&directory) else { continue };
+            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
+                || !directory.exists()
+            {
+                continue;
+            }
+            switch_on(&directory, home.controllers)?;
+            return Ok(Self {
+                home: home.clone(),
+                directory,
+                _lock: lock,
+                next: AtomicU64::new(0),
+                lingering: Mutex::default(),
+                moved,
+            });
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "all names for a group are taken"))
+    }
+
+    pub(super) fn controllers(&self) -> Controllers {
+        self.home.controllers
+    }
+
+    /// Whether a group would bound anything of this.
+    pub(super) fn can_keep(&self, limits: &ProgramLimits) -> bool {
+        let Controllers { memory, processes } = self.controllers();
+        (memory && limits.memory_bytes.is_some()) || (processes && limits.processes.is_some())
+    }
+
+    /// Makes a group with its bounds.
+    pub(super) fn make_group(self: Arc<Self>, limits: &ProgramLimits) -> io::Result<(PathBuf, Arc<Self>)> {
+        self.tidy();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let directory = self.directory.join(number.to_string());
+        fs::create_dir(&directory)?;
+        match self.set(&directory, limits) {
+            Ok(()) => Ok((directory, self)),
+            Err(error) => {
+                remove(&directory);
+                Err(error)
+            }
+        }
+    }
+
+    fn set(&self, directory: &Path, limits: &ProgramLimits) -> io::Result<()> {
+        let Controllers { memory, processes } = self.controllers();
+        if let Some(bytes) = limits.memory_bytes.filter(|_| memory) {
+            fs::write(directory.join("memory.max"), bytes.to_string())?;
+            // All or nothing: what is left of a program after one of its processes was killed is seldom of use.
+            there(fs::write(directory.join("memory.oom.group"), "1"))?;
+            // Not there without swap accounting.
+            there(fs::write(directory.join("memory.swap.max"), "0"))?;
+        }
+        if let Some(most) = limits.processes.filter(|_| processes) {
+            // The kernel takes no more than fits an int, which is more than it can number.
+            fs::write(directory.join("pids.max"), most.min(i32::MAX.unsigned_abs().into()).to_string())?;
+        }
+        Ok(())
+    }
+
+    fn lingering(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.lingering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a group now, or once nothing runs in it.
+    pub(super) fn let_go(&self, directory: &Path) {
+        if !remove_tree(directory, MOST_LEVELS) {
+            self.lingering().insert(directory.to_owned());
+        }
+    }
+
+    /// Removes the groups in which nothing runs any more.
+    pub(super) fn tidy(&self) {
+        self.lingering().retain(|directory| !remove_tree(directory, MOST_LEVELS));
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.tidy();
+        // While something still runs in there, it stays until a later server sweeps.
+        if remove(&self.directory)
+            && let Some(moved) = &self.moved
+        {
+            move_back(&self.home, moved);
+        }
+    }
+}
+
+fn there(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn switch_on(directory: &Path, controllers: Controllers) -> io::Result<()> {
+    let file = directory.join("cgroup.subtree_control");
+    let on = Controllers::in_list(&fs::read_to_string(&file)?);
+    let missing = Controllers {
+        memory: controllers.memory && !on.memory,
+        processes: controllers.processes && !on.processes,
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let written = fs::write(&file, missing.switch('+'));
+    written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+}
+
+/// Moves everybody in the server's group, all of them its own, into one below: who is in a group can't share it with
+/// groups that have bounds.
+fn make_way(home: &Home) -> io::Result<PathBuf> {
+    let leaf = home.directory.join(format!("{SERVER}{}", std::process::id()));
+    for _ in 0..MOST_ROUNDS {
+        match fs::create_dir(&leaf) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        move_all(&home.directory, &leaf)?;
+        if members(&home.directory)?.is_empty() {
+            match switch_on(&home.directory, home.controllers) {
+                Ok(()) => return Ok(leaf),
+                // Somebody came in again.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+                Err(error) => {
+                    move_back(home, &leaf);
+                    return Err(error);
+                }
+            }
+        }
+    }
+    move_back(home, &leaf);
+    Err(io::Error::other(format!("{} does not become empty", home.directory.display())))
+}
+
+fn move_all(from: &Path, to: &Path) -> io::Result<()> {
+    let entrance = to.join("cgroup.procs");
+    for pid in members(from)? {
+        match fs::write(&entrance, pid.to_string()) {
+            // It has ended.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+            // A sweep removed the empty group: made again in the next round.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Undoes [`make_way`], as far as it goes.
+fn move_back(home: &Home, leaf: &Path) {
+    let undo = || -> io::Result<()> {
+        fs::write(home.directory.join("cgroup.subtree_control"), home.controllers.switch('-'))?;
+        for _ in 0..MOST_ROUNDS {
+            move_all(leaf, &home.directory)?;
+            if remove(leaf) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = undo() {
+        tracing::warn!(%error, "can't leave the cgroup {}", leaf.display());
+    }
+}
+
+/// Removes what servers left that are dead: their directories are not locked, and nothing runs in their groups.
+fn sweep(home: &Path) {
+    let Ok(names) = fs::read_dir(home) else { return };
+    for name in names.flatten() {
+        let (path, name) = (name.path(), name.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with(PROGRAMS) {
+            let unused = File::open(&path).is_ok_and(|opened| {
+                rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok()
+            });
+            if unused {
+                remove_tree(&path, MOST_LEVELS);
+            }
+        } else if name.starts_with(SERVER) {
+            // The kernel refuses while somebody is in it.
+            remove(&path);
+        }
+    }
+}
+
+/// Removes a group with those below. False while something runs in any.
+fn remove_tree(directory: &Path, levels: usize) -> bool {
+    if remove(directory) {
+        return true;
+    }
+    if levels > 0
+        && let Ok(names) = fs::read_dir(directory)
+    {
+        for name in names.flatten().filter(|name| name.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove_tree(&name.path(), levels - 1);
+        }
+    }
+    remove(directory)
+}

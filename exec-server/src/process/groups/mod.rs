@@ -1,0 +1,180 @@
+//! Bounds a program together with all that it starts, by control groups (cgroup v2), where the server may make any.
+//!
+//! Nothing is looked at or made before the first program with such bounds. Each gets a group of its own, which goes when
+//! nothing runs in it any more.
+
+mod ground;
+mod home;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codex_exec_protocol::process::{Enforcement, LimitsEnforced, ProgramLimits};
+
+use ground::Ground;
+
+/// The groups that a server may make. Clones share them; [`Groups::default`] never makes any.
+#[derive(Debug, Clone, Default)]
+pub struct Groups(Option<Arc<Mutex<State>>>);
+
+#[derive(Debug)]
+enum State {
+    Untried,
+    Unusable,
+    Ready(Arc<Ground>),
+}
+
+/// One program's group; dropped, it is removed, at once or when what runs in it has ended.
+#[derive(Debug)]
+pub(crate) struct Group {
+    ground: Arc<Ground>,
+    directory: PathBuf,
+}
+
+/// How a program's limits are enforced.
+#[derive(Debug, Default)]
+pub(crate) struct Bounded {
+    /// What it has to be put into.
+    pub(crate) group: Option<Group>,
+    /// What is left to bound by resource limits.
+    pub(crate) rest: ProgramLimits,
+    /// What the client is told.
+    pub(crate) enforced: Option<LimitsEnforced>,
+}
+
+impl Groups {
+    /// To be tried when they are first needed. For a program whose own process may be moved into a group below the one
+    /// that it was started in. Does no I/O.
+    pub fn when_needed() -> Self {
+        Self(Some(Arc::new(Mutex::new(State::Untried))))
+    }
+
+    /// How limits would be enforced here, in words; changes nothing.
+    pub fn describe() -> String {
+        match home::find() {
+            Ok(home) => {
+                let what = match home.controllers {
+                    home::Controllers { memory: true, processes: true } => "memory and processes",
+                    home::Controllers { memory: true, .. } => "memory",
+                    home::Controllers { .. } => "processes",
+                };
+                format!("{what} by cgroups in {}, the rest by resource limits", home.directory.display())
+            }
+            Err(reason) => format!("by resource limits only, of single processes: {reason}"),
+        }
+    }
+
+    /// Makes a group for the bounds that one can keep, and leaves the rest to resource limits. Blocks.
+    pub(crate) fn bound(&self, limits: ProgramLimits) -> Bounded {
+        let group = self.ground(&limits).and_then(|ground| {
+            let made = ground.make_group(&limits);
+            made.map_err(
+                |error| tracing::warn!(%error, "can't make a cgroup for a program; it gets resource limits"),
+            )
+            .ok()
+        });
+        let Some((directory, ground)) = group else {
+            return Bounded { group: None, rest: limits, enforced: LimitsEnforced::by_process(&limits) };
+        };
+        let by = ground.controllers();
+        let mut rest = limits;
+        let mut enforced = LimitsEnforced::by_process(&limits).unwrap_or_default();
+        if by.memory && rest.memory_bytes.take().is_some() {
+            enforced.memory_bytes = Some(Enforcement::Cgroup);
+        }
+        if by.processes && rest.processes.take().is_some() {
+            enforced.processes = Some(Enforcement::Cgroup);
+        }
+        Bounded { group: Some(Group { ground, directory }), rest, enforced: Some(enforced) }
+    }
+
+    /// Removes groups in which nothing runs any more. Cheap when there are none.
+    pub fn tidy(&self) {
+        let Some(state) = &self.0 else { return };
+        if let State::Ready(ground) = &*state.lock().unwrap_or_else(PoisonError::into_inner) {
+            ground.tidy();
+        }
+    }
+
+    /// Where groups for these limits are made; none where they are not needed or can't be.
+    fn ground(&self, limits: &ProgramLimits) -> Option<Arc<Ground>> {
+        if limits.memory_bytes.is_none() && limits.processes.is_none() {
+            return None;
+        }
+        // Kept until it is known: the next start waits for the answer of the first.
+        let mut state = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Untried) {
+            let found = home::find().map_err(|reason| reason.to_string());
+            *state = match found.and_then(|home| Ground::prepare(home).map_err(|error| error.to_string())) {
+                Ok(ground) => State::Ready(Arc::new(ground)),
+                Err(reason) => {
+                    tracing::info!("limits are kept by resource limits, of single processes: {reason}");
+                    State::Unusable
+                }
+            };
+        }
+        match &*state {
+            State::Ready(ground) if ground.can_keep(limits) => Some(Arc::clone(ground)),
+            State::Ready(_) | State::Unusable | State::Untried => None,
+        }
+    }
+}
+
+impl Group {
+    /// The file that a process writes `0` to, to come in.
+    pub(crate) fn entrance(&self) -> PathBuf {
+        self.directory.join("cgroup.procs")
+    }
+
+    /// Whether the kernel killed something in it because there was no memory left within its bound.
+    pub(crate) fn had_no_memory(&self) -> bool {
+        fs::read_to_string(self.directory.join("memory.events")).is_ok_and(|events| counts_kills(&events))
+    }
+
+    /// Kills everything in it at once. Nothing on kernels before 5.14, where the tree is walked anyway.
+    pub(crate) fn kill(&self) {
+        let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.ground.let_go(&self.directory);
+    }
+}
+
+fn counts_kills(events: &str) -> bool {
+    events.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
+}
+
+/// Removes a group's directory. False while something runs in it.
+fn remove(directory: &Path) -> bool {
+    match fs::remove_dir(directory) {
+        Ok(()) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kills_count_as_kills() {
+        assert!(!counts_kills("low 0\nhigh 0\nmax 17\noom 3\noom_kill 0\noom_group_kill 0\n"));
+        assert!(counts_kills("low 0\nhigh 0\nmax 17\noom 1\noom_kill 2\noom_group_kill 1\n"));
+        assert!(!counts_kills(""));
+    }
+
+    #[test]
+    fn without_groups_everything_is_left_to_resource_limits() {
+        let limits = ProgramLimits { memory_bytes: Some(1), cpu_seconds: Some(2), ..Default::default() };
+        let bounded = Groups::default().bound(limits);
+        assert!(bounded.group.is_none());
+        assert_eq!(bounded.rest, limits);
+        let enforced = bounded.enforced.expect("there are limits");
+        assert_eq!(enforced.memory_bytes, Some(Enforcement::Rlimit));
+        assert_eq!((enforced.cpu_seconds, enforced.processes), (Some(Enforcement::Rlimit), None));
+    }
+}

@@ -1,0 +1,74 @@
+//! Keeps a launcher ready for the next confined program: starting this binary once more takes longer than confining it.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::confined::{self, NotStarted, Spare};
+use super::posix::Streams;
+use super::spawn::Begun;
+use crate::sandbox::order::Order;
+
+/// At most one launcher that waits; there from the second confined program on.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Mutex<Ready>);
+
+#[derive(Debug, Default)]
+enum Ready {
+    #[default]
+    None,
+    /// Somebody is starting one.
+    Soon,
+    Waits(Spare),
+}
+
+impl Spares {
+    fn lock(&self) -> MutexGuard<'_, Ready> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a confined program as [`confined::start`] does, faster if a launcher is ready. Blocks.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        launcher: &Path,
+        order: &Order,
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Result<Begun, NotStarted> {
+        let spare = {
+            let mut ready = self.lock();
+            match std::mem::take(&mut *ready) {
+                Ready::Waits(spare) => Some(spare),
+                other => {
+                    *ready = other;
+                    None
+                }
+            }
+        };
+        let started = spare.and_then(|spare| spare.become_program(order, streams));
+        let started =
+            started.unwrap_or_else(|| confined::start(launcher, order, Streams::Each(streams), None));
+        self.refill(launcher);
+        started
+    }
+
+    /// Starts the next one, beside whatever is done now.
+    fn refill(self: &Arc<Self>, launcher: &Path) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        {
+            let mut ready = self.lock();
+            if !matches!(*ready, Ready::None) {
+                return;
+            }
+            *ready = Ready::Soon;
+        }
+        let (spares, launcher) = (Arc::downgrade(self), launcher.to_owned());
+        runtime.spawn_blocking(move || {
+            let started = Spare::start(&launcher);
+            // Without it the next program is started the longer way, which also tells what is wrong.
+            let next = started.map_or(Ready::None, Ready::Waits);
+            if let Some(spares) = spares.upgrade() {
+                *spares.lock() = next;
+            }
+        });
+    }
+}

@@ -1,0 +1,104 @@
+//! What a sandbox comes to, kept for the next operation under it: as long as all that was looked up for it still is as
+//! it was, looking everything up again would give the same.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::sandbox::Sandbox;
+
+use crate::sandbox::order::Confinement;
+use crate::sandbox::place::Lookups;
+use crate::sandbox::{Confiner, Files, Policy};
+
+/// Sandboxes remembered by one connection, the latest used.
+const MOST_PREPARED: usize = 4;
+
+/// A sandbox, resolved.
+pub struct Prepared {
+    sandbox: Sandbox,
+    lookups: Lookups,
+    pub(super) policy: Policy,
+    /// What a helper has to be like for operations that create no names.
+    pub(super) fit: Arc<Fit>,
+}
+
+/// What makes a helper the right one: its confinement, and that the paths in it are still the same things.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fit {
+    pub(super) confinement: Confinement,
+    things: Vec<Option<(u64, u64)>>,
+    /// Names that came to the root are not in an older view.
+    root_changed: (i64, i64),
+}
+
+/// The latest used ones.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<Vec<Arc<Prepared>>>);
+
+impl Prepared {
+    fn new(confiner: &Confiner, sandbox: &Sandbox) -> Result<Self, RpcError> {
+        let mut lookups = Lookups::default();
+        let policy = confiner.policy_by(sandbox, &mut lookups)?;
+        let fit = Arc::new(Fit::of(confiner.confine_reading(&policy)?));
+        Ok(Self { sandbox: sandbox.clone(), lookups, policy, fit })
+    }
+
+    fn still_holds(&self) -> bool {
+        self.lookups.still_hold() && self.fit.root_changed == root_changed()
+    }
+
+    /// Whether names that are missing have to be kept from coming to exist.
+    pub(super) fn has_placeholders(&self) -> bool {
+        matches!(&self.policy.files, Files::Rules(rules) if !rules.placeholders().is_empty())
+    }
+}
+
+impl Fit {
+    pub(super) fn of(mut confinement: Confinement) -> Self {
+        // A helper has no use for the network.
+        confinement.network = false;
+        let identity = |path| std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let things = confinement.regions.iter().map(|region| identity(region.path())).collect();
+        Self { confinement, things, root_changed: root_changed() }
+    }
+}
+
+fn root_changed() -> (i64, i64) {
+    std::fs::metadata("/").map_or((0, 0), |root| (root.mtime(), root.mtime_nsec()))
+}
+
+impl Memory {
+    /// The sandbox resolved: as before if that is still right, else anew.
+    ///
+    /// # Errors
+    /// `-32600` for a sandbox that makes no sense, or that can't be enforced here.
+    pub(super) fn prepare(&self, confiner: &Confiner, sandbox: &Sandbox) -> Result<Arc<Prepared>, RpcError> {
+        // Looking up may wait for a disk, so that is done without the lock.
+        let known = self.take(sandbox);
+        let prepared = match known.filter(|known| known.still_holds()) {
+            Some(known) => known,
+            None => Arc::new(Prepared::new(confiner, sandbox)?),
+        };
+        self.put(&prepared);
+        Ok(prepared)
+    }
+
+    fn take(&self, sandbox: &Sandbox) -> Option<Arc<Prepared>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|known| known.sandbox == *sandbox).map(Arc::clone)
+    }
+
+    /// Makes it the latest.
+    fn put(&self, prepared: &Arc<Prepared>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.last().is_some_and(|last| Arc::ptr_eq(last, prepared)) {
+            return;
+        }
+        known.retain(|known| known.sandbox != prepared.sandbox);
+        if known.len() == MOST_PREPARED {
+            known.remove(0);
+        }
+        known.push(Arc::clone(prepared));
+    }
+}
