@@ -6,6 +6,7 @@ mod stdin;
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, ValueEnum};
 use codex_config::Config;
@@ -21,6 +22,8 @@ use crate::output;
 use sign_in::SignIn;
 use stdin::Stdin;
 
+/// Where an agent identity is.
+const ACCESS_TOKEN_VARIABLE: &str = "CODEX_ACCESS_TOKEN";
 /// Does what `--exit-on-stdin-close` does.
 const EXIT_VARIABLE: &str = "CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE";
 
@@ -55,6 +58,9 @@ pub(crate) struct RemoteArgs {
     /// Wait for a registry that is not there yet, instead of ending at once.
     #[arg(long, requires = "remote")]
     wait_for_registry: bool,
+    /// Show the agent identity of CODEX_ACCESS_TOKEN. Not supported: known for the sake of scripts, which learn so.
+    #[arg(long, requires = "remote", hide = true)]
+    use_agent_identity_auth: bool,
 }
 
 /// The flags that are about listening. (`--listen` itself is refused in [`RemoteArgs::plan`], in the words of `remote.md`
@@ -101,6 +107,7 @@ pub(crate) struct Plan {
     bearer_stdin: bool,
     exit_on_stdin_close: bool,
     wait_for_registry: bool,
+    agent_identity: bool,
 }
 
 impl RemoteArgs {
@@ -167,6 +174,7 @@ impl RemoteArgs {
             bearer_stdin: self.registration_bearer_stdin,
             exit_on_stdin_close,
             wait_for_registry: self.wait_for_registry,
+            agent_identity: self.use_agent_identity_auth,
         }))
     }
 }
@@ -215,6 +223,9 @@ pub(crate) async fn attach(
 ) -> u8 {
     let mut stdin = Stdin::open(plan.bearer_stdin, plan.exit_on_stdin_close);
     let attached = async {
+        if plan.agent_identity {
+            return Err(no_agent_identity(std::env::var_os(ACCESS_TOKEN_VARIABLE).is_some()));
+        }
         let target = Target::new(plan.contract, &plan.base, plan.id.as_deref())?;
         let bearer = match plan.bearer_stdin {
             true => Some(stdin.bearer().await?),
@@ -235,6 +246,16 @@ pub(crate) async fn attach(
             output::error_with_causes(&error);
             1
         }
+    }
+}
+
+fn no_agent_identity(has_token: bool) -> anyhow::Error {
+    match has_token {
+        false => anyhow!("{ACCESS_TOKEN_VARIABLE} is required when --use-agent-identity-auth is set"),
+        true => anyhow!(
+            "agent identities are not supported; leave --use-agent-identity-auth out, and sign in with `codex login` or \
+             set {BEARER_VARIABLE}"
+        ),
     }
 }
 

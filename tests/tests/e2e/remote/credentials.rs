@@ -101,6 +101,23 @@ async fn a_missing_or_unfit_credential_has_the_contracts_own_words_and_nothing_i
 }
 
 #[tokio::test]
+async fn an_agent_identity_is_refused_before_anything_is_sent() {
+    let registry = ScriptedRegistry::answering([Answer::status("500 Oops", "")]).await;
+    let executor = || {
+        bare(Contract::Noise, &registry.url)
+            .args(["--use-agent-identity-auth"])
+            .file("auth.json", &api_key_file())
+    };
+    let without = executor().outcome().await;
+    let expected = "Error: CODEX_ACCESS_TOKEN is required when --use-agent-identity-auth is set\n";
+    assert_eq!((without.code, without.stderr.as_str()), (Some(1), expected));
+    let with = executor().env("CODEX_ACCESS_TOKEN", codex_e2e::secret!("agent-1")).outcome().await;
+    assert_eq!(with.code, Some(1));
+    assert!(with.stderr.starts_with("Error: agent identities are not supported"), "{}", with.stderr);
+    assert!(registry.asked().is_empty());
+}
+
+#[tokio::test]
 async fn each_credential_goes_out_with_its_own_headers() {
     let fedramp = {
         let mut value: Value = serde_json::from_str(&chatgpt(codex_e2e::secret!("at-0"), "acct-1")).unwrap();
