@@ -3,8 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx};
 
 /// Symlinks on one way, as many as the kernel follows.
 const MOST_LINKS: usize = 40;
@@ -43,8 +44,36 @@ pub(super) enum Found {
     Missing(ErrorKind),
     /// A symlink, with its text.
     Link(PathBuf),
-    /// Anything else, by device and inode.
-    Thing { is_file: bool, identity: (u64, u64) },
+    /// Anything else.
+    Thing { is_file: bool, identity: Identity },
+}
+
+/// Which file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Device and inode.
+    number: (u64, u64),
+    /// When it was made, where the file system knows: numbers are given again, but not with the same time.
+    pub(super) birth: Option<(i64, u32)>,
+}
+
+impl Identity {
+    /// Of what is at this path, symlinks not followed; none if nothing is.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        facts(path).ok().map(|found| Self::of(&found))
+    }
+
+    fn of(found: &Statx) -> Self {
+        let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+        let knows = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let birth = knows.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
+        Self { number: (device, found.stx_ino), birth }
+    }
+}
+
+fn facts(path: &Path) -> io::Result<Statx> {
+    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::BTIME;
+    Ok(statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted)?)
 }
 
 impl Lookups {
@@ -133,13 +162,16 @@ pub(super) fn locate(path: &Path) -> io::Result<Place> {
 }
 
 fn look(path: &Path) -> io::Result<Found> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => std::fs::read_link(path).map(Found::Link),
-        Ok(found) => Ok(Found::Thing { is_file: found.is_file(), identity: (found.dev(), found.ino()) }),
+    let found = match facts(path) {
+        Ok(found) => found,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(Found::Missing(error.kind()))
+            return Ok(Found::Missing(error.kind()));
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
+    };
+    match FileType::from_raw_mode(found.stx_mode.into()) {
+        FileType::Symlink => std::fs::read_link(path).map(Found::Link),
+        kind => Ok(Found::Thing { is_file: kind == FileType::RegularFile, identity: Identity::of(&found) }),
     }
 }
 

@@ -122,7 +122,7 @@ impl FileHelpers {
     }
 
     fn take(&self, fit: &Arc<Fit>) -> Option<Helper> {
-        let fits = |helper: &Helper| Arc::ptr_eq(&helper.fit, fit) || helper.fit == *fit;
+        let fits = |helper: &Helper| helper.fit.serves(fit);
         let mut helpers = self.lock();
         let at = helpers.idle.iter().rposition(fits)?;
         Some(helpers.idle.remove(at))

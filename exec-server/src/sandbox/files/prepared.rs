@@ -1,18 +1,23 @@
 //! What a sandbox comes to, kept for the next operation under it: as long as all that was looked up for it still is as
 //! it was, looking everything up again would give the same.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::sandbox::order::Confinement;
-use crate::sandbox::place::Lookups;
+use crate::sandbox::place::{Identity, Lookups};
 use crate::sandbox::{Confiner, Files, Policy};
 
 /// Sandboxes remembered by one connection, the latest used.
 const MOST_PREPARED: usize = 4;
+/// Descriptors that one helper's paths are held by at most; with more to hold, it serves once.
+const MOST_HELD: usize = 32;
 
 /// A sandbox, resolved.
 pub struct Prepared {
@@ -24,12 +29,24 @@ pub struct Prepared {
 }
 
 /// What makes a helper the right one: its confinement, and that the paths in it are still the same things.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Fit {
     pub(super) confinement: Confinement,
-    things: Vec<Option<(u64, u64)>>,
+    things: Vec<Thing>,
     /// Names that came to the root are not in an older view.
     root_changed: (i64, i64),
+}
+
+/// What a path of a confinement leads to. The kernel takes a cover off a name that somebody outside removes, so a file
+/// that came later must never pass for the one that was covered.
+#[derive(Debug)]
+enum Thing {
+    Nothing,
+    Known(Identity),
+    /// Where files have no time of birth: as long as it is held, its number is its own.
+    Held(Identity, #[expect(dead_code, reason = "held, not used")] OwnedFd),
+    /// It can't be told from others.
+    Unknown,
 }
 
 /// The latest used ones.
@@ -58,9 +75,42 @@ impl Fit {
     pub(super) fn of(mut confinement: Confinement) -> Self {
         // A helper has no use for the network.
         confinement.network = false;
-        let identity = |path| std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        let things = confinement.regions.iter().map(|region| identity(region.path())).collect();
+        let mut held = 0;
+        let things = confinement.regions.iter().map(|region| Thing::at(region.path(), &mut held)).collect();
         Self { confinement, things, root_changed: root_changed() }
+    }
+
+    /// Whether a helper that was made for `self` serves for what `now` was just made of.
+    pub(super) fn serves(&self, now: &Self) -> bool {
+        self.confinement == now.confinement
+            && self.root_changed == now.root_changed
+            && self.things.len() == now.things.len()
+            && self.things.iter().zip(&now.things).all(|(then, now)| then.is_still(now))
+    }
+}
+
+impl Thing {
+    fn at(path: &Path, held: &mut usize) -> Self {
+        let Some(identity) = Identity::at(path) else { return Self::Nothing };
+        if identity.birth.is_some() {
+            return Self::Known(identity);
+        }
+        *held += 1;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = (*held <= MOST_HELD).then(|| openat(CWD, path, flags, Mode::empty()).ok()).flatten();
+        match file {
+            // What is held has to be what was looked at.
+            Some(file) if Identity::at(path) == Some(identity) => Self::Held(identity, file),
+            _ => Self::Unknown,
+        }
+    }
+
+    fn is_still(&self, now: &Self) -> bool {
+        match (self, now) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Known(then) | Self::Held(then, _), Self::Known(now) | Self::Held(now, _)) => then == now,
+            _ => false,
+        }
     }
 }
 
