@@ -7,8 +7,8 @@ use rustix::mm::{Advice, madvise};
 /// Takes this process's code out of its memory; what runs again comes back from the page cache, a few microseconds for
 /// every 64 KiB. Reading flags and configuration walks through megabytes that serving never sees again.
 pub(crate) fn forget_start() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    for (start, length) in maps.lines().filter_map(code) {
+    let Ok(mappings) = std::fs::read_to_string("/proc/self/smaps") else { return };
+    for (start, length) in clean_code(&mappings) {
         // SAFETY: the range is one private mapping of a file that nobody has written to, so that the kernel reads the
         // same bytes from the file again (madvise(2), MADV_DONTNEED).
         let given_back =
@@ -19,8 +19,23 @@ pub(crate) fn forget_start() {
     }
 }
 
-/// Start and length of a line's mapping if it is code from a file (proc_pid_maps(5)): readable and executable, but
-/// neither writable nor shared.
+/// Start and length of each mapping of code from a file that is as in the file (proc_pid_smaps(5)): readable and
+/// executable, neither writable nor shared, and without changed pages, which debuggers and hooks make.
+fn clean_code(mappings: &str) -> Vec<(usize, usize)> {
+    let mut clean = Vec::new();
+    let mut last = None;
+    for line in mappings.lines() {
+        if let Some(changed) = line.strip_prefix("Private_Dirty:") {
+            let is_clean = changed.split_ascii_whitespace().next() == Some("0");
+            clean.extend(last.take().filter(|_| is_clean));
+        } else if line.split_ascii_whitespace().next().is_some_and(|first| !first.ends_with(':')) {
+            last = code(line);
+        }
+    }
+    clean
+}
+
+/// Start and length of a mapping by its first line, if it is code from a file.
 fn code(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
@@ -51,6 +66,14 @@ mod tests {
         ] {
             assert_eq!(code(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn code_that_somebody_has_changed_stays() {
+        let mappings = "1000-3000 r-xp 0 fe:00 12 /usr/bin/codex\nSize: 8 kB\nPrivate_Dirty: 0 kB\nVmFlags: rd ex\n\
+                        4000-5000 r-xp 0 fe:00 12 /hooked.so\nPrivate_Dirty:         4 kB\n\
+                        6000-7000 rw-p 0 fe:00 12 /usr/bin/codex\nPrivate_Dirty: 0 kB\n";
+        assert_eq!(clean_code(mappings), [(0x1000, 0x2000)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use rustix::process::Pid;
 
 use super::mark::Mark;
-use super::procfs;
+use super::procfs::{self, StartTime, Stat};
 
 /// The children that are accounted for.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Children {
     pub(super) spawned: HashMap<Pid, Option<Mark>>,
     /// Those among the spawned that are the server's own, and start no others.
     pub(super) helpers: HashSet<Pid>,
+    /// Programs that began as a helper which was there before, and when that was.
+    pub(super) became: HashMap<Pid, StartTime>,
     /// Adopted and reported as some ended program's leftover, not yet reaped; with the session each was in.
     pub(super) claimed: HashMap<Pid, Option<Pid>>,
     /// Adopted and known to be a running program's, not yet reaped.
@@ -43,6 +45,24 @@ impl Children {
     pub(super) fn add(&mut self, pid: Pid, mark: Option<Mark>) {
         self.forget_orphan(pid);
         self.spawned.insert(pid, mark);
+    }
+
+    /// A helper becomes a program.
+    pub(super) fn become_program(&mut self, pid: Pid) {
+        self.helpers.remove(&pid);
+        self.became.insert(pid, StartTime::now());
+    }
+
+    /// A child was reaped.
+    pub(super) fn remove(&mut self, pid: Pid) {
+        self.spawned.remove(&pid);
+        self.helpers.remove(&pid);
+        self.became.remove(&pid);
+    }
+
+    /// Since when a process can have left orphans.
+    pub(super) fn start_of(&self, process: &Stat) -> StartTime {
+        self.became.get(&process.stamp.pid).copied().unwrap_or(process.stamp.start_time)
     }
 
     /// There is no such orphan any more.

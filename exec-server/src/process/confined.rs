@@ -120,6 +120,7 @@ impl Spare {
         let (socket, theirs, null) = pair().map_err(system("make a socket for the launcher"))?;
         let streams = Streams::Each([null.as_fd(), null.as_fd(), null.as_fd()]);
         let (begun, report) = begin(launcher, theirs, streams, None)?;
+        is_helper(begun.0);
         Ok(Self { begun: Some(begun), socket, report: Some(report) })
     }
 
@@ -135,6 +136,7 @@ impl Spare {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         along.push(SendAncillaryMessage::ScmRights(&given));
+        children::children().become_program(self.begun.as_ref()?.0);
         sendmsg(&self.socket, &[IoSlice::new(&[0])], &mut along, SendFlags::NOSIGNAL).ok()?;
         Some(outcome(self.begun.take()?, self.report.take()?))
     }

@@ -94,8 +94,7 @@ pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
     let mut children = children::children();
     let answer = wait(pid);
     if !matches!(answer, Ok(None)) {
-        children.spawned.remove(&pid);
-        children.helpers.remove(&pid);
+        children.remove(pid);
     }
     answer
 }

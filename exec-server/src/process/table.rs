@@ -91,7 +91,7 @@ impl Entries {
     /// Forgets a process that is over. False if that has happened before.
     fn evict(&mut self, number: u64, process: &Process) -> bool {
         self.closed.remove(&number);
-        if self.by_id.get(process.id()).is_none_or(|entry| entry.number != number) {
+        if self.numbered(process.id(), number).is_none() {
             return false;
         }
         if let Some(entry) = self.by_id.remove(process.id()) {
@@ -99,6 +99,11 @@ impl Entries {
         }
         self.keep_leftovers(process);
         true
+    }
+
+    /// The process of this id, if it is still this one.
+    fn numbered(&mut self, id: &str, number: u64) -> Option<&mut Entry> {
+        self.by_id.get_mut(id).filter(|entry| entry.number == number)
     }
 
     fn processes(&self) -> Vec<Arc<Process>> {
@@ -197,7 +202,7 @@ impl ProcessTable {
         match launch::launch(&process, params, &self.host, &self.limits, &self.network) {
             Ok(pump) => {
                 let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process), number));
-                if let Some(entry) = self.lock().by_id.get_mut(process.id()) {
+                if let Some(entry) = self.lock().numbered(process.id(), number) {
                     entry.tasks = vec![pump, eviction.abort_handle()];
                 } else {
                     // The session ended while the program started.
@@ -205,7 +210,11 @@ impl ProcessTable {
                 }
             }
             Err(error) => {
-                self.lock().by_id.remove(process.id());
+                let mut entries = self.lock();
+                if entries.numbered(process.id(), number).is_some() {
+                    entries.by_id.remove(process.id());
+                }
+                drop(entries);
                 process.set_failed(&error);
             }
         }
@@ -214,7 +223,13 @@ impl ProcessTable {
     /// Removes a process some time after its close (8.6).
     async fn evict(self: Arc<Self>, process: Arc<Process>, number: u64) {
         process.closed().await;
-        self.lock().closed.insert(number, Arc::clone(&process));
+        {
+            let mut entries = self.lock();
+            if entries.numbered(process.id(), number).is_none() {
+                return;
+            }
+            entries.closed.insert(number, Arc::clone(&process));
+        }
         tokio::time::sleep(self.limits.ended_process_time).await;
         self.lock().evict(number, &process);
     }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::mark::Mark;
-use super::procfs::{self, ProcessStamp, Snapshot, Stat};
+use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
 use super::{children, orphans};
 
 /// Looks at a tree that goes on growing; then what was found is signalled and the rest let be. A tree that is being
@@ -78,14 +78,16 @@ pub fn kill_everything(signal: Signal) -> io::Result<usize> {
 /// Orphans that the program left: those with its mark. One without a mark counts when no other running program of ours
 /// can have left it, since that would have to be as old.
 fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
-    let Some(started) = snapshot.get(root).map(|stat| stat.stamp.start_time) else { return Vec::new() };
+    let Some(program) = snapshot.get(root) else { return Vec::new() };
     let (strangers, children) = orphans::unclaimed_orphans(snapshot);
     if strangers.is_empty() {
         return Vec::new();
     }
+    let started = children.start_of(program);
     let mark = children.spawned.get(&root).copied().flatten();
     let others = children.spawned.keys().filter(|pid| **pid != root && !children.helpers.contains(pid));
-    let others: Vec<&Stat> = others.filter_map(|pid| snapshot.get(*pid)).collect();
+    let others: Vec<StartTime> =
+        others.filter_map(|pid| snapshot.get(*pid)).map(|other| children.start_of(other)).collect();
     strangers
         .into_iter()
         .filter(|orphan| match (Mark::of(orphan.stamp.pid), mark) {
@@ -93,7 +95,7 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
             (Some(_), None) => false,
             (None, _) => {
                 orphan.stamp.start_time >= started
-                    && others.iter().all(|other| other.stamp.start_time > orphan.stamp.start_time)
+                    && others.iter().all(|other| *other > orphan.stamp.start_time)
             }
         })
         .map(|orphan| orphan.stamp.pid)

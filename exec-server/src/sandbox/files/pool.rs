@@ -100,19 +100,26 @@ impl FileHelpers {
             let confined = confiner.confine(&prepared.policy)?;
             let _slot = self.slot();
             let helper = Helper::start(confiner, Arc::new(Fit::of(confined.confinement.clone())))?;
-            return helper.ask(work, self.bounds, params);
+            helper.send(&Helper::question(work, self.bounds, params)?)?;
+            return helper.answer();
         }
-        let helper = match self.take(&prepared.fit) {
-            Some(helper) => helper,
-            None => {
-                let slot = self.slot();
-                let helper = Helper::start(confiner, Arc::clone(&prepared.fit))?;
-                // From now on the helper itself is counted.
-                slot.keep();
-                helper
+        let asked = Helper::question(work, self.bounds, params)?;
+        // One that has died while it waited has done nothing; one that dies now, nothing that can't be done again.
+        while let Some(helper) = self.take(&prepared.fit) {
+            let sent = helper.send(&asked);
+            let may_repeat = sent.is_err() || !work.changes();
+            let answer = sent.and_then(|()| helper.answer());
+            let broken = answer.as_ref().err().is_some_and(is_broken);
+            self.put_back(helper, broken);
+            if !broken || !may_repeat {
+                return answer;
             }
-        };
-        let answer = helper.ask(work, self.bounds, params);
+        }
+        let slot = self.slot();
+        let helper = Helper::start(confiner, Arc::clone(&prepared.fit))?;
+        // From now on the helper itself is counted.
+        slot.keep();
+        let answer = helper.send(&asked).and_then(|()| helper.answer());
         self.put_back(helper, answer.as_ref().err().is_some_and(is_broken));
         answer
     }
@@ -179,6 +186,11 @@ impl Work {
     fn creates(self) -> bool {
         matches!(self, Self::OpenToReplace | Self::CreateDirectory | Self::Copy)
     }
+
+    /// Whether doing it twice is something else than doing it once.
+    fn changes(self) -> bool {
+        self.creates() || matches!(self, Self::Remove)
+    }
 }
 
 impl Helper {
@@ -212,15 +224,16 @@ impl Helper {
         }
     }
 
-    fn ask<R: DeserializeOwned>(
-        &self,
-        work: Work,
-        bounds: Bounds,
-        params: &impl Serialize,
-    ) -> Result<(R, Option<OwnedFd>), RpcError> {
+    fn question(work: Work, bounds: Bounds, params: &impl Serialize) -> Result<Vec<u8>, RpcError> {
         let params = serde_json::value::to_raw_value(params).map_err(broken)?;
-        let asked = serde_json::to_vec(&Asked { work, bounds, params: &params }).map_err(broken)?;
-        send(&self.socket, &asked, None).map_err(broken)?;
+        serde_json::to_vec(&Asked { work, bounds, params: &params }).map_err(broken)
+    }
+
+    fn send(&self, question: &[u8]) -> Result<(), RpcError> {
+        send(&self.socket, question, None).map_err(broken)
+    }
+
+    fn answer<R: DeserializeOwned>(&self) -> Result<(R, Option<OwnedFd>), RpcError> {
         let (answer, file) = receive(&self.socket).map_err(broken)?.ok_or_else(|| broken("it has ended"))?;
         match serde_json::from_slice(&answer).map_err(broken)? {
             Told::Done(result) => Ok((result, file)),

@@ -96,6 +96,56 @@ async fn a_directory_that_was_made_anew_is_the_one_that_counts() {
 }
 
 #[tokio::test]
+async fn a_denied_file_that_was_replaced_again_and_again_stays_denied() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let denied = ground.at("w/.env");
+    std::fs::write(&denied, "secret").expect("written");
+    let glob =
+        json!({"path": {"type": "glob_pattern", "pattern": ground.text("w/**/.env")}, "access": "deny"});
+    for deny in [glob, entry(&ground.uri("w/.env"), "deny")] {
+        let entries = json!([special("root", "read"), deny, entry(&ground.uri("o"), "write")]);
+        let sandbox = ground.profile(entries, "restricted");
+        for round in 0..6 {
+            let copy = format!("o/copy-{round}");
+            let params = json!({"sourcePath": ground.uri("w"), "destinationPath": ground.uri(&copy),
+                "recursive": true, "sandbox": sandbox});
+            let _ = client.call("fs/copy", params).await;
+            let copied = std::fs::read_to_string(ground.at(&copy).join(".env")).unwrap_or_default();
+            assert_eq!(copied, "", "round {round}");
+            let _ = std::fs::remove_dir_all(ground.at(&copy));
+            // As editors save: an inode's number comes again at the second time.
+            for _ in 0..=round % 3 {
+                std::fs::write(ground.at("w/.env.new"), "secret").expect("written");
+                std::fs::rename(ground.at("w/.env.new"), &denied).expect("replaced");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_helper_that_was_killed_while_it_waited_is_replaced() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let read = json!({"path": ground.uri("w/file"), "sandbox": read_only(&ground)});
+    for _ in 0..3 {
+        client.ok("fs/readFile", read.clone()).await;
+        for helper in children(server.pid()) {
+            let helper = rustix::process::Pid::from_raw(helper.cast_signed()).expect("a pid");
+            rustix::process::kill_process(helper, rustix::process::Signal::KILL).expect("killed");
+        }
+    }
+}
+
+#[tokio::test]
 async fn helpers_are_bounded_and_end_with_their_connection() {
     if !enforceable() {
         return;

@@ -1,6 +1,6 @@
 //! Confined programs behave as outside: errors, codes, terminals, signals, the tree's end.
 
-use codex_e2e::machine::{alive, eventually, pid_in};
+use codex_e2e::machine::{alive, children, eventually, pid_in};
 
 use super::*;
 
@@ -218,4 +218,23 @@ async fn terminals_and_shared_memory_are_there_and_nobody_elses() {
         assert!(ran.output.contains("ESCAPED make a terminal"), "{}", ran.output);
         assert!(!std::path::Path::new("/dev/shm/codex-e2e").exists());
     }
+}
+
+#[tokio::test]
+async fn a_launcher_that_waits_hides_no_orphan_of_another_program() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    run(&mut client, &ground, &read_only(&ground), ["true"]).await;
+    eventually("a launcher waits", || !children(server.pid()).is_empty()).await;
+    // Takes off the mark that would tell whose the daemon is, and leaves the session.
+    let script = "ulimit -SR unlimited; (setsid sh -c 'echo $$; exec sleep 1000' &); sleep 1000";
+    client.start("p", ["bash", "-c", script]).await;
+    let daemon: u32 = client.output_until("p", "\n").await.trim().parse().expect("a pid");
+    client.ok("process/terminate", json!({"processId": "p"})).await;
+    client.finish_after("p", 1).await;
+    eventually("the daemon is gone", || !alive(daemon)).await;
 }
