@@ -20,12 +20,12 @@ pub(crate) fn forget_start() {
 }
 
 /// Start and length of each mapping of code from a file that is as in the file (proc_pid_smaps(5)): readable and
-/// executable, neither writable nor shared, and without changed pages, which debuggers and hooks make.
+/// executable, neither writable nor shared, and without pages of its own, which debuggers and hooks make by writing.
 fn clean_code(mappings: &str) -> Vec<(usize, usize)> {
     let mut clean = Vec::new();
     let mut last = None;
     for line in mappings.lines() {
-        if let Some(changed) = line.strip_prefix("Private_Dirty:") {
+        if let Some(changed) = line.strip_prefix("Anonymous:") {
             let is_clean = changed.split_ascii_whitespace().next() == Some("0");
             clean.extend(last.take().filter(|_| is_clean));
         } else if line.split_ascii_whitespace().next().is_some_and(|first| !first.ends_with(':')) {
@@ -70,9 +70,9 @@ mod tests {
 
     #[test]
     fn code_that_somebody_has_changed_stays() {
-        let mappings = "1000-3000 r-xp 0 fe:00 12 /usr/bin/codex\nSize: 8 kB\nPrivate_Dirty: 0 kB\nVmFlags: rd ex\n\
-                        4000-5000 r-xp 0 fe:00 12 /hooked.so\nPrivate_Dirty:         4 kB\n\
-                        6000-7000 rw-p 0 fe:00 12 /usr/bin/codex\nPrivate_Dirty: 0 kB\n";
+        let mappings = "1000-3000 r-xp 0 fe:00 12 /usr/bin/codex\nSize: 8 kB\nAnonymous: 0 kB\nVmFlags: rd ex\n\
+                        4000-5000 r-xp 0 fe:00 12 /hooked.so\nAnonymous:         4 kB\n\
+                        6000-7000 rw-p 0 fe:00 12 /usr/bin/codex\nAnonymous: 0 kB\n";
         assert_eq!(clean_code(mappings), [(0x1000, 0x2000)]);
     }
 
