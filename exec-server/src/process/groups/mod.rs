@@ -9,10 +9,15 @@ mod home;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{Enforcement, LimitsEnforced, ProgramLimits};
 
 use ground::Ground;
+use home::NoHome;
+
+/// How long it is taken for granted that there is no place for groups: who shared the server's own may have left.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// The groups that a server may make. Clones share them; [`Groups::default`] never makes any.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +26,12 @@ pub struct Groups(Option<Arc<Mutex<State>>>);
 #[derive(Debug)]
 enum State {
     Untried,
+    /// There was no place for groups when that was last asked.
+    Nowhere {
+        reason: NoHome,
+        asked: Instant,
+    },
+    /// Setting up the place failed, and was undone; not tried again, since that moves processes about.
     Unusable,
     Ready(Arc<Ground>),
 }
@@ -104,19 +115,42 @@ impl Groups {
         }
         // Kept until it is known: the next start waits for the answer of the first.
         let mut state = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Untried) {
-            let found = home::find().map_err(|reason| reason.to_string());
-            *state = match found.and_then(|home| Ground::prepare(home).map_err(|error| error.to_string())) {
-                Ok(ground) => State::Ready(Arc::new(ground)),
-                Err(reason) => {
-                    tracing::info!("limits are kept by resource limits, of single processes: {reason}");
-                    State::Unusable
-                }
-            };
+        if state.is_to_be_tried(Instant::now()) {
+            *state = state.try_now();
         }
         match &*state {
             State::Ready(ground) if ground.can_keep(limits) => Some(Arc::clone(ground)),
-            State::Ready(_) | State::Unusable | State::Untried => None,
+            State::Ready(_) | State::Nowhere { .. } | State::Unusable | State::Untried => None,
+        }
+    }
+}
+
+impl State {
+    fn is_to_be_tried(&self, now: Instant) -> bool {
+        match self {
+            Self::Untried => true,
+            Self::Nowhere { asked, .. } => now.saturating_duration_since(*asked) >= ASKED_AGAIN_AFTER,
+            Self::Ready(_) | Self::Unusable => false,
+        }
+    }
+
+    /// The state after looking for a place, and setting it up. Blocks.
+    fn try_now(&self) -> Self {
+        let home = match home::find() {
+            Ok(home) => home,
+            Err(reason) => {
+                if !matches!(self, Self::Nowhere { reason: told, .. } if *told == reason) {
+                    tracing::info!("limits are kept by resource limits, of single processes: {reason}");
+                }
+                return Self::Nowhere { reason, asked: Instant::now() };
+            }
+        };
+        match Ground::prepare(home) {
+            Ok(ground) => Self::Ready(Arc::new(ground)),
+            Err(error) => {
+                tracing::info!("limits are kept by resource limits, of single processes: {error}");
+                Self::Unusable
+            }
         }
     }
 }
@@ -165,6 +199,22 @@ mod tests {
         assert!(!counts_kills("low 0\nhigh 0\nmax 17\noom 3\noom_kill 0\noom_group_kill 0\n"));
         assert!(counts_kills("low 0\nhigh 0\nmax 17\noom 1\noom_kill 2\noom_group_kill 1\n"));
         assert!(!counts_kills(""));
+    }
+
+    #[test]
+    fn a_place_that_was_missing_is_looked_for_again_after_a_while() {
+        let asked = Instant::now();
+        let nowhere = State::Nowhere { reason: NoHome::Shared("/x".into()), asked };
+        let before = ASKED_AGAIN_AFTER - Duration::from_nanos(1);
+        for (state, at, again) in [
+            (&State::Untried, asked, true),
+            (&State::Unusable, asked + ASKED_AGAIN_AFTER, false),
+            (&nowhere, asked, false),
+            (&nowhere, asked + before, false),
+            (&nowhere, asked + ASKED_AGAIN_AFTER, true),
+        ] {
+            assert_eq!(state.is_to_be_tried(at), again, "{state:?}");
+        }
     }
 
     #[test]
