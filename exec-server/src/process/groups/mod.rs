@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{Enforcement, LimitsEnforced, ProgramLimits};
 
+use rustix::thread::CapabilitySet;
+
 use ground::Ground;
 use home::NoHome;
 
@@ -70,9 +72,15 @@ impl Groups {
                     home::Controllers { memory: true, .. } => "memory",
                     home::Controllers { .. } => "processes",
                 };
-                format!("{what} by cgroups in {}, the rest by resource limits", home.directory.display())
+                let free = if home.controllers.processes { "" } else { unheld() };
+                format!(
+                    "{what} by cgroups in {}, the rest by resource limits{free}",
+                    home.directory.display()
+                )
             }
-            Err(reason) => format!("by resource limits only, of single processes: {reason}"),
+            Err(reason) => {
+                format!("by resource limits only, of single processes{}: {reason}", unheld())
+            }
         }
     }
 
@@ -86,11 +94,11 @@ impl Groups {
             .ok()
         });
         let Some((directory, ground)) = group else {
-            return Bounded { group: None, rest: limits, enforced: LimitsEnforced::by_process(&limits) };
+            return Bounded { group: None, rest: limits, enforced: by_process(&limits) };
         };
         let by = ground.controllers();
         let mut rest = limits;
-        let mut enforced = LimitsEnforced::by_process(&limits).unwrap_or_default();
+        let mut enforced = by_process(&limits).unwrap_or_default();
         if by.memory && rest.memory_bytes.take().is_some() {
             enforced.memory_bytes = Some(Enforcement::Cgroup);
         }
@@ -153,6 +161,25 @@ impl State {
             }
         }
     }
+}
+
+/// What is told of limits that are resource limits.
+fn by_process(limits: &ProgramLimits) -> Option<LimitsEnforced> {
+    LimitsEnforced::by_process(limits, is_held_to_processes())
+}
+
+/// Whether `RLIMIT_NPROC` binds programs of this server. In doubt it does not: user 0 of a user namespace may be an ordinary
+/// one outside, and a program need not keep the server's capabilities.
+fn is_held_to_processes() -> bool {
+    let freeing = CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_ADMIN;
+    let held = rustix::thread::capabilities(None);
+    let is_free = held.map_or(true, |held| held.effective.intersects(freeing));
+    !is_free && !rustix::process::geteuid().is_root() && !rustix::process::getuid().is_root()
+}
+
+/// In words, what no resource limit binds.
+fn unheld() -> &'static str {
+    if is_held_to_processes() { "" } else { " (which bind no administrator's number of processes)" }
 }
 
 impl Group {
@@ -219,12 +246,30 @@ mod tests {
 
     #[test]
     fn without_groups_everything_is_left_to_resource_limits() {
-        let limits = ProgramLimits { memory_bytes: Some(1), cpu_seconds: Some(2), ..Default::default() };
+        let limits = ProgramLimits {
+            memory_bytes: Some(1),
+            processes: Some(3),
+            cpu_seconds: Some(2),
+            ..Default::default()
+        };
         let bounded = Groups::default().bound(limits);
         assert!(bounded.group.is_none());
         assert_eq!(bounded.rest, limits);
         let enforced = bounded.enforced.expect("there are limits");
         assert_eq!(enforced.memory_bytes, Some(Enforcement::Rlimit));
-        assert_eq!((enforced.cpu_seconds, enforced.processes), (Some(Enforcement::Rlimit), None));
+        assert_eq!((enforced.cpu_seconds, enforced.open_files), (Some(Enforcement::Rlimit), None));
+        let claimed = enforced.processes.is_some();
+        assert!(!claimed || !rustix::process::getuid().is_root(), "the kernel does not hold root to it");
+        assert_eq!(claimed, is_held_to_processes());
+    }
+
+    #[test]
+    fn a_limit_that_nothing_holds_is_not_claimed() {
+        let limits = ProgramLimits { processes: Some(3), ..Default::default() };
+        for (holds, expected) in [(true, Some(Enforcement::Rlimit)), (false, None)] {
+            let enforced = LimitsEnforced::by_process(&limits, holds).expect("there is a limit");
+            assert_eq!(enforced, LimitsEnforced { processes: expected, ..Default::default() });
+        }
+        assert_eq!(LimitsEnforced::by_process(&ProgramLimits::default(), true), None);
     }
 }
