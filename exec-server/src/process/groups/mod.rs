@@ -8,7 +8,7 @@ mod home;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{Enforcement, LimitsEnforced, ProgramLimits};
@@ -108,15 +108,22 @@ impl Groups {
         Bounded { group: Some(Group { ground, directory }), rest, enforced: Some(enforced) }
     }
 
-    /// Removes groups in which nothing runs any more. Cheap when there are none.
+    /// Has groups removed in which nothing runs any more, on a worker thread. Waits for nothing; cheap when there are none.
+    /// Within a runtime.
     pub fn tidy(&self) {
         let Some(state) = &self.0 else { return };
-        if let State::Ready(ground) = &*state.lock().unwrap_or_else(PoisonError::into_inner) {
-            ground.tidy();
+        // Who holds it looks for a place, so there are no groups yet, or takes it, and tidies before it makes a group.
+        let ground = match state.try_lock() {
+            Ok(state) => state.ground(),
+            Err(TryLockError::Poisoned(state)) => state.into_inner().ground(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(ground) = ground.filter(|ground| ground.is_untidy()) {
+            tokio::task::spawn_blocking(move || ground.tidy());
         }
     }
 
-    /// Where groups for these limits are made; none where they are not needed or can't be.
+    /// Where groups for these limits are made; none where they are not needed or can't be. Blocks.
     fn ground(&self, limits: &ProgramLimits) -> Option<Arc<Ground>> {
         if limits.memory_bytes.is_none() && limits.processes.is_none() {
             return None;
@@ -126,14 +133,18 @@ impl Groups {
         if state.is_to_be_tried(Instant::now()) {
             *state = state.try_now();
         }
-        match &*state {
-            State::Ready(ground) if ground.can_keep(limits) => Some(Arc::clone(ground)),
-            State::Ready(_) | State::Nowhere { .. } | State::Unusable | State::Untried => None,
-        }
+        state.ground().filter(|ground| ground.can_keep(limits))
     }
 }
 
 impl State {
+    fn ground(&self) -> Option<Arc<Ground>> {
+        match self {
+            Self::Ready(ground) => Some(Arc::clone(ground)),
+            Self::Untried | Self::Nowhere { .. } | Self::Unusable => None,
+        }
+    }
+
     fn is_to_be_tried(&self, now: Instant) -> bool {
         match self {
             Self::Untried => true,
@@ -188,14 +199,29 @@ impl Group {
         self.directory.join("cgroup.procs")
     }
 
-    /// Whether the kernel killed something in it because there was no memory left within its bound.
-    pub(crate) fn had_no_memory(&self) -> bool {
-        fs::read_to_string(self.directory.join("memory.events")).is_ok_and(|events| counts_kills(&events))
+    /// What the kernel has to tell of it.
+    pub(crate) fn events(&self) -> Events {
+        Events(self.directory.clone())
     }
 
     /// Kills everything in it at once. Nothing on kernels before 5.14, where the tree is walked anyway.
     pub(crate) fn kill(&self) {
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+    }
+}
+
+/// The kernel's account of a group, to be read without the group at hand.
+#[derive(Debug)]
+pub(crate) struct Events(PathBuf);
+
+impl Events {
+    /// Whether the kernel killed something in the group because there was no memory left within the group's own bound.
+    pub(crate) fn had_no_memory(&self) -> bool {
+        let read = |name| fs::read_to_string(self.0.join(name));
+        let Ok(all) = read("memory.events") else { return false };
+        // Not there before Linux 5.2, where the other one is of the group alone.
+        let own = read("memory.events.local");
+        ran_out(own.as_ref().unwrap_or(&all), &all)
     }
 }
 
@@ -205,8 +231,14 @@ impl Drop for Group {
     }
 }
 
-fn counts_kills(events: &str) -> bool {
-    events.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
+/// Whether the group met its own bound, and something in it or below was killed. Neither alone tells: a killer that ran since
+/// the machine, or a group around, had no memory left counts as well.
+fn ran_out(own: &str, all: &str) -> bool {
+    let counts = |events: &str, name| {
+        let mut words = events.lines().filter_map(|line| line.split_once(' '));
+        words.any(|(word, count)| word == name && count.trim() != "0")
+    };
+    counts(own, "oom") && counts(all, "oom_kill")
 }
 
 /// Removes a group's directory. False while something runs in it.
@@ -222,10 +254,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_kills_count_as_kills() {
-        assert!(!counts_kills("low 0\nhigh 0\nmax 17\noom 3\noom_kill 0\noom_group_kill 0\n"));
-        assert!(counts_kills("low 0\nhigh 0\nmax 17\noom 1\noom_kill 2\noom_group_kill 1\n"));
-        assert!(!counts_kills(""));
+    fn only_kills_for_the_groups_own_bound_count() {
+        let events =
+            |oom, kill| format!("low 0\nhigh 0\nmax 17\noom {oom}\noom_kill {kill}\noom_group_kill 1\n");
+        for (own, all, expected) in [
+            (events(1, 2), events(1, 2), true),
+            // In a group below, for this one's bound.
+            (events(1, 0), events(1, 2), true),
+            // Refused, but nobody was killed.
+            (events(3, 0), events(3, 0), false),
+            // The machine had no memory left.
+            (events(0, 1), events(0, 1), false),
+            // A group below met a bound of its own.
+            (events(0, 0), events(2, 2), false),
+            (String::new(), String::new(), false),
+        ] {
+            assert_eq!(ran_out(&own, &all), expected, "{own}{all}");
+        }
+    }
+
+    #[test]
+    fn before_linux_5_2_the_one_account_is_of_the_group_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let events = Events(directory.path().to_owned());
+        assert!(!events.had_no_memory(), "without the controller there is none");
+        fs::write(directory.path().join("memory.events"), "max 9\noom 1\noom_kill 1\n").expect("written");
+        assert!(events.had_no_memory());
+        fs::write(directory.path().join("memory.events.local"), "max 0\noom 0\noom_kill 1\n")
+            .expect("written");
+        assert!(!events.had_no_memory());
+    }
+
+    #[tokio::test]
+    async fn tidying_waits_for_nobody_who_looks_for_a_place() {
+        let groups = Groups::when_needed();
+        let state = Arc::clone(groups.0.as_ref().expect("to be tried"));
+        let looking = state.lock().expect("nobody panicked");
+        groups.tidy();
+        drop(looking);
+        groups.tidy();
+        assert!(matches!(*state.lock().expect("nobody panicked"), State::Untried));
     }
 
     #[test]
