@@ -77,6 +77,12 @@ impl Controllers {
     }
 }
 
+/// This process's group, as the kernel names it.
+pub(super) fn own_name() -> Option<String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
 /// The server's own group if its children may be made there, or the one around it if that was handed over.
 pub(super) fn find() -> Result<Home, NoHome> {
     let unreadable = |error: io::Error| NoHome::Unreadable(error.to_string());

@@ -63,9 +63,10 @@ impl Groups {
         Self(Some(Arc::new(Mutex::new(State::Untried))))
     }
 
-    /// How limits would be enforced here, in words; changes nothing.
+    /// How a server would enforce limits that is started where this process is, in words; changes nothing. Another one, of
+    /// a unit or in a container, has a cgroup of its own.
     pub fn describe() -> String {
-        match home::find() {
+        let how = match home::find() {
             Ok(home) => {
                 let what = match home.controllers {
                     home::Controllers { memory: true, processes: true } => "memory and processes",
@@ -81,6 +82,12 @@ impl Groups {
             Err(reason) => {
                 format!("by resource limits only, of single processes{}: {reason}", unheld())
             }
+        };
+        match home::own_name() {
+            Some(own) => format!(
+                "{how} (so for a server in this command's cgroup {own}; one that runs as a unit or in a container has another)"
+            ),
+            None => how,
         }
     }
 
