@@ -20,7 +20,7 @@ pub(crate) fn run() -> anyhow::Result<u8> {
         output::line(&format!("{mark} {}: {}", finding.what, finding.said))
             .context("can't print the findings")?;
     }
-    // Both ways keep a program to its limits, so neither is a fault.
+    // Of this command's cgroup, since which server is meant can't be known. Resource limits do as well, so they are no fault.
     output::line(&format!("ok      limits: {}", Groups::describe())).context("can't print the findings")?;
     Ok(code)
 }

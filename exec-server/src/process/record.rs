@@ -227,6 +227,9 @@ impl Process {
 
     pub(super) fn record_exit(self: &Arc<Self>, pid: Pid, ending: &Ending, leftovers: Vec<Leftover>) {
         let (tty, sandboxed) = (self.tty, self.sandboxed);
+        // Read with nothing locked.
+        let events = self.lock().group().map(Group::events);
+        let oom_killed = events.is_some_and(|events| events.had_no_memory());
         self.record(|state| {
             let since = match state.phase {
                 Phase::Running { since, .. } => since,
@@ -236,7 +239,7 @@ impl Process {
                 signal: ending.signal(),
                 core_dumped: ending.core_dumped,
                 timed_out: state.timed_out,
-                oom_killed: state.kept.group.as_ref().is_some_and(Group::had_no_memory),
+                oom_killed,
                 cpu_user_ms: millis(ending.cpu_user),
                 cpu_system_ms: millis(ending.cpu_system),
                 max_rss_bytes: ending.max_rss_bytes,

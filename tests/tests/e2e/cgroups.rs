@@ -205,6 +205,66 @@ async fn a_group_with_strangers_in_it_is_left_alone() {
     let ended = client.finish("much").await;
     assert_eq!((ended.code(), &ended.exited["oomKilled"]), (7, &json!(false)), "memory is refused to it");
     assert_eq!(group.below(), [""; 0]);
+
+    let limits = json!({"processes": 20, "openFiles": 50});
+    start(&mut client, "root", "true", limits, Value::Null).await;
+    let held = enforced(&mut client, "root").await;
+    assert_eq!(held, json!({"openFiles": "rlimit"}), "the kernel does not hold root to its processes");
+
+    // Asked again, at some time after they have left.
+    sleeper.kill().and_then(|()| sleeper.wait()).expect("it ends");
+    for attempt in 0.. {
+        let id = format!("again {attempt}");
+        start(&mut client, &id, "sleep 0.2", json!({"processes": 20}), Value::Null).await;
+        let held = enforced(&mut client, &id).await;
+        client.finish(&id).await;
+        if held == json!({"processes": "cgroup"}) {
+            break;
+        }
+        assert!(attempt < 300, "not asked again");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_programs_fork_all_the_time_is_no_stranger_to_itself() {
+    if !is_here() {
+        return;
+    }
+    let group = Group::new("busy");
+    let mut server = Server::builder().under(group.enter("")).start().await;
+    let mut client = server.client().await;
+    for id in ["a", "b", "c"] {
+        start(&mut client, id, "while :; do (/bin/true); done", json!(null), Value::Null).await;
+    }
+    start(&mut client, "bounded", "true", json!({"processes": 20}), Value::Null).await;
+    assert_eq!(enforced(&mut client, "bounded").await, json!({"processes": "cgroup"}));
+    server.stop().await;
+    assert_eq!((group.below(), group.text("cgroup.subtree_control").trim()), (vec![], ""));
+}
+
+#[tokio::test]
+async fn the_group_of_a_killed_server_is_opened_again_as_the_documentation_says() {
+    if !is_here() {
+        return;
+    }
+    let group = Group::new("killed");
+    let mut server = Server::builder().under(group.enter("")).start().await;
+    let mut client = server.client().await;
+    start(&mut client, "x", "true", json!({"memoryBytes": MEMORY, "processes": 20}), Value::Null).await;
+    client.finish("x").await;
+    server.signal(Signal::KILL);
+    server.ended().await;
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().expect("it starts");
+    let enter = || std::fs::write(group.0.join("cgroup.procs"), sleeper.id().to_string());
+    let refused = enter().expect_err("its controllers are on");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ResourceBusy);
+    let documented = include_str!("../../../docs/extensions.md");
+    let at = documented.find("find /sys/fs/cgroup/GROUP").expect("it says what to do");
+    let script = documented[at..].split("```").next().expect("a block").replace("GROUP", "killed");
+    let opened = std::process::Command::new("sh").args(["-ec", &script]).status().expect("it runs");
+    assert!(opened.success());
+    assert_eq!((group.below(), group.text("cgroup.subtree_control").trim()), (vec![], ""));
+    enter().expect("open again");
     sleeper.kill().and_then(|()| sleeper.wait()).expect("it ends");
 }
 

@@ -99,7 +99,8 @@ pub enum Enforcement {
     Rlimit,
 }
 
-/// What holds a program to each of its limits; missing is what has none (extension).
+/// What holds a program to each of its limits (extension). Missing is what has none, and what nothing holds it to: a number
+/// of processes, for an administrator without a control group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimitsEnforced {
@@ -121,17 +122,17 @@ pub struct LimitsEnforced {
 }
 
 impl LimitsEnforced {
-    /// All by resource limits; none for no limits.
-    pub fn by_process(limits: &ProgramLimits) -> Option<Self> {
+    /// All by resource limits; none for no limits. Whether the kernel holds the program's user to a number of processes is
+    /// for the caller to say.
+    pub fn by_process(limits: &ProgramLimits, holds_processes: bool) -> Option<Self> {
         let by = |limit: Option<u64>| limit.map(|_| Enforcement::Rlimit);
-        let enforced = Self {
+        (*limits != ProgramLimits::default()).then(|| Self {
             memory_bytes: by(limits.memory_bytes),
-            processes: by(limits.processes),
+            processes: by(limits.processes.filter(|_| holds_processes)),
             cpu_seconds: by(limits.cpu_seconds),
             open_files: by(limits.open_files),
             file_size_bytes: by(limits.file_size_bytes),
-        };
-        (enforced != Self::default()).then_some(enforced)
+        })
     }
 }
 

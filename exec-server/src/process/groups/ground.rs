@@ -23,7 +23,9 @@ const MOST_ROUNDS: usize = 16;
 /// Levels of groups within groups that are removed, should a program have made some.
 const MOST_LEVELS: usize = 4;
 
-/// One server's directory of groups. Dropped, everything is as it was before, as far as nothing runs there any more.
+/// One server's directory of groups. Dropped, it goes, and the server is back in its own group, as far as nothing runs there
+/// any more. Controllers that were switched on stay on in the root group and in a group around the server's: others may
+/// have made groups there since, which would lose their bounds.
 #[derive(Debug)]
 pub(super) struct Ground {
     home: Home,
@@ -31,7 +33,7 @@ pub(super) struct Ground {
     /// Locked as long as this server lives, which tells others that the directory is in use.
     _lock: File,
     next: AtomicU64,
-    /// Groups that something may still run in.
+    /// Groups that something may still run in. Locked for moments only, never over I/O.
     lingering: Mutex<HashSet<PathBuf>>,
     moved: Option<PathBuf>,
 }
@@ -123,16 +125,28 @@ impl Ground {
         self.lingering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a group now, or once nothing runs in it.
+    /// Removes a group now, or once nothing runs in it. Blocks.
     pub(super) fn let_go(&self, directory: &Path) {
-        if !remove_tree(directory, MOST_LEVELS) {
-            self.lingering().insert(directory.to_owned());
-        }
+        // Before the try, so that whoever tidies after the last of it has ended finds it.
+        self.lingering().insert(directory.to_owned());
+        self.try_removal(directory);
     }
 
-    /// Removes the groups in which nothing runs any more.
+    /// Whether there may be something to tidy. Waits for nothing.
+    pub(super) fn is_untidy(&self) -> bool {
+        !self.lingering().is_empty()
+    }
+
+    /// Removes the groups in which nothing runs any more. Blocks.
     pub(super) fn tidy(&self) {
-        self.lingering().retain(|directory| !remove_tree(directory, MOST_LEVELS));
+        let all: Vec<PathBuf> = self.lingering().iter().cloned().collect();
+        all.iter().for_each(|directory| self.try_removal(directory));
+    }
+
+    fn try_removal(&self, directory: &Path) {
+        if remove_tree(directory, MOST_LEVELS) {
+            self.lingering().remove(directory);
+        }
     }
 }
 
@@ -234,10 +248,10 @@ fn sweep(home: &Path) {
         let (path, name) = (name.path(), name.file_name());
         let name = name.to_string_lossy();
         if name.starts_with(PROGRAMS) {
-            let unused = File::open(&path).is_ok_and(|opened| {
-                rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok()
-            });
-            if unused {
+            // Locked until it is gone: a server that has just made it, and has not locked it yet, makes another.
+            if let Ok(opened) = File::open(&path)
+                && rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok()
+            {
                 remove_tree(&path, MOST_LEVELS);
             }
         } else if name.starts_with(SERVER) {
@@ -260,4 +274,65 @@ fn remove_tree(directory: &Path, levels: usize) -> bool {
         }
     }
     remove(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Directories stand in for groups.
+    fn ground(directory: &Path) -> Ground {
+        Ground {
+            home: Home {
+                directory: directory.to_owned(),
+                must_move: false,
+                controllers: Controllers::default(),
+            },
+            directory: directory.join("programs"),
+            _lock: File::open(directory).expect("a directory"),
+            next: AtomicU64::new(0),
+            lingering: Mutex::default(),
+            moved: None,
+        }
+    }
+
+    #[test]
+    fn a_sweep_removes_what_nobody_has_locked_and_nothing_else() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| home.path().join(name);
+        let names =
+            ["codex-programs.1.0/7/inner", "codex-programs.2.0/1", "codex-server.1", "other", "codex-x"];
+        for name in names {
+            fs::create_dir_all(path(name)).expect("made");
+        }
+        let lives = File::open(path("codex-programs.2.0")).expect("a directory");
+        rustix::fs::flock(&lives, FlockOperation::NonBlockingLockExclusive).expect("locked");
+        sweep(home.path());
+        let left: Vec<bool> = names.iter().map(|name| path(name).exists()).collect();
+        assert_eq!(left, [false, true, false, true, true]);
+        assert!(!path("codex-programs.1.0").exists());
+    }
+
+    #[test]
+    fn a_group_that_is_in_use_lingers_until_it_is_tidied() {
+        let home = tempfile::tempdir().expect("a directory");
+        let ground = ground(home.path());
+        let group = ground.directory.join("0");
+        fs::create_dir_all(&group).expect("made");
+        // A file keeps a directory as a process keeps a group.
+        let held = group.join("held");
+        fs::write(&held, "").expect("written");
+        ground.let_go(&group);
+        for _ in 0..2 {
+            assert!(ground.is_untidy() && group.exists());
+            ground.tidy();
+        }
+        fs::remove_file(&held).expect("removed");
+        assert!(ground.is_untidy());
+        ground.tidy();
+        assert!(!ground.is_untidy() && !group.exists());
+        fs::create_dir_all(&group).expect("made");
+        ground.let_go(&group);
+        assert!(!ground.is_untidy() && !group.exists(), "at once when nothing is in it");
+    }
 }

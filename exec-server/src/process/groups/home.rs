@@ -12,6 +12,9 @@ use rustix::process::Pid;
 
 use crate::process::procfs::Snapshot;
 
+/// Looks at who is in the server's group before it counts as shared.
+const MOST_LOOKS: usize = 5;
+
 /// Where the groups of programs can be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
@@ -74,6 +77,12 @@ impl Controllers {
     }
 }
 
+/// This process's group, as the kernel names it.
+pub(super) fn own_name() -> Option<String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
 /// The server's own group if its children may be made there, or the one around it if that was handed over.
 pub(super) fn find() -> Result<Home, NoHome> {
     let unreadable = |error: io::Error| NoHome::Unreadable(error.to_string());
@@ -85,7 +94,7 @@ pub(super) fn find() -> Result<Home, NoHome> {
     let managed = Path::new("/run/systemd/system").is_dir() && !of_all;
     let mut last = match home_at(&own, !of_all, managed) {
         Ok(home) if !home.must_move => return Ok(home),
-        Ok(home) => match strangers(&home.directory) {
+        Ok(home) => match strangers(|| members(&home.directory)) {
             Ok(false) => return Ok(home),
             Ok(true) => NoHome::Shared(shown(&own)),
             Err(error) => unreadable(error),
@@ -144,15 +153,30 @@ pub(super) fn members(directory: &Path) -> io::Result<Vec<i32>> {
     Ok(list.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0)).collect())
 }
 
-/// Whether somebody else than this process and its descendants is in the group.
-fn strangers(directory: &Path) -> io::Result<bool> {
+/// Whether somebody else than this process and its descendants is among the members, which are read anew in each round.
+fn strangers(mut members: impl FnMut() -> io::Result<Vec<i32>>) -> io::Result<bool> {
+    // A look at `/proc` takes a while: it misses a child whose parent dies meanwhile, and a number may go to somebody
+    // else. A stranger who stays is there in every round.
+    for _ in 0..MOST_LOOKS {
+        // Members first: our own children that are born in between are in the snapshot, but were not asked about.
+        let members = members()?;
+        if !has_stranger(&members, &Snapshot::take()?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether one of the members lives, by the later snapshot, and is neither this process nor a descendant.
+fn has_stranger(members: &[i32], snapshot: &Snapshot) -> bool {
     let own = rustix::process::getpid();
-    let snapshot = Snapshot::take()?;
     let children = snapshot.iter().filter(|stat| stat.parent == Some(own)).map(|stat| stat.stamp.pid);
     let family: HashSet<Pid> = snapshot.tree(children).into_iter().map(|stat| stat.stamp.pid).collect();
-    let of_us = |pid: i32| Pid::from_raw(pid).is_some_and(|pid| pid == own || family.contains(&pid));
-    // Whoever came or went since the look is seen again before anything is moved.
-    Ok(members(directory)?.into_iter().any(|pid| !of_us(pid)))
+    members.iter().any(|pid| match Pid::from_raw(*pid) {
+        Some(pid) => pid != own && !family.contains(&pid) && snapshot.get(pid).is_some(),
+        // One that this process can't see.
+        None => true,
+    })
 }
 
 /// The directory of this process's group, from what the kernel says of its group and of the mounts.
@@ -234,5 +258,44 @@ mod tests {
         assert_eq!(all.switch('+'), "+memory +pids");
         assert_eq!(Controllers::in_list("pids").switch('-'), "-pids");
         assert!(Controllers::in_list("memory_recursiveprot\n").is_empty());
+    }
+
+    fn sleeper() -> std::process::Child {
+        std::process::Command::new("sleep").arg("1000").spawn().expect("it starts")
+    }
+
+    #[test]
+    fn children_that_are_born_or_die_during_the_look_are_no_strangers() {
+        let mut children = Vec::new();
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            let mut dead = sleeper();
+            dead.kill().and_then(|()| dead.wait()).expect("it ends");
+            children.push(sleeper());
+            let listed = [std::process::id(), dead.id(), children.last().expect("just started").id()];
+            Ok(listed.map(u32::cast_signed).into())
+        };
+        assert!(!strangers(look).expect("readable"));
+        for mut child in children {
+            child.kill().and_then(|()| child.wait()).expect("it ends");
+        }
+        assert_eq!(looks, 1);
+    }
+
+    #[test]
+    fn who_is_no_descendant_or_out_of_sight_is_a_stranger() {
+        let parent = rustix::process::getppid().expect("tests have a parent").as_raw_pid();
+        for stranger in [parent, 0] {
+            let mut looks = 0;
+            let look = || {
+                looks += 1;
+                Ok(vec![rustix::process::getpid().as_raw_pid(), stranger])
+            };
+            assert!(strangers(look).expect("readable"), "{stranger}");
+            assert_eq!(looks, MOST_LOOKS);
+        }
+        let mut transient = vec![vec![], vec![parent], vec![parent]];
+        assert!(!strangers(|| Ok(transient.pop().expect("asked no more often"))).expect("readable"));
     }
 }

@@ -8,11 +8,18 @@ mod home;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{Enforcement, LimitsEnforced, ProgramLimits};
 
+use rustix::thread::CapabilitySet;
+
 use ground::Ground;
+use home::NoHome;
+
+/// How long it is taken for granted that there is no place for groups: who shared the server's own may have left.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// The groups that a server may make. Clones share them; [`Groups::default`] never makes any.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +28,12 @@ pub struct Groups(Option<Arc<Mutex<State>>>);
 #[derive(Debug)]
 enum State {
     Untried,
+    /// There was no place for groups when that was last asked.
+    Nowhere {
+        reason: NoHome,
+        asked: Instant,
+    },
+    /// Setting up the place failed, and was undone; not tried again, since that moves processes about.
     Unusable,
     Ready(Arc<Ground>),
 }
@@ -50,18 +63,31 @@ impl Groups {
         Self(Some(Arc::new(Mutex::new(State::Untried))))
     }
 
-    /// How limits would be enforced here, in words; changes nothing.
+    /// How a server would enforce limits that is started where this process is, in words; changes nothing. Another one, of
+    /// a unit or in a container, has a cgroup of its own.
     pub fn describe() -> String {
-        match home::find() {
+        let how = match home::find() {
             Ok(home) => {
                 let what = match home.controllers {
                     home::Controllers { memory: true, processes: true } => "memory and processes",
                     home::Controllers { memory: true, .. } => "memory",
                     home::Controllers { .. } => "processes",
                 };
-                format!("{what} by cgroups in {}, the rest by resource limits", home.directory.display())
+                let free = if home.controllers.processes { "" } else { unheld() };
+                format!(
+                    "{what} by cgroups in {}, the rest by resource limits{free}",
+                    home.directory.display()
+                )
             }
-            Err(reason) => format!("by resource limits only, of single processes: {reason}"),
+            Err(reason) => {
+                format!("by resource limits only, of single processes{}: {reason}", unheld())
+            }
+        };
+        match home::own_name() {
+            Some(own) => format!(
+                "{how} (so for a server in this command's cgroup {own}; one that runs as a unit or in a container has another)"
+            ),
+            None => how,
         }
     }
 
@@ -75,11 +101,11 @@ impl Groups {
             .ok()
         });
         let Some((directory, ground)) = group else {
-            return Bounded { group: None, rest: limits, enforced: LimitsEnforced::by_process(&limits) };
+            return Bounded { group: None, rest: limits, enforced: by_process(&limits) };
         };
         let by = ground.controllers();
         let mut rest = limits;
-        let mut enforced = LimitsEnforced::by_process(&limits).unwrap_or_default();
+        let mut enforced = by_process(&limits).unwrap_or_default();
         if by.memory && rest.memory_bytes.take().is_some() {
             enforced.memory_bytes = Some(Enforcement::Cgroup);
         }
@@ -89,36 +115,89 @@ impl Groups {
         Bounded { group: Some(Group { ground, directory }), rest, enforced: Some(enforced) }
     }
 
-    /// Removes groups in which nothing runs any more. Cheap when there are none.
+    /// Has groups removed in which nothing runs any more, on a worker thread. Waits for nothing; cheap when there are none.
+    /// Within a runtime.
     pub fn tidy(&self) {
         let Some(state) = &self.0 else { return };
-        if let State::Ready(ground) = &*state.lock().unwrap_or_else(PoisonError::into_inner) {
-            ground.tidy();
+        // Who holds it looks for a place, so there are no groups yet, or takes it, and tidies before it makes a group.
+        let ground = match state.try_lock() {
+            Ok(state) => state.ground(),
+            Err(TryLockError::Poisoned(state)) => state.into_inner().ground(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(ground) = ground.filter(|ground| ground.is_untidy()) {
+            tokio::task::spawn_blocking(move || ground.tidy());
         }
     }
 
-    /// Where groups for these limits are made; none where they are not needed or can't be.
+    /// Where groups for these limits are made; none where they are not needed or can't be. Blocks.
     fn ground(&self, limits: &ProgramLimits) -> Option<Arc<Ground>> {
         if limits.memory_bytes.is_none() && limits.processes.is_none() {
             return None;
         }
         // Kept until it is known: the next start waits for the answer of the first.
         let mut state = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Untried) {
-            let found = home::find().map_err(|reason| reason.to_string());
-            *state = match found.and_then(|home| Ground::prepare(home).map_err(|error| error.to_string())) {
-                Ok(ground) => State::Ready(Arc::new(ground)),
-                Err(reason) => {
-                    tracing::info!("limits are kept by resource limits, of single processes: {reason}");
-                    State::Unusable
-                }
-            };
+        if state.is_to_be_tried(Instant::now()) {
+            *state = state.try_now();
         }
-        match &*state {
-            State::Ready(ground) if ground.can_keep(limits) => Some(Arc::clone(ground)),
-            State::Ready(_) | State::Unusable | State::Untried => None,
+        state.ground().filter(|ground| ground.can_keep(limits))
+    }
+}
+
+impl State {
+    fn ground(&self) -> Option<Arc<Ground>> {
+        match self {
+            Self::Ready(ground) => Some(Arc::clone(ground)),
+            Self::Untried | Self::Nowhere { .. } | Self::Unusable => None,
         }
     }
+
+    fn is_to_be_tried(&self, now: Instant) -> bool {
+        match self {
+            Self::Untried => true,
+            Self::Nowhere { asked, .. } => now.saturating_duration_since(*asked) >= ASKED_AGAIN_AFTER,
+            Self::Ready(_) | Self::Unusable => false,
+        }
+    }
+
+    /// The state after looking for a place, and setting it up. Blocks.
+    fn try_now(&self) -> Self {
+        let home = match home::find() {
+            Ok(home) => home,
+            Err(reason) => {
+                if !matches!(self, Self::Nowhere { reason: told, .. } if *told == reason) {
+                    tracing::info!("limits are kept by resource limits, of single processes: {reason}");
+                }
+                return Self::Nowhere { reason, asked: Instant::now() };
+            }
+        };
+        match Ground::prepare(home) {
+            Ok(ground) => Self::Ready(Arc::new(ground)),
+            Err(error) => {
+                tracing::info!("limits are kept by resource limits, of single processes: {error}");
+                Self::Unusable
+            }
+        }
+    }
+}
+
+/// What is told of limits that are resource limits.
+fn by_process(limits: &ProgramLimits) -> Option<LimitsEnforced> {
+    LimitsEnforced::by_process(limits, is_held_to_processes())
+}
+
+/// Whether `RLIMIT_NPROC` binds programs of this server. In doubt it does not: user 0 of a user namespace may be an ordinary
+/// one outside, and a program need not keep the server's capabilities.
+fn is_held_to_processes() -> bool {
+    let freeing = CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_ADMIN;
+    let held = rustix::thread::capabilities(None);
+    let is_free = held.map_or(true, |held| held.effective.intersects(freeing));
+    !is_free && !rustix::process::geteuid().is_root() && !rustix::process::getuid().is_root()
+}
+
+/// In words, what no resource limit binds.
+fn unheld() -> &'static str {
+    if is_held_to_processes() { "" } else { " (which bind no administrator's number of processes)" }
 }
 
 impl Group {
@@ -127,14 +206,29 @@ impl Group {
         self.directory.join("cgroup.procs")
     }
 
-    /// Whether the kernel killed something in it because there was no memory left within its bound.
-    pub(crate) fn had_no_memory(&self) -> bool {
-        fs::read_to_string(self.directory.join("memory.events")).is_ok_and(|events| counts_kills(&events))
+    /// What the kernel has to tell of it.
+    pub(crate) fn events(&self) -> Events {
+        Events(self.directory.clone())
     }
 
     /// Kills everything in it at once. Nothing on kernels before 5.14, where the tree is walked anyway.
     pub(crate) fn kill(&self) {
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+    }
+}
+
+/// The kernel's account of a group, to be read without the group at hand.
+#[derive(Debug)]
+pub(crate) struct Events(PathBuf);
+
+impl Events {
+    /// Whether the kernel killed something in the group because there was no memory left within the group's own bound.
+    pub(crate) fn had_no_memory(&self) -> bool {
+        let read = |name| fs::read_to_string(self.0.join(name));
+        let Ok(all) = read("memory.events") else { return false };
+        // Not there before Linux 5.2, where the other one is of the group alone.
+        let own = read("memory.events.local");
+        ran_out(own.as_ref().unwrap_or(&all), &all)
     }
 }
 
@@ -144,8 +238,14 @@ impl Drop for Group {
     }
 }
 
-fn counts_kills(events: &str) -> bool {
-    events.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
+/// Whether the group met its own bound, and something in it or below was killed. Neither alone tells: a killer that ran since
+/// the machine, or a group around, had no memory left counts as well.
+fn ran_out(own: &str, all: &str) -> bool {
+    let counts = |events: &str, name| {
+        let mut words = events.lines().filter_map(|line| line.split_once(' '));
+        words.any(|(word, count)| word == name && count.trim() != "0")
+    };
+    counts(own, "oom") && counts(all, "oom_kill")
 }
 
 /// Removes a group's directory. False while something runs in it.
@@ -161,20 +261,90 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_kills_count_as_kills() {
-        assert!(!counts_kills("low 0\nhigh 0\nmax 17\noom 3\noom_kill 0\noom_group_kill 0\n"));
-        assert!(counts_kills("low 0\nhigh 0\nmax 17\noom 1\noom_kill 2\noom_group_kill 1\n"));
-        assert!(!counts_kills(""));
+    fn only_kills_for_the_groups_own_bound_count() {
+        let events =
+            |oom, kill| format!("low 0\nhigh 0\nmax 17\noom {oom}\noom_kill {kill}\noom_group_kill 1\n");
+        for (own, all, expected) in [
+            (events(1, 2), events(1, 2), true),
+            // In a group below, for this one's bound.
+            (events(1, 0), events(1, 2), true),
+            // Refused, but nobody was killed.
+            (events(3, 0), events(3, 0), false),
+            // The machine had no memory left.
+            (events(0, 1), events(0, 1), false),
+            // A group below met a bound of its own.
+            (events(0, 0), events(2, 2), false),
+            (String::new(), String::new(), false),
+        ] {
+            assert_eq!(ran_out(&own, &all), expected, "{own}{all}");
+        }
+    }
+
+    #[test]
+    fn before_linux_5_2_the_one_account_is_of_the_group_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let events = Events(directory.path().to_owned());
+        assert!(!events.had_no_memory(), "without the controller there is none");
+        fs::write(directory.path().join("memory.events"), "max 9\noom 1\noom_kill 1\n").expect("written");
+        assert!(events.had_no_memory());
+        fs::write(directory.path().join("memory.events.local"), "max 0\noom 0\noom_kill 1\n")
+            .expect("written");
+        assert!(!events.had_no_memory());
+    }
+
+    #[tokio::test]
+    async fn tidying_waits_for_nobody_who_looks_for_a_place() {
+        let groups = Groups::when_needed();
+        let state = Arc::clone(groups.0.as_ref().expect("to be tried"));
+        let looking = state.lock().expect("nobody panicked");
+        groups.tidy();
+        drop(looking);
+        groups.tidy();
+        assert!(matches!(*state.lock().expect("nobody panicked"), State::Untried));
+    }
+
+    #[test]
+    fn a_place_that_was_missing_is_looked_for_again_after_a_while() {
+        let asked = Instant::now();
+        let nowhere = State::Nowhere { reason: NoHome::Shared("/x".into()), asked };
+        let before = ASKED_AGAIN_AFTER - Duration::from_nanos(1);
+        for (state, at, again) in [
+            (&State::Untried, asked, true),
+            (&State::Unusable, asked + ASKED_AGAIN_AFTER, false),
+            (&nowhere, asked, false),
+            (&nowhere, asked + before, false),
+            (&nowhere, asked + ASKED_AGAIN_AFTER, true),
+        ] {
+            assert_eq!(state.is_to_be_tried(at), again, "{state:?}");
+        }
     }
 
     #[test]
     fn without_groups_everything_is_left_to_resource_limits() {
-        let limits = ProgramLimits { memory_bytes: Some(1), cpu_seconds: Some(2), ..Default::default() };
+        let limits = ProgramLimits {
+            memory_bytes: Some(1),
+            processes: Some(3),
+            cpu_seconds: Some(2),
+            ..Default::default()
+        };
         let bounded = Groups::default().bound(limits);
         assert!(bounded.group.is_none());
         assert_eq!(bounded.rest, limits);
         let enforced = bounded.enforced.expect("there are limits");
         assert_eq!(enforced.memory_bytes, Some(Enforcement::Rlimit));
-        assert_eq!((enforced.cpu_seconds, enforced.processes), (Some(Enforcement::Rlimit), None));
+        assert_eq!((enforced.cpu_seconds, enforced.open_files), (Some(Enforcement::Rlimit), None));
+        let claimed = enforced.processes.is_some();
+        assert!(!claimed || !rustix::process::getuid().is_root(), "the kernel does not hold root to it");
+        assert_eq!(claimed, is_held_to_processes());
+    }
+
+    #[test]
+    fn a_limit_that_nothing_holds_is_not_claimed() {
+        let limits = ProgramLimits { processes: Some(3), ..Default::default() };
+        for (holds, expected) in [(true, Some(Enforcement::Rlimit)), (false, None)] {
+            let enforced = LimitsEnforced::by_process(&limits, holds).expect("there is a limit");
+            assert_eq!(enforced, LimitsEnforced { processes: expected, ..Default::default() });
+        }
+        assert_eq!(LimitsEnforced::by_process(&ProgramLimits::default(), true), None);
     }
 }
