@@ -40,7 +40,8 @@ pub(super) async fn look_up(host: &Host, port: u16) -> io::Result<Vec<SocketAddr
     if found.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(found) }
 }
 
-/// Whether an address is one of this machine's own: then the kernel would send from it to itself. Nothing is sent.
+/// Whether an address is one of this machine's own: then the kernel would send from it to itself, or from loopback.
+/// Nothing is sent.
 pub(super) fn is_own(address: IpAddr) -> bool {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -52,7 +53,7 @@ pub(super) fn is_own(address: IpAddr) -> bool {
         socket.connect((address, 9))?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == address)
+    source.is_ok_and(|source| source.ip() == address || source.ip().is_loopback())
 }
 
 /// Connects to the first of the addresses that answers.

@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::dial;
 use super::overseer::Seat;
-use super::policy::{Reason, Rules, Verdict, Wish};
+use super::own;
+use super::policy::{Found, Reason, Rules, Verdict, Wish};
 
 /// How much longer than the client promised its answer is waited for (13).
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
@@ -113,8 +114,13 @@ impl Judge {
         };
         // One that leads inside is enough: such a name is made to.
         let checked = found.iter().try_for_each(|found| {
-            let own = !self.rules.allows_local() && dial::is_own(found.ip());
-            self.rules.check_address(found.ip(), found.port(), own)
+            let found = Found {
+                address: found.ip(),
+                port: found.port(),
+                is_own: dial::is_own(found.ip()),
+                is_this_server: own::is_ours(found.port()),
+            };
+            self.rules.check_address(&wish.host, found)
         });
         if let Err(reason) = checked {
             decided = Final::by_rules(reason);
@@ -188,6 +194,11 @@ fn refused(wish: &Wish, reason: Reason) -> Refusal {
         Reason::NotAllowed => "is not allowed by any rule",
         Reason::NotAllowedLocal => {
             "is, or leads to, an address of this machine or its network, which allowLocalBinding would allow"
+        }
+        Reason::ThisServer => "is, or leads to, this server itself, which no program of its may use",
+        Reason::Unspecified => "is, or leads to, an address that stands for none; name the one that you mean",
+        Reason::LeadsInside => {
+            "is a name that leads to an address for this machine alone, which a rule has to allow by itself"
         }
         Reason::OnlyReading => {
             "may only be read from, by GET, HEAD and OPTIONS of plain HTTP: the mode is \"limited\""

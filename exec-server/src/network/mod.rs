@@ -9,6 +9,7 @@ pub mod host;
 mod http;
 mod judge;
 mod overseer;
+pub(crate) mod own;
 pub mod pattern;
 pub mod policy;
 pub(crate) mod proxy;

@@ -13,8 +13,9 @@ use tokio::time::timeout;
 
 use super::judge::Judge;
 use super::overseer::Network;
+use super::own::OwnPort;
 use super::policy::{Rules, Wish};
-use super::{http, socks, tunnel};
+use super::{http, own, socks, tunnel};
 use crate::Limits;
 use crate::process::orphans::{self, ProcessStamp};
 
@@ -25,8 +26,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What a program's connections lead to.
 pub(crate) enum Door {
-    /// The filtering proxy.
-    Proxy(Arc<ProxyPlan>),
+    /// The filtering proxy; with its port where it listens on the machine's own loopback.
+    Proxy(Arc<ProxyPlan>, Option<OwnPort>),
     /// This port of the machine's own loopback, and nothing else.
     Bridge(u16),
 }
@@ -63,22 +64,23 @@ pub(crate) fn open(
 ) -> std::io::Result<Lease> {
     let slots = limits.network_connections.clamp(1, Semaphore::MAX_PERMITS);
     let slots = Arc::new(Semaphore::new(slots));
-    let mut open = Vec::new();
+    let (mut open, mut own_ports) = (Vec::new(), Vec::new());
     for (listener, door) in doors {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let door = match door {
-            Door::Proxy(plan) => OpenDoor::Proxy {
-                socks: plan.socks,
-                judge: Arc::new(Judge {
+            Door::Proxy(plan, own_port) => {
+                let judge = Judge {
                     process_id: plan.process_id.clone(),
                     rules: plan.rules.clone(),
                     patience: plan.patience,
                     seat: network.seat(),
                     connect_time: limits.network_connect_time,
                     longest_wait: limits.longest_wait,
-                }),
-            },
+                };
+                own_ports.extend(own_port);
+                OpenDoor::Proxy { socks: plan.socks, judge: Arc::new(judge) }
+            }
             Door::Bridge(port) => OpenDoor::Bridge(port),
         };
         open.push(serve(listener, door, Arc::clone(&slots), Arc::clone(limits)));
@@ -91,6 +93,8 @@ pub(crate) fn open(
             () = session_over => {}
             () = unused(released) => {}
         }
+        // Not before the listeners are gone, which ended with the branches above.
+        drop(own_ports);
     });
     Ok(Lease(release))
 }
@@ -141,6 +145,10 @@ async fn serve(listener: TcpListener, door: OpenDoor, slots: Arc<Semaphore>, lim
 }
 
 async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
+    // It may have become one of ours since the program was started.
+    if own::is_ours(port) {
+        return;
+    }
     let connecting = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     // A program that is not let in sees its connection end.
     if let Ok(Ok(mut target)) = timeout(limits.network_connect_time, connecting).await

@@ -157,6 +157,33 @@ async fn listed_ports_of_loopback_can_be_reached_and_no_others() {
 }
 
 #[tokio::test]
+async fn no_permission_leads_to_the_server_itself() {
+    if !enforceable() {
+        return;
+    }
+    for (namespaces, server) in servers().await {
+        if namespaces == "off" {
+            continue;
+        }
+        let mut client = server.client().await;
+        let ground = Ground::new();
+        let port: u16 = server.url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+        let errands = super::inside::ways_to(port);
+        let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
+        let told =
+            visit(&mut client, &errands, under(&read_only(&ground), super::inside::to_everything())).await;
+        super::inside::all_refused(&errands, &told);
+
+        let listed = json!({
+            "sandbox": read_only(&ground), "enforceManagedNetwork": true, "managedNetwork": {"loopbackPorts": [port]},
+        });
+        let refused = client.call("process/start", start_params("no", ["/bin/true"], listed)).await;
+        let (code, text) = refused.expect_err("that port is the server's");
+        assert!(code == -32600 && text.contains(&port.to_string()), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_on_a_terminal_and_with_limits_has_its_proxy_as_well() {
     if !enforceable() {
         return;
