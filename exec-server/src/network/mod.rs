@@ -6,6 +6,7 @@
 pub mod address;
 mod dial;
 pub mod host;
+mod hosts_file;
 mod http;
 mod judge;
 mod overseer;

@@ -15,7 +15,7 @@ use super::judge::Judge;
 use super::overseer::Network;
 use super::own::OwnPort;
 use super::policy::{Rules, Wish};
-use super::{http, own, socks, tunnel};
+use super::{dial, http, own, socks, tunnel};
 use crate::Limits;
 use crate::process::orphans::{self, ProcessStamp};
 
@@ -77,6 +77,8 @@ pub(crate) fn open(
                     seat: network.seat(),
                     connect_time: limits.network_connect_time,
                     longest_wait: limits.longest_wait,
+                    lookups: dial::lookups(),
+                    own_network: own_port.is_none(),
                 };
                 own_ports.extend(own_port);
                 OpenDoor::Proxy { socks: plan.socks, judge: Arc::new(judge) }

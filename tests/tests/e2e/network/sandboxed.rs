@@ -184,6 +184,23 @@ async fn no_permission_leads_to_the_server_itself() {
 }
 
 #[tokio::test]
+async fn a_program_that_asks_the_proxy_for_its_own_loopback_is_told_how_it_gets_there() {
+    if !enforceable() {
+        return;
+    }
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let ground = Ground::new();
+    let closed = json!({"networkProxy": {"proxy": proxy(json!({"domains": {"*": "allow"}}))}});
+    let errands = ["get http://localhost:8000/", "get http://127.0.0.1:8000/", "get http://0.0.0.0:8000/"];
+    let told = visit(&mut client, &errands, under(&read_only(&ground), closed.clone())).await;
+    let helps = |told: &String| told.contains("--noproxy '*'") && !told.contains("allowLocalBinding");
+    assert!(told.iter().all(helps), "{told:?}");
+    let told = visit(&mut client, &errands[..1], closed).await;
+    assert!(told[0].contains("allowLocalBinding") && !told[0].contains("noproxy"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_program_on_a_terminal_and_with_limits_has_its_proxy_as_well() {
     if !enforceable() {
         return;
