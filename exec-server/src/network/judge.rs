@@ -176,8 +176,9 @@ impl Judge {
 
     async fn report(&self, wish: &Wish, client: Option<&str>, decided: &Final) {
         let Some(overseer) = self.seat.taken_by() else { return };
-        let allowed_by_asking =
-            decided.decision == DecisionWord::Allow && decided.source == DecisionSource::Decider;
+        let allowed_by_asking = decided.decision == DecisionWord::Allow
+            && decided.source == DecisionSource::Decider
+            && !self.rules.allows(&wish.host, wish.port);
         let report = PolicyDecisionParams {
             process_id: self.process_id.clone(),
             timestamp: format!("{:.3}", jiff::Timestamp::now()),

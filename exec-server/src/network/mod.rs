@@ -12,6 +12,7 @@ mod judge;
 mod overseer;
 pub(crate) mod own;
 pub mod pattern;
+mod places;
 pub mod policy;
 pub(crate) mod proxy;
 mod socks;

@@ -34,6 +34,8 @@ pub struct Wish {
     pub port: u16,
     /// The HTTP method.
     pub method: Option<String>,
+    /// Whether it sends more than a head.
+    pub has_body: bool,
 }
 
 /// What the rules say.
@@ -212,7 +214,9 @@ fn any(patterns: &[Pattern], host: &Host, port: u16, reach: Reach) -> bool {
 
 fn only_reads(wish: &Wish) -> bool {
     // Nobody sees what goes through a tunnel.
-    wish.protocol == Protocol::Http && wish.method.as_deref().is_some_and(|method| READING.contains(&method))
+    wish.protocol == Protocol::Http
+        && !wish.has_body
+        && wish.method.as_deref().is_some_and(|method| READING.contains(&method))
 }
 
 /// Without looking it up.

@@ -32,6 +32,7 @@ fn wish(host: &str, port: u16) -> Wish {
         host: Host::parse(host).unwrap(),
         port,
         method: Some("CONNECT".into()),
+        has_body: false,
     }
 }
 

@@ -29,8 +29,6 @@ pub(super) struct Plan {
     local: bool,
     /// Only what goes through the proxy and the bridges is to be possible.
     enforce: bool,
-    /// The request limits the network by `managedNetwork`.
-    limited: bool,
 }
 
 /// A program's network, ready to be started with.
@@ -76,7 +74,6 @@ impl Plan {
             bridges,
             local: params.network_proxy.as_ref().is_some_and(|asked| asked.proxy.allow_local_binding),
             enforce: params.enforce_managed_network,
-            limited: params.managed_network.is_some(),
         })
     }
 
@@ -88,7 +85,7 @@ impl Plan {
         let leads_somewhere = self.proxy.is_some() || !self.bridges.is_empty();
         let filtered = self.enforce
             || match network {
-                sandbox::Network::Open => self.limited,
+                sandbox::Network::Open => !self.bridges.is_empty(),
                 // The proxy is asked for in the same request that closes everything else.
                 sandbox::Network::Closed | sandbox::Network::Filtered => self.proxy.is_some(),
             };
@@ -96,7 +93,7 @@ impl Plan {
             (false, _) => Ok(network),
             (true, true) => Ok(sandbox::Network::Filtered),
             (true, false) => Err(RpcError::invalid_request(
-                "enforceManagedNetwork or managedNetwork limits the program's network to a proxy, and there is none; send \
+                "enforceManagedNetwork limits the program's network to a proxy, and there is none; send \
                  networkProxy or managedNetwork.loopbackPorts, or network \"restricted\" alone to keep it from the network",
             )),
         }

@@ -229,13 +229,27 @@ async fn a_network_that_leads_nowhere_is_refused_rather_than_opened() {
     for more in [
         json!({"sandbox": read_only(&ground), "enforceManagedNetwork": true}),
         json!({"sandbox": open, "enforceManagedNetwork": true}),
-        json!({"sandbox": open, "managedNetwork": {}}),
-        json!({"sandbox": open, "managedNetwork": {"allowLocalBinding": true}}),
+        json!({"sandbox": open, "enforceManagedNetwork": true, "managedNetwork": {"allowLocalBinding": true}}),
     ] {
         let params = start_params("p", ["/bin/true"], more.clone());
         assert_eq!(client.refused("process/start", params).await, -32600, "{more}");
     }
     if enforceable() {
+        let (origin, other) = (origin().await, origin().await);
+        let (listed, beside) = (origin.address.port(), other.address.port());
+        let errands = [format!("tcp 127.0.0.1:{listed}"), format!("tcp 127.0.0.1:{beside}")];
+        let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
+        // By itself managedNetwork closes nothing, unless it says what is left open.
+        for (managed, outcomes) in [
+            (json!({}), ["connected", "connected"]),
+            (json!({"allowLocalBinding": true}), ["connected", "connected"]),
+            (json!({"loopbackPorts": [listed]}), ["connected", "failed"]),
+        ] {
+            let told =
+                visit(&mut client, &errands, json!({"sandbox": open, "managedNetwork": managed})).await;
+            let as_expected = told.iter().zip(outcomes).all(|(told, outcome)| told.starts_with(outcome));
+            assert!(as_expected, "{managed}: {told:?}");
+        }
         let closed = json!({"sandbox": read_only(&ground), "managedNetwork": {}});
         let told = visit(&mut client, &["tcp 127.0.0.1:1", "own"], closed).await;
         assert!(told.iter().all(|told| told.starts_with("failed")), "{told:?}");
