@@ -152,12 +152,14 @@ pub enum Decision {
     Allow,
     /// It may not.
     Deny {
-        /// For the program and the report.
+        /// For the program and the report; without one it is `not_allowed`.
+        #[serde(default = "not_allowed")]
         reason: String,
     },
     /// A person has to be asked first; this request is refused.
     Ask {
-        /// For the program and the report.
+        /// For the program and the report; without one it is `not_allowed`.
+        #[serde(default = "not_allowed")]
         reason: String,
     },
 }
@@ -212,6 +214,10 @@ pub enum DecisionSource {
     Decider,
     /// The rules.
     BaselinePolicy,
+}
+
+fn not_allowed() -> String {
+    "not_allowed".to_owned()
 }
 
 fn only_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

@@ -54,6 +54,31 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Services that answer this machine alone, and hand out its secrets, at addresses that are not link-local.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Whether what answers there takes whoever asks for this machine: loopback, link-local, and what clouds tell their
+/// machines.
+pub fn is_for_this_machine(address: IpAddr) -> bool {
+    let address = embedded(address).map_or(address, IpAddr::V4);
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    // The whole network 0.0.0.0/8 is "this host".
+    let this_host = matches!(address, IpAddr::V4(address) if address.octets()[0] == 0);
+    link_local
+        || this_host
+        || address.is_loopback()
+        || address.is_unspecified()
+        || METADATA.contains(&address)
+}
+
 fn starts_alike(one: u32, other: u32, prefix: u32) -> bool {
     (one ^ other).leading_zeros() >= prefix
 }

@@ -10,10 +10,15 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::host::Host;
+use super::hosts_file;
 
 /// Lookups of the whole server at once; more wait. Each may hold a thread for as long as a name server is silent, and
 /// there are other uses for those.
 const LOOKUPS: usize = 32;
+/// Lookups of one program at once; more wait.
+const LOOKUPS_OF_ONE: usize = 4;
+/// Where the machine's own names are.
+const HOSTS_FILE: &str = "/etc/hosts";
 /// Addresses of one host that are tried.
 const MOST_ADDRESSES: usize = 16;
 /// An address is given at least this long before the next one is tried.
@@ -21,26 +26,53 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(250);
 
 static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LOOKUPS)));
 
-/// Every address that a host has, as far as they will be tried.
+/// A program's own share of the lookups.
+pub(super) fn lookups() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(LOOKUPS_OF_ONE))
+}
+
+/// Every address that a host has, as far as they will be tried. `share` is from [`lookups`].
 ///
 /// # Errors
 /// What the system says, and for a name without addresses.
-pub(super) async fn look_up(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(super) async fn look_up(host: &Host, port: u16, share: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
     let name = match host {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
         Host::Name(name) => name.clone(),
     };
+    let is_localhost = host.is_localhost();
+    // One's own first: a program that has all of its own must not wait among the others.
+    let held = Arc::clone(share).acquire_owned().await.map_err(io::Error::other)?;
     let slot = Arc::clone(&SLOTS).acquire_owned().await.map_err(io::Error::other)?;
     let looking = tokio::task::spawn_blocking(move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
-        drop(slot);
+        let found = resolve(&name, is_localhost, port);
+        // A lookup goes on when nobody waits for it any more, and is to count until it ends.
+        drop((held, slot));
         found
     });
     let found: Vec<SocketAddr> = looking.await.map_err(io::Error::other)??;
     if found.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(found) }
 }
 
-/// Whether an address is one of this machine's own: then the kernel would send from it to itself. Nothing is sent.
+/// A name means itself, and never another that the resolver would make of it with a search domain: that one no rule was
+/// asked about.
+fn resolve(name: &str, is_localhost: bool, port: u16) -> io::Result<Vec<SocketAddr>> {
+    // A machine without the file, or with one that is no text, has no names of its own.
+    let mut known = std::fs::read_to_string(HOSTS_FILE)
+        .map(|text| hosts_file::addresses_of(&text, name))
+        .unwrap_or_default();
+    if is_localhost && known.is_empty() {
+        known = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    }
+    if known.is_empty() {
+        let absolute = format!("{name}.");
+        return Ok((absolute.as_str(), port).to_socket_addrs()?.take(MOST_ADDRESSES).collect());
+    }
+    Ok(known.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, port)).collect())
+}
+
+/// Whether an address is one of this machine's own: then the kernel would send from it to itself, or from loopback.
+/// Nothing is sent.
 pub(super) fn is_own(address: IpAddr) -> bool {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -52,7 +84,7 @@ pub(super) fn is_own(address: IpAddr) -> bool {
         socket.connect((address, 9))?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == address)
+    source.is_ok_and(|source| source.ip() == address || source.ip().is_loopback())
 }
 
 /// Connects to the first of the addresses that answers.
@@ -77,4 +109,32 @@ pub(super) async fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::
         }
     }
     Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_this_machine_whatever_the_resolver_would_say() {
+        for name in ["localhost", "x.localhost"] {
+            let found = resolve(name, true, 80).unwrap();
+            assert!(
+                !found.is_empty() && found.iter().all(|found| found.ip().is_loopback()),
+                "{name}: {found:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_with_all_its_lookups_waits_and_the_others_do_not() {
+        let (busy, other) = (lookups(), lookups());
+        let _all = Arc::clone(&busy).acquire_many_owned(LOOKUPS_OF_ONE as u32).await.unwrap();
+        let host = Host::localhost();
+        let mut waiting = std::pin::pin!(look_up(&host, 80, &busy));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(look_up(&host, 80, &other).await.is_ok());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(look_up(&"1.2.3.4".parse::<IpAddr>().map(Host::Address).unwrap(), 80, &busy).await.is_ok());
+    }
 }

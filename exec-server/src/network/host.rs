@@ -56,6 +56,16 @@ impl Host {
         Self::Address(embedded(address).map_or(address, IpAddr::V4))
     }
 
+    /// The machine itself, by its name.
+    pub fn localhost() -> Self {
+        Self::Name("localhost".to_owned())
+    }
+
+    /// Whether it is a name that always means the machine itself (RFC 6761, 6.3).
+    pub fn is_localhost(&self) -> bool {
+        matches!(self, Self::Name(name) if name == "localhost" || name.ends_with(".localhost"))
+    }
+
     /// As it goes into a URL or a `Host` header.
     pub fn in_url(&self) -> String {
         match self {

@@ -40,6 +40,9 @@ const OF_ONE_HOP: [HeaderName; 9] = [
 /// The least that the HTTP library takes as a bound of a head.
 const LEAST_HEAD_BYTES: usize = 8 << 10;
 
+/// Header lines of one head; more are answered with 431. As many as fit into a head of the usual bound.
+const MOST_HEADERS: usize = 1024;
+
 type AnyBody = BoxBody<Bytes, hyper::Error>;
 
 /// What becomes of a connection after its `CONNECT` was answered.
@@ -69,6 +72,7 @@ pub(super) async fn serve(stream: TcpStream, client: Option<String>, judge: Arc<
         .timer(TokioTimer::new())
         .header_read_timeout(limits.network_head_time.min(limits.longest_wait))
         .max_buf_size(head_bytes)
+        .max_headers(MOST_HEADERS)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -106,10 +110,17 @@ impl Conversation {
         if request.uri().scheme() != Some(&Scheme::HTTP) {
             return Err(wrong("send a whole http:// URL, or CONNECT for other schemes"));
         }
-        let wish = wish_of(&request, Protocol::Http, request.uri().authority(), Some(80))?;
+        let chunked = is_chunked(request.headers())?;
+        let mut wish = wish_of(&request, Protocol::Http, request.uri().authority(), Some(80))?;
+        wish.has_body = !request.body().is_end_stream();
         let target = self.judge.admit(&wish, self.client.as_deref()).await.map_err(said)?;
 
         strip(request.headers_mut());
+        // Without a word about it, the HTTP library leaves out bodies of requests that mostly have none.
+        if wish.has_body && (chunked || request.body().size_hint().exact().is_none()) {
+            request.headers_mut().remove(header::CONTENT_LENGTH);
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static(CHUNKED));
+        }
         let host = if wish.port == 80 {
             wish.host.in_url()
         } else {
@@ -135,6 +146,7 @@ impl Conversation {
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(self.head_bytes.saturating_mul(4))
+            .max_headers(MOST_HEADERS)
             .handshake(TokioIo::new(target))
             .await?;
         let connection = tokio::spawn(async move {
@@ -167,16 +179,21 @@ fn wish_of(
     let (host, port) = parts(authority).ok_or_else(unclear)?;
     let port = port.or(default_port).filter(|port| *port != 0).ok_or_else(unclear)?;
     let mut named = request.headers().get_all(header::HOST).iter();
-    if let Some(name) = named.next() {
+    // A tunnel has nobody behind the proxy who would read the header.
+    if protocol != Protocol::HttpsConnect
+        && let Some(name) = named.next()
+    {
         let name: Option<Authority> = name.to_str().ok().and_then(|name| name.parse().ok());
-        let agrees = name.as_ref().and_then(parts).is_some_and(|(other, other_port)| {
-            other == host && other_port.or(default_port).is_none_or(|other| other == port)
-        });
+        let agrees = name
+            .as_ref()
+            .and_then(parts)
+            .is_some_and(|(other, other_port)| other == host && other_port.is_none_or(|other| other == port));
         if !agrees || named.next().is_some() {
             return Err(wrong("the Host header names another host than the request line"));
         }
     }
-    Ok(Wish { protocol, host, port, method: Some(request.method().as_str().to_owned()) })
+    let method = Some(request.method().as_str().to_owned());
+    Ok(Wish { protocol, host, port, method, has_body: false })
 }
 
 /// Host and port, if there is nothing else.
@@ -190,6 +207,23 @@ fn parts(authority: &Authority) -> Option<(Host, Option<u16>)> {
         _ => return None,
     };
     Some((Host::parse(host).ok()?, port))
+}
+
+const CHUNKED: &str = "chunked";
+
+/// Whether the body comes in chunks. What it is coded in beyond them would be lost with the header that says so.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, Said> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(CHUNKED.as_bytes()) => {
+            Ok(true)
+        }
+        _ => Err((
+            StatusCode::NOT_IMPLEMENTED,
+            "The network proxy of this program knows no other Transfer-Encoding than chunked.".to_owned(),
+        )),
+    }
 }
 
 /// Takes off what concerns one connection only.

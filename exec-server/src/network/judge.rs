@@ -8,11 +8,14 @@ use codex_exec_protocol::network::{
     Decision, DecisionSource, DecisionWord, HostRequest, PolicyDecisionParams, PolicyRequestParams,
 };
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::dial;
+use super::host::Host;
 use super::overseer::Seat;
-use super::policy::{Reason, Rules, Verdict, Wish};
+use super::own;
+use super::policy::{Found, Reason, Rules, Verdict, Wish};
 
 /// How much longer than the client promised its answer is waited for (13).
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
@@ -32,6 +35,9 @@ pub(super) struct Judge {
     /// For looking up and connecting.
     pub(super) connect_time: Duration,
     pub(super) longest_wait: Duration,
+    pub(super) lookups: Arc<Semaphore>,
+    /// Whether the program has a network of its own, so that this machine's loopback isn't the program's.
+    pub(super) own_network: bool,
 }
 
 /// Why there is no connection: for the program.
@@ -81,7 +87,7 @@ impl Judge {
         let mut decided = match self.rules.judge(wish) {
             Verdict::Refused(reason) => {
                 self.report(wish, client, &Final::by_rules(reason)).await;
-                return Err(refused(wish, reason));
+                return Err(self.refused(wish, reason));
             }
             Verdict::Allowed => Final {
                 decision: DecisionWord::Allow,
@@ -93,13 +99,13 @@ impl Judge {
         if decided.decision != DecisionWord::Allow {
             self.report(wish, client, &decided).await;
             return Err(if decided.reason == Reason::NotAllowed.word() {
-                refused(wish, Reason::NotAllowed)
+                self.refused(wish, Reason::NotAllowed)
             } else {
                 forbidden(wish, &format!("was refused: {}", decided.reason))
             });
         }
         let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
-        let looked_up = timeout_at(deadline, dial::look_up(&wish.host, wish.port)).await;
+        let looked_up = timeout_at(deadline, dial::look_up(&wish.host, wish.port, &self.lookups)).await;
         let found = match looked_up {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -113,15 +119,20 @@ impl Judge {
         };
         // One that leads inside is enough: such a name is made to.
         let checked = found.iter().try_for_each(|found| {
-            let own = !self.rules.allows_local() && dial::is_own(found.ip());
-            self.rules.check_address(found.ip(), found.port(), own)
+            let found = Found {
+                address: found.ip(),
+                port: found.port(),
+                is_own: dial::is_own(found.ip()),
+                is_this_server: own::is_ours(found.port()),
+            };
+            self.rules.check_address(&wish.host, found)
         });
         if let Err(reason) = checked {
             decided = Final::by_rules(reason);
         }
         self.report(wish, client, &decided).await;
         if let Err(reason) = checked {
-            return Err(refused(wish, reason));
+            return Err(self.refused(wish, reason));
         }
         dial::connect(&found, deadline).await.map_err(|error| match error.kind() {
             ErrorKind::TimedOut => failed(wish, Kind::TimedOut, "did not answer in time"),
@@ -155,10 +166,19 @@ impl Judge {
         Final { decision, source: DecisionSource::Decider, reason: shortened(reason) }
     }
 
+    fn refused(&self, wish: &Wish, reason: Reason) -> Refusal {
+        let wants_loopback = match wish.host {
+            Host::Address(address) => address.is_loopback() || address.is_unspecified(),
+            Host::Name(_) => wish.host.is_localhost(),
+        };
+        forbidden(wish, &format!("{} ({})", why(reason, self.own_network, wants_loopback), reason.word()))
+    }
+
     async fn report(&self, wish: &Wish, client: Option<&str>, decided: &Final) {
         let Some(overseer) = self.seat.taken_by() else { return };
-        let allowed_by_asking =
-            decided.decision == DecisionWord::Allow && decided.source == DecisionSource::Decider;
+        let allowed_by_asking = decided.decision == DecisionWord::Allow
+            && decided.source == DecisionSource::Decider
+            && !self.rules.allows(&wish.host, wish.port);
         let report = PolicyDecisionParams {
             process_id: self.process_id.clone(),
             timestamp: format!("{:.3}", jiff::Timestamp::now()),
@@ -182,18 +202,34 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-fn refused(wish: &Wish, reason: Reason) -> Refusal {
-    let why = match reason {
+/// What a program in a network of its own has to know that wants to go to itself.
+const OWN_LOOPBACK: &str = "would be the loopback of the machine, not the program's own, which is reached without the proxy \
+     (curl --noproxy '*', or NO_PROXY=localhost)";
+
+fn why(reason: Reason, own_network: bool, wants_loopback: bool) -> &'static str {
+    match reason {
         Reason::Denied => "is denied by a rule",
         Reason::NotAllowed => "is not allowed by any rule",
+        Reason::NotAllowedLocal | Reason::Unspecified | Reason::ThisServer
+            if own_network && wants_loopback =>
+        {
+            OWN_LOOPBACK
+        }
+        Reason::NotAllowedLocal if own_network => {
+            "is, or leads to, an address of this machine or its network, which is closed to this program"
+        }
         Reason::NotAllowedLocal => {
             "is, or leads to, an address of this machine or its network, which allowLocalBinding would allow"
         }
-        Reason::OnlyReading => {
-            "may only be read from, by GET, HEAD and OPTIONS of plain HTTP: the mode is \"limited\""
+        Reason::ThisServer => "is, or leads to, this server itself, which no program of its may use",
+        Reason::Unspecified => "is, or leads to, an address that stands for none; name the one that you mean",
+        Reason::LeadsInside => {
+            "is a name that leads to an address for this machine alone, which a rule has to allow by itself"
         }
-    };
-    forbidden(wish, &format!("{why} ({})", reason.word()))
+        Reason::OnlyReading => {
+            "may only be read from, by GET, HEAD and OPTIONS of plain HTTP without a body: the mode is \"limited\""
+        }
+    }
 }
 
 fn forbidden(wish: &Wish, what: &str) -> Refusal {
@@ -203,4 +239,30 @@ fn forbidden(wish: &Wish, what: &str) -> Refusal {
 fn failed(wish: &Wish, kind: Kind, what: &str) -> Refusal {
     let sentence = format!("The network proxy of this program: {}:{} {what}.", wish.host.in_url(), wish.port);
     Refusal { kind, sentence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_its_own_loopback_is_never_told_to_have_the_machines_opened() {
+        let reasons = [
+            Reason::Denied,
+            Reason::NotAllowed,
+            Reason::NotAllowedLocal,
+            Reason::ThisServer,
+            Reason::Unspecified,
+            Reason::LeadsInside,
+            Reason::OnlyReading,
+        ];
+        for reason in reasons {
+            for wants_loopback in [false, true] {
+                assert!(!why(reason, true, wants_loopback).contains("allowLocalBinding"), "{reason:?}");
+                assert!(!why(reason, false, wants_loopback).contains("NO_PROXY"), "{reason:?}");
+            }
+        }
+        assert!(why(Reason::NotAllowedLocal, true, true).contains("NO_PROXY=localhost"));
+        assert!(why(Reason::NotAllowedLocal, false, true).contains("allowLocalBinding"));
+    }
 }

@@ -6,10 +6,13 @@
 pub mod address;
 mod dial;
 pub mod host;
+mod hosts_file;
 mod http;
 mod judge;
 mod overseer;
+pub(crate) mod own;
 pub mod pattern;
+mod places;
 pub mod policy;
 pub(crate) mod proxy;
 mod socks;

@@ -33,7 +33,7 @@ enum Hosts {
 pub enum Reach {
     /// Not over a dot, for what is allowed.
     Label,
-    /// Over everything, for what is denied.
+    /// Over everything, addresses included, for what is denied.
     Name,
 }
 
@@ -108,8 +108,15 @@ impl Pattern {
                 name == &end[1..] || (name.len() > end.len() && name.ends_with(end.as_str()))
             }
             (Hosts::Glob(glob), Host::Name(name)) => glob_matches(glob.as_bytes(), name.as_bytes(), reach),
-            // No wildcard means a part of an address.
-            (Hosts::Below(_) | Hosts::AtAndBelow(_) | Hosts::Glob(_), Host::Address(_)) => false,
+            // An allowance never means a part of an address. What begins with a wildcard and stands for a part of a name
+            // would hit some IPv6 address by chance.
+            (Hosts::Glob(glob), Host::Address(address)) => {
+                let may_mean_it = address.is_ipv4() || !glob.starts_with(['*', '?']);
+                reach == Reach::Name
+                    && may_mean_it
+                    && glob_matches(glob.as_bytes(), address.to_string().as_bytes(), reach)
+            }
+            (Hosts::Below(_) | Hosts::AtAndBelow(_), Host::Address(_)) => false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::network::{DomainRule, NetworkMode, Protocol, ProxySettings};
 
-use super::address::is_public;
+use super::address::{embedded, is_for_this_machine, is_public};
 use super::host::Host;
 use super::pattern::{Pattern, PatternError, Reach};
 
@@ -34,6 +34,8 @@ pub struct Wish {
     pub port: u16,
     /// The HTTP method.
     pub method: Option<String>,
+    /// Whether it sends more than a head.
+    pub has_body: bool,
 }
 
 /// What the rules say.
@@ -47,6 +49,19 @@ pub enum Verdict {
     Undecided,
 }
 
+/// An address that a host turned out to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub address: IpAddr,
+    /// Where on it.
+    pub port: u16,
+    /// Whether it is one of this machine's.
+    pub is_own: bool,
+    /// Whether this server listens on such a port of this machine.
+    pub is_this_server: bool,
+}
+
 /// Why something may not be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -56,6 +71,12 @@ pub enum Reason {
     NotAllowed,
     /// It is an address of this machine or its network.
     NotAllowedLocal,
+    /// It is a port of this machine that this server itself listens on.
+    ThisServer,
+    /// It is the address that stands for none.
+    Unspecified,
+    /// A name leads to loopback or to what is only for this machine, and no rule allows that address itself.
+    LeadsInside,
     /// Only reading is allowed, and this does more or can't be looked into.
     OnlyReading,
 }
@@ -89,7 +110,9 @@ impl Reason {
         match self {
             Self::Denied => "denied",
             Self::NotAllowed => "not_allowed",
-            Self::NotAllowedLocal => "not_allowed_local",
+            Self::NotAllowedLocal | Self::ThisServer | Self::Unspecified | Self::LeadsInside => {
+                "not_allowed_local"
+            }
             Self::OnlyReading => "method_not_allowed",
         }
     }
@@ -121,11 +144,11 @@ impl Rules {
 
     /// What the rules say. No name is looked up for it: a lookup of a refused name would already carry words out.
     pub fn judge(&self, wish: &Wish) -> Verdict {
-        let any = |patterns: &[Pattern], reach| {
-            patterns.iter().any(|pattern| pattern.matches(&wish.host, wish.port, reach))
-        };
-        if any(&self.denied, Reach::Name) {
+        if self.denies(&wish.host, wish.port) {
             return Verdict::Refused(Reason::Denied);
+        }
+        if matches!(wish.host, Host::Address(address) if address.is_unspecified()) {
+            return Verdict::Refused(Reason::Unspecified);
         }
         if !self.local && is_surely_local(&wish.host) {
             return Verdict::Refused(Reason::NotAllowedLocal);
@@ -133,42 +156,73 @@ impl Rules {
         if self.only_reading && !only_reads(wish) {
             return Verdict::Refused(Reason::OnlyReading);
         }
-        if any(&self.allowed, Reach::Label) && !any(&self.review, Reach::Name) {
+        if self.allows(&wish.host, wish.port) && !any(&self.review, &wish.host, wish.port, Reach::Name) {
             return Verdict::Allowed;
         }
         Verdict::Undecided
     }
 
+    /// Whether a rule allows this host, whatever else is said of it.
+    pub fn allows(&self, host: &Host, port: u16) -> bool {
+        any(&self.allowed, host, port, Reach::Label)
+    }
+
+    /// All of loopback is `localhost`.
+    fn denies(&self, host: &Host, port: u16) -> bool {
+        let is_loopback = match host {
+            Host::Address(address) => address.is_loopback(),
+            Host::Name(_) => host.is_localhost(),
+        };
+        any(&self.denied, host, port, Reach::Name)
+            || (is_loopback && any(&self.denied, &Host::localhost(), port, Reach::Name))
+    }
+
     /// Whether an address that a host turned out to have may be reached. Nothing that was allowed before lifts this.
     ///
     /// # Errors
-    /// The reason why not. `is_own` says that the address is one of this machine's.
-    pub fn check_address(&self, address: IpAddr, port: u16, is_own: bool) -> Result<(), Reason> {
-        let host = Host::parse(&address.to_string()).unwrap_or(Host::Address(address));
-        if self.denied.iter().any(|pattern| pattern.matches(&host, port, Reach::Name)) {
+    /// The reason why not.
+    pub fn check_address(&self, host: &Host, found: Found) -> Result<(), Reason> {
+        let Found { address, port, is_own, is_this_server } = found;
+        let address = embedded(address).map_or(address, IpAddr::V4);
+        let as_host = Host::Address(address);
+        if self.denies(&as_host, port) {
             return Err(Reason::Denied);
+        }
+        if address.is_unspecified() {
+            return Err(Reason::Unspecified);
+        }
+        if is_this_server && (is_own || address.is_loopback()) {
+            return Err(Reason::ThisServer);
         }
         if !self.local && (is_own || !is_public(address)) {
             return Err(Reason::NotAllowedLocal);
         }
+        // Whoever runs an allowed name can lead it anywhere.
+        let may_lead_there = matches!(host, Host::Address(_))
+            || (host.is_localhost() && address.is_loopback())
+            || (self.allows(&as_host, port) && !any(&self.review, &as_host, port, Reach::Name));
+        if is_for_this_machine(address) && !may_lead_there {
+            return Err(Reason::LeadsInside);
+        }
         Ok(())
     }
+}
 
-    /// Whether local addresses may be reached.
-    pub fn allows_local(&self) -> bool {
-        self.local
-    }
+fn any(patterns: &[Pattern], host: &Host, port: u16, reach: Reach) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(host, port, reach))
 }
 
 fn only_reads(wish: &Wish) -> bool {
     // Nobody sees what goes through a tunnel.
-    wish.protocol == Protocol::Http && wish.method.as_deref().is_some_and(|method| READING.contains(&method))
+    wish.protocol == Protocol::Http
+        && !wish.has_body
+        && wish.method.as_deref().is_some_and(|method| READING.contains(&method))
 }
 
 /// Without looking it up.
 fn is_surely_local(host: &Host) -> bool {
     match host {
         Host::Address(address) => !is_public(*address),
-        Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Name(_) => host.is_localhost(),
     }
 }

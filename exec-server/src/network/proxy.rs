@@ -1,22 +1,29 @@
 //! One program's proxy: accepts its connections, serves them by their first byte, and ends with it.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codex_exec_protocol::network::Protocol;
 use futures_util::future::join_all;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::SocketFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::judge::Judge;
 use super::overseer::Network;
+use super::own::OwnPort;
 use super::policy::{Rules, Wish};
-use super::{http, socks, tunnel};
+use super::{dial, http, own, places, socks, tunnel};
 use crate::Limits;
-use crate::process::orphans::{self, ProcessStamp};
+use crate::descriptor::register;
+use crate::process::orphans::{self, Origin, ProcessStamp};
 
 /// How long a listener rests after the system refused it a connection, out of descriptors for one.
 const REST: Duration = Duration::from_millis(100);
@@ -25,8 +32,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What a program's connections lead to.
 pub(crate) enum Door {
-    /// The filtering proxy.
-    Proxy(Arc<ProxyPlan>),
+    /// The filtering proxy; with its port where it listens on the machine's own loopback.
+    Proxy(Arc<ProxyPlan>, Option<OwnPort>),
     /// This port of the machine's own loopback, and nothing else.
     Bridge(u16),
 }
@@ -52,7 +59,7 @@ impl Lease {
     }
 }
 
-/// Opens these doors on listeners that the program can reach. In a tokio runtime.
+/// Opens these doors on listeners that the program can reach, whose descendants `origin` tells. In a tokio runtime.
 ///
 /// # Errors
 /// When the event loop can't watch a listener.
@@ -60,25 +67,28 @@ pub(crate) fn open(
     doors: Vec<(Listener, Door)>,
     network: &Network,
     limits: &Arc<Limits>,
-) -> std::io::Result<Lease> {
-    let slots = limits.network_connections.clamp(1, Semaphore::MAX_PERMITS);
-    let slots = Arc::new(Semaphore::new(slots));
-    let mut open = Vec::new();
+    origin: Origin,
+) -> io::Result<Lease> {
+    let slots = places::of_one(limits.network_connections);
+    let (mut open, mut own_ports) = (Vec::new(), Vec::new());
     for (listener, door) in doors {
         listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = register(listener.into(), Interest::READABLE)?;
         let door = match door {
-            Door::Proxy(plan) => OpenDoor::Proxy {
-                socks: plan.socks,
-                judge: Arc::new(Judge {
+            Door::Proxy(plan, own_port) => {
+                let judge = Judge {
                     process_id: plan.process_id.clone(),
                     rules: plan.rules.clone(),
                     patience: plan.patience,
                     seat: network.seat(),
                     connect_time: limits.network_connect_time,
                     longest_wait: limits.longest_wait,
-                }),
-            },
+                    lookups: dial::lookups(),
+                    own_network: own_port.is_none(),
+                };
+                own_ports.extend(own_port);
+                OpenDoor::Proxy { socks: plan.socks, judge: Arc::new(judge) }
+            }
             Door::Bridge(port) => OpenDoor::Bridge(port),
         };
         open.push(serve(listener, door, Arc::clone(&slots), Arc::clone(limits)));
@@ -89,17 +99,24 @@ pub(crate) fn open(
         tokio::select! {
             _ = join_all(open) => {}
             () = session_over => {}
-            () = unused(released) => {}
+            () = unused(released, origin) => {}
         }
+        // Not before the listeners are gone, which ended with the branches above.
+        drop(own_ports);
     });
     Ok(Lease(release))
 }
 
 /// Completes when nobody is left who could use the network.
-async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>) {
+async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>, origin: Origin) {
     let Ok(mut left) = released.await else { return };
     loop {
         left.retain(|stamp| orphans::is_running(*stamp).unwrap_or(false));
+        if left.is_empty() {
+            // Those that were known may have had children meanwhile.
+            let looked = tokio::task::spawn_blocking(move || orphans::still_running(origin)).await;
+            left = looked.ok().and_then(Result::ok).unwrap_or_default();
+        }
         if left.is_empty() {
             return;
         }
@@ -114,33 +131,50 @@ enum OpenDoor {
 }
 
 /// Accepts connections for ever; those that run end with it.
-async fn serve(listener: TcpListener, door: OpenDoor, slots: Arc<Semaphore>, limits: Arc<Limits>) {
+async fn serve(listener: AsyncFd<OwnedFd>, door: OpenDoor, slots: Arc<Semaphore>, limits: Arc<Limits>) {
+    let all = places::of_all();
     let mut connections = JoinSet::new();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let (stream, client) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
+        // Nobody has a place for the whole server's before there is a connection that needs it, and no connection is
+        // taken before there is a place.
+        let Ok(mut ready) = listener.readable().await else { return };
+        let Ok(place) = Arc::clone(&all).acquire_owned().await else { return };
+        let (stream, client) = match ready.try_io(accept) {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "a network proxy can't accept a connection");
+                drop(place);
                 tokio::time::sleep(REST).await;
                 continue;
             }
+            Err(_would_block) => continue,
         };
         while connections.try_join_next().is_some() {}
         let (door, limits) = (door.clone(), Arc::clone(&limits));
         connections.spawn(async move {
-            if stream.set_nodelay(true).is_ok() {
-                match door {
-                    OpenDoor::Bridge(port) => bridge(stream, port, &limits).await,
-                    OpenDoor::Proxy { socks, judge } => greet(stream, client, socks, judge, &limits).await,
-                }
+            match door {
+                OpenDoor::Bridge(port) => bridge(stream, port, &limits).await,
+                OpenDoor::Proxy { socks, judge } => greet(stream, client, socks, judge, &limits).await,
             }
-            drop(slot);
+            drop((slot, place));
         });
     }
 }
 
+fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<(TcpStream, SocketAddr)> {
+    let fd = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let stream = TcpStream::from_std(fd.into())?;
+    stream.set_nodelay(true)?;
+    let client = stream.peer_addr()?;
+    Ok((stream, client))
+}
+
 async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
+    // It may have become one of ours since the program was started.
+    if own::is_ours(port) {
+        return;
+    }
     let connecting = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     // A program that is not let in sees its connection end.
     if let Ok(Ok(mut target)) = timeout(limits.network_connect_time, connecting).await
@@ -165,7 +199,7 @@ async fn greet(stream: TcpStream, client: SocketAddr, socks: bool, judge: Arc<Ju
 async fn by_socks(mut stream: TcpStream, client: Option<String>, judge: &Judge, limits: &Limits) {
     let received = timeout(limits.network_head_time, socks::receive(&mut stream)).await;
     let Ok(Ok(socks::Target { host, port })) = received else { return };
-    let wish = Wish { protocol: Protocol::Socks5Tcp, host, port, method: None };
+    let wish = Wish { protocol: Protocol::Socks5Tcp, host, port, method: None, has_body: false };
     match judge.admit(&wish, client.as_deref()).await {
         Ok(mut target) => {
             if socks::answer(&mut stream, socks::Reply::Connected).await.is_ok() {

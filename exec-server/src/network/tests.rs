@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::address::is_public;
 use super::host::Host;
 use super::pattern::{Pattern, Reach};
-use super::policy::{Reason, Rules, Verdict, Wish};
+use super::policy::{Found, Reason, Rules, Verdict, Wish};
 
 pub(super) fn settings(domains: &[(&str, DomainRule)]) -> ProxySettings {
     ProxySettings {
@@ -32,6 +32,7 @@ fn wish(host: &str, port: u16) -> Wish {
         host: Host::parse(host).unwrap(),
         port,
         method: Some("CONNECT".into()),
+        has_body: false,
     }
 }
 
@@ -214,6 +215,15 @@ fn patterns_mean_what_they_say() {
         ("[2606:4700::1111]:443", "2606:4700:0::1111", 443, true, true),
         ("2606:4700::1111", "2606:4700::1111", 80, true, true),
         ("*.3.4", "1.2.3.4", 80, false, false),
+        ("127.0.0.*", "127.0.0.1", 80, false, true),
+        ("127.0.0.*", "127.0.1.1", 80, false, false),
+        ("8.8.*", "8.8.4.4", 80, false, true),
+        ("8.8.*", "::ffff:8.8.4.4", 80, false, true),
+        ("8.8.*:53", "8.8.4.4", 80, false, false),
+        ("*.8.4.?", "8.8.4.4", 80, false, true),
+        ("1?.0.0.1", "10.0.0.1", 80, false, true),
+        ("fe80*", "fe80::1", 80, false, true),
+        ("*ad*", "2606:4700::ad", 80, false, false),
     ] {
         let Ok(parsed) = Pattern::parse(pattern) else {
             assert_eq!(pattern, "*.3.4", "{pattern} can be read");
@@ -294,7 +304,94 @@ fn local_hosts_are_refused_whatever_allows_them() {
         ("9.9.9.9", false, Err(Reason::Denied)),
         ("::ffff:9.9.9.9", false, Err(Reason::Denied)),
     ] {
-        assert_eq!(rules.check_address(address.parse().unwrap(), 443, own), outcome, "{address}");
+        assert_eq!(checked(&rules, "a.test", address, own), outcome, "{address}");
+    }
+}
+
+fn checked(rules: &Rules, host: &str, address: &str, is_own: bool) -> Result<(), Reason> {
+    let found = Found { address: address.parse().unwrap(), port: 443, is_own, is_this_server: false };
+    rules.check_address(&Host::parse(host).unwrap(), found)
+}
+
+fn local(rules: &[(&str, DomainRule)]) -> Rules {
+    Rules::new(&ProxySettings { allow_local_binding: true, ..settings(rules) }).unwrap()
+}
+
+#[test]
+fn nothing_leads_to_this_server_itself() {
+    let rules = local(&[("*", DomainRule::Allow), ("127.0.0.1", DomainRule::Allow)]);
+    for (address, is_own, outcome) in [
+        ("127.0.0.1", false, Err(Reason::ThisServer)),
+        ("127.9.9.9", false, Err(Reason::ThisServer)),
+        ("::1", false, Err(Reason::ThisServer)),
+        ("::ffff:127.0.0.1", false, Err(Reason::ThisServer)),
+        ("0.0.0.0", false, Err(Reason::Unspecified)),
+        ("10.0.0.7", true, Err(Reason::ThisServer)),
+        ("1.1.1.1", true, Err(Reason::ThisServer)),
+        ("10.0.0.8", false, Ok(())),
+        ("1.1.1.1", false, Ok(())),
+    ] {
+        let address = address.parse().unwrap();
+        let found = Found { address, port: 443, is_own, is_this_server: true };
+        for host in [Host::Address(address), Host::localhost(), Host::parse("a.test").unwrap()] {
+            assert_eq!(rules.check_address(&host, found), outcome, "{host} at {address}");
+        }
+        assert!(outcome.is_ok_and(|()| true) || outcome.unwrap_err().word() == "not_allowed_local");
+    }
+}
+
+#[test]
+fn a_name_leads_to_this_machine_alone_only_where_that_address_is_allowed() {
+    use DomainRule::Allow;
+    let named = local(&[("a.test", Allow), ("localhost", Allow), ("*.localhost", Allow)]);
+    for inside in [
+        "127.0.0.1",
+        "127.1.1.1",
+        "::1",
+        "169.254.169.254",
+        "fe80::1",
+        "100.100.100.200",
+        "fd00:ec2::254",
+        "168.63.129.16",
+    ] {
+        assert_eq!(checked(&named, "a.test", inside, false), Err(Reason::LeadsInside), "{inside}");
+        assert_eq!(checked(&named, inside, inside, false), Ok(()), "{inside} was named itself");
+        let both = local(&[("a.test", Allow), (inside, Allow)]);
+        assert_eq!(checked(&both, "a.test", inside, false), Ok(()), "{inside} is allowed itself");
+        let everything = local(&[("*", Allow)]);
+        assert_eq!(checked(&everything, "a.test", inside, false), Ok(()), "{inside} is allowed by *");
+    }
+    for name in ["localhost", "x.localhost"] {
+        assert_eq!(checked(&named, name, "127.0.0.1", false), Ok(()));
+        assert_eq!(checked(&named, name, "::1", false), Ok(()));
+        assert_eq!(checked(&named, name, "169.254.169.254", false), Err(Reason::LeadsInside));
+    }
+    for private in ["10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1", "1.1.1.1"] {
+        assert_eq!(checked(&named, "a.test", private, false), Ok(()), "{private}");
+    }
+}
+
+#[test]
+fn the_unspecified_address_is_refused_whatever_allows_it() {
+    for address in ["0.0.0.0", "::", "0", "[::]", "::ffff:0.0.0.0"] {
+        let rules = local(&[("*", DomainRule::Allow), (address, DomainRule::Allow)]);
+        assert_eq!(rules.judge(&wish(address, 80)), Verdict::Refused(Reason::Unspecified), "{address}");
+    }
+    let rules = local(&[("*", DomainRule::Allow)]);
+    assert_eq!(checked(&rules, "a.test", "::", false), Err(Reason::Unspecified));
+    assert_eq!(checked(&rules, "a.test", "0.0.0.0", false), Err(Reason::Unspecified));
+}
+
+#[test]
+fn to_deny_localhost_is_to_deny_loopback() {
+    use DomainRule::{Allow, Deny};
+    for denial in ["localhost", "LOCALHOST.", "local*", "**.localhost"] {
+        let rules = local(&[("*", Allow), ("127.0.0.1", Allow), (denial, Deny)]);
+        for host in ["localhost", "x.localhost", "127.0.0.1", "127.9.9.9", "::1", "0x7f000001"] {
+            assert_eq!(rules.judge(&wish(host, 80)), Verdict::Refused(Reason::Denied), "{denial}: {host}");
+        }
+        assert_eq!(checked(&rules, "a.test", "127.0.0.2", false), Err(Reason::Denied), "{denial}");
+        assert_eq!(rules.judge(&wish("10.0.0.1", 80)), Verdict::Allowed);
     }
 }
 

@@ -156,7 +156,7 @@ pub(super) fn launch(
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
         let doors = opened.doors(handed)?;
-        let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits)?) };
+        let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits, origin)?) };
         process.keep_network(lease);
         let exit = register(pidfd, Interest::READABLE)?;
         let output = |fd, stream| Output { fd, stream, full_reads: 0, ended: false };

@@ -11,6 +11,7 @@ use codex_exec_protocol::network::NetworkProxy;
 use codex_exec_protocol::process::StartParams;
 use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
 
+use crate::network::own::{self, OwnPort};
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
 use crate::sandbox::{self, Confined, handover};
@@ -28,8 +29,6 @@ pub(super) struct Plan {
     local: bool,
     /// Only what goes through the proxy and the bridges is to be possible.
     enforce: bool,
-    /// The request limits the network by `managedNetwork`.
-    limited: bool,
 }
 
 /// A program's network, ready to be started with.
@@ -63,6 +62,11 @@ impl Plan {
                 "loopbackPorts takes at most {MOST_PORTS} ports, each from 1 to 65535"
             )));
         }
+        if let Some(port) = bridges.iter().find(|port| own::is_ours(**port)) {
+            return Err(RpcError::invalid_request(format!(
+                "loopbackPorts can't lead to port {port}, which this server itself listens on; leave it out"
+            )));
+        }
         let proxy =
             params.network_proxy.as_ref().map(|asked| proxy_plan(&params.process_id, asked)).transpose()?;
         Ok(Self {
@@ -70,7 +74,6 @@ impl Plan {
             bridges,
             local: params.network_proxy.as_ref().is_some_and(|asked| asked.proxy.allow_local_binding),
             enforce: params.enforce_managed_network,
-            limited: params.managed_network.is_some(),
         })
     }
 
@@ -82,7 +85,7 @@ impl Plan {
         let leads_somewhere = self.proxy.is_some() || !self.bridges.is_empty();
         let filtered = self.enforce
             || match network {
-                sandbox::Network::Open => self.limited,
+                sandbox::Network::Open => !self.bridges.is_empty(),
                 // The proxy is asked for in the same request that closes everything else.
                 sandbox::Network::Closed | sandbox::Network::Filtered => self.proxy.is_some(),
             };
@@ -90,7 +93,7 @@ impl Plan {
             (false, _) => Ok(network),
             (true, true) => Ok(sandbox::Network::Filtered),
             (true, false) => Err(RpcError::invalid_request(
-                "enforceManagedNetwork or managedNetwork limits the program's network to a proxy, and there is none; send \
+                "enforceManagedNetwork limits the program's network to a proxy, and there is none; send \
                  networkProxy or managedNetwork.loopbackPorts, or network \"restricted\" alone to keep it from the network",
             )),
         }
@@ -101,17 +104,21 @@ impl Plan {
     /// # Errors
     /// `-32603` when no port can be listened on.
     pub(super) fn open(&self, own: bool) -> Result<Opened, RpcError> {
-        let proxy = self.proxy.as_ref().map(|plan| Door::Proxy(Arc::clone(plan)));
+        let proxy = |own_port| self.proxy.as_ref().map(|plan| Door::Proxy(Arc::clone(plan), own_port));
         if own {
             let bridges = self.bridges.iter().map(|port| (*port, Door::Bridge(*port)));
             let at = (PROXY_PORT..).find(|port| !self.bridges.contains(port)).unwrap_or(PROXY_PORT);
-            return Ok(Opened::Own(proxy.map(|door| (at, door)).into_iter().chain(bridges).collect()));
+            return Ok(Opened::Own(proxy(None).map(|door| (at, door)).into_iter().chain(bridges).collect()));
         }
-        let Some(door) = proxy else { return Ok(Opened::Machine) };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| {
-            RpcError::internal(format!("can't listen for the program's network proxy: {error}"))
-        })?;
-        Ok(Opened::Beside(vec![(listener, door)]))
+        if self.proxy.is_none() {
+            return Ok(Opened::Machine);
+        }
+        let failed =
+            |error| RpcError::internal(format!("can't listen for the program's network proxy: {error}"));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        // Programs that are filtered must not get out by those that are not.
+        let own_port = OwnPort::register(listener.local_addr().map_err(failed)?.port());
+        Ok(Opened::Beside(proxy(Some(own_port)).map(|door| (listener, door)).into_iter().collect()))
     }
 
     /// Whether SOCKS5 is spoken, and whether local addresses are allowed.
@@ -129,7 +136,7 @@ impl Opened {
                 doors.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
             }
             Self::Own(doors) => {
-                doors.iter().find(|(_, door)| matches!(door, Door::Proxy(_))).map(|(port, _)| *port)
+                doors.iter().find(|(_, door)| matches!(door, Door::Proxy(..))).map(|(port, _)| *port)
             }
         }
     }

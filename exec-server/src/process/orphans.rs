@@ -147,6 +147,18 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
     Ok(alive(&snapshot, left.iter().map(|orphan| orphan.stamp.pid).collect()))
 }
 
+/// The processes that run with a program's mark: it and its descendants, whoever their parents are by now. Reads all of
+/// `/proc`; none for a program without a mark.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub(crate) fn still_running(origin: Origin) -> io::Result<Vec<ProcessStamp>> {
+    let Some(mark) = origin.mark else { return Ok(Vec::new()) };
+    let marked = procfs::processes()?.filter(|pid| Mark::of(*pid) == Some(mark));
+    let stats = marked.filter_map(|pid| procfs::stat(pid).ok().flatten());
+    Ok(stats.filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp).collect())
+}
+
 /// Whether this process still runs.
 ///
 /// # Errors

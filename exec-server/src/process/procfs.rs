@@ -135,6 +135,12 @@ fn without_list(error: io::Error) -> io::Result<Option<Vec<Pid>>> {
     Ok(has_lists.then(Vec::new))
 }
 
+/// The numbers of all processes.
+pub(super) fn processes() -> io::Result<impl Iterator<Item = Pid>> {
+    let entries = std::fs::read_dir("/proc")?.filter_map(Result::ok);
+    Ok(entries.filter_map(|entry| number(entry.file_name().as_encoded_bytes()).and_then(to_pid)))
+}
+
 /// The soft bound of `RLIMIT_RTTIME` of a process, in microseconds; `None` without one, or without the process.
 pub(super) fn realtime_limit(pid: Pid) -> Option<u64> {
     let text = read(&format!("/proc/{}/limits", pid.as_raw_pid())).ok()?;

@@ -17,6 +17,7 @@ use super::http::{self, Outcome};
 use super::socket_file::SocketFile;
 use super::{Auth, Carrier, Framing, ListenAddress, MessageReader};
 use crate::Limits;
+use crate::network::own::OwnPort;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +69,7 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpListener, SocketAddr),
+    Tcp(TcpListener, SocketAddr, #[allow(dead_code, reason = "held for its drop")] OwnPort),
     Unix(UnixListener, SocketFile),
 }
 
@@ -134,7 +135,7 @@ impl Listener {
     /// Where it really listens: `ws://IP:PORT`, or `unix://PATH` with an absolute path.
     pub fn local_address(&self) -> String {
         match &self.socket {
-            Socket::Tcp(_, address) => format!("ws://{address}"),
+            Socket::Tcp(_, address, _) => format!("ws://{address}"),
             Socket::Unix(_, file) => format!("unix://{}", file.path().display()),
         }
     }
@@ -162,13 +163,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    Ok(Socket::Tcp(TcpListener::from_std(listener)?, address))
+    Ok(Socket::Tcp(TcpListener::from_std(listener)?, address, OwnPort::register(address.port())))
 }
 
 impl Socket {
     async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(listener, _) => {
+            Self::Tcp(listener, ..) => {
                 let (stream, _) = listener.accept().await?;
                 // Without it every small answer waits 40 ms for a delayed acknowledgement.
                 if let Err(error) = stream.set_nodelay(true) {

@@ -78,7 +78,9 @@ fn questions_answers_and_reports_look_as_seen() {
         (json!({"type": "allow"}), Some(Decision::Allow)),
         (json!({"type": "deny", "reason": "because"}), Some(Decision::Deny { reason: "because".into() })),
         (json!({"type": "ask", "reason": "because"}), Some(Decision::Ask { reason: "because".into() })),
-        (json!({"type": "deny"}), None),
+        (json!({"type": "deny"}), Some(Decision::Deny { reason: "not_allowed".into() })),
+        (json!({"type": "ask"}), Some(Decision::Ask { reason: "not_allowed".into() })),
+        (json!({"type": "deny", "reason": 5}), None),
         (json!({"type": "maybe", "reason": "because"}), None),
         (json!("allow"), None),
     ] {

@@ -26,6 +26,8 @@ async fn the_client_decides_what_no_rule_does() {
         (decision(json!({"type": "allow"})), "200", "allow", "allowed", true),
         (decision(json!({"type": "deny", "reason": "because"})), "403", "deny", "because", false),
         (decision(json!({"type": "ask", "reason": "a person"})), "403", "ask", "a person", false),
+        (decision(json!({"type": "deny"})), "403", "deny", "not_allowed", false),
+        (decision(json!({"type": "ask"})), "403", "ask", "not_allowed", false),
         (decision(json!({"type": "perhaps"})), "403", "deny", "not_allowed", false),
         (decision(json!("allow")), "403", "deny", "not_allowed", false),
         (json!({"result": {"type": "allow"}}), "403", "deny", "not_allowed", false),
@@ -97,6 +99,9 @@ async fn what_is_to_be_reviewed_is_asked_though_it_is_allowed() {
     let asked = question(&mut client).await;
     client.send_raw(&json!({"id": asked["id"], "result": {"decision": {"type": "allow"}}}).to_string()).await;
     assert!(finish(&mut client, "p").await[0].starts_with("HTTP/1.1 200"));
+    let report = client.next_notification("network/policyDecision").await;
+    let said = (&report["decision"], &report["source"], &report["policyOverride"]);
+    assert_eq!(said, (&json!("allow"), &json!("decider"), &json!(false)), "a rule allowed it: {report}");
     more["networkProxy"].as_object_mut().unwrap().remove("policyDecisionTimeoutMs");
     assert!(visit(&mut client, &[&get], more).await[0].starts_with("HTTP/1.1 403"), "nobody can be asked");
 }

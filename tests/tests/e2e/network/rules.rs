@@ -138,7 +138,7 @@ async fn requests_that_could_mean_two_hosts_or_none_are_not_passed_on() {
         format!("plain GET https://{address}/ HTTP/1.1|Host: {address}||"),
         format!("plain GET ftp://{address}/ HTTP/1.1|Host: {address}||"),
         "plain CONNECT localhost HTTP/1.1|Host: localhost||".to_owned(),
-        format!("plain CONNECT {address} HTTP/1.1|Host: evil.test||"),
+        format!("plain GET http://{address}/ HTTP/1.1|Host: localhost:1||"),
         format!("plain GET http://{address}:/ HTTP/1.1|Host: {address}||"),
         "plain junk||".to_owned(),
         format!(
@@ -149,6 +149,81 @@ async fn requests_that_could_mean_two_hosts_or_none_are_not_passed_on() {
     let told = visit(&mut client, &errands, to_localhost()).await;
     assert!(told.iter().all(|told| told.starts_with("HTTP/1.1 400")), "{told:?}");
     assert!(origin.heads().is_empty());
+}
+
+#[tokio::test]
+async fn heads_that_can_only_mean_one_host_are_passed_on() {
+    let (origin, server) = (origin().await, Server::start().await);
+    let mut client = server.client().await;
+    let address = format!("localhost:{}", origin.address.port());
+    let many = "X-Own: 1|".repeat(900);
+    let errands = [
+        format!("plain GET http://{address}/ HTTP/1.1|Host: localhost||"),
+        format!("plain CONNECT {address} HTTP/1.1|Host: evil.test||"),
+        format!("plain CONNECT {address} HTTP/1.1|Host: localhost||"),
+        format!("plain GET http://{address}/ HTTP/1.1|Host: {address}|{many}|"),
+    ];
+    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
+    let told = visit(&mut client, &errands, to_localhost()).await;
+    assert!(told.iter().all(|told| told.starts_with("HTTP/1.1 200")), "{told:?}");
+    assert_eq!(origin.heads().len(), 2);
+    assert!(
+        origin.heads()[0].contains(&format!("localhost:{}", origin.address.port())),
+        "{:?}",
+        origin.heads()
+    );
+}
+
+#[tokio::test]
+async fn bodies_in_chunks_arrive_whatever_the_method() {
+    // Says what it got: the head in lower case and everything up to the last chunk.
+    let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = origin.local_addr().unwrap().port();
+    let seen = tokio::spawn(async move {
+        let mut all = Vec::new();
+        for _ in ["GET", "DELETE", "POST"] {
+            use tokio::io::AsyncReadExt;
+            let (mut stream, _) = origin.accept().await.unwrap();
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"0\r\n\r\n") {
+                assert_ne!(
+                    stream.read_buf(&mut bytes).await.unwrap(),
+                    0,
+                    "{}",
+                    String::from_utf8_lossy(&bytes)
+                );
+            }
+            stream.write_all(&plain("200 OK", "", b"")).await.unwrap();
+            all.push(String::from_utf8(bytes).unwrap());
+        }
+        all
+    });
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let request = |method: &str, coding: &str| {
+        format!("plain {method} http://localhost:{port}/ HTTP/1.1|Host: localhost|{coding}||5|hello|0||")
+    };
+    let coding = "Transfer-Encoding: chunked";
+    let errands = ["GET", "DELETE", "POST"].map(|method| request(method, coding));
+    let told = visit(&mut client, &errands.each_ref().map(String::as_str), to_localhost()).await;
+    assert!(told.iter().all(|told| told.starts_with("HTTP/1.1 200")), "{told:?}");
+    for request in seen.await.unwrap() {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.to_lowercase().contains("transfer-encoding: chunked") && body.contains("hello"),
+            "{request}"
+        );
+    }
+
+    let other = request("POST", "Transfer-Encoding: gzip, chunked");
+    let told = visit(&mut client, &[&other], to_localhost()).await;
+    assert!(told[0].starts_with("HTTP/1.1 501"), "{told:?}");
+    let mut limited = to_localhost();
+    limited["networkProxy"]["proxy"]["mode"] = json!("limited");
+    let sized = format!("plain GET http://localhost:{port}/ HTTP/1.1|Host: localhost|Content-Length: 1||x");
+    let errands = [request("GET", coding), sized];
+    let told = visit(&mut client, &errands.each_ref().map(String::as_str), limited).await;
+    assert!(told.iter().all(|told| told.starts_with("HTTP/1.1 403")), "{told:?}");
 }
 
 #[tokio::test]

@@ -157,6 +157,50 @@ async fn listed_ports_of_loopback_can_be_reached_and_no_others() {
 }
 
 #[tokio::test]
+async fn no_permission_leads_to_the_server_itself() {
+    if !enforceable() {
+        return;
+    }
+    for (namespaces, server) in servers().await {
+        if namespaces == "off" {
+            continue;
+        }
+        let mut client = server.client().await;
+        let ground = Ground::new();
+        let port: u16 = server.url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+        let errands = super::inside::ways_to(port);
+        let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
+        let told =
+            visit(&mut client, &errands, under(&read_only(&ground), super::inside::to_everything())).await;
+        super::inside::all_refused(&errands, &told);
+
+        let listed = json!({
+            "sandbox": read_only(&ground), "enforceManagedNetwork": true, "managedNetwork": {"loopbackPorts": [port]},
+        });
+        let refused = client.call("process/start", start_params("no", ["/bin/true"], listed)).await;
+        let (code, text) = refused.expect_err("that port is the server's");
+        assert!(code == -32600 && text.contains(&port.to_string()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_asks_the_proxy_for_its_own_loopback_is_told_how_it_gets_there() {
+    if !enforceable() {
+        return;
+    }
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let ground = Ground::new();
+    let closed = json!({"networkProxy": {"proxy": proxy(json!({"domains": {"*": "allow"}}))}});
+    let errands = ["get http://localhost:8000/", "get http://127.0.0.1:8000/", "get http://0.0.0.0:8000/"];
+    let told = visit(&mut client, &errands, under(&read_only(&ground), closed.clone())).await;
+    let helps = |told: &String| told.contains("--noproxy '*'") && !told.contains("allowLocalBinding");
+    assert!(told.iter().all(helps), "{told:?}");
+    let told = visit(&mut client, &errands[..1], closed).await;
+    assert!(told[0].contains("allowLocalBinding") && !told[0].contains("noproxy"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_program_on_a_terminal_and_with_limits_has_its_proxy_as_well() {
     if !enforceable() {
         return;
@@ -185,13 +229,27 @@ async fn a_network_that_leads_nowhere_is_refused_rather_than_opened() {
     for more in [
         json!({"sandbox": read_only(&ground), "enforceManagedNetwork": true}),
         json!({"sandbox": open, "enforceManagedNetwork": true}),
-        json!({"sandbox": open, "managedNetwork": {}}),
-        json!({"sandbox": open, "managedNetwork": {"allowLocalBinding": true}}),
+        json!({"sandbox": open, "enforceManagedNetwork": true, "managedNetwork": {"allowLocalBinding": true}}),
     ] {
         let params = start_params("p", ["/bin/true"], more.clone());
         assert_eq!(client.refused("process/start", params).await, -32600, "{more}");
     }
     if enforceable() {
+        let (origin, other) = (origin().await, origin().await);
+        let (listed, beside) = (origin.address.port(), other.address.port());
+        let errands = [format!("tcp 127.0.0.1:{listed}"), format!("tcp 127.0.0.1:{beside}")];
+        let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
+        // By itself managedNetwork closes nothing, unless it says what is left open.
+        for (managed, outcomes) in [
+            (json!({}), ["connected", "connected"]),
+            (json!({"allowLocalBinding": true}), ["connected", "connected"]),
+            (json!({"loopbackPorts": [listed]}), ["connected", "failed"]),
+        ] {
+            let told =
+                visit(&mut client, &errands, json!({"sandbox": open, "managedNetwork": managed})).await;
+            let as_expected = told.iter().zip(outcomes).all(|(told, outcome)| told.starts_with(outcome));
+            assert!(as_expected, "{managed}: {told:?}");
+        }
         let closed = json!({"sandbox": read_only(&ground), "managedNetwork": {}});
         let told = visit(&mut client, &["tcp 127.0.0.1:1", "own"], closed).await;
         assert!(told.iter().all(|told| told.starts_with("failed")), "{told:?}");

@@ -15,6 +15,8 @@ const GROUND: &str = "CODEX_E2E_GROUND";
 const OUTSIDE: &str = "CODEX_E2E_OUTSIDE";
 /// The machine's address towards others, or nothing.
 const ADDRESS: &str = "CODEX_E2E_ADDRESS";
+/// The server's own port.
+pub(crate) const SERVER: &str = "CODEX_E2E_SERVER";
 /// How long one attempt may take (seconds).
 const PATIENCE: u32 = 20;
 

@@ -606,6 +606,11 @@ fn networks(suite: &mut Suite) {
             reach().map(drop).map_err(|error: std::io::Error| error.raw_os_error().unwrap_or(0))
         });
     }
+    for host in ["localhost", "127.0.0.1", "2130706433", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[::]"] {
+        suite.add(format!("the server at {host}, through the proxy"), &["filtered"], false, move || {
+            server_through_proxy(host)
+        });
+    }
     for (name, kind, protocol) in [
         ("ping", libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
         ("SCTP", libc::SOCK_STREAM, libc::IPPROTO_SCTP),
@@ -642,6 +647,24 @@ fn networks(suite: &mut Suite) {
         }
         Err(0)
     });
+}
+
+/// Only an answer that refuses holds.
+fn server_through_proxy(host: &str) -> Outcome {
+    use std::io::{Read, Write};
+    let (Ok(proxy), Ok(port)) = (std::env::var("HTTP_PROXY"), std::env::var(super::attacker::SERVER)) else {
+        return Ok(());
+    };
+    let ask = || {
+        let mut stream = std::net::TcpStream::connect(proxy.trim_start_matches("http://"))?;
+        write!(stream, "CONNECT {host}:{port} HTTP/1.1\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).map(|()| answer)
+    };
+    match ask() {
+        Ok(answer) if answer == *b"HTTP/1.1 403" => Err(403),
+        Ok::<_, std::io::Error>(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Other processes: signals, memory, descriptors, limits.
