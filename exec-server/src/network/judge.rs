@@ -208,13 +208,13 @@ const OWN_LOOPBACK: &str = "would be the loopback of the machine, not the progra
 
 fn why(reason: Reason, own_network: bool, wants_loopback: bool) -> &'static str {
     match reason {
-        Reason::Denied => "is denied by a rule",
-        Reason::NotAllowed => "is not allowed by any rule",
-        Reason::NotAllowedLocal | Reason::Unspecified | Reason::ThisServer
+        Reason::NotAllowed | Reason::NotAllowedLocal | Reason::Unspecified | Reason::ThisServer
             if own_network && wants_loopback =>
         {
             OWN_LOOPBACK
         }
+        Reason::Denied => "is denied by a rule",
+        Reason::NotAllowed => "is not allowed by any rule",
         Reason::NotAllowedLocal if own_network => {
             "is, or leads to, an address of this machine or its network, which is closed to this program"
         }
@@ -263,6 +263,7 @@ mod tests {
             }
         }
         assert!(why(Reason::NotAllowedLocal, true, true).contains("NO_PROXY=localhost"));
+        assert!(why(Reason::NotAllowed, true, true).contains("NO_PROXY=localhost"));
         assert!(why(Reason::NotAllowedLocal, false, true).contains("allowLocalBinding"));
     }
 }
