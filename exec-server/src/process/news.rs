@@ -1,6 +1,7 @@
 //! Which processes of a session have something to tell its connection.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -11,6 +12,8 @@ use super::Process;
 #[derive(Debug, Default)]
 pub struct News {
     ready: Mutex<VecDeque<Arc<Process>>>,
+    /// One of them has come to its end.
+    end: AtomicBool,
     wake: Notify,
 }
 
@@ -19,6 +22,16 @@ impl News {
     pub(super) fn push(&self, process: Arc<Process>) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(process);
         self.wake.notify_one();
+    }
+
+    /// A process that is, or is about to be, in the queue has come to its end.
+    pub(super) fn end(&self) {
+        self.end.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one has come to its end since the last question.
+    pub fn has_end(&self) -> bool {
+        self.end.swap(false, Ordering::Relaxed)
     }
 
     /// Takes the process that waits longest.

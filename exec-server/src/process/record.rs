@@ -264,6 +264,7 @@ impl Process {
     }
 
     pub(super) fn record_close(self: &Arc<Self>) {
+        self.news.end();
         self.record(|state| {
             state.log.closed();
             if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {

@@ -255,11 +255,11 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
 async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send + Unpin>) {
     let outbox = &connection.outbox;
     let mut output = FrameBuffer::new(outbox.framing());
-    let mut answered = true;
     loop {
         let mut idle = true;
-        if answered {
-            // A terminal's echo goes out with the keystroke's answer, if it is there by now.
+        // What is ready by now shares the next write: a terminal's echo goes out with the keystroke's answer, and a flood
+        // in large pieces. Only behind a program's end nothing more can come.
+        if !connection.session.get().is_some_and(|session| session.processes.news().has_end()) {
             tokio::task::yield_now().await;
         }
         while let Some(mut queued) = outbox.take() {
@@ -287,9 +287,8 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
                 let _ = sink.shutdown().await;
                 return;
             }
-            answered = false;
             tokio::select! {
-                () = outbox.filled() => answered = true,
+                () = outbox.filled() => {}
                 () = news(connection.session.get().filter(|_| !outbox.is_closed())) => {}
                 () = patience(&connection.receipts) => connection.receipts().give_up(),
             }
