@@ -11,7 +11,6 @@ use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
     Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, Special,
-    WindowsSandboxLevel,
 };
 use codex_exec_server::process::spawn::{self, Program, Stdio};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse, Policy, PolicyBounds, Surroundings};
@@ -170,16 +169,7 @@ fn sandbox(args: &SandboxArgs, cwd: &Path) -> anyhow::Result<Sandbox> {
             bail!("--writable, --deny and --network go with a profile of type `managed` that restricts files")
         }
     }
-    Ok(Sandbox {
-        permissions,
-        cwd: Some(LocalPath(cwd.to_owned())),
-        workspace_roots: None,
-        windows_sandbox_level: WindowsSandboxLevel::Disabled,
-        windows_sandbox_proxy_settings_mode: None,
-        use_legacy_landlock: false,
-        sandbox_override: None,
-        policy_context: None,
-    })
+    Ok(Sandbox::new(permissions, LocalPath(cwd.to_owned())))
 }
 
 fn managed(network: Network, entries: Vec<Entry>) -> Permissions {

@@ -31,6 +31,12 @@ pub async fn stops_growing(file: &Path) -> u64 {
     }
 }
 
+/// Kills a process that is there.
+pub fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+}
+
 /// The state letter of a process (`proc(5)`), or `None` when there is none.
 pub fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

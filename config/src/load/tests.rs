@@ -1,3 +1,5 @@
+//! Which layer of the configuration wins, and what is told of one that is wrong.
+
 use super::*;
 use crate::testing::{Machine, pipe, repository};
 use crate::{Leftovers, WsAuth};

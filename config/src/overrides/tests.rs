@@ -1,3 +1,5 @@
+//! How `-c key=value` is read and merged.
+
 use proptest::prelude::*;
 
 use super::*;

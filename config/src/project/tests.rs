@@ -1,3 +1,5 @@
+//! Which project's configuration counts, and when it is trusted.
+
 use super::*;
 use crate::testing::{Machine, pipe, repository};
 

@@ -209,6 +209,20 @@ pub enum Special {
 }
 
 impl Sandbox {
+    /// These permissions for a working directory, and nothing else said.
+    pub fn new(permissions: Permissions, cwd: LocalPath) -> Self {
+        Self {
+            permissions,
+            cwd: Some(cwd),
+            workspace_roots: None,
+            windows_sandbox_level: WindowsSandboxLevel::Disabled,
+            windows_sandbox_proxy_settings_mode: None,
+            use_legacy_landlock: false,
+            sandbox_override: None,
+            policy_context: None,
+        }
+    }
+
     /// Whether a program under it needs the kernel's help: always, but for `disabled`, `external`
     /// with network `enabled`, and `managed` with `unrestricted` files and network `enabled`.
     pub fn needs_enforcement_for_programs(&self) -> bool {

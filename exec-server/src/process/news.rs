@@ -29,8 +29,8 @@ impl News {
         self.end.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one has come to its end since the last question.
-    pub fn has_end(&self) -> bool {
+    /// Whether one has come to its end since this was last asked: to be asked once for each look at the queue.
+    pub fn take_end(&self) -> bool {
         self.end.swap(false, Ordering::Relaxed)
     }
 

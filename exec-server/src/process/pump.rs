@@ -181,7 +181,7 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
             }
             (_, Err(error)) if error.kind() == ErrorKind::WouldBlock => return,
             (_, Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-            // EIO is how a terminal says it.
+            // The end; EIO is how a terminal says it.
             _ => {
                 output.ended = true;
                 return;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::sandbox::{
-    Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, WindowsSandboxLevel,
+    Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox,
 };
 use serde_json::{Map, Value};
 
@@ -86,16 +86,7 @@ impl Flags {
         if !cwd.is_absolute() {
             return Err(PolicyError::Relative { path: cwd });
         }
-        Ok(Sandbox {
-            permissions,
-            cwd: Some(LocalPath(cwd)),
-            workspace_roots: None,
-            windows_sandbox_level: WindowsSandboxLevel::Disabled,
-            windows_sandbox_proxy_settings_mode: None,
-            use_legacy_landlock: false,
-            sandbox_override: None,
-            policy_context: None,
-        })
+        Ok(Sandbox::new(permissions, LocalPath(cwd)))
     }
 }
 

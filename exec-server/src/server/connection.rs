@@ -259,7 +259,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
         let mut idle = true;
         // What is ready by now shares the next write: a terminal's echo goes out with the keystroke's answer, and a flood
         // in large pieces. Only behind a program's end nothing more can come.
-        if !connection.session.get().is_some_and(|session| session.processes.news().has_end()) {
+        if !connection.session.get().is_some_and(|session| session.processes.news().take_end()) {
             tokio::task::yield_now().await;
         }
         while let Some(mut queued) = outbox.take() {

@@ -25,11 +25,7 @@ async fn leftovers_are_kept_and_listed() {
     let leftovers = list["processes"][0]["leftovers"].as_array().unwrap().clone();
     assert!(leftovers.iter().any(|left| left["pid"] == pid && left["name"] == "sleep"), "{list}");
     assert!(alive(pid));
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    codex_e2e::machine::kill(pid);
     eventually("no zombie stays", || codex_e2e::machine::state(pid).is_none()).await;
 }
 
@@ -57,11 +53,7 @@ async fn kept_leftovers_outlive_their_session() {
         }
     }
     assert!(alive(pid), "agents start servers on purpose");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    codex_e2e::machine::kill(pid);
 }
 
 #[tokio::test]

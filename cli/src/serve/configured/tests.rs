@@ -1,3 +1,5 @@
+//! What config.toml says of a listening server, against its flags and defaults.
+
 use std::fmt::Write as _;
 use std::time::Duration;
 

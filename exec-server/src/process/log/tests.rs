@@ -1,3 +1,5 @@
+//! Cursors, bounds, holds and losses of an output log.
+
 use super::*;
 
 fn bytes(n: usize) -> Bytes {

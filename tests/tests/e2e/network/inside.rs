@@ -47,9 +47,9 @@ fn own_addresses() -> Option<String> {
     Some(socket.local_addr().ok()?.ip().to_string())
 }
 
-pub(crate) fn all_refused(errands: &[&str], told: &[String]) {
+pub(crate) fn all_refused(errands: &[impl AsRef<str>], told: &[String]) {
     assert_eq!(errands.len(), told.len());
-    for (errand, told) in errands.iter().zip(told) {
+    for (errand, told) in errands.iter().map(AsRef::as_ref).zip(told) {
         let starts = if errand.starts_with("socks") { "SOCKS 2" } else { "HTTP/1.1 403" };
         assert!(told.starts_with(starts), "{errand}: {told}");
         assert!(!errand.starts_with("get") || told.contains("not_allowed_local"), "{errand}: {told}");
@@ -62,7 +62,6 @@ async fn nothing_leads_to_the_server_itself_whoever_allows_it() {
     let mut client = server.client().await;
     let port: u16 = server.url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
     let errands = ways_to(port);
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, to_everything()).await;
     all_refused(&errands, &told);
 
@@ -86,7 +85,6 @@ async fn nothing_leads_to_the_proxy_of_another_program() {
     let seen = client.output_until("other", "\n").await;
     let port: u16 = seen.trim().rsplit(':').next().unwrap().parse().unwrap();
     let errands = ways_to(port);
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     all_refused(&errands, &visit(&mut client, &errands, to_everything()).await);
     client.write("other", "\n").await;
 }

@@ -27,10 +27,8 @@ async fn a_proxy_ends_with_its_program() {
     eventually("the proxy ends", || !is_open(&address)).await;
 }
 
-#[tokio::test]
-async fn what_outlives_a_program_keeps_its_proxy_until_it_ends_too() {
-    let server = Server::start().await;
-    let mut client = server.client().await;
+/// Starts a program that leaves a daemon behind; their proxy's address, and the daemon.
+async fn leave_one_behind(client: &mut codex_e2e::TestClient) -> (String, u32) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("left");
     let command = format!(
@@ -39,15 +37,19 @@ async fn what_outlives_a_program_keeps_its_proxy_until_it_ends_too() {
         file.display()
     );
     client.shell_with("p", &command, to_localhost()).await;
-    let address = proxy_address(&mut client, "p").await;
+    let address = proxy_address(client, "p").await;
     client.until(|message| message["method"] == "process/exited").await;
     let pid = codex_e2e::machine::pid_in(&file).await;
+    (address, pid)
+}
+
+#[tokio::test]
+async fn what_outlives_a_program_keeps_its_proxy_until_it_ends_too() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let (address, pid) = leave_one_behind(&mut client).await;
     assert!(is_open(&address), "the daemon goes on");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    codex_e2e::machine::kill(pid);
     eventually("the proxy ends", || !is_open(&address)).await;
 }
 
@@ -77,11 +79,7 @@ async fn what_a_leftover_starts_before_it_ends_keeps_the_proxy_too() {
     let read = tokio::task::spawn_blocking(move || std::io::Read::read(&mut held, &mut [0])).await.unwrap();
     assert!(read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it ended");
     assert!(is_open(&address), "the daemon's child goes on");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    codex_e2e::machine::kill(pid);
     eventually("the proxy ends", || !is_open(&address)).await;
 }
 
@@ -110,25 +108,11 @@ async fn connections_of_programs_leave_the_server_its_descriptors() {
 async fn a_proxy_ends_with_its_session() {
     let server = Server::builder().limit("detached_time", 100).start().await;
     let mut client = server.client().await;
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("left");
-    let command = format!(
-        "echo $HTTP_PROXY; setsid sh -c 'echo $$ > {0}; exec sleep 1000' >/dev/null 2>&1 </dev/null &
-         while [ ! -s {0} ]; do sleep 0.01; done",
-        file.display()
-    );
-    client.shell_with("p", &command, to_localhost()).await;
-    let address = proxy_address(&mut client, "p").await;
-    client.until(|message| message["method"] == "process/exited").await;
-    let pid = codex_e2e::machine::pid_in(&file).await;
+    let (address, pid) = leave_one_behind(&mut client).await;
     drop(client);
     eventually("the proxy ends", || !is_open(&address)).await;
     assert!(codex_e2e::machine::alive(pid), "kept by default");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    codex_e2e::machine::kill(pid);
     eventually("no zombie stays", || codex_e2e::machine::state(pid).is_none()).await;
 }
 

@@ -53,7 +53,7 @@ async fn origin() -> Origin {
 }
 
 /// Starts a visitor with more params, without waiting for it.
-async fn start(client: &mut TestClient, id: &str, errands: &[&str], more: Value) {
+async fn start(client: &mut TestClient, id: &str, errands: &[impl AsRef<str>], more: Value) {
     let answer = client.call("process/start", start_params(id, visiting(errands), more)).await;
     assert!(answer.is_ok(), "{answer:?}");
 }
@@ -70,7 +70,7 @@ fn said(ended: &Ended) -> Vec<String> {
 }
 
 /// Runs a visitor to its end.
-async fn visit(client: &mut TestClient, errands: &[&str], more: Value) -> Vec<String> {
+async fn visit(client: &mut TestClient, errands: &[impl AsRef<str>], more: Value) -> Vec<String> {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let id = format!("v{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     start(client, &id, errands, more).await;

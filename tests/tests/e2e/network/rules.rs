@@ -15,7 +15,6 @@ async fn what_is_allowed_goes_through_every_way_and_is_reported() {
         format!("tunnel localhost:{port}"),
         format!("socks localhost:{port}"),
     ];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     start(&mut client, "p", &errands, to_localhost()).await;
     for (protocol, method) in [
         ("http", json!("GET")),
@@ -118,7 +117,6 @@ async fn the_limited_mode_only_reads() {
         format!("tunnel localhost:{port}"),
         format!("socks localhost:{port}"),
     ];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, json!({"networkProxy": {"proxy": proxy(settings)}})).await;
     let starts = ["HTTP/1.1 200", "HTTP/1.1 403", "HTTP/1.1 403", "SOCKS 2"];
     assert!(told.iter().zip(starts).all(|(told, start)| told.starts_with(start)), "{told:?}");
@@ -145,7 +143,6 @@ async fn requests_that_could_mean_two_hosts_or_none_are_not_passed_on() {
             "plain POST http://{address}/ HTTP/1.1|Host: {address}|Content-Length: 1|Content-Length: 2||x"
         ),
     ];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, to_localhost()).await;
     assert!(told.iter().all(|told| told.starts_with("HTTP/1.1 400")), "{told:?}");
     assert!(origin.heads().is_empty());
@@ -163,7 +160,6 @@ async fn heads_that_can_only_mean_one_host_are_passed_on() {
         format!("plain CONNECT {address} HTTP/1.1|Host: localhost||"),
         format!("plain GET http://{address}/ HTTP/1.1|Host: {address}|{many}|"),
     ];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, to_localhost()).await;
     assert!(told.iter().all(|told| told.starts_with("HTTP/1.1 200")), "{told:?}");
     assert_eq!(origin.heads().len(), 2);
@@ -240,7 +236,6 @@ async fn what_cannot_be_reached_is_told_from_what_may_not() {
         "get http://nobody.invalid/".to_owned(),
         "socks nobody.invalid:80".to_owned(),
     ];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, json!({"networkProxy": {"proxy": proxy(settings)}})).await;
     assert!(told[0].starts_with("HTTP/1.1 502") && told[1].starts_with("SOCKS 5"), "{told:?}");
     let unknown = |told: &str, words: [&str; 2]| words.iter().any(|word| told.starts_with(word));
@@ -292,7 +287,6 @@ async fn the_environment_points_at_the_proxy_whatever_it_said_before() {
         "KEPT",
     ];
     let errands: Vec<String> = http.iter().chain(&others).map(|name| format!("var {name}")).collect();
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, more).await;
     let (said, rest) = told.split_at(http.len());
     assert!(said.iter().all(|value| value.starts_with("http://127.0.0.1:") && *value == said[0]), "{told:?}");

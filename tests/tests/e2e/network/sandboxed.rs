@@ -26,7 +26,6 @@ async fn look(client: &mut TestClient, origin: &Origin, more: Value, context: &s
         "udp 1.1.1.1:53".to_owned(),
         "own".to_owned(),
     ];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(client, &errands, more).await;
     let starts = [
         "HTTP/1.1 200",
@@ -116,7 +115,6 @@ async fn an_unenforced_sandbox_with_network_leaves_the_network_as_it_is() {
     let ground = Ground::new();
     let port = origin.address.port();
     let errands = [format!("get http://localhost:{port}/"), format!("tcp 127.0.0.1:{port}")];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     for sandbox in [
         ground.profile(json!([special("root", "read")]), "enabled"),
         ground.sandbox(json!({"type": "disabled"})),
@@ -137,7 +135,6 @@ async fn listed_ports_of_loopback_can_be_reached_and_no_others() {
     let (port, closed) = (origin.address.port(), other.address.port());
     let errands =
         [format!("tcp 127.0.0.1:{port}"), format!("tcp 127.0.0.1:{closed}"), "var HTTP_PROXY".to_owned()];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let managed = json!({
         "sandbox": read_only(&ground), "enforceManagedNetwork": true,
         "managedNetwork": {"loopbackPorts": [port, 3128, port], "allowLocalBinding": true},
@@ -150,7 +147,6 @@ async fn listed_ports_of_loopback_can_be_reached_and_no_others() {
     both["networkProxy"] = to_localhost()["networkProxy"].clone();
     let errands =
         [format!("get http://localhost:{closed}/"), format!("tcp 127.0.0.1:{port}"), "var HTTP_PROXY".into()];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let told = visit(&mut client, &errands, both).await;
     assert!(told[0].starts_with("HTTP/1.1 200") && told[1] == "connected", "{told:?}");
     assert_eq!(told[2], "http://127.0.0.1:3129");
@@ -169,7 +165,6 @@ async fn no_permission_leads_to_the_server_itself() {
         let ground = Ground::new();
         let port: u16 = server.url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
         let errands = super::inside::ways_to(port);
-        let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
         let told =
             visit(&mut client, &errands, under(&read_only(&ground), super::inside::to_everything())).await;
         super::inside::all_refused(&errands, &told);
@@ -210,7 +205,6 @@ async fn a_program_on_a_terminal_and_with_limits_has_its_proxy_as_well() {
     let ground = Ground::new();
     let port = origin.address.port();
     let errands = [format!("get http://localhost:{port}/"), format!("tcp 127.0.0.1:{port}")];
-    let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
     let mut more = under(&read_only(&ground), to_localhost());
     more["tty"] = json!(true);
     more["limits"] = json!({"openFiles": 64});
@@ -238,7 +232,6 @@ async fn a_network_that_leads_nowhere_is_refused_rather_than_opened() {
         let (origin, other) = (origin().await, origin().await);
         let (listed, beside) = (origin.address.port(), other.address.port());
         let errands = [format!("tcp 127.0.0.1:{listed}"), format!("tcp 127.0.0.1:{beside}")];
-        let errands: Vec<&str> = errands.iter().map(String::as_str).collect();
         // By itself managedNetwork closes nothing, unless it says what is left open.
         for (managed, outcomes) in [
             (json!({}), ["connected", "connected"]),

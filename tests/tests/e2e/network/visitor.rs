@@ -19,11 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// - `own`: listens on its own loopback and connects to itself
 /// - `var NAME`: the variable's value
 /// - `wait`: until its stdin ends
-pub(crate) fn visiting(errands: &[&str]) -> Vec<String> {
+pub(crate) fn visiting(errands: &[impl AsRef<str>]) -> Vec<String> {
     let binary = std::env::current_exe().expect("the test knows its own file");
     [
         "/usr/bin/env",
-        &format!("{ASKED}={}", errands.join(";")),
+        &format!("{ASKED}={}", errands.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(";")),
         binary.to_str().expect("text"),
         "--exact",
         "network::visitor::visits_when_asked",

@@ -139,8 +139,7 @@ async fn a_helper_that_was_killed_while_it_waited_is_replaced() {
     for _ in 0..3 {
         client.ok("fs/readFile", read.clone()).await;
         for helper in children(server.pid()) {
-            let helper = rustix::process::Pid::from_raw(helper.cast_signed()).expect("a pid");
-            rustix::process::kill_process(helper, rustix::process::Signal::KILL).expect("killed");
+            codex_e2e::machine::kill(helper);
         }
     }
 }
