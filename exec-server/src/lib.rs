@@ -1,5 +1,6 @@
 //! Lends a machine to a coding agent: programs, files and HTTP, served to and asked of an exec-server.
 
+mod alarm;
 mod budget;
 pub mod client;
 mod descriptor;

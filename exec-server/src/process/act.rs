@@ -37,6 +37,7 @@ impl Process {
         if params.chunk.0.is_empty() {
             return answer(Ok(WriteStatus::Accepted));
         }
+        state.inputs += 1;
         state.last_typed = params.chunk.0.last().copied().unwrap_or(b'\n');
         let process = Arc::clone(self);
         let accepted = move |accepted: bool| {

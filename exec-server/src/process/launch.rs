@@ -14,7 +14,8 @@ use tokio::task::AbortHandle;
 use super::child_env::child_environment;
 use super::groups::{Bounded, Group, Groups};
 use super::network;
-use super::pump::{self, Output, Watched};
+use super::output::Output;
+use super::pump::{self, Watched};
 use super::record::{Kept, Process};
 use super::spawn::{self, Child, Ends, Program, Stdio};
 use super::stdin::Stdin;
@@ -159,18 +160,16 @@ pub(super) fn launch(
         let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits, origin)?) };
         process.keep_network(lease);
         let exit = register(pidfd, Interest::READABLE)?;
-        let output = |fd, stream| Output { fd, stream, full_reads: 0, ended: false };
         let stdin = |fd| Stdin::new(fd, limits.queued_write_bytes, limits.queued_writes);
         Ok(match ends {
             Ends::Terminal { master } => {
                 let master = Arc::new(register(master, Interest::READABLE | Interest::WRITABLE)?);
-                let outputs = vec![output(Arc::clone(&master), Stream::Pty)];
+                let outputs = vec![Output::terminal(Arc::clone(&master))];
                 (exit, outputs, Some(stdin(Arc::clone(&master))), Some(master))
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
-                let pipe = |fd| register(fd, Interest::READABLE).map(Arc::new);
                 let outputs =
-                    vec![output(pipe(stdout)?, Stream::Stdout), output(pipe(stderr)?, Stream::Stderr)];
+                    vec![Output::pipe(stdout, Stream::Stdout)?, Output::pipe(stderr, Stream::Stderr)?];
                 let input = input.map(|fd| register(fd, Interest::WRITABLE)).transpose()?;
                 (exit, outputs, input.map(|fd| stdin(Arc::new(fd))), None)
             }

@@ -13,6 +13,7 @@ mod mark;
 mod network;
 mod news;
 pub mod orphans;
+mod output;
 pub mod passwd;
 pub(crate) mod posix;
 mod procfs;

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) writes: WriteMemory,
     /// The last byte that was typed into a terminal.
     pub(super) last_typed: u8,
+    /// Writes to its input so far.
+    pub(super) inputs: u64,
     in_news: bool,
     /// Somebody asked for the end.
     pub(super) terminated: bool,
@@ -116,6 +118,7 @@ impl Process {
                 input: Input::None,
                 writes: WriteMemory::new(limits.remembered_write_ids),
                 last_typed: b'\n',
+                inputs: 0,
                 in_news: false,
                 terminated: false,
                 timed_out: false,

@@ -1,0 +1,272 @@
+//! One open end that a program's output comes from: how it is read, and when it is worth reading.
+//!
+//! A pipe wakes us at each write, and on a busy processor that keeps the program from making the next one: its output
+//! then comes in pieces of a few KiB, each with its own way through every hop. So while output floods in, the pipe is
+//! taken out of the event loop and looked at in short intervals instead, as a network driver polls under load (Linux's
+//! NAPI).
+
+use std::cell::RefCell;
+use std::future::pending;
+use std::io::{Error, ErrorKind, Result};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use codex_exec_protocol::process::Stream;
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::alarm::Alarm;
+use crate::descriptor::register;
+
+/// A pipe that keeps filling up gets this capacity (bytes); 64 KiB is the kernel's default.
+const LARGE_PIPE: usize = 256 << 10;
+/// Full reads that make a pipe large.
+const FULL_READS: usize = 8;
+/// A terminal gives at most so many bytes at once (the kernel's N_TTY_BUF_SIZE).
+const TERMINAL_BUFFER: usize = 4096;
+/// A read of fewer bytes than this has emptied it.
+const FEW_OF_A_TERMINAL: usize = 1024;
+/// Output that follows the last so soon may be part of a flood.
+const SOON: Duration = Duration::from_millis(1);
+/// So many in a row are one, when nothing was written to the program meanwhile: a dialogue must not wait.
+const FLOOD: u32 = 16;
+/// How often a flooded pipe is looked at: what a program then waits for its reader at most.
+const LOOK_EVERY: Duration = Duration::from_micros(100);
+/// So many looks in a row that find nothing end a flood.
+const LOOKS_IN_VAIN: u32 = 3;
+
+/// One open end that output comes from.
+pub(super) struct Output {
+    source: Source,
+    /// Which of the program's streams it is.
+    pub(super) stream: Stream,
+    /// Nothing more comes. The descriptor is kept until the program has exited too: most often that follows at once, and
+    /// a close now would only hold up its end.
+    pub(super) ended: bool,
+    full_reads: usize,
+    pace: Pace,
+}
+
+enum Source {
+    Terminal(Arc<AsyncFd<OwnedFd>>),
+    Pipe(AsyncFd<OwnedFd>),
+    Flooded(Flooded),
+    /// While it becomes another.
+    Gone,
+}
+
+/// A pipe that the event loop does not know.
+struct Flooded {
+    fd: OwnedFd,
+    alarm: Alarm,
+    /// The last look left something.
+    more: bool,
+    in_vain: u32,
+}
+
+/// How output came lately.
+struct Pace {
+    last: Instant,
+    inputs: u64,
+    quick: u32,
+}
+
+/// When there is something to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// As the event loop knows it.
+    Ready,
+    /// As the kernel knows it: a terminal hands on what was written only when asked.
+    Now,
+}
+
+/// What was read at once.
+pub(super) struct Chunk {
+    /// None of them at the end.
+    pub(super) bytes: Bytes,
+    /// By so many reads.
+    pub(super) reads: usize,
+    /// Nothing was left behind them.
+    pub(super) emptied: bool,
+}
+
+impl Output {
+    /// The output of a terminal, which others use too.
+    pub(super) fn terminal(master: Arc<AsyncFd<OwnedFd>>) -> Self {
+        Self::new(Source::Terminal(master), Stream::Pty)
+    }
+
+    /// The read end of a pipe.
+    ///
+    /// # Errors
+    /// When the event loop can't take it.
+    pub(super) fn pipe(fd: OwnedFd, stream: Stream) -> Result<Self> {
+        Ok(Self::new(Source::Pipe(register(fd, Interest::READABLE)?), stream))
+    }
+
+    fn new(source: Source, stream: Stream) -> Self {
+        let pace = Pace { last: Instant::now(), inputs: 0, quick: 0 };
+        Self { source, stream, ended: false, full_reads: 0, pace }
+    }
+
+    /// Waits until reading is worth it.
+    pub(super) async fn ready(&self) {
+        match &self.source {
+            // Readiness is kept until a read says "again", so nothing is consumed here.
+            Source::Terminal(fd) => drop(fd.readable().await),
+            Source::Pipe(fd) => drop(fd.readable().await),
+            Source::Flooded(flooded) if flooded.more => {}
+            Source::Flooded(flooded) => flooded.alarm.rings().await,
+            Source::Gone => pending().await,
+        }
+    }
+
+    /// Reads a chunk of at most `chunk_bytes`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; others are the output's end too, as EIO is for a terminal.
+    pub(super) fn read(&mut self, chunk_bytes: usize, when: When) -> Result<Chunk> {
+        let chunk = match (&self.source, when) {
+            (Source::Terminal(fd), When::Ready) => read_ready(fd, self.stream, chunk_bytes),
+            (Source::Pipe(fd), When::Ready) => read_ready(fd, self.stream, chunk_bytes),
+            (Source::Terminal(fd), When::Now) => Ok(read_chunk(fd.get_ref(), self.stream, chunk_bytes)?),
+            (Source::Pipe(fd), When::Now) => Ok(read_chunk(fd.get_ref(), self.stream, chunk_bytes)?),
+            (Source::Flooded(flooded), _) => Ok(read_chunk(&flooded.fd, self.stream, chunk_bytes)?),
+            (Source::Gone, _) => Err(ErrorKind::BrokenPipe.into()),
+        }?;
+        self.grow_pipe(chunk.bytes.len(), chunk_bytes);
+        Ok(chunk)
+    }
+
+    /// Fewer wake-ups for a program that writes a lot; the kernel may refuse, and then nothing changes.
+    fn grow_pipe(&mut self, read: usize, chunk_bytes: usize) {
+        if read < chunk_bytes {
+            return;
+        }
+        self.full_reads += 1;
+        if self.full_reads != FULL_READS {
+            return;
+        }
+        let _ = match &self.source {
+            Source::Pipe(fd) => rustix::pipe::fcntl_setpipe_size(fd.get_ref(), LARGE_PIPE),
+            Source::Flooded(flooded) => rustix::pipe::fcntl_setpipe_size(&flooded.fd, LARGE_PIPE),
+            Source::Terminal(_) | Source::Gone => Ok(0),
+        };
+    }
+
+    /// Behind a turn of reading at `now`, which got `read` bytes and may have left `more`: decides how the next is
+    /// awaited. `inputs`: writes to the program so far.
+    pub(super) fn settle(&mut self, now: Instant, inputs: u64, read: usize, more: bool) {
+        let flood = self.pace.is_flood(now, inputs);
+        self.source = match std::mem::replace(&mut self.source, Source::Gone) {
+            Source::Pipe(fd) if flood && !self.ended => flooded(fd),
+            Source::Flooded(flooded) if !self.ended => flooded.settle(read, more),
+            source => source,
+        };
+        // What can't be watched any more is as good as ended: the program is told by a broken pipe.
+        self.ended |= matches!(self.source, Source::Gone);
+    }
+}
+
+/// Takes a pipe out of the event loop. Without an alarm it stays there.
+fn flooded(fd: AsyncFd<OwnedFd>) -> Source {
+    match Alarm::new() {
+        Ok(alarm) => Source::Flooded(Flooded { fd: fd.into_inner(), alarm, more: true, in_vain: 0 }),
+        Err(_) => Source::Pipe(fd),
+    }
+}
+
+impl Flooded {
+    fn settle(mut self, read: usize, more: bool) -> Source {
+        self.in_vain = if read > 0 { 0 } else { self.in_vain + 1 };
+        self.more = more;
+        if self.in_vain < LOOKS_IN_VAIN && (more || self.alarm.set(LOOK_EVERY).is_ok()) {
+            return Source::Flooded(self);
+        }
+        match register(self.fd, Interest::READABLE) {
+            Ok(fd) => Source::Pipe(fd),
+            Err(error) => {
+                tracing::warn!(%error, "a program's output can't be watched any more");
+                Source::Gone
+            }
+        }
+    }
+}
+
+impl Pace {
+    fn is_flood(&mut self, now: Instant, inputs: u64) -> bool {
+        let quick = now.duration_since(self.last) < SOON && inputs == self.inputs;
+        self.quick = if quick { self.quick + 1 } else { 0 };
+        self.last = now;
+        self.inputs = inputs;
+        if self.quick < FLOOD {
+            return false;
+        }
+        self.quick = 0;
+        true
+    }
+}
+
+/// "Again" makes the event loop wait for the next wake-up. A read that emptied the pipe says so at once, and saves a second
+/// one: what comes later wakes again (epoll(7), edge-triggered).
+fn read_ready(fd: &AsyncFd<OwnedFd>, stream: Stream, chunk_bytes: usize) -> Result<Chunk> {
+    let mut chunk = None;
+    let result = fd.try_io(Interest::READABLE, |fd| {
+        let chunk = chunk.insert(read_chunk(fd, stream, chunk_bytes)?);
+        if chunk.emptied { Err(Error::from(ErrorKind::WouldBlock)) } else { Ok(()) }
+    });
+    match chunk {
+        Some(chunk) => Ok(chunk),
+        None => Err(result.err().unwrap_or_else(|| ErrorKind::WouldBlock.into())),
+    }
+}
+
+thread_local! {
+    /// Small reads are copied out of here, so that an idle process costs no buffer.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reads once; a terminal, which gives 4 KiB at a time, until the chunk is full or nothing is left. A large result keeps
+/// its buffer; a small one gets memory of its size.
+fn read_chunk(fd: &OwnedFd, stream: Stream, chunk_bytes: usize) -> std::result::Result<Chunk, Errno> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.reserve_exact(chunk_bytes);
+        let mut reads = 0;
+        let emptied = loop {
+            let wanted = chunk_bytes - scratch.len();
+            let spare: &mut [MaybeUninit<u8>] = scratch.spare_capacity_mut();
+            let count = match rustix::io::read(fd, spare.get_mut(..wanted).unwrap_or_default()) {
+                Ok((filled, _)) => filled.len(),
+                // What there is comes first, and then the same again.
+                Err(error) if reads > 0 => break error == Errno::AGAIN,
+                Err(error) => return Err(error),
+            };
+            reads += 1;
+            let filled = scratch.len() + count;
+            // SAFETY: the kernel has initialised so many bytes of the spare capacity.
+            #[allow(unsafe_code)]
+            unsafe {
+                scratch.set_len(filled);
+            }
+            if stream != Stream::Pty {
+                break count > 0 && count < wanted;
+            }
+            if count == 0 || count < FEW_OF_A_TERMINAL.min(wanted) {
+                break count > 0;
+            }
+            if chunk_bytes - filled < TERMINAL_BUFFER {
+                break false;
+            }
+        };
+        let bytes = match scratch.len() * 4 < chunk_bytes * 3 {
+            true => Bytes::copy_from_slice(scratch),
+            false => Bytes::from(std::mem::take(scratch)),
+        };
+        Ok(Chunk { bytes, reads, emptied })
+    })
+}
