@@ -10,8 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Size of one read of stdin.
 const READ_BYTES: usize = 64 << 10;
-/// Chunks on their way to or from a thread; then the other side waits.
-const QUEUED_CHUNKS: usize = 4;
+/// Chunks of input on their way from a thread; then it waits.
+const QUEUED_INPUT: usize = 4;
+/// Chunks of output on their way to a thread; then they are not received. Enough for the two not to wake each other for
+/// each one of a flood.
+const QUEUED_OUTPUT: usize = 32;
 
 /// Says one sentence to the user on stderr.
 pub(super) fn say(sentence: &str) {
@@ -25,7 +28,7 @@ pub(super) struct Input(mpsc::Receiver<Vec<u8>>);
 impl Input {
     /// Reads on a thread of its own: a read that never returns ends with the command.
     pub(super) fn start() -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
+        let (sender, receiver) = mpsc::channel(QUEUED_INPUT);
         std::thread::spawn(move || read_stdin(&sender));
         Self(receiver)
     }
@@ -84,7 +87,7 @@ pub(super) struct Outcome(oneshot::Receiver<Result<(), Unwritten>>);
 impl Output {
     /// Writes on a thread of its own, so that a full pipe stops neither signals nor the connection.
     pub(super) fn start() -> (Self, Outcome) {
-        let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
+        let (sender, receiver) = mpsc::channel(QUEUED_OUTPUT);
         let (tell, done) = oneshot::channel();
         // Nobody asks any more when the command was aborted.
         std::thread::spawn(move || tell.send(write_out(receiver)));
@@ -117,18 +120,22 @@ impl Outcome {
 /// A closed stderr loses only what was for it.
 fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> Result<(), Unwritten> {
     let mut stderr_open = true;
-    while let Some((out, bytes)) = receiver.blocking_recv() {
-        let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };
-        match out {
-            Out::Stdout => match write_all(rustix::stdio::stdout(), &bytes) {
-                Err(Errno::PIPE) => return Err(Unwritten::NobodyReads),
-                written => written.map_err(failed("stdout"))?,
-            },
-            Out::Stderr if stderr_open => match write_all(rustix::stdio::stderr(), &bytes) {
-                Err(Errno::PIPE) => stderr_open = false,
-                written => written.map_err(failed("stderr"))?,
-            },
-            Out::Stderr => {}
+    let mut chunks = Vec::new();
+    // All places at once: whoever waits for one is woken only when there are many.
+    while receiver.blocking_recv_many(&mut chunks, QUEUED_OUTPUT) > 0 {
+        for (out, bytes) in chunks.drain(..) {
+            let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };
+            match out {
+                Out::Stdout => match write_all(rustix::stdio::stdout(), &bytes) {
+                    Err(Errno::PIPE) => return Err(Unwritten::NobodyReads),
+                    written => written.map_err(failed("stdout"))?,
+                },
+                Out::Stderr if stderr_open => match write_all(rustix::stdio::stderr(), &bytes) {
+                    Err(Errno::PIPE) => stderr_open = false,
+                    written => written.map_err(failed("stderr"))?,
+                },
+                Out::Stderr => {}
+            }
         }
     }
     Ok(())
