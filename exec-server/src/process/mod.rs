@@ -26,6 +26,7 @@ mod stdin;
 mod table;
 pub mod terminal;
 pub mod tree;
+mod vfork;
 mod wildcard;
 mod write_memory;
 

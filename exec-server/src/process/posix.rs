@@ -1,4 +1,4 @@
-//! The one call that starts a program: `posix_spawn`, which shares our memory until the exec instead of copying it.
+//! Starts a program by `posix_spawn`, where our own way ([`super::vfork`]) is not to be had; and what both need.
 //!
 //! glibc makes it of `CLONE_VM | CLONE_VFORK`, so its cost does not grow with our memory as that of fork does.
 
@@ -58,7 +58,7 @@ impl Strings {
     }
 
     /// The NULL-terminated array that exec takes; valid as long as `self` is neither changed nor dropped.
-    fn pointers(&self) -> Vec<*mut c_char> {
+    pub(super) fn pointers(&self) -> Vec<*mut c_char> {
         let strings = self.starts.iter().map(|start| self.bytes[*start..].as_ptr().cast_mut().cast());
         strings.chain([std::ptr::null_mut()]).collect()
     }

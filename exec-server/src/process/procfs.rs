@@ -49,6 +49,12 @@ impl Stat {
         matches!(self.state, b'Z' | b'X')
     }
 
+    /// Told to stop, and not yet there: what it has begun in the kernel, a fork for one, it finishes first. (A sleep that no
+    /// signal ends is no fork.)
+    pub(super) fn is_still_running(&self) -> bool {
+        matches!(self.state, b'R' | b'S')
+    }
+
     /// The name stands in parentheses and may itself hold parentheses, spaces and newlines: the last `)` ends it.
     fn parse(line: &[u8]) -> Option<Self> {
         let (open, close) = (memchr::memchr(b'(', line)?, memchr::memrchr(b')', line)?);

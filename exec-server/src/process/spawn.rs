@@ -16,7 +16,7 @@ use super::mark::Mark;
 use super::orphans::Origin;
 use super::posix::{self, NulByte, Start, Streams, Strings};
 use super::procfs::StartTime;
-use super::{children, lookup, terminal};
+use super::{children, lookup, terminal, vfork};
 use crate::sandbox::Confined;
 use crate::sandbox::order::{Failure as LauncherFailure, Order, Run, Stage, Task};
 
@@ -282,8 +282,16 @@ pub(super) enum Failure {
 /// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
 pub(super) fn begin(start: &Start<'_>) -> Result<Begun, Failure> {
     let _in_flight = children::spawn_in_flight();
-    let (pid, mark) = Mark::put(|| posix::start(start)).map_err(Failure::Start)?;
-    match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+    let mut pidfd = None;
+    let begun = Mark::put(|| match vfork::start(start) {
+        Some(started) => started.map(|(pid, watched)| {
+            pidfd = Some(watched);
+            pid
+        }),
+        None => posix::start(start),
+    });
+    let (pid, mark) = begun.map_err(Failure::Start)?;
+    match pidfd.map_or_else(|| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK), Ok) {
         Ok(pidfd) => {
             children::children().add(pid, mark);
             Ok((pid, pidfd, mark))

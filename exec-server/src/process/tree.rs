@@ -102,11 +102,12 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// Signals the members until a look finds no new one.
+/// Signals the members until a look finds no new one; to kill them, none that could still be forking either.
 fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Result<usize> {
     let freezing = signal == Signal::KILL;
     let first = if freezing { Signal::STOP } else { signal };
     let mut reached: HashSet<ProcessStamp> = HashSet::new();
+    let mut stopped: HashSet<ProcessStamp> = HashSet::new();
     let mut refused = None;
     for _ in 0..MOST_ROUNDS {
         let snapshot = match Snapshot::take() {
@@ -116,16 +117,21 @@ fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Resul
                 break;
             }
         };
-        let found = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);
-        let new: Vec<ProcessStamp> = found.filter(|stamp| reached.insert(*stamp)).collect();
-        if new.is_empty() {
+        let found: Vec<&Stat> = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).collect();
+        let stopping = found.iter().any(|stat| stopped.contains(&stat.stamp) && stat.is_still_running());
+        let new = found.iter().map(|stat| stat.stamp).filter(|stamp| reached.insert(*stamp));
+        let new: Vec<ProcessStamp> = new.collect();
+        if new.is_empty() && !stopping {
             break;
         }
         for stamp in new {
-            if let Err(error) = signal_process(stamp, first) {
-                refused.get_or_insert(error);
+            match signal_process(stamp, first) {
+                Ok(_) if freezing => drop(stopped.insert(stamp)),
+                Ok(_) => {}
+                Err(error) => drop(refused.get_or_insert(error)),
             }
         }
+        std::thread::yield_now();
     }
     if freezing {
         for stamp in &reached {
