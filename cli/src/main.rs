@@ -20,6 +20,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use codex_exec_server::process::reap;
 use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.
@@ -148,9 +149,12 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
-                None => start(config, strict_config, surroundings, |setup| {
-                    serve::serve(exec_server.serve, exec_server.remote, setup)
-                }),
+                None => match reap::keep_endings() {
+                    Ok(children) => start(config, strict_config, surroundings, |setup| {
+                        serve::serve(exec_server.serve, exec_server.remote, setup, children)
+                    }),
+                    Err(error) => fail(&format!("can't have the ends of programs reported: {error}")),
+                },
             }
         }
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_exec_server::Limits;
 use codex_exec_server::environment::info::{self, MachineFacts};
+use codex_exec_server::process::reap::{ChildEnds, ChildSignals};
 use codex_exec_server::process::{Groups, Host, Leftovers, orphans, passwd, reap};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::{Server, ServerConfig};
@@ -106,11 +107,16 @@ const SECRETS: [&str; 3] = [
     codex_exec_server::remote::BEARER_VARIABLE,
 ];
 
-/// Runs the server until a signal, or until its one client on stdio is gone.
-pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> anyhow::Result<u8> {
+/// Runs the server until a signal, or until its one client on stdio is gone. `children`: what [`reap::keep_endings`] gave.
+pub(crate) async fn serve(
+    args: ServeArgs,
+    remote: RemoteArgs,
+    setup: Setup,
+    children: ChildSignals,
+) -> anyhow::Result<u8> {
     match remote.plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
         Ok(None) => {}
-        Ok(Some(plan)) => return serve_remote(plan, args, setup).await,
+        Ok(Some(plan)) => return serve_remote(plan, args, setup, children).await,
         Err(error) => {
             // Nothing can be done about a closed stderr.
             let _ = error.print();
@@ -120,7 +126,6 @@ pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> 
     let settings = setup.exec_server(args.decide_access())?;
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
-    reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
     let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
     let address = ListenAddress::parse(listen_on)?;
@@ -131,7 +136,7 @@ pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> 
     let auth = auth(&args)?;
     orphans::become_subreaper().context("can't take care of orphans")?;
     let groups = Groups::when_needed();
-    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?, groups.clone())));
+    let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups)?);
     match address {
         ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
@@ -141,16 +146,20 @@ pub(crate) async fn serve(args: ServeArgs, remote: RemoteArgs, setup: Setup) -> 
 }
 
 /// Serves what a rendezvous sends, until a signal or a failure for good.
-async fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
+async fn serve_remote(
+    plan: Plan,
+    args: ServeArgs,
+    setup: Setup,
+    children: ChildSignals,
+) -> anyhow::Result<u8> {
     let (home, settings) = setup.load()?;
     settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let limits = configured::limits(&settings.exec_server)?;
     let args = args.or(settings.exec_server.clone());
-    reap::keep_endings().context("can't have the ends of programs reported")?;
     let mut signals = Signals::new().context("can't listen for signals")?;
     orphans::become_subreaper().context("can't take care of orphans")?;
     let groups = Groups::when_needed();
-    let _orphans = AbortOnDrop(tokio::spawn(reap_orphans(signal(SignalKind::child())?, groups.clone())));
+    let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups)?);
     let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
@@ -334,8 +343,13 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
 const REAPING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reaps orphans of ended programs, so that none stays a zombie.
-async fn reap_orphans(mut child_ended: Signal, groups: Groups) {
-    while child_ended.recv().await.is_some() {
+fn reaping(children: ChildSignals, groups: &Groups) -> anyhow::Result<AbortOnDrop> {
+    let children = children.listen().context("can't have the ends of programs reported")?;
+    Ok(AbortOnDrop(tokio::spawn(reap_orphans(children, groups.clone()))))
+}
+
+async fn reap_orphans(mut children: ChildEnds, groups: Groups) {
+    while children.next().await.is_ok() {
         match orphans::reap_adopted() {
             Ok(reaped) if reaped.is_empty() => {}
             // The last of a group may be among them.

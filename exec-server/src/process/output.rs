@@ -55,8 +55,6 @@ enum Source {
     Terminal(Arc<AsyncFd<OwnedFd>>),
     Pipe(AsyncFd<OwnedFd>),
     Flooded(Flooded),
-    /// A pipe that nobody waits for.
-    Resting(OwnedFd),
     /// While it becomes another.
     Gone,
 }
@@ -123,7 +121,7 @@ impl Output {
             Source::Pipe(fd) => drop(fd.readable().await),
             Source::Flooded(flooded) if flooded.more => {}
             Source::Flooded(flooded) => flooded.alarm.rings().await,
-            Source::Resting(_) | Source::Gone => pending().await,
+            Source::Gone => pending().await,
         }
     }
 
@@ -137,9 +135,7 @@ impl Output {
             (Source::Pipe(fd), When::Ready) => read_ready(fd, self.stream, chunk_bytes),
             (Source::Terminal(fd), When::Now) => Ok(read_chunk(fd.get_ref(), self.stream, chunk_bytes)?),
             (Source::Pipe(fd), When::Now) => Ok(read_chunk(fd.get_ref(), self.stream, chunk_bytes)?),
-            (Source::Flooded(Flooded { fd, .. }) | Source::Resting(fd), _) => {
-                Ok(read_chunk(fd, self.stream, chunk_bytes)?)
-            }
+            (Source::Flooded(flooded), _) => Ok(read_chunk(&flooded.fd, self.stream, chunk_bytes)?),
             (Source::Gone, _) => Err(ErrorKind::BrokenPipe.into()),
         }?;
         self.grow_pipe(chunk.bytes.len(), chunk_bytes);
@@ -158,7 +154,7 @@ impl Output {
         let _ = match &self.source {
             Source::Pipe(fd) => rustix::pipe::fcntl_setpipe_size(fd.get_ref(), LARGE_PIPE),
             Source::Flooded(flooded) => rustix::pipe::fcntl_setpipe_size(&flooded.fd, LARGE_PIPE),
-            Source::Terminal(_) | Source::Resting(_) | Source::Gone => Ok(0),
+            Source::Terminal(_) | Source::Gone => Ok(0),
         };
     }
 
@@ -169,23 +165,6 @@ impl Output {
         self.source = match std::mem::replace(&mut self.source, Source::Gone) {
             Source::Pipe(fd) if flood && !self.ended => flooded(fd),
             Source::Flooded(flooded) if !self.ended => flooded.settle(read, more),
-            source => source,
-        };
-        self.ended |= matches!(self.source, Source::Gone);
-    }
-
-    /// Takes a pipe out of the event loop, so that its end wakes nobody; what it holds can still be read.
-    pub(super) fn rest(&mut self) {
-        self.source = match std::mem::replace(&mut self.source, Source::Gone) {
-            Source::Pipe(fd) if !self.ended => Source::Resting(fd.into_inner()),
-            source => source,
-        };
-    }
-
-    /// Waits for a resting pipe again.
-    pub(super) fn rise(&mut self) {
-        self.source = match std::mem::replace(&mut self.source, Source::Gone) {
-            Source::Resting(fd) if !self.ended => awaited(fd),
             source => source,
         };
         self.ended |= matches!(self.source, Source::Gone);

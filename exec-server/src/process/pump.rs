@@ -17,9 +17,6 @@ use super::record::Process;
 /// Reads in a row before other work gets its turn.
 const READS_IN_A_ROW: usize = 16;
 
-/// Behind the end of one stream the program's own end is so near, most often, that the other stream's need not wake us.
-const NEAR: Duration = Duration::from_millis(1);
-
 /// What a started program is watched by.
 pub(super) struct Watched {
     pub(super) pid: Pid,
@@ -36,7 +33,6 @@ enum Next {
     Exit,
     Look,
     Deadline,
-    Alive,
 }
 
 /// Runs until the program has exited and its output is at its end.
@@ -44,7 +40,6 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
     let started = Instant::now();
     let mut last_output = started;
     let mut reaped = false;
-    let mut resting = None;
     while !reaped || watched.outputs.iter().any(|output| !output.ended) {
         let (has_room, kill_at) = {
             let state = process.lock();
@@ -70,17 +65,12 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
             _ = watched.exit.readable(), if !reaped => Next::Exit,
             () = process.pump.notified() => Next::Look,
             () = until(deadline) => Next::Deadline,
-            () = until(resting) => Next::Alive,
         };
         match next {
             Next::Readable(index) => {
                 last_output = Instant::now();
                 if let Some(output) = watched.outputs.get_mut(index) {
                     read_some(&process, output, watched.chunk_bytes, When::Ready);
-                    if output.ended && !reaped {
-                        watched.outputs.iter_mut().for_each(Output::rest);
-                        resting = Some(last_output + NEAR);
-                    }
                 }
                 tokio::task::coop::consume_budget().await;
             }
@@ -90,14 +80,8 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
                     if process.lock().log.has_room() {
                         read_some(&process, output, watched.chunk_bytes, When::Now);
                     }
-                    output.rise();
                 }
-                resting = None;
                 reaped = try_reap(&process, &watched);
-            }
-            Next::Alive => {
-                resting = None;
-                watched.outputs.iter_mut().for_each(Output::rise);
             }
             Next::Look => {
                 if !has_room {

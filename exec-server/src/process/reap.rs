@@ -3,13 +3,16 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::Pid;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::children;
+use crate::descriptor::register;
 
 /// A program's end and what it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,15 +144,62 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::from_secs(seconds.unwrap_or(0)) + Duration::from_micros(micros.unwrap_or(0))
 }
 
-/// Makes the kernel keep the endings of children. For the binary, at its start: whoever started it may have set
-/// SIGCHLD to be ignored, and then exit codes are thrown away.
+/// SIGCHLD as something to read. A handler would interrupt the server at each program's end, only to write down that it
+/// did; this wakes nobody between two looks (signalfd(2)).
+#[derive(Debug)]
+pub struct ChildSignals(OwnedFd);
+
+/// Makes the kernel keep the endings of children, and tell of them in what is returned. For the binary, at its start,
+/// before it has a second thread, which could take the signal away: whoever started it may have set SIGCHLD to be
+/// ignored, and then exit codes are thrown away.
 ///
 /// # Errors
-/// Never on Linux.
-pub fn keep_endings() -> io::Result<()> {
-    // SAFETY: replaces no handler of ours: it is called before any is set.
-    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// When there are no more descriptors.
+pub fn keep_endings() -> io::Result<ChildSignals> {
+    // SAFETY: no handler of ours is replaced, for it is called before any is set; the set is filled before it is read;
+    // the descriptor is new and nobody else's.
+    unsafe {
+        if libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+        let mut only = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(only.as_mut_ptr());
+        libc::sigaddset(only.as_mut_ptr(), libc::SIGCHLD);
+        let refused = libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), std::ptr::null_mut());
+        if refused != 0 {
+            return Err(io::Error::from_raw_os_error(refused));
+        }
+        match libc::signalfd(-1, only.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
+            fd if fd < 0 => Err(io::Error::last_os_error()),
+            fd => Ok(ChildSignals(OwnedFd::from_raw_fd(fd))),
+        }
+    }
+}
+
+impl ChildSignals {
+    /// Listens in the event loop of the current runtime.
+    ///
+    /// # Errors
+    /// When the event loop can't watch another descriptor.
+    pub fn listen(self) -> io::Result<ChildEnds> {
+        Ok(ChildEnds(register(self.0, Interest::READABLE)?))
+    }
+}
+
+/// Tells that children have ended.
+#[derive(Debug)]
+pub struct ChildEnds(AsyncFd<OwnedFd>);
+
+impl ChildEnds {
+    /// Waits until one has since the last time. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the event loop is gone.
+    pub async fn next(&mut self) -> io::Result<()> {
+        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+        self.0.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut record)?)).await?;
+        Ok(())
+    }
 }
 
 /// Whether whoever started this process wants it to outlive its terminal, as nohup does. For the binary, at its start,

@@ -179,8 +179,13 @@ unsafe fn prepare(steps: &Steps) -> bool {
             return false;
         }
         let none = 0_u64;
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null::<u64>(), 8)
-            == 0
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null::<u64>(),
+            8,
+        ) == 0
     }
 }
 
@@ -284,7 +289,8 @@ impl Stack {
     fn new() -> rustix::io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::STACK;
         // SAFETY: a new mapping, where the kernel likes.
-        unsafe { mmap_anonymous(std::ptr::null_mut(), STACK, ProtFlags::READ | ProtFlags::WRITE, flags) }.map(Self)
+        unsafe { mmap_anonymous(std::ptr::null_mut(), STACK, ProtFlags::READ | ProtFlags::WRITE, flags) }
+            .map(Self)
     }
 }
 
