@@ -131,6 +131,11 @@ impl Terminal {
         Ok(Self { master: File::from(master), child })
     }
 
+    /// Waits until the program says something.
+    pub fn await_output(&mut self) -> Result<()> {
+        self.master.read(&mut [0; 64]).map(drop).context("waiting for the program on the terminal")
+    }
+
     /// Seconds from a keystroke to its echo.
     pub fn keystroke(&mut self) -> Result<f64> {
         let mut echo = [0; 64];

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
     if let Some(code) = launch::launched() {
         return code;
     }
+    resident::keep_freed_memory();
     // Before anything else reads the environment, and before there is a second thread.
     let surroundings = Surroundings::enter();
     match parse() {

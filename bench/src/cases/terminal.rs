@@ -9,11 +9,44 @@ use crate::report::{Bar, Row, median, percentile};
 
 /// Fewer than a terminal's line takes (4,095), so that no Enter is needed in between.
 const KEYS: usize = 100;
+/// A program that echoes by itself, as shells with line editing and full-screen programs do; it says when it is ready.
+const OWN_ECHO: &[&str] = &["sh", "-c", "stty raw -echo; printf r; exec cat"];
 /// A delayed acknowledgement costs 40 ms.
 const NO_DELAYED_ACK_MS: f64 = 20.0;
 
-/// Keystroke to echo with `cat`, bare and through the server, in turn.
+/// Keystroke to echo, by the kernel and by a program.
 pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
+    let mut rows = kernels_echo(context)?;
+    rows.push(programs_echo(context)?);
+    Ok(rows)
+}
+
+/// Keystroke to the echo of a program, bare and through the server, in turn.
+fn programs_echo(context: &Context<'_>) -> Result<Row> {
+    let server = context.server.start(&[])?;
+    let mut connection = server.connect()?;
+    let (mut served, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..context.pick(20, 5) {
+        let mut terminal = Terminal::run(OWN_ECHO[0], &OWN_ECHO[1..])?;
+        terminal.await_output()?;
+        for _ in 0..KEYS {
+            bare.push(terminal.keystroke()? * 1e6);
+        }
+        drop(terminal);
+        let process = format!("own-{round}");
+        connection.start(&process, OWN_ECHO, true)?;
+        while !matches!(connection.receive()?, Message::Output { bytes: 1.., .. }) {}
+        for key in 0..KEYS {
+            served.push(keystroke(&mut connection, &process, key)? * 1e6);
+        }
+        connection.call("process/terminate", &format!(r#"{{"processId":"{process}"}}"#))?;
+    }
+    let row = Row::new("keystroke to a program's own echo, p50", "us", median(&served), Bar::None);
+    Ok(row.against(median(&bare)))
+}
+
+/// Keystroke to echo with `cat`, bare and through the server, in turn.
+fn kernels_echo(context: &Context<'_>) -> Result<Vec<Row>> {
     let server = context.server.start(&[])?;
     let mut connection = server.connect()?;
     let (mut served, mut bare, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
@@ -46,6 +79,7 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     ])
 }
 
+/// Seconds from a keystroke to its echo.
 fn keystroke(connection: &mut Connection, process: &str, key: usize) -> Result<f64> {
     let params = format!(r#"{{"processId":"{process}","chunk":"eA==","writeId":"{key}"}}"#);
     let mut answered = false;

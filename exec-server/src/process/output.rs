@@ -275,3 +275,6 @@ fn read_chunk(fd: &OwnedFd, stream: Stream, chunk_bytes: usize) -> std::result::
         Ok(Chunk { bytes, reads, emptied })
     })
 }
+
+#[cfg(test)]
+mod tests;
