@@ -161,7 +161,7 @@ impl Output {
     /// Behind a turn of reading at `now`, which got `read` bytes and may have left `more`: decides how the next is
     /// awaited. `inputs`: writes to the program so far.
     pub(super) fn settle(&mut self, now: Instant, inputs: u64, read: usize, more: bool) {
-        let flood = self.pace.is_flood(now, inputs);
+        let flood = read > 0 && self.pace.is_flood(now, inputs);
         self.source = match std::mem::replace(&mut self.source, Source::Gone) {
             Source::Pipe(fd) if flood && !self.ended => flooded(fd),
             Source::Flooded(flooded) if !self.ended => flooded.settle(read, more),
@@ -183,7 +183,7 @@ fn awaited(fd: OwnedFd) -> Source {
     }
 }
 
-/// Takes a pipe out of the event loop. Without an alarm it stays there.
+/// Takes a pipe out of the event loop. Without an alarm, which is one descriptor more, it stays there.
 fn flooded(fd: AsyncFd<OwnedFd>) -> Source {
     match Alarm::new() {
         Ok(alarm) => Source::Flooded(Flooded { fd: fd.into_inner(), alarm, more: true, in_vain: 0 }),
@@ -198,6 +198,8 @@ impl Flooded {
         if self.in_vain < LOOKS_IN_VAIN && (more || self.alarm.set(LOOK_EVERY).is_ok()) {
             return Source::Flooded(self);
         }
+        // First, for the kernel's watches may be used up but for this one.
+        drop(self.alarm);
         awaited(self.fd)
     }
 }

@@ -38,21 +38,16 @@ pub(super) struct Stat {
     /// The program's name as the kernel keeps it: at most 15 bytes.
     pub(super) name: String,
     state: u8,
+    threads: u32,
     /// `None`: the kernel, or a process outside of our pid namespace.
     pub(super) parent: Option<Pid>,
     pub(super) session: Option<Pid>,
 }
 
 impl Stat {
-    /// Dead, and waiting to be reaped.
+    /// Dead, and waiting to be reaped. Where only its first thread has ended, it lives on with that one's state.
     pub(super) fn is_zombie(&self) -> bool {
-        matches!(self.state, b'Z' | b'X')
-    }
-
-    /// Told to stop, and not yet there: what it has begun in the kernel, a fork for one, it finishes first. (A sleep that no
-    /// signal ends is no fork.)
-    pub(super) fn is_still_running(&self) -> bool {
-        matches!(self.state, b'R' | b'S')
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
     /// The name stands in parentheses and may itself hold parentheses, spaces and newlines: the last `)` ends it.
@@ -66,9 +61,10 @@ impl Stat {
         let parent = to_pid(number(fields.next()?)?);
         // After the process group.
         let session = to_pid(number(fields.nth(1)?)?);
-        // Field 22 of proc(5), where the session is field 6.
-        let start_time = StartTime(number(fields.nth(15)?)?);
-        Some(Self { stamp: ProcessStamp { pid, start_time }, name, state, parent, session })
+        // Fields 20 and 22 of proc(5), where the session is field 6.
+        let threads = number(fields.nth(13)?)?;
+        let start_time = StartTime(number(fields.nth(1)?)?);
+        Some(Self { stamp: ProcessStamp { pid, start_time }, name, state, threads, parent, session })
     }
 }
 
@@ -240,6 +236,12 @@ mod tests {
             assert_eq!((stat.parent, stat.session), (Pid::from_raw(7), Pid::from_raw(41)));
             assert!(stat.is_zombie());
         }
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_lives_on() {
+        let line = b"42 (java) Z 7 42 41 34817 42 4194560 1 2 3 4 5 6 7 8 20 0 3 0 98765 1 2 3\n";
+        assert!(!Stat::parse(line).expect("a line of /proc").is_zombie());
     }
 
     #[test]

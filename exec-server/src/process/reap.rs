@@ -153,6 +153,9 @@ pub struct ChildSignals(OwnedFd);
 /// before it has a second thread, which could take the signal away: whoever started it may have set SIGCHLD to be
 /// ignored, and then exit codes are thrown away.
 ///
+/// SIGCHLD is blocked from then on. Programs of ours start with nothing blocked; what the standard library starts
+/// inherits it.
+///
 /// # Errors
 /// When there are no more descriptors.
 pub fn keep_endings() -> io::Result<ChildSignals> {

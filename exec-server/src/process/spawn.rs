@@ -152,6 +152,8 @@ pub enum SpawnError {
 
 /// Starts the program, and returns once it is executing: about a millisecond, so no more than many other calls block.
 ///
+/// No signal is ignored or blocked in it, as far as this process did not begin to ignore one after its first start.
+///
 /// # Errors
 /// See [`SpawnError`]; nothing is left behind.
 pub fn spawn(program: &Program) -> Result<Child, SpawnError> {

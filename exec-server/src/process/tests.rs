@@ -289,7 +289,7 @@ fn programs_start_the_same_where_the_kernel_gives_less_help() {
     if !in_own_process("programs_start_the_same_where_the_kernel_gives_less_help") {
         return;
     }
-    super::vfork::refuse();
+    super::vfork::refuse(true);
     a_program_has_only_its_three_streams();
     a_program_leads_its_own_session_and_group();
     stdin_is_empty_without_a_pipe_and_written_with_one();
@@ -298,6 +298,44 @@ fn programs_start_the_same_where_the_kernel_gives_less_help() {
     a_program_starts_in_its_directory_and_relative_to_it();
     what_cannot_start_says_why();
     ignored_and_blocked_signals_are_reset();
+}
+
+/// Where a filter answers one of the calls with an error, the other way is taken, and a start does not fail.
+#[test]
+#[allow(unsafe_code)]
+fn a_call_that_is_filtered_out_leaves_the_other_way() {
+    if !in_own_process("a_call_that_is_filtered_out_leaves_the_other_way") {
+        return;
+    }
+    for (call, errno) in [
+        (libc::SYS_close_range, libc::ENOSYS),
+        (libc::SYS_close_range, libc::EPERM),
+        (libc::SYS_clone3, libc::ENOSYS),
+    ] {
+        super::vfork::refuse(false);
+        let started = std::thread::spawn(move || {
+            let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+            let mut filter = [
+                op(0x20, 0, 0, 0),
+                op(0x15, 0, 1, u32::try_from(call).expect("a number")),
+                op(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(errno).expect("a number")),
+                op(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+            ];
+            let filter = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+            // SAFETY: the filter is alive and its length right; it holds for this thread and what it starts alone.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+                assert_eq!(
+                    libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter),
+                    0
+                );
+            }
+            spawn(&program(&["true"], PIPES)).map(|child| wait_for_end(child.pid, child.pidfd).how)
+        });
+        let how = started.join().expect("no panic");
+        assert_eq!(how.expect("it starts"), How::Exited(0), "{call} {errno}");
+        assert!(super::vfork::refuse(false), "{call} {errno}");
+    }
 }
 
 #[test]

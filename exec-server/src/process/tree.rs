@@ -102,45 +102,58 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// Signals the members until a look finds no new one; to kill them, none that could still be forking either.
+/// Signals the members, until a look finds no new one.
 fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Result<usize> {
-    let freezing = signal == Signal::KILL;
-    let first = if freezing { Signal::STOP } else { signal };
-    let mut reached: HashSet<ProcessStamp> = HashSet::new();
-    let mut stopped: HashSet<ProcessStamp> = HashSet::new();
-    let mut refused = None;
-    for _ in 0..MOST_ROUNDS {
-        let snapshot = match Snapshot::take() {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                refused.get_or_insert(error);
-                break;
-            }
-        };
-        let found: Vec<&Stat> = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).collect();
-        let stopping = found.iter().any(|stat| stopped.contains(&stat.stamp) && stat.is_still_running());
-        let new = found.iter().map(|stat| stat.stamp).filter(|stamp| reached.insert(*stamp));
-        let new: Vec<ProcessStamp> = new.collect();
-        if new.is_empty() && !stopping {
-            break;
+    let mut sweep = Sweep::default();
+    if signal == Signal::KILL {
+        sweep.reach(Signal::STOP, &members);
+        for stamp in std::mem::take(&mut sweep.reached) {
+            sweep.signal(stamp, Signal::KILL);
         }
-        for stamp in new {
-            match signal_process(stamp, first) {
-                Ok(_) if freezing => drop(stopped.insert(stamp)),
-                Ok(_) => {}
-                Err(error) => drop(refused.get_or_insert(error)),
-            }
-        }
-        std::thread::yield_now();
+        // Who was just forking when it was stopped has a child behind our last look. Who is being killed makes no more.
+        sweep.reach(Signal::KILL, &members);
+    } else {
+        sweep.reach(signal, &members);
     }
-    if freezing {
-        for stamp in &reached {
-            if let Err(error) = signal_process(*stamp, Signal::KILL) {
-                refused.get_or_insert(error);
+    sweep.refused.map_or(Ok(sweep.reached.len()), Err)
+}
+
+/// Who was signalled so far, and the first refusal.
+#[derive(Default)]
+struct Sweep {
+    reached: HashSet<ProcessStamp>,
+    refused: Option<io::Error>,
+}
+
+impl Sweep {
+    /// Signals the members that were not reached before, until there are none.
+    fn reach(&mut self, signal: Signal, members: &impl Fn(&Snapshot) -> Vec<&Stat>) {
+        for _ in 0..MOST_ROUNDS {
+            let snapshot = match Snapshot::take() {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    self.refused.get_or_insert(error);
+                    return;
+                }
+            };
+            let found =
+                members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);
+            let new: Vec<ProcessStamp> = found.filter(|stamp| !self.reached.contains(stamp)).collect();
+            if new.is_empty() {
+                return;
+            }
+            for stamp in new {
+                self.signal(stamp, signal);
             }
         }
     }
-    refused.map_or(Ok(reached.len()), Err)
+
+    fn signal(&mut self, stamp: ProcessStamp, signal: Signal) {
+        self.reached.insert(stamp);
+        if let Err(error) = signal_process(stamp, signal) {
+            self.refused.get_or_insert(error);
+        }
+    }
 }
 
 /// Signals exactly this process. False if it has ended, even if another has its number now.

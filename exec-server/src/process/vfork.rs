@@ -24,6 +24,8 @@ use super::posix::{Start, Streams};
 const STACK: usize = 128 << 10;
 /// Handlers become default actions (`linux/sched.h`); libc's constant is too narrow.
 const CLEAR_SIGHAND: u64 = 1 << 32;
+/// The size of the kernel's signal set (bytes), which it wants to be told.
+const SIGNAL_SET: usize = size_of::<u64>();
 /// The largest number of a signal on Linux.
 const LAST_SIGNAL: c_int = 64;
 
@@ -41,15 +43,17 @@ struct Steps {
     env: *const *mut c_char,
     /// The errno of the step that failed.
     failure: c_int,
+    /// What failed is a call that the other way does without.
+    refused: bool,
 }
 
 /// Whether this kernel, or who filters its calls, is known to refuse.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Has programs started without this from now on.
+/// Has programs started without this from now on, or with it; whether they were.
 #[cfg(test)]
-pub(super) fn refuse() {
-    REFUSED.store(true, Ordering::Relaxed);
+pub(super) fn refuse(refuse: bool) -> bool {
+    REFUSED.swap(refuse, Ordering::Relaxed)
 }
 
 /// Starts the program as [`super::posix::start`] does, and watches it; `None` where this way is not to be had.
@@ -74,6 +78,7 @@ pub(super) fn start(start: &Start<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
         argv: argv.as_ptr(),
         env: env.as_ptr(),
         failure: 0,
+        refused: false,
     };
     let cloned = STACK_OF_THREAD.with(|stack| match stack.get() {
         Some(stack) => Some(clone(stack, &mut steps)),
@@ -93,12 +98,16 @@ pub(super) fn start(start: &Start<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
     if steps.failure == 0 {
         return Some(Ok((pid, pidfd)));
     }
-    let _ = waitpid(Some(pid), WaitOptions::empty());
+    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+    if steps.refused {
+        REFUSED.store(true, Ordering::Relaxed);
+        return None;
+    }
     Some(Err(io::Error::from_raw_os_error(steps.failure)))
 }
 
-/// The signals that this process ignores, as bits from 0 for signal 1: a program would inherit that. Asked once; whoever
-/// ignores more later has said so to its children, too.
+/// The signals that this process ignores, as bits from 0 for signal 1: a program would inherit that. Asked once, since 64
+/// calls for each start are too many.
 fn ignored() -> u64 {
     static IGNORED: OnceLock<u64> = OnceLock::new();
     *IGNORED.get_or_init(|| {
@@ -106,7 +115,13 @@ fn ignored() -> u64 {
             let mut now = Action::default();
             // SAFETY: the kernel fills in an action of its own layout; nothing is changed.
             let asked = unsafe {
-                libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<Action>(), &raw mut now, 8)
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    std::ptr::null::<Action>(),
+                    &raw mut now,
+                    SIGNAL_SET,
+                )
             };
             if asked == 0 && now.handler == libc::SIG_IGN { ignored | 1 << (signal - 1) } else { ignored }
         })
@@ -143,7 +158,7 @@ extern "C" fn child(steps: *mut Steps) -> ! {
 ///
 /// # Safety
 /// As for [`child`], which alone calls it.
-unsafe fn prepare(steps: &Steps) -> bool {
+unsafe fn prepare(steps: &mut Steps) -> bool {
     // SAFETY: as in `child`.
     unsafe {
         if libc::setsid() < 0 {
@@ -153,13 +168,20 @@ unsafe fn prepare(steps: &Steps) -> bool {
         let mut ignored = steps.ignored;
         while ignored != 0 {
             let signal = ignored.trailing_zeros() + 1;
-            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<Action>(), 8);
+            let none = std::ptr::null::<Action>();
+            if libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, none, SIGNAL_SET) < 0 {
+                return false;
+            }
             ignored &= ignored - 1;
         }
         let mut streams = steps.streams;
         if !steps.terminal.is_null() {
             // It becomes the controlling one of the new session; its number is closed with all others.
-            streams = [libc::open(steps.terminal, libc::O_RDWR); 3];
+            let terminal = libc::open(steps.terminal, libc::O_RDWR);
+            if terminal < 0 {
+                return false;
+            }
+            streams = [terminal; 3];
         }
         let mut next = 0;
         for fd in streams {
@@ -175,17 +197,15 @@ unsafe fn prepare(steps: &Steps) -> bool {
             next += 1;
         }
         // Ours are close-on-exec, but whoever started the server may have left others open.
-        if libc::syscall(libc::SYS_close_range, next, c_int::MAX, 0) < 0 || libc::chdir(steps.cwd) < 0 {
+        if libc::syscall(libc::SYS_close_range, next, c_int::MAX, 0) < 0 {
+            steps.refused = true;
             return false;
         }
-        let none = 0_u64;
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const none,
-            std::ptr::null::<u64>(),
-            8,
-        ) == 0
+        if libc::chdir(steps.cwd) < 0 {
+            return false;
+        }
+        let (none, before) = (0_u64, std::ptr::null::<u64>());
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, before, SIGNAL_SET) == 0
     }
 }
 
@@ -208,10 +228,13 @@ fn clone(stack: &Stack, steps: &mut Steps) -> Result<(Pid, OwnedFd), c_int> {
     };
     // SAFETY: the stack is this thread's, which stands still while the child uses it; `child` never returns.
     let pid = unsafe { clone3(&args, steps) };
+    if pid < 0 {
+        return Err(c_int::try_from(-pid).unwrap_or(libc::ENOSYS));
+    }
     match c_int::try_from(pid).ok().and_then(Pid::from_raw) {
         // SAFETY: the kernel has just opened it for us.
         Some(pid) if pidfd >= 0 => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
-        _ => Err(c_int::try_from(-pid).unwrap_or(libc::ENOSYS)),
+        _ => Err(libc::ENOSYS),
     }
 }
 
