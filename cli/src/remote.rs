@@ -4,21 +4,22 @@ mod sign_in;
 mod stdin;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::anyhow;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, ValueEnum};
 use codex_config::Config;
 use codex_exec_server::remote::{
-    BEARER_VARIABLE, Contract, CredentialKind, Credentials, DEFAULT_NAME, Fixed, Remote, RemoteConfig, Target,
+    BEARER_VARIABLE, Contract, CredentialKind, Credentials, DEFAULT_NAME, Fixed, Remote, RemoteConfig,
+    Status, Target,
 };
 use codex_exec_server::server::Server;
 use codex_login::{HttpClient, Variables};
 use codex_outgoing::Outgoing;
 use zeroize::Zeroizing;
 
-use crate::output;
+use crate::{output, resident};
 use sign_in::SignIn;
 use stdin::Stdin;
 
@@ -285,11 +286,20 @@ async fn run(
         outgoing,
         wait_for_registry: plan.wait_for_registry,
         jitter: Box::new(rand::random::<f64>),
-        tell: Box::new(|status| output::note(&status.to_string())),
+        tell: Box::new(tell),
     };
     match Remote::new(Arc::clone(server), config) {
         Ok(remote) => remote.run().await.into(),
         Err(error) => error.into(),
+    }
+}
+
+/// Prints what happens. Once attached, what led there is not needed any more.
+fn tell(status: Status) {
+    static ATTACHED: Once = Once::new();
+    output::note(&status.to_string());
+    if matches!(status, Status::Attached { .. }) {
+        ATTACHED.call_once(resident::forget_start);
     }
 }
 

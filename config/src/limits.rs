@@ -123,7 +123,8 @@ limits! {
     http_streams: 1..=65_536,
     /// Redirects followed for one HTTP request; one more is an error.
     http_redirects: 0..=1_000,
-    /// Connections of one process to its network proxy at once; more wait.
+    /// Connections of one process to its network proxy at once, at most a sixteenth of the descriptors that the server
+    /// may open; more wait.
     network_connections: 1..=65_536,
     /// Largest HTTP request head at a network proxy, in bytes; a larger one is answered with 431.
     network_head_bytes: { 8 * KIB }..=MIB,

@@ -89,7 +89,8 @@ pub struct Limits {
     pub http_streams: usize,
     /// Redirects followed for one request; one more is `-32603`.
     pub http_redirects: usize,
-    /// Connections of one process to its network proxy at once; more wait (13).
+    /// Connections of one process to its network proxy at once, at most a sixteenth of the descriptors that the server
+    /// may open; more wait (13).
     pub network_connections: usize,
     /// HTTP request head at a network proxy; a larger one is answered with 431.
     pub network_head_bytes: usize,
