@@ -384,6 +384,38 @@ async fn exited_is_not_delayed_by_a_background_child_that_holds_the_pipe() {
 }
 
 #[tokio::test]
+async fn a_flood_of_small_pieces_ends_like_any_other_output() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    let lines = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done";
+    let late = format!("(while [ ! -e {} ]; do sleep 0.02; done; echo late) &", gate.display());
+    client.shell("p", &format!("{lines}; {late} exit 6")).await;
+    let mut text = Vec::new();
+    let exited = loop {
+        let message = client.until(|message| message["method"].is_string()).await;
+        match message["method"].as_str() {
+            Some("process/output") => text.extend(bytes_of(&message["params"]["chunk"])),
+            Some("process/exited") => break message,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(exited["params"]["exitCode"], 6);
+    std::fs::write(&gate, "").unwrap();
+    loop {
+        let message = client.until(|message| message["method"].is_string()).await;
+        match message["method"].as_str() {
+            Some("process/output") => text.extend(bytes_of(&message["params"]["chunk"])),
+            Some("process/closed") => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let expected: String = (0..3000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(String::from_utf8(text).unwrap(), expected + "late\n");
+}
+
+#[tokio::test]
 async fn the_last_mebibyte_is_retained_and_loss_is_said() {
     let server = Server::start().await;
     let mut client = server.client().await;
