@@ -33,7 +33,8 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 /// Signals the whole tree of a program of ours that isn't reaped yet, and returns how many processes that were: its
 /// descendants, its session, the sessions its descendants lead, and (as subreaper) the orphans it left.
 ///
-/// For SIGKILL the tree is stopped first, since only what can't fork can be found completely.
+/// For SIGKILL a tree of several is stopped first, since only what can't fork can be found completely, and looked through
+/// once more behind it.
 ///
 /// # Errors
 /// The first refusal; everybody else has been signalled nevertheless.
@@ -106,15 +107,18 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
 fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Result<usize> {
     let mut sweep = Sweep::default();
     if signal == Signal::KILL {
-        sweep.reach(Signal::STOP, &members);
-        for stamp in std::mem::take(&mut sweep.reached) {
-            sweep.signal(stamp, Signal::KILL);
+        let found = sweep.look(&members);
+        if found.len() > 1 {
+            sweep.signal(found, Signal::STOP);
+            sweep.reach(Signal::STOP, &members);
+            let reached = std::mem::take(&mut sweep.reached);
+            sweep.signal(reached, Signal::KILL);
+        } else {
+            sweep.signal(found, Signal::KILL);
         }
-        // Who was just forking when it was stopped has a child behind our last look. Who is being killed makes no more.
-        sweep.reach(Signal::KILL, &members);
-    } else {
-        sweep.reach(signal, &members);
+        // Who was just forking has a child behind our last look. Who is being killed makes no more.
     }
+    sweep.reach(signal, &members);
     sweep.refused.map_or(Ok(sweep.reached.len()), Err)
 }
 
@@ -129,29 +133,33 @@ impl Sweep {
     /// Signals the members that were not reached before, until there are none.
     fn reach(&mut self, signal: Signal, members: &impl Fn(&Snapshot) -> Vec<&Stat>) {
         for _ in 0..MOST_ROUNDS {
-            let snapshot = match Snapshot::take() {
-                Ok(snapshot) => snapshot,
-                Err(error) => {
-                    self.refused.get_or_insert(error);
-                    return;
-                }
-            };
-            let found =
-                members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);
-            let new: Vec<ProcessStamp> = found.filter(|stamp| !self.reached.contains(stamp)).collect();
+            let new = self.look(members);
             if new.is_empty() {
                 return;
             }
-            for stamp in new {
-                self.signal(stamp, signal);
-            }
+            self.signal(new, signal);
         }
     }
 
-    fn signal(&mut self, stamp: ProcessStamp, signal: Signal) {
-        self.reached.insert(stamp);
-        if let Err(error) = signal_process(stamp, signal) {
-            self.refused.get_or_insert(error);
+    /// The living members that were not reached before.
+    fn look(&mut self, members: &impl Fn(&Snapshot) -> Vec<&Stat>) -> Vec<ProcessStamp> {
+        let snapshot = match Snapshot::take() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.refused.get_or_insert(error);
+                return Vec::new();
+            }
+        };
+        let living = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);
+        living.filter(|stamp| !self.reached.contains(stamp)).collect()
+    }
+
+    fn signal(&mut self, stamps: impl IntoIterator<Item = ProcessStamp>, signal: Signal) {
+        for stamp in stamps {
+            self.reached.insert(stamp);
+            if let Err(error) = signal_process(stamp, signal) {
+                self.refused.get_or_insert(error);
+            }
         }
     }
 }
