@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
+#[cfg(target_arch = "x86_64")]
+use seccompiler::sock_filter;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    sock_filter,
 };
 
 use crate::sandbox::order::{Confinement, Failure, Namespaces, Stage};
@@ -73,7 +74,7 @@ const REFUSED: [c_long; 48] = [
 const REFUSED_HERE: [c_long; 4] =
     [libc::SYS_kexec_file_load, libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt];
 #[cfg(not(target_arch = "x86_64"))]
-const REFUSED_HERE: [c_long; 0] = [];
+const REFUSED_HERE: [c_long; 1] = [libc::SYS_kexec_file_load];
 
 /// Shared memory, semaphores and queues by number or name, which outside of a namespace are everybody's.
 const SHARED: [c_long; 8] = [
@@ -89,10 +90,9 @@ const SHARED: [c_long; 8] = [
 
 /// Owners, modes, times and attributes of files, which Landlock does not know: without mounts that are read-only
 /// nothing else keeps them as they are.
-const ATTRIBUTES: [c_long; 12] = [
+const ATTRIBUTES: [c_long; 11] = [
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_utimensat,
@@ -103,8 +103,9 @@ const ATTRIBUTES: [c_long; 12] = [
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
 ];
-/// The same, newer than the library that names the calls: `setxattrat`, `removexattrat`, `file_setattr`.
-const NEWER_ATTRIBUTES: [c_long; 3] = [463, 466, 469];
+/// The same, newer than the library that names the calls: `fchmodat2`, `setxattrat`, `removexattrat`, `file_setattr`. (Since
+/// Linux 5.1 a new call has the same number on all kinds of machines.)
+const NEWER_ATTRIBUTES: [c_long; 4] = [452, 463, 466, 469];
 /// The same, of one machine's kind only.
 #[cfg(target_arch = "x86_64")]
 const OLDER_ATTRIBUTES: [c_long; 6] = [
