@@ -20,7 +20,7 @@ pub(crate) fn forget_start() {
 }
 
 /// The largest block that the allocator takes from its heap from now on, in bytes; it keeps twice as much of what was freed.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 512 << 10;
 
 /// Keeps the memory of a message for the next one. glibc gives back what is freed above 128 KiB at once and takes it again,
 /// which under a flood costs a tenth of the throughput in page faults; but it learns from the largest block it has seen
