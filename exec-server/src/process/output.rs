@@ -59,6 +59,24 @@ enum Source {
     Gone,
 }
 
+impl Source {
+    /// What the event loop watches.
+    fn awaited(&self) -> Option<&AsyncFd<OwnedFd>> {
+        match self {
+            Self::Terminal(fd) => Some(fd),
+            Self::Pipe(fd) => Some(fd),
+            Self::Flooded(_) | Self::Gone => None,
+        }
+    }
+
+    fn fd(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Flooded(flooded) => Some(&flooded.fd),
+            source => source.awaited().map(AsyncFd::get_ref),
+        }
+    }
+}
+
 /// A pipe that the event loop does not know.
 struct Flooded {
     fd: OwnedFd,
@@ -116,12 +134,13 @@ impl Output {
     /// Waits until reading is worth it.
     pub(super) async fn ready(&self) {
         match &self.source {
-            // Readiness is kept until a read says "again", so nothing is consumed here.
-            Source::Terminal(fd) => drop(fd.readable().await),
-            Source::Pipe(fd) => drop(fd.readable().await),
             Source::Flooded(flooded) if flooded.more => {}
             Source::Flooded(flooded) => flooded.alarm.rings().await,
-            Source::Gone => pending().await,
+            source => match source.awaited() {
+                // Readiness is kept until a read says "again", so nothing is consumed here.
+                Some(fd) => drop(fd.readable().await),
+                None => pending().await,
+            },
         }
     }
 
@@ -130,32 +149,24 @@ impl Output {
     /// # Errors
     /// `WouldBlock` when there is none; others are the output's end too, as EIO is for a terminal.
     pub(super) fn read(&mut self, chunk_bytes: usize, when: When) -> Result<Chunk> {
-        let chunk = match (&self.source, when) {
-            (Source::Terminal(fd), When::Ready) => read_ready(fd, self.stream, chunk_bytes),
-            (Source::Pipe(fd), When::Ready) => read_ready(fd, self.stream, chunk_bytes),
-            (Source::Terminal(fd), When::Now) => Ok(read_chunk(fd.get_ref(), self.stream, chunk_bytes)?),
-            (Source::Pipe(fd), When::Now) => Ok(read_chunk(fd.get_ref(), self.stream, chunk_bytes)?),
-            (Source::Flooded(flooded), _) => Ok(read_chunk(&flooded.fd, self.stream, chunk_bytes)?),
-            (Source::Gone, _) => Err(ErrorKind::BrokenPipe.into()),
-        }?;
+        let chunk = match (self.source.awaited(), self.source.fd()) {
+            (Some(fd), _) if when == When::Ready => read_ready(fd, self.stream, chunk_bytes)?,
+            (_, Some(fd)) => read_chunk(fd, self.stream, chunk_bytes)?,
+            (_, None) => return Err(ErrorKind::BrokenPipe.into()),
+        };
         self.grow_pipe(chunk.bytes.len(), chunk_bytes);
         Ok(chunk)
     }
 
     /// Fewer wake-ups for a program that writes a lot; the kernel may refuse, and then nothing changes.
     fn grow_pipe(&mut self, read: usize, chunk_bytes: usize) {
-        if read < chunk_bytes {
+        if read < chunk_bytes || self.stream == Stream::Pty {
             return;
         }
         self.full_reads += 1;
-        if self.full_reads != FULL_READS {
-            return;
+        if let (FULL_READS, Some(fd)) = (self.full_reads, self.source.fd()) {
+            let _ = rustix::pipe::fcntl_setpipe_size(fd, LARGE_PIPE);
         }
-        let _ = match &self.source {
-            Source::Pipe(fd) => rustix::pipe::fcntl_setpipe_size(fd.get_ref(), LARGE_PIPE),
-            Source::Flooded(flooded) => rustix::pipe::fcntl_setpipe_size(&flooded.fd, LARGE_PIPE),
-            Source::Terminal(_) | Source::Gone => Ok(0),
-        };
     }
 
     /// Behind a turn of reading at `now`, which got `read` bytes and may have left `more`: decides how the next is

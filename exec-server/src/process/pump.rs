@@ -119,7 +119,7 @@ async fn readable(output: Option<&Output>, has_room: bool) {
 
 /// Reads while there is something, room for it and a turn left.
 fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, when: When) {
-    let (mut reads, mut bytes, mut more) = (0, 0, true);
+    let (mut reads, mut bytes, mut inputs, mut more) = (0, 0, 0, true);
     while more && reads < READS_IN_A_ROW {
         match output.read(chunk_bytes, when) {
             Ok(chunk) if !chunk.bytes.is_empty() => {
@@ -132,6 +132,7 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
                 process.record(|state| {
                     state.output(stream, chunk.bytes);
                     room = state.log.has_room();
+                    inputs = state.inputs;
                 });
                 if !room {
                     break;
@@ -146,7 +147,7 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
             }
         }
     }
-    output.settle(Instant::now(), process.lock().inputs, bytes, more);
+    output.settle(Instant::now(), inputs, bytes, more);
 }
 
 /// Reaps the child if it has ended, and tells what it left behind.

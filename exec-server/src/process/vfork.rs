@@ -80,12 +80,11 @@ pub(super) fn start(start: &Start<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
         failure: 0,
         refused: false,
     };
-    let cloned = STACK_OF_THREAD.with(|stack| match stack.get() {
-        Some(stack) => Some(clone(stack, &mut steps)),
-        None => {
-            let new = Stack::new().ok()?;
-            Some(clone(stack.get_or_init(|| new), &mut steps))
+    let cloned = STACK_OF_THREAD.with(|stack| {
+        if stack.get().is_none() {
+            let _ = stack.set(Stack::new().ok()?);
         }
+        stack.get().map(|stack| clone(stack, &mut steps))
     })?;
     let (pid, pidfd) = match cloned {
         Ok(child) => child,
