@@ -1,5 +1,6 @@
 //! Reads who is whose child and in which session from `/proc`.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -84,9 +85,14 @@ pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
             Some(stat) => Ok(Some(stat)),
             None => Err(io::Error::other(format!("cannot understand /proc/{}/stat", pid.as_raw_pid()))),
         },
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What `/proc` says of a process or thread that has ended.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 /// Our children that belong to the main thread; `None` if this kernel has no such list.
@@ -103,7 +109,7 @@ pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
     {
         return Ok(Some(pids(&content(fd)?)));
     }
-    match open(&children_path(ours)) {
+    match open(&children_path(ours, ours)) {
         Ok(fd) => {
             let now = pids(&content(&fd)?);
             *list = Some((ours, fd));
@@ -115,14 +121,46 @@ pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
 
 /// Our children that belong to this thread of ours; none when it has ended, `None` if this kernel has no such list.
 pub(super) fn children_of_thread(thread: Pid) -> io::Result<Option<Vec<Pid>>> {
-    match read(&children_path(thread)) {
-        Ok(text) => Ok(Some(pids(&text))),
-        Err(error) => without_list(error),
+    listed(&children_path(rustix::process::getpid(), thread))
+}
+
+/// Our children, whichever thread they belong to; `None` if this kernel has no such lists.
+pub(super) fn our_children() -> io::Result<Option<Vec<Pid>>> {
+    children_of_threads(rustix::process::getpid())
+}
+
+/// A process's children; none when it has ended, `None` if this kernel has no such lists.
+fn children_of(process: &Stat) -> io::Result<Option<Vec<Pid>>> {
+    let pid = process.stamp.pid;
+    match process.threads {
+        0 | 1 => listed(&children_path(pid, pid)),
+        _ => children_of_threads(pid),
     }
 }
 
-fn children_path(thread: Pid) -> String {
-    format!("/proc/self/task/{}/children", thread.as_raw_pid())
+fn children_of_threads(process: Pid) -> io::Result<Option<Vec<Pid>>> {
+    let mut children = Vec::new();
+    let threads = match numbers(&format!("/proc/{}/task", process.as_raw_pid())) {
+        Err(error) if is_gone(&error) => return Ok(Some(children)),
+        threads => threads?,
+    };
+    for thread in threads {
+        let Some(theirs) = listed(&children_path(process, thread))? else { return Ok(None) };
+        children.extend(theirs);
+    }
+    Ok(Some(children))
+}
+
+fn children_path(process: Pid, thread: Pid) -> String {
+    format!("/proc/{}/task/{}/children", process.as_raw_pid(), thread.as_raw_pid())
+}
+
+/// What a list of children says; none when its thread has ended.
+fn listed(path: &str) -> io::Result<Option<Vec<Pid>>> {
+    match read(path) {
+        Ok(text) => Ok(Some(pids(&text))),
+        Err(error) => without_list(error),
+    }
 }
 
 fn pids(text: &[u8]) -> Vec<Pid> {
@@ -130,7 +168,7 @@ fn pids(text: &[u8]) -> Vec<Pid> {
 }
 
 fn without_list(error: io::Error) -> io::Result<Option<Vec<Pid>>> {
-    if error.kind() != io::ErrorKind::NotFound {
+    if !is_gone(&error) {
         return Err(error);
     }
     let has_lists = std::fs::exists("/proc/thread-self/children")?;
@@ -139,7 +177,12 @@ fn without_list(error: io::Error) -> io::Result<Option<Vec<Pid>>> {
 
 /// The numbers of all processes.
 pub(super) fn processes() -> io::Result<impl Iterator<Item = Pid>> {
-    let entries = std::fs::read_dir("/proc")?.filter_map(Result::ok);
+    numbers("/proc")
+}
+
+/// The processes or threads that a directory of `/proc` is about.
+fn numbers(directory: &str) -> io::Result<impl Iterator<Item = Pid> + use<>> {
+    let entries = std::fs::read_dir(directory)?.filter_map(Result::ok);
     Ok(entries.filter_map(|entry| number(entry.file_name().as_encoded_bytes()).and_then(to_pid)))
 }
 
@@ -172,8 +215,8 @@ fn content(file: &OwnedFd) -> io::Result<Vec<u8>> {
     }
 }
 
-/// All processes at about one time.
-#[derive(Debug)]
+/// Processes at about one time: all of them, or those that were added.
+#[derive(Debug, Default)]
 pub(super) struct Snapshot {
     processes: HashMap<Pid, Stat>,
     /// Those that a process leads to: its children and the members of its session.
@@ -182,18 +225,32 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn take() -> io::Result<Self> {
-        let mut processes = HashMap::new();
-        let mut led: HashMap<Pid, Vec<Pid>> = HashMap::new();
-        for entry in std::fs::read_dir("/proc")? {
-            let name = entry?.file_name();
-            let Some(pid) = number(name.as_encoded_bytes()).and_then(Pid::from_raw) else { continue };
-            let Some(stat) = stat(pid)? else { continue };
-            for leader in [stat.parent, stat.session].into_iter().flatten() {
-                led.entry(leader).or_default().push(pid);
-            }
-            processes.insert(pid, stat);
+        let mut all = Self::default();
+        for pid in processes()? {
+            all.add(pid)?;
         }
-        Ok(Self { processes, led })
+        Ok(all)
+    }
+
+    /// Looks at a process. `None` if there is none, or it was seen before.
+    pub(super) fn add(&mut self, pid: Pid) -> io::Result<Option<&Stat>> {
+        let Entry::Vacant(unseen) = self.processes.entry(pid) else { return Ok(None) };
+        let Some(stat) = stat(pid)? else { return Ok(None) };
+        for leader in [stat.parent, stat.session].into_iter().flatten() {
+            self.led.entry(leader).or_default().push(pid);
+        }
+        Ok(Some(unseen.insert(stat)))
+    }
+
+    /// Looks at a process and its descendants. False if this kernel can't list them.
+    pub(super) fn add_tree(&mut self, root: Pid) -> io::Result<bool> {
+        let mut waiting = vec![root];
+        while let Some(pid) = waiting.pop() {
+            let Some(stat) = self.add(pid)? else { continue };
+            let Some(children) = children_of(stat)? else { return Ok(false) };
+            waiting.extend(children);
+        }
+        Ok(true)
     }
 
     pub(super) fn get(&self, pid: Pid) -> Option<&Stat> {
@@ -257,6 +314,31 @@ mod tests {
         {
             assert_eq!(Stat::parse(line.as_bytes()), None, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_child_is_found_whichever_thread_it_belongs_to() {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let (started, child) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("a child");
+            started.send(Pid::from_child(&child)).expect("the test waits");
+            // As long as the thread lives, the kernel leaves the child to it.
+            let _ = receiver.recv();
+            child.kill().expect("killed");
+            child.wait().expect("reaped");
+        });
+        let child = child.recv().expect("started");
+        let ours = rustix::process::getpid();
+        if let Some(children) = our_children().expect("readable") {
+            assert!(children.contains(&child));
+            let mut below_us = Snapshot::default();
+            assert!(below_us.add_tree(ours).expect("readable"));
+            assert_eq!(below_us.get(child).expect("seen").parent, Some(ours));
+            assert!(below_us.get(ours).is_some() && below_us.get(Pid::INIT).is_none());
+        }
+        drop(sender);
+        thread.join().expect("no panic");
     }
 
     #[test]

@@ -39,13 +39,14 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 /// # Errors
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
-    sweep(signal, |snapshot| {
+    sweep(signal, || {
         if !children::children().spawned.contains_key(&root) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
+        let snapshot = surroundings(root)?;
         let mut roots = vec![root];
-        roots.extend(own_orphans(snapshot, root));
-        snapshot.tree(roots)
+        roots.extend(own_orphans(&snapshot, root));
+        Ok(living(&snapshot.tree(roots)))
     })
 }
 
@@ -57,9 +58,10 @@ pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<
     if leftovers.is_empty() {
         return Ok(0);
     }
-    sweep(signal, |snapshot| {
+    sweep(signal, || {
+        let snapshot = Snapshot::take()?;
         let still = |stamp: &&ProcessStamp| snapshot.get(stamp.pid).is_some_and(|stat| stat.stamp == **stamp);
-        snapshot.tree(leftovers.iter().filter(still).map(|stamp| stamp.pid))
+        Ok(living(&snapshot.tree(leftovers.iter().filter(still).map(|stamp| stamp.pid))))
     })
 }
 
@@ -68,12 +70,44 @@ pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<
 /// # Errors
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_everything(signal: Signal) -> io::Result<usize> {
-    sweep(signal, |snapshot| {
-        let (strangers, children) = orphans::unclaimed_orphans(snapshot);
+    sweep(signal, || {
+        let snapshot = Snapshot::take()?;
+        let (strangers, children) = orphans::unclaimed_orphans(&snapshot);
         let mut roots: Vec<Pid> = strangers.into_iter().map(|stat| stat.stamp.pid).collect();
         roots.extend(children.spawned.keys().chain(children.claimed.keys()));
-        snapshot.tree(roots)
+        Ok(living(&snapshot.tree(roots)))
     })
+}
+
+/// Whatever may belong to the tree of a program of ours. As subreaper that is below it or below an orphan of ours, and
+/// most often a handful; without the kernel's lists of children, it is all of `/proc`.
+///
+/// The orphans come last: what leaves the program meanwhile comes to us.
+fn surroundings(root: Pid) -> io::Result<Snapshot> {
+    let mut found = Snapshot::default();
+    if !orphans::is_subreaper() || !found.add_tree(root)? {
+        return Snapshot::take();
+    }
+    let Some(ours) = procfs::our_children()? else { return Snapshot::take() };
+    let (orphans, programs): (Vec<Pid>, Vec<Pid>) = {
+        let children = children::children();
+        ours.into_iter().partition(|pid| children.is_unclaimed(*pid))
+    };
+    if !orphans.is_empty() {
+        // Their ages tell which of them may have left an orphan.
+        for pid in programs {
+            found.add(pid)?;
+        }
+    }
+    for pid in orphans {
+        found.add_tree(pid)?;
+    }
+    Ok(found)
+}
+
+/// Those that were not dead when they were seen.
+fn living(seen: &[&Stat]) -> Vec<ProcessStamp> {
+    seen.iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp).collect()
 }
 
 /// Orphans that the program left: those with its mark. One without a mark counts when no other running program of ours
@@ -103,8 +137,8 @@ fn own_orphans(snapshot: &Snapshot, root: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// Signals the members, until a look finds no new one.
-fn sweep(signal: Signal, members: impl Fn(&Snapshot) -> Vec<&Stat>) -> io::Result<usize> {
+/// Signals the living members, until a look at them finds no new one.
+fn sweep(signal: Signal, members: impl Fn() -> io::Result<Vec<ProcessStamp>>) -> io::Result<usize> {
     let mut sweep = Sweep::default();
     if signal == Signal::KILL {
         let found = sweep.look(&members);
@@ -131,7 +165,7 @@ struct Sweep {
 
 impl Sweep {
     /// Signals the members that were not reached before, until there are none.
-    fn reach(&mut self, signal: Signal, members: &impl Fn(&Snapshot) -> Vec<&Stat>) {
+    fn reach(&mut self, signal: Signal, members: &impl Fn() -> io::Result<Vec<ProcessStamp>>) {
         for _ in 0..MOST_ROUNDS {
             let new = self.look(members);
             if new.is_empty() {
@@ -142,16 +176,12 @@ impl Sweep {
     }
 
     /// The living members that were not reached before.
-    fn look(&mut self, members: &impl Fn(&Snapshot) -> Vec<&Stat>) -> Vec<ProcessStamp> {
-        let snapshot = match Snapshot::take() {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                self.refused.get_or_insert(error);
-                return Vec::new();
-            }
-        };
-        let living = members(&snapshot).into_iter().filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp);
-        living.filter(|stamp| !self.reached.contains(stamp)).collect()
+    fn look(&mut self, members: &impl Fn() -> io::Result<Vec<ProcessStamp>>) -> Vec<ProcessStamp> {
+        let living = members().unwrap_or_else(|error| {
+            self.refused.get_or_insert(error);
+            Vec::new()
+        });
+        living.into_iter().filter(|stamp| !self.reached.contains(stamp)).collect()
     }
 
     fn signal(&mut self, stamps: impl IntoIterator<Item = ProcessStamp>, signal: Signal) {
