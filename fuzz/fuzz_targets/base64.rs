@@ -1,8 +1,8 @@
 //! Base64 of the wire, and `process/write` (protocol 4, 8.4): decoded as strictly as its words say, and written as serde would.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_protocol::{bytes, encode, process};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
 const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -10,7 +10,7 @@ const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 fn oracle(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    if text.len() % 4 != 0 || padding > 2 {
+    if !text.len().is_multiple_of(4) || padding > 2 {
         return None;
     }
     let (mut bits, mut count, mut out) = (0u32, 0, Vec::new());
@@ -26,7 +26,7 @@ fn oracle(text: &str) -> Option<Vec<u8>> {
     (bits == 0 && count == padding as u32 * 2).then_some(out)
 }
 
-fuzz_target!(|input: &[u8]| {
+target!(|input: &[u8]| {
     if let Ok(text) = std::str::from_utf8(input) {
         assert_eq!(bytes::decode(text).ok(), oracle(text), "{text:?}");
         let params = format!(r#"{{"processId":"p","chunk":{}}}"#, serde_json::Value::from(text));

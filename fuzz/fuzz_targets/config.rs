@@ -1,12 +1,12 @@
 //! `config.toml`, `managed_config.toml`, `requirements.toml` and `-c` (login-and-config 12): a fault has its place, and a server
 //! never goes on without what says who may connect.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::sync::LazyLock;
 
+use arbitrary::Arbitrary;
 use codex_config::{ConfigError, Overrides, Sources, load, load_exec_server};
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
 #[derive(Debug, Arbitrary)]
 struct Input<'a> {
@@ -19,7 +19,7 @@ struct Input<'a> {
 
 static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(codex_fuzz::directory);
 
-fuzz_target!(|input: Input<'_>| {
+target!(|input: Input<'_>| {
     let root = DIR.path();
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let Ok(overrides) = Overrides::parse(&owned(&input.dash_c), &owned(&input.enable), &[]) else { return };

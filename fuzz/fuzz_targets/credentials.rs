@@ -1,12 +1,12 @@
 //! `auth.json` and the claims of tokens (login-and-config 2, 4): what is read is written and read again as it was, unknown members
 //! included, and no error or `Debug` repeats what the document held.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
+use codex_fuzz::target;
 use codex_login::Credentials;
 use codex_login::claims::{self, IdClaims};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+target!(|input: &[u8]| {
     let payload = base64_simd::URL_SAFE_NO_PAD.encode_to_string(input);
     let jwt = format!("h.{payload}.s");
     let _ = IdClaims::read(&jwt);

@@ -1,13 +1,13 @@
 //! `.env` in the home directory (login-and-config 1.1): what is given can be set, and stays in proportion.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::sync::LazyLock;
 
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
 static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(codex_fuzz::directory);
 
-fuzz_target!(|input: &[u8]| {
+target!(|input: &[u8]| {
     std::fs::write(DIR.path().join(".env"), input).expect("a file");
     for (name, value) in codex_config::home::dot_env(DIR.path()) {
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));

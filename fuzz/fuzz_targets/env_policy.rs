@@ -1,14 +1,14 @@
 //! `envPolicy` and its wildcards (8.2).
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use codex_exec_protocol::process::EnvPolicy;
 use codex_exec_server::process::child_env::child_environment;
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
-fuzz_target!(|input: (&str, &str, &str)| {
+target!(|input: (&str, &str, &str)| {
     let (pattern, name, json) = input;
     let server: Vec<(OsString, OsString)> = vec![(name.into(), "1".into()), ("PATH".into(), "/bin".into())];
     let env = BTreeMap::from([("GIVEN".to_owned(), "2".to_owned())]);

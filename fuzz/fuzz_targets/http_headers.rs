@@ -1,13 +1,13 @@
 //! Headers of `http/request` (protocol 11.1): no credential of the server leaves in one, and no error shows a value.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_protocol::http::RequestHeader;
 use codex_exec_server::http::headers_to_send;
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
 const VALUE: &str = "value-of-the-variable";
 
-fuzz_target!(|headers: Vec<(&str, &str, Option<&str>)>| {
+target!(|headers: Vec<(&str, &str, Option<&str>)>| {
     let headers: Vec<RequestHeader> = headers
         .into_iter()
         .map(|(name, value, variable)| RequestHeader {

@@ -1,11 +1,11 @@
 //! Hosts and patterns of a managed network (13): each has one spelling, and a denial means at least what an allowance does.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_server::network::host::Host;
 use codex_exec_server::network::pattern::{Pattern, Reach};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
-fuzz_target!(|input: (&str, &str, u16)| {
+target!(|input: (&str, &str, u16)| {
     let (pattern, host, port) = input;
     let Ok(host) = Host::parse(host) else { return };
     assert_eq!(Host::parse(&host.to_string()).as_ref(), Ok(&host));

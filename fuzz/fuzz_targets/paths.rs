@@ -1,10 +1,10 @@
 //! Paths in both dialects (7.1): what is taken comes back as it was, but for `.` and `..`.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_protocol::WirePath;
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
-fuzz_target!(|text: &str| {
+target!(|text: &str| {
     let Ok(path) = WirePath::parse(text) else { return };
     if let WirePath::Local(local) = &path {
         assert!(local.is_absolute(), "{local:?}");

@@ -1,14 +1,14 @@
 //! What a registry and rendezvous are sent and answer (remote 3, 6, 8.1): bodies, queries, token files.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use codex_exec_protocol::registry as wire;
+use codex_fuzz::target;
 use codex_rendezvous::ticket::{HarnessTicket, Signer, Wish};
 use codex_rendezvous::tokens;
-use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,7 +22,7 @@ fn round<T: DeserializeOwned + Serialize + Debug>(body: &str) {
     let _ = format!("{read:?}");
 }
 
-fuzz_target!(|text: &str| {
+target!(|text: &str| {
     round::<wire::CloudRegister>(text);
     round::<wire::CloudRegistered>(text);
     round::<wire::ExecutorRegistered>(text);

@@ -1,15 +1,15 @@
 //! Relay frames (remote 4): the executor's reader, the rendezvous' scan of the header, and protobuf itself agree.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use bytes::Bytes;
 use codex_exec_protocol::relay::RelayMessageFrame;
 use codex_exec_server::relay::frame::{self, Body};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 use prost::Message as _;
 
 const LONGEST_STREAM_ID: usize = 64;
 
-fuzz_target!(|input: &[u8]| {
+target!(|input: &[u8]| {
     let message = Bytes::copy_from_slice(input);
     let whole = RelayMessageFrame::decode(message.clone()).ok();
     let header = codex_rendezvous::frame::scan(input);

@@ -1,19 +1,19 @@
 //! A Noise stream (remote 7, 8) over a rendezvous that drops, repeats, reorders and changes what it carries: whatever
 //! arrives is what was sent, in order and whole.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_exec_protocol::registry::Hidden;
 use codex_exec_server::relay::frame;
 use codex_exec_server::relay::{
     Event, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict,
 };
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
 #[derive(Debug, Arbitrary)]
 struct Input<'a> {
@@ -44,7 +44,7 @@ fn message(number: usize, length: u16) -> Bytes {
     format!(r#"{{"id":{number},"method":"{}"}}"#, "m".repeat(length.into())).into()
 }
 
-fuzz_target!(|input: Input<'_>| {
+target!(|input: Input<'_>| {
     let limits = RelayLimits { held_bytes: 4096, assembled_bytes: 100_000, ..RelayLimits::default() };
     let authorization = Hidden::new(input.authorization.to_owned());
     let target = Target {

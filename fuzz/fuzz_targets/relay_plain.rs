@@ -1,14 +1,14 @@
 //! The executor's plain streams (remote 4.1, 4.2) under any order of frames and calls.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::collections::HashSet;
 use std::time::Instant;
 
+use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_exec_server::relay::frame::{self, Body};
 use codex_exec_server::relay::{Event, ExecutorStreams, RelayLimits, SendError, StreamKey};
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
 const LIMITS: usize = 3;
 
@@ -30,7 +30,7 @@ fn name(id: u8) -> String {
     format!("s{}", id % 6)
 }
 
-fuzz_target!(|acts: Vec<Act<'_>>| {
+target!(|acts: Vec<Act<'_>>| {
     let limits = RelayLimits { streams: LIMITS, queued_bytes: 300, ..RelayLimits::default() };
     let mut streams = ExecutorStreams::plain(limits);
     let (mut ever, mut alive): (Vec<StreamKey>, HashSet<StreamKey>) = Default::default();

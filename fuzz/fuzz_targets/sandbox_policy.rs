@@ -1,14 +1,14 @@
 //! Sandbox policies (protocol 14): whatever a profile holds, nothing is open that no entry opens, and another prohibition never
 //! makes a policy wider.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use arbitrary::Arbitrary;
 use codex_exec_protocol::sandbox::Sandbox;
 use codex_exec_server::sandbox::{Access, Files, Surroundings, resolve, unwrap};
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 use serde_json::{Value, json};
 
 #[derive(Debug, Arbitrary)]
@@ -116,7 +116,7 @@ fn policy(input: &Input<'_>, entries: &[Value]) -> Option<Files> {
         sandbox["workspaceRoots"] = roots.iter().take(4).map(|root| json!(known(*root))).collect();
     }
     let sandbox: Sandbox = serde_json::from_value(sandbox).ok()?;
-    let around = Surroundings { tmpdir: Some(DIR.path().join("a/b")) };
+    let around = Surroundings { tmpdir: Some(DIR.path().join("a/b")), ..Surroundings::default() };
     Some(resolve(&sandbox, &around).ok()?.files)
 }
 
@@ -139,7 +139,7 @@ fn system(path: &Path) -> bool {
     path.starts_with("/etc") || path.starts_with("/usr")
 }
 
-fuzz_target!(|input: Input<'_>| {
+target!(|input: Input<'_>| {
     let older: Vec<String> = input.older.iter().map(|text| (*text).to_owned()).collect();
     let _ = unwrap(&older);
     let whole: Vec<String> = ["/x/codex-linux-sandbox".to_owned()].into_iter().chain(older).collect();

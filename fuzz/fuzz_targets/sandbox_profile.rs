@@ -1,10 +1,10 @@
 //! Sandbox profiles (7.3): what is taken is written as it was read.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_protocol::sandbox::Sandbox;
-use libfuzzer_sys::fuzz_target;
+use codex_fuzz::target;
 
-fuzz_target!(|text: &str| {
+target!(|text: &str| {
     let Ok(sandbox) = serde_json::from_str::<Sandbox>(text) else { return };
     let written = serde_json::to_string(&sandbox).expect("a sandbox can be written");
     let again: Sandbox = serde_json::from_str(&written).expect("and read again");

@@ -40,7 +40,7 @@ type Lookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 ///
 /// # Errors
 /// Those of `http/request` (11.1).
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub fn headers_to_send(
     headers: &[codex_exec_protocol::http::RequestHeader],
     variable: &dyn Fn(&str) -> Option<OsString>,

@@ -39,7 +39,7 @@ impl std::fmt::Debug for Carrier {
 
 /// For fuzzing: what a listener that lets everybody in answers to the first bytes of a connection, and how many of them
 /// that answers; none as long as it waits for more.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub fn first_answer(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     match http::respond(bytes, &Auth::open(), std::time::SystemTime::UNIX_EPOCH) {
         http::Outcome::Upgrade { answer, head } | http::Outcome::Answer { answer, head } => {
