@@ -184,7 +184,7 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let mut listener = Listener::bind(address, auth, server.limits())?;
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
-    resident::forget_start();
+    tokio::spawn(resident::forget_start());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
