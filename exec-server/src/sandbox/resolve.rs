@@ -221,7 +221,10 @@ impl<'a> Resolver<'a> {
         let place = self.look(path)?;
         let skip = entry.missing_path_behavior.as_ref().and_then(|word| word.as_str()) == Some("skip");
         if skip && !place.exists() {
-            self.skipped.insert(place.real);
+            // A prohibition never opens anything, so it leaves a protected name protected.
+            if entry.access != Word::Deny {
+                self.skipped.insert(place.real);
+            }
             return Ok(());
         }
         let grant = match entry.access {

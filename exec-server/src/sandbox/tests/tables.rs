@@ -145,8 +145,12 @@ fn what_cannot_be_understood_is_refused() {
 fn missing_names_are_held_where_a_program_could_create_them() {
     let place = workspace();
     let project = special("project_roots", "write");
-    let mut skip = sub(".codex", "read");
-    skip["missing_path_behavior"] = json!("skip");
+    let skipped = |mut entry: Value| {
+        entry["missing_path_behavior"] = json!("skip");
+        entry
+    };
+    let skip = skipped(sub(".codex", "read"));
+    let skipped_denial = skipped(sub(".codex", "deny"));
     let held = |entries| -> Vec<String> {
         let rules = place.rules(&entries, &json!({"cwd": CWD}));
         let names = rules.placeholders().iter();
@@ -155,6 +159,7 @@ fn missing_names_are_held_where_a_program_could_create_them() {
     for (name, entries, expected) in [
         ("the protected names", json!([project]), vec!["w/.codex", "w/.agents"]),
         ("one is skipped", json!([project, skip]), vec!["w/.agents"]),
+        ("a skipped denial opens nothing", json!([project, skipped_denial]), vec!["w/.codex", "w/.agents"]),
         ("nothing writable", json!([special("root", "read"), path("@/w/none", "deny")]), vec![]),
         (
             "denied and missing",
