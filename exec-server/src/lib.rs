@@ -1,6 +1,7 @@
 //! Lends a machine to a coding agent: programs, files and HTTP, served to and asked of an exec-server.
 
 mod alarm;
+mod blocking;
 mod budget;
 pub mod client;
 mod descriptor;
@@ -15,6 +16,8 @@ pub mod remote;
 pub mod rpc;
 pub mod sandbox;
 pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 
 pub use codex_exec_protocol as protocol;

@@ -11,6 +11,8 @@ use tokio::sync::OnceCell;
 
 use super::endpoint::Bearer;
 
+use crate::blocking;
+
 /// For one request; a round of attempts has its own bound.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// Largest answer that is read; a bundle has about 6 KiB.
@@ -143,7 +145,7 @@ impl Registry {
             let builder = match self.base.scheme() {
                 "https" => {
                     let outgoing = outgoing.clone();
-                    let read = tokio::task::spawn_blocking(move || outgoing.http()).await;
+                    let read = blocking::spawn(move || outgoing.http()).await;
                     read.unwrap_or_else(|error| Err(OutgoingError::Tls(error.to_string())))
                 }
                 // On this machine: there is nothing to trust.

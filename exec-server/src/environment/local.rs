@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::traits::{CallError, Files, Http, Pieces, Processes};
 use crate::Limits;
+use crate::blocking;
 use crate::client::{BodyError, MissingState};
 use crate::filesystem::{self, Handles, MissingWatch, WholeFile};
 use crate::http::LocalHttp;
@@ -113,7 +114,7 @@ impl Local {
         work: impl FnOnce(&Machine) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, CallError> {
         let machine = Arc::clone(&self.0);
-        Ok(tokio::task::spawn_blocking(move || work(&machine)).await.map_err(|_| ended())??)
+        Ok(blocking::spawn(move || work(&machine)).await.map_err(|_| ended())??)
     }
 }
 
@@ -146,7 +147,7 @@ impl Processes for Local {
         });
         let table = Arc::clone(&self.0.processes);
         // A directory or program that has to be fetched may hang; only this start waits for it.
-        tokio::task::spawn_blocking(move || table.launch(reserved));
+        blocking::spawn(move || table.launch(reserved)).detach();
         told.await.map_err(|_| ended())??;
         Ok(result)
     }

@@ -2,10 +2,12 @@
 
 use tokio::runtime::Handle;
 
+use crate::blocking;
+
 /// Drops `value` on a worker thread when called inside a runtime, and at once elsewhere.
 pub(super) fn dispose(value: impl Send + 'static) {
     match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
+        Ok(_) => blocking::spawn(move || drop(value)).detach(),
         Err(_) => drop(value),
     }
 }

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 pub use body::{BodyStream, Deltas};
 
 use crate::Limits;
+use crate::blocking;
 use crate::budget::{Budget, Claim, answer_bytes};
 
 /// Idle connections kept for one host, and how long: enough for a burst, nothing to speak of at rest.
@@ -230,7 +231,7 @@ impl LocalHttp {
         cell.get_or_try_init(|| async {
             // Reads the machine's certificates: milliseconds that no other request should wait.
             let outgoing = Outgoing::from_lookup(|name| (self.variable)(name)?.into_string().ok());
-            let built = tokio::task::spawn_blocking(move || build(&outgoing, policy)).await;
+            let built = blocking::spawn(move || build(&outgoing, policy)).await;
             built.map_err(|error| error.to_string())?
         })
         .await

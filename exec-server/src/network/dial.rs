@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::host::Host;
 use super::hosts_file;
 
+use crate::blocking;
+
 /// Lookups of the whole server at once; more wait. Each may hold a thread for as long as a name server is silent, and
 /// there are other uses for those.
 const LOOKUPS: usize = 32;
@@ -44,7 +46,7 @@ pub(super) async fn look_up(host: &Host, port: u16, share: &Arc<Semaphore>) -> i
     // One's own first: a program that has all of its own must not wait among the others.
     let held = Arc::clone(share).acquire_owned().await.map_err(io::Error::other)?;
     let slot = Arc::clone(&SLOTS).acquire_owned().await.map_err(io::Error::other)?;
-    let looking = tokio::task::spawn_blocking(move || {
+    let looking = blocking::spawn(move || {
         let found = resolve(&name, is_localhost, port);
         // A lookup goes on when nobody waits for it any more, and is to count until it ends.
         drop((held, slot));

@@ -22,6 +22,7 @@ use super::own::OwnPort;
 use super::policy::{Rules, Wish};
 use super::{dial, http, own, places, socks, tunnel};
 use crate::Limits;
+use crate::blocking;
 use crate::descriptor::register;
 use crate::process::orphans::{self, Origin, ProcessStamp};
 
@@ -114,7 +115,7 @@ async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>, origin: Origin) 
         left.retain(|stamp| orphans::is_running(*stamp).unwrap_or(false));
         if left.is_empty() {
             // Those that were known may have had children meanwhile.
-            let looked = tokio::task::spawn_blocking(move || orphans::still_running(origin)).await;
+            let looked = blocking::spawn(move || orphans::still_running(origin)).await;
             left = looked.ok().and_then(Result::ok).unwrap_or_default();
         }
         if left.is_empty() {

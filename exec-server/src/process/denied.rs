@@ -6,6 +6,7 @@ use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 use codex_exec_protocol::process::{Chunk, ExitDetails, Stream};
 
+use crate::blocking;
 use crate::sandbox::Confined;
 
 /// What programs say when something was refused.
@@ -57,9 +58,10 @@ pub(super) fn release(confined: Arc<Confined>, lives_on: bool) {
     if confined.held.is_empty() {
         return;
     }
-    tokio::task::spawn_blocking(move || {
+    let release = move || {
         if lives_on && let Some(confined) = Arc::into_inner(confined) {
             confined.held.keep();
         }
-    });
+    };
+    blocking::spawn(release).detach();
 }

@@ -21,6 +21,7 @@ use super::spawn::{self, Child, Ends, Program, Stdio};
 use super::stdin::Stdin;
 use super::tree;
 use crate::Limits;
+use crate::blocking;
 use crate::descriptor::register;
 use crate::network::{Network, proxy, variables};
 use crate::sandbox::{self, Confined, Confiner};
@@ -179,7 +180,7 @@ pub(super) fn launch(
         Ok(watched) => watched,
         Err(error) => {
             let _ = tree::kill_tree(pid, Signal::KILL);
-            tokio::task::spawn_blocking(move || super::reap::wait_for_killed(pid));
+            blocking::spawn(move || super::reap::wait_for_killed(pid)).detach();
             return Err(RpcError::internal(format!("can't watch the program: {error}")));
         }
     };

@@ -22,6 +22,7 @@ use super::reap::Ending;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
 use crate::Limits;
+use crate::blocking;
 use crate::network::proxy::Lease;
 use crate::sandbox::Confined;
 
@@ -260,7 +261,7 @@ impl Process {
             }
             if let Some(group) = state.kept.group.take() {
                 // Removing it may take the kernel a while.
-                tokio::task::spawn_blocking(move || drop(group));
+                blocking::spawn(move || drop(group)).detach();
             }
             state.leftovers = leftovers;
         });

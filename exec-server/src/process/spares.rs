@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::confined::{self, NotStarted, Spare};
 use super::posix::Streams;
 use super::spawn::Begun;
+use crate::blocking;
 use crate::sandbox::order::Order;
 
 /// At most one launcher that waits; there from the second confined program on.
@@ -53,7 +54,9 @@ impl Spares {
 
     /// Starts the next one, beside whatever is done now.
     fn refill(self: &Arc<Self>, launcher: &Path) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
         {
             let mut ready = self.lock();
             if !matches!(*ready, Ready::None) {
@@ -62,13 +65,14 @@ impl Spares {
             *ready = Ready::Soon;
         }
         let (spares, launcher) = (Arc::downgrade(self), launcher.to_owned());
-        runtime.spawn_blocking(move || {
+        let start = move || {
             let started = Spare::start(&launcher);
             // Without it the next program is started the longer way, which also tells what is wrong.
             let next = started.map_or(Ready::None, Ready::Waits);
             if let Some(spares) = spares.upgrade() {
                 *spares.lock() = next;
             }
-        });
+        };
+        blocking::spawn(start).detach();
     }
 }

@@ -18,6 +18,7 @@ use super::contract::Contract;
 use super::credential::{self, Credential, CredentialKind, Credentials, NextTry};
 use super::error::{Cause, RemoteError};
 use super::target::Target;
+use crate::blocking;
 use crate::relay::{Handshake, Identity, Verdict};
 
 /// To make a connection, and for one request from its start to the end of its answer (6.1, 6.3).
@@ -75,7 +76,7 @@ impl Registry {
                 true => Ok(Outgoing::local_http()),
                 false => {
                     let outgoing = self.outgoing.clone();
-                    let read = tokio::task::spawn_blocking(move || outgoing.http()).await;
+                    let read = blocking::spawn(move || outgoing.http()).await;
                     read.unwrap_or_else(|error| Err(OutgoingError::Tls(error.to_string())))
                 }
             };

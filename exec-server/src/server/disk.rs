@@ -6,6 +6,7 @@ use codex_exec_protocol::{Method, RequestId, RpcError, filesystem as files};
 
 use super::connection::Connection;
 use super::routes::{Request, checked};
+use crate::blocking;
 use crate::budget::{Claim, answer_bytes};
 use crate::filesystem::{self, ArmedWatch, Claim as HandleClaim, Reservation, WholeFile};
 use crate::sandbox::files::ConfinedMethod;
@@ -71,7 +72,7 @@ impl<A, B, W, D> Steps<A, B, W, D> {
             // Answers that nobody takes are not piled up.
             connection.outbox.room().await;
             let claim = connection.answers.claim(bytes).await;
-            let done = tokio::task::spawn_blocking(move || {
+            let done = blocking::spawn(move || {
                 let result = work(&connection, params, &mut prepared);
                 // Kept until the socket took the answer.
                 connection.outbox.answer_holding(&id, result, (claim, slot, in_flight));
@@ -95,9 +96,7 @@ pub(super) fn read_file(c: &Arc<Connection>, request: Request<'_>) {
         let mut reading = Reading { connection, id, hold: (slot, in_flight), params, file: None };
         let mut claim = None;
         // Twice at most: for a file that grows beyond its size, everything is claimed.
-        while let Ok(Some((unfinished, bytes))) =
-            tokio::task::spawn_blocking(move || reading.go_on(claim)).await
-        {
+        while let Ok(Some((unfinished, bytes))) = blocking::spawn(move || reading.go_on(claim)).await {
             claim = Some(unfinished.connection.answers.claim(bytes).await);
             reading = unfinished;
         }

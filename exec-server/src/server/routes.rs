@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::disk;
 use super::session::Session;
 use super::streams;
+use crate::blocking;
 use crate::budget::answer_bytes;
 use crate::filesystem::{self, Claim as HandleClaim};
 use crate::process::{Process, check_resize, check_write, known};
@@ -243,7 +244,7 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         return table.launch(reserved);
     }
     // A directory or program that has to be fetched may hang; only this start waits for it.
-    tokio::task::spawn_blocking(move || {
+    let launch = move || {
         // What is local is known from now on.
         filesystem::learn_filesystem(&reserved.params().cwd.0);
         if let Some(program) =
@@ -252,7 +253,8 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
             filesystem::learn_filesystem(program);
         }
         table.launch(reserved);
-    });
+    };
+    blocking::spawn(launch).detach();
 }
 
 /// Whether the working directory and the program are in the kernel's caches. A name that is looked for in the child's

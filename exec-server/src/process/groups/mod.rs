@@ -18,6 +18,8 @@ use rustix::thread::CapabilitySet;
 use ground::Ground;
 use home::NoHome;
 
+use crate::blocking;
+
 /// How long it is taken for granted that there is no place for groups: who shared the server's own may have left.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -126,7 +128,7 @@ impl Groups {
             Err(TryLockError::WouldBlock) => return,
         };
         if let Some(ground) = ground.filter(|ground| ground.is_untidy()) {
-            tokio::task::spawn_blocking(move || ground.tidy());
+            blocking::spawn(move || ground.tidy()).detach();
         }
     }
 

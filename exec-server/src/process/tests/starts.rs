@@ -11,6 +11,7 @@ use super::super::reap::How;
 use super::super::spawn::{Ends, SpawnError, Stdio, spawn};
 use super::super::{terminal, tree, vfork};
 use super::{PIPES, TERMINAL, drain, in_own_process, program, read_line, run, shell, stdout, wait_for_end};
+use crate::testing::refuse_calls;
 
 #[test]
 fn a_program_has_only_its_three_streams() {
@@ -216,7 +217,6 @@ fn programs_start_the_same_where_the_kernel_gives_less_help() {
 
 /// Where a filter answers one of the calls with an error, the other way is taken, and a start does not fail.
 #[test]
-#[allow(unsafe_code)]
 fn a_call_that_is_filtered_out_leaves_the_other_way() {
     if !in_own_process(module_path!(), "a_call_that_is_filtered_out_leaves_the_other_way") {
         return;
@@ -228,22 +228,7 @@ fn a_call_that_is_filtered_out_leaves_the_other_way() {
     ] {
         vfork::refuse(false);
         let started = std::thread::spawn(move || {
-            let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-            let mut filter = [
-                op(0x20, 0, 0, 0),
-                op(0x15, 0, 1, u32::try_from(call).expect("a number")),
-                op(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(errno).expect("a number")),
-                op(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
-            ];
-            let filter = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-            // SAFETY: the filter is alive and its length right; it holds for this thread and what it starts alone.
-            unsafe {
-                assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-                assert_eq!(
-                    libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter),
-                    0
-                );
-            }
+            refuse_calls(&[call], errno);
             spawn(&program(&["true"], PIPES)).map(|child| wait_for_end(child.pid, child.pidfd).how)
         });
         let how = started.join().expect("no panic");

@@ -14,6 +14,7 @@ use super::connection::{receive, send};
 use super::prepared::{Fit, Memory, Prepared};
 use super::words::{Asked, Bounds, Told, Work};
 use crate::Limits;
+use crate::blocking;
 use crate::process::confined::{self, NotStarted};
 use crate::process::posix::Streams;
 use crate::sandbox::Confiner;
@@ -257,7 +258,7 @@ impl Drop for Process {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         let pid = self.pid;
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || confined::wait_for(pid))),
+            Ok(_) => blocking::spawn(move || confined::wait_for(pid)).detach(),
             Err(_) => confined::wait_for(pid),
         }
     }

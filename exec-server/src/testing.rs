@@ -1,0 +1,26 @@
+//! What the tests of several modules need.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_long};
+
+/// Has the kernel answer these calls with an error, to this thread and whatever it starts.
+pub(crate) fn refuse_calls(calls: &[c_long], errno: c_int) {
+    let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let number = |number| u32::try_from(number).expect("not negative");
+    let errno = u32::try_from(errno).expect("not negative");
+    // The number of the call; each that is meant leads to the error behind it.
+    let mut filter = vec![op(0x20, 0, 0, 0)];
+    for call in calls {
+        filter.push(op(0x15, 0, 1, number(*call)));
+        filter.push(op(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | errno));
+    }
+    filter.push(op(0x06, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let length = filter.len().try_into().expect("a short filter");
+    let filter = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SAFETY: the filter is alive and its length right.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter), 0);
+    }
+}
