@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The bounds. `Default` gives the released programs' values where `protocol.md` section 16 has one.
+/// The bounds. `Default` gives the released programs' values where `protocol.md` section 16 has one, but for larger chunks
+/// of output, which cost less for each byte, and longer queues of writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once; one more is refused with HTTP 503.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::buffer::spare_capacity;
@@ -36,6 +37,8 @@ pub struct Handles {
 
 /// An id's place in the table, taken before its file is open.
 struct Slot {
+    /// As it was named; none that can be opened if it is another machine's.
+    path: Option<PathBuf>,
     state: Mutex<State>,
     opened: Condvar,
 }
@@ -102,7 +105,9 @@ impl Handles {
                 self.capacity
             ))),
             Entry::Vacant(free) => {
-                let slot = Arc::new(Slot { state: Mutex::new(State::Opening), opened: Condvar::new() });
+                let path = params.path.local().ok().map(Path::to_owned);
+                let state = Mutex::new(State::Opening);
+                let slot = Arc::new(Slot { path, state, opened: Condvar::new() });
                 free.insert(Arc::clone(&slot));
                 Ok(Reservation { table: Arc::clone(&self.table), id: id.clone(), slot })
             }
@@ -197,6 +202,11 @@ impl Drop for Reservation {
 }
 
 impl Claim {
+    /// The file, as it was named when the handle was opened.
+    pub fn path(&self) -> Option<&Path> {
+        self.slot.path.as_deref()
+    }
+
     /// Reads `len` bytes, fewer at the end of the file. Waits for the disk, and for the file to be open.
     ///
     /// # Errors

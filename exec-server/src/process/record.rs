@@ -165,6 +165,11 @@ impl Process {
         action(failure.as_ref().map_or(Ok(()), Err));
     }
 
+    /// Whether its start still goes on.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.lock().phase, Phase::Starting)
+    }
+
     pub(super) fn set_running(
         &self,
         pid: Pid,

@@ -50,6 +50,8 @@ struct Entries {
     started: u64,
     /// A connection follows.
     attached: bool,
+    /// Nothing is started any more.
+    ended: bool,
     /// What evicted processes left behind.
     leftovers: Vec<Leftover>,
 }
@@ -163,7 +165,7 @@ impl ProcessTable {
     /// First half of a start: checks it and takes its id, in the order of the requests.
     ///
     /// # Errors
-    /// `-32602` for an empty `argv`, `-32600` for a taken id, a full table, or what can't be enforced.
+    /// `-32602` for an empty `argv`, `-32600` for a taken id, a full table, what can't be enforced, or after [`Self::end`].
     pub fn reserve(&self, params: StartParams) -> Result<Reserved, RpcError> {
         if params.argv.is_empty() {
             return Err(RpcError::invalid_params("argv must not be empty"));
@@ -173,6 +175,9 @@ impl ProcessTable {
         }
         launch::refuse_unenforced(&params, &self.host)?;
         let mut entries = self.lock();
+        if entries.ended {
+            return Err(RpcError::invalid_request("this session has ended"));
+        }
         if entries.by_id.contains_key(&params.process_id) {
             return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
         }
@@ -193,6 +198,11 @@ impl ProcessTable {
         entries.by_id.insert(params.process_id.clone(), entry);
         drop(entries);
         Ok(Reserved { process, number, params })
+    }
+
+    /// The process of this id, if its start still goes on.
+    pub fn starting(&self, id: &str) -> Option<Arc<Process>> {
+        self.lock().by_id.get(id).map(|entry| &entry.process).filter(|process| process.is_starting()).cloned()
     }
 
     /// Second half of a start: runs the program. May block on the file system. What became of it is told to
@@ -289,6 +299,7 @@ impl ProcessTable {
     pub async fn end(&self) {
         let (entries, mut leftovers) = {
             let mut all = self.lock();
+            all.ended = true;
             all.closed.clear();
             let entries: Vec<Entry> = all.by_id.drain().map(|(_, entry)| entry).collect();
             (entries, std::mem::take(&mut all.leftovers))

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Server;
+use super::file_order::FileOrder;
 use super::life::ConnectionId;
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
@@ -52,6 +53,7 @@ pub(super) struct Connection {
     /// Slow requests; they end with the connection.
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) handles: Arc<Handles>,
+    pub(super) file_order: Arc<FileOrder>,
     /// Does file operations under sandboxes.
     pub(super) confined: FileHelpers,
     watch: OnceLock<MissingWatch>,
@@ -87,6 +89,7 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         bodies: Budget::new(limits.answer_bytes),
         tasks: Mutex::new(JoinSet::new()),
         handles: Arc::new(Handles::new(limits)),
+        file_order: Arc::default(),
         confined: FileHelpers::new(server.confiner.clone(), limits),
         watch: OnceLock::new(),
         receipts: Mutex::new(Receipts::new(framing)),

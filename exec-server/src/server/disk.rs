@@ -1,10 +1,12 @@
 //! Runs file requests on worker threads, with the memory of their answers claimed beforehand.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use codex_exec_protocol::{Method, RequestId, RpcError, filesystem as files};
 
 use super::connection::Connection;
+use super::file_order::{Touched, Touches};
 use super::routes::{Request, checked};
 use crate::blocking;
 use crate::budget::{Claim, answer_bytes};
@@ -16,7 +18,9 @@ pub(super) fn on_disk<M: ConfinedMethod>(
     c: &Arc<Connection>,
     request: Request<'_>,
     work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
-) {
+) where
+    M::Params: Touches,
+{
     on_disk_within::<M>(c, request, 0, work);
 }
 
@@ -26,9 +30,12 @@ pub(super) fn on_disk_within<M: ConfinedMethod>(
     request: Request<'_>,
     bytes: u64,
     work: impl FnOnce(&Arc<Connection>, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
-) {
+) where
+    M::Params: Touches,
+{
     let steps = Steps {
         prepare: |_: &Arc<Connection>, _: &M::Params| Ok(()),
+        touched: |params: &M::Params, (): &()| params.touched(),
         bytes: move |_: &M::Params| bytes,
         work: |c: &Arc<Connection>, params, (): &mut ()| {
             c.confined.run::<M>(params, |params| work(c, params))
@@ -39,9 +46,11 @@ pub(super) fn on_disk_within<M: ConfinedMethod>(
 }
 
 /// What is done for a request on the disk, and when.
-struct Steps<A, B, W, D> {
+struct Steps<A, T, B, W, D> {
     /// At once, in the order of the requests.
     prepare: A,
+    /// What it has to keep its order with.
+    touched: T,
     /// How large the answer may be, about; so much is claimed before the work.
     bytes: B,
     /// On a worker thread.
@@ -50,15 +59,16 @@ struct Steps<A, B, W, D> {
     answered: D,
 }
 
-impl<A, B, W, D> Steps<A, B, W, D> {
+impl<A, T, B, W, D> Steps<A, T, B, W, D> {
     fn run<M: Method, P: Send + 'static>(self, c: &Arc<Connection>, request: Request<'_>)
     where
         A: FnOnce(&Arc<Connection>, &M::Params) -> Result<P, RpcError>,
+        T: FnOnce(&M::Params, &P) -> Vec<Touched>,
         B: FnOnce(&M::Params) -> u64,
         W: FnOnce(&Arc<Connection>, M::Params, &mut P) -> Result<M::Result, RpcError> + Send + 'static,
         D: FnOnce(P) + Send + 'static,
     {
-        let Self { prepare, bytes, work, answered } = self;
+        let Self { prepare, touched, bytes, work, answered } = self;
         let prepared = checked::<M>(c, &request, "filesystem")
             .and_then(|(_, params)| Ok((prepare(c, &params)?, params)));
         let (mut prepared, params) = match prepared {
@@ -67,13 +77,17 @@ impl<A, B, W, D> Steps<A, B, W, D> {
         };
         let (id, in_flight, connection) = (request.id, request.in_flight, Arc::clone(c));
         let bytes = bytes(&params);
+        let place = c.file_order.enter(touched(&params, &prepared));
         c.beside(async move {
+            // Without a slot, which those before it may be waiting for.
+            place.comes().await;
             let slot = Arc::clone(&connection.slots).acquire_owned().await;
             // Answers that nobody takes are not piled up.
             connection.outbox.room().await;
             let claim = connection.answers.claim(bytes).await;
             let done = blocking::spawn(move || {
                 let result = work(&connection, params, &mut prepared);
+                drop(place);
                 // Kept until the socket took the answer.
                 connection.outbox.answer_holding(&id, result, (claim, slot, in_flight));
                 answered(prepared);
@@ -90,7 +104,9 @@ pub(super) fn read_file(c: &Arc<Connection>, request: Request<'_>) {
         Err(error) => return c.outbox.answer::<files::ReadFile>(&request.id, Err(error)),
     };
     let (id, in_flight, connection) = (request.id, request.in_flight, Arc::clone(c));
+    let place = c.file_order.enter(params.touched());
     c.beside(async move {
+        place.comes().await;
         let slot = Arc::clone(&connection.slots).acquire_owned().await;
         connection.outbox.room().await;
         let mut reading = Reading { connection, id, hold: (slot, in_flight), params, file: None };
@@ -100,6 +116,7 @@ pub(super) fn read_file(c: &Arc<Connection>, request: Request<'_>) {
             claim = Some(unfinished.connection.answers.claim(bytes).await);
             reading = unfinished;
         }
+        drop(place);
     });
 }
 
@@ -162,6 +179,7 @@ impl<H: Send + 'static> Reading<H> {
 pub(super) fn open(c: &Arc<Connection>, request: Request<'_>) {
     let steps = Steps {
         prepare: |c: &Arc<Connection>, params: &files::OpenParams| c.handles.reserve(params).map(Some),
+        touched: |params: &files::OpenParams, _: &Option<Reservation>| params.touched(),
         bytes: |_: &files::OpenParams| 0,
         work: |c: &Arc<Connection>, params, reserved: &mut Option<Reservation>| match reserved.take() {
             Some(reserved) => match c.confined.open(&params)? {
@@ -180,11 +198,13 @@ pub(super) fn on_handle<M: Method>(
     c: &Arc<Connection>,
     request: Request<'_>,
     id_of: impl Fn(&M::Params) -> &str,
+    touched: fn(&Path) -> Touched,
     bytes: impl Fn(&M::Params) -> u64,
     work: impl FnOnce(&HandleClaim, &M::Params) -> Result<M::Result, RpcError> + Send + 'static,
 ) {
     let steps = Steps {
         prepare: |c: &Arc<Connection>, params: &M::Params| c.handles.claim(id_of(params)),
+        touched: |_: &M::Params, claim: &HandleClaim| claim.path().into_iter().map(touched).collect(),
         bytes,
         work: |_: &Arc<Connection>, params, claim: &mut HandleClaim| work(claim, &params),
         answered: drop,
@@ -195,6 +215,7 @@ pub(super) fn on_handle<M: Method>(
 pub(super) fn watch_missing(c: &Arc<Connection>, request: Request<'_>) {
     let steps = Steps {
         prepare: |_: &Arc<Connection>, _: &files::WatchMissingParams| Ok(None),
+        touched: |_: &files::WatchMissingParams, _: &Option<ArmedWatch>| Vec::new(),
         bytes: |_: &files::WatchMissingParams| 0,
         work: |c: &Arc<Connection>, params, armed: &mut Option<ArmedWatch>| {
             *armed = c.watch().arm(&params);
@@ -209,6 +230,7 @@ pub(super) fn watch_missing(c: &Arc<Connection>, request: Request<'_>) {
 pub(super) fn get_metadata(c: &Arc<Connection>, request: Request<'_>) {
     let cached = checked::<files::GetMetadata>(c, &request, "filesystem")
         .ok()
+        .filter(|(_, params)| c.file_order.before(|| params.touched()).is_empty())
         .and_then(|(_, params)| filesystem::metadata_if_cached(&params));
     match cached {
         Some(result) => c.outbox.answer::<files::GetMetadata>(&request.id, result),

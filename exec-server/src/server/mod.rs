@@ -2,6 +2,7 @@
 
 mod connection;
 mod disk;
+mod file_order;
 mod life;
 mod liveness;
 mod oversight;

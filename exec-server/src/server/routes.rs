@@ -12,12 +12,13 @@ use codex_exec_protocol::{
 
 use super::connection::Connection;
 use super::disk;
+use super::file_order::{self, Before, Touched};
 use super::session::Session;
 use super::streams;
 use crate::blocking;
 use crate::budget::answer_bytes;
 use crate::filesystem::{self, Claim as HandleClaim};
-use crate::process::{Process, check_resize, check_write, known};
+use crate::process::{Process, ProcessTable, Reserved, check_resize, check_write, known};
 use crate::rpc::{InFlight, decode};
 
 /// What a large directory's answer is taken to need (bytes); its bound is a message's.
@@ -123,6 +124,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
                 c,
                 request,
                 |p| &p.handle_id,
+                file_order::reads,
                 move |p| answer_bytes(p.len.min(most)),
                 HandleClaim::read_block,
             );
@@ -132,6 +134,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
                 c,
                 request,
                 |p| &p.handle_id,
+                file_order::changes,
                 |_| 0,
                 HandleClaim::write_block,
             );
@@ -226,21 +229,42 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
 }
 
 fn start(c: &Arc<Connection>, request: Request<'_>) {
-    let reserved = checked::<process::Start>(c, &request, "exec")
-        .and_then(|(session, params)| Ok((session, session.processes.reserve(params)?)));
-    let (session, reserved) = match reserved {
+    match checked::<process::Start>(c, &request, "exec") {
+        Ok((_, params)) => begin_start(c, request.id, request.in_flight, params),
+        Err(error) => c.outbox.answer::<process::Start>(&request.id, Err(error)),
+    }
+}
+
+fn begin_start(c: &Arc<Connection>, id: RequestId, in_flight: InFlight, params: process::StartParams) {
+    let Some(session) = c.session.get() else { return };
+    if let Some(earlier) = session.processes.starting(&params.process_id) {
+        // If that fails, its id is free for this one.
+        let c = Arc::clone(c);
+        return earlier.when_started(move |_| begin_start(&c, id, in_flight, params));
+    }
+    let reserved = match session.processes.reserve(params) {
         Ok(reserved) => reserved,
-        Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
+        Err(error) => return c.outbox.answer::<process::Start>(&id, Err(error)),
     };
-    let (outbox, id, in_flight) = (Arc::clone(&c.outbox), request.id, request.in_flight);
+    let outbox = Arc::clone(&c.outbox);
     let result = reserved.result();
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
     Arc::clone(reserved.process()).when_started(move |outcome| {
         outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
         drop(in_flight);
     });
-    let table = Arc::clone(&session.processes);
-    if starts_without_io(reserved.params()) {
+    let before = c.file_order.before(|| touched(reserved.params()));
+    launch(Arc::clone(&session.processes), reserved, before);
+}
+
+/// What a start finds on the disk: its program, and what lies where it begins.
+fn touched(params: &process::StartParams) -> Vec<Touched> {
+    let program = params.argv.iter().take(1).map(Path::new).filter(|program| program.is_absolute());
+    program.chain([params.cwd.0.as_path()]).map(file_order::reads).collect()
+}
+
+fn launch(table: Arc<ProcessTable>, reserved: Reserved, before: Before) {
+    if before.is_empty() && starts_without_io(reserved.params()) {
         return table.launch(reserved);
     }
     // A directory or program that has to be fetched may hang; only this start waits for it.
@@ -254,7 +278,14 @@ fn start(c: &Arc<Connection>, request: Request<'_>) {
         }
         table.launch(reserved);
     };
-    blocking::spawn(launch).detach();
+    if before.is_empty() {
+        return blocking::spawn(launch).detach();
+    }
+    // Also when the connection ends meanwhile: the id is taken.
+    tokio::spawn(async move {
+        before.done().await;
+        blocking::spawn(launch).detach();
+    });
 }
 
 /// Whether the working directory and the program are in the kernel's caches. A name that is looked for in the child's

@@ -1,8 +1,8 @@
 //! Order of work: what is begun in order, what runs beside (design, "Requests on one connection").
 
-use codex_e2e::client::start_params;
-use codex_e2e::{Server, base64, bytes_of};
-use serde_json::json;
+use codex_e2e::client::{Refusal, start_params};
+use codex_e2e::{Server, TestClient, base64, bytes_of};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_thousand_pipelined_writes_arrive_in_order() {
@@ -103,5 +103,103 @@ async fn notifications_follow_the_answer_of_their_start() {
         let first = client.next().await.unwrap();
         assert_eq!(first["id"], request, "{first}");
         client.finish(&format!("p{n}")).await;
+    }
+}
+
+/// Requests that are sent without waiting for answers, and the answers in the order of the requests.
+async fn pipelined(client: &mut TestClient, requests: Vec<(&str, Value)>) -> Vec<Result<Value, Refusal>> {
+    let mut ids = Vec::new();
+    for (method, params) in requests {
+        ids.push(client.send(method, params).await);
+    }
+    let mut answers = Vec::new();
+    for id in ids {
+        answers.push(client.answer(id).await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn file_requests_that_meet_on_a_path_take_effect_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let write = |text: &str| ("fs/writeFile", json!({"path": at("d/e/f"), "dataBase64": base64(text)}));
+    let read = || ("fs/readFile", json!({"path": at("d/e/f")}));
+    for round in 0..50 {
+        let (first, second) = (format!("first {round}"), format!("second {round}"));
+        let requests = vec![
+            ("fs/createDirectory", json!({"path": at("d/e"), "recursive": true})),
+            write(&first),
+            read(),
+            (
+                "fs/copy",
+                json!({"sourcePath": at("d/e/f"), "destinationPath": at("copy"), "recursive": false}),
+            ),
+            write(&second),
+            read(),
+            ("fs/readFile", json!({"path": at("copy")})),
+            ("fs/remove", json!({"path": at("d"), "recursive": true, "force": false})),
+            ("fs/getMetadata", json!({"path": at("d/e/f")})),
+        ];
+        let answers = pipelined(&mut client, requests).await;
+        let text = |index: usize| bytes_of(&answers[index].as_ref().unwrap()["dataBase64"]);
+        assert_eq!((text(2), text(5), text(6)), (first.clone().into(), second.into(), first.into()));
+        assert!(answers[7].is_ok(), "{answers:?}");
+        assert_eq!(answers[8].as_ref().unwrap_err().0, -32004, "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_streamed_is_read_whole_by_what_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("streamed").to_str().unwrap().to_owned();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let block = |n: usize| json!({"handleId": "h", "offset": n * 4, "chunk": base64("abcd")});
+    for _ in 0..20 {
+        let mut requests = vec![("fs/open", json!({"handleId": "h", "path": path, "mode": "replace"}))];
+        requests.extend((0..8).map(|n| ("fs/writeBlock", block(n))));
+        requests.push(("fs/close", json!({"handleId": "h"})));
+        requests.push(("fs/readFile", json!({"path": path})));
+        let answers = pipelined(&mut client, requests).await;
+        let whole = bytes_of(&answers.last().unwrap().as_ref().unwrap()["dataBase64"]);
+        assert_eq!(whole, b"abcd".repeat(8));
+    }
+}
+
+#[tokio::test]
+async fn a_program_finds_the_files_that_were_written_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script").to_str().unwrap().to_owned();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for round in 0..20 {
+        let text = format!("{}echo {round}\n", "# A long way to go.\n".repeat(50_000));
+        let id = format!("p{round}");
+        let start = start_params(&id, ["sh", "./script"], json!({"cwd": directory.path()}));
+        client.send("fs/writeFile", json!({"path": script, "dataBase64": base64(text)})).await;
+        client.send("process/start", start).await;
+        assert_eq!(client.finish(&id).await.stdout(), format!("{round}\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_start_at_once_finds_it_done() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for round in 0..30 {
+        let id = format!("p{round}");
+        let missing = start_params(&id, ["/no/such/program"], json!({}));
+        let start = start_params(&id, ["true"], json!({"tty": round % 2 == 0}));
+        let read = json!({"processId": id});
+        let requests = vec![("process/start", missing), ("process/start", start), ("process/read", read)];
+        let answers = pipelined(&mut client, requests).await;
+        assert!(answers[0].is_err() && answers[1].is_ok(), "the id is free again: {answers:?}");
+        let start = start_params(&format!("q{round}"), ["true"], json!({"tty": true}));
+        let read = json!({"processId": format!("q{round}")});
+        let answers = pipelined(&mut client, vec![("process/start", start), ("process/read", read)]).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
 }

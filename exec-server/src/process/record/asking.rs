@@ -12,8 +12,13 @@ use crate::process::log::Seq;
 use crate::process::orphans::{self, Leftover};
 
 impl Process {
-    /// Waits until a read has something to tell, or its `waitMs` is up.
+    /// Waits until a read has something to tell, or its `waitMs` is up; first for the end of the start, as everything does
+    /// that comes behind it.
     pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
+        let started = self.until(|state| !matches!(state.phase, Phase::Starting));
+        if tokio::time::timeout(longest_wait, started).await.is_err() {
+            return;
+        }
         let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
         let after = params.after_seq.unwrap_or(0);
         let news = self.until(|state| match state.phase {
