@@ -1,6 +1,7 @@
 //! Keeps the file requests of one connection that meet on a path in the order they came; all others run beside each other.
 //!
-//! Two requests meet when one of their paths is the other's or leads to it, and at least one changes something there.
+//! Two requests meet when one of their paths is the other's or leads to it, and at least one changes something there. Only a
+//! walk, which may take long, holds up no change behind it.
 //! Paths are compared as they are written: what a symlink leads to is not known without asking the disk, and asking is
 //! what has to wait.
 
@@ -20,7 +21,15 @@ pub(super) struct FileOrder(Mutex<Vec<Arc<Turn>>>);
 #[derive(Debug)]
 pub(super) struct Touched {
     path: PathBuf,
-    changes: bool,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// What comes later may show, and does no harm.
+    Sees,
+    Reads,
+    Changes,
 }
 
 /// A request's turn.
@@ -83,9 +92,9 @@ fn meeting(turns: &[Arc<Turn>], touched: &[Touched]) -> Before {
 }
 
 impl Touched {
-    fn meets(&self, other: &Self) -> bool {
-        (self.changes || other.changes)
-            && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
+    fn meets(&self, later: &Self) -> bool {
+        let holds_up = self.how == How::Changes || (self.how == How::Reads && later.how == How::Changes);
+        holds_up && (self.path.starts_with(&later.path) || later.path.starts_with(&self.path))
     }
 }
 
@@ -103,14 +112,19 @@ impl Drop for Place {
     }
 }
 
+/// What is there is looked at, as it happens to be.
+fn sees(path: &Path) -> Touched {
+    Touched { path: path.to_owned(), how: How::Sees }
+}
+
 /// The path is read, and so is whatever is below.
 pub(super) fn reads(path: &Path) -> Touched {
-    Touched { path: path.to_owned(), changes: false }
+    Touched { path: path.to_owned(), how: How::Reads }
 }
 
 /// The path, or something below, is changed.
 pub(super) fn changes(path: &Path) -> Touched {
-    Touched { path: path.to_owned(), changes: true }
+    Touched { path: path.to_owned(), how: How::Changes }
 }
 
 /// Params of a file request.
@@ -129,7 +143,8 @@ macro_rules! touches {
 }
 
 touches! {
-    reads: GetMetadataParams ReadFileParams CanonicalizeParams ReadDirectoryParams WalkParams;
+    reads: GetMetadataParams ReadFileParams CanonicalizeParams ReadDirectoryParams;
+    sees: WalkParams;
     changes: WriteFileParams RemoveParams;
 }
 
@@ -176,6 +191,8 @@ mod tests {
             (changes(Path::new("/a/b")), reads(Path::new("/a/b")), true),
             (reads(Path::new("/a/b")), changes(Path::new("/a/b")), true),
             (reads(Path::new("/a/b")), reads(Path::new("/a/b")), false),
+            (changes(Path::new("/a/b")), sees(Path::new("/a")), true),
+            (sees(Path::new("/a")), changes(Path::new("/a/b")), false),
             (changes(Path::new("/a")), reads(Path::new("/a/b/c")), true),
             (changes(Path::new("/a/b/c")), reads(Path::new("/a")), true),
             (changes(Path::new("/a/b")), changes(Path::new("/a/bc")), false),
