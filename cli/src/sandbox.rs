@@ -12,10 +12,11 @@ use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
     Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, Special,
 };
-use codex_exec_server::process::spawn::{self, Program, Stdio};
+use codex_exec_server::process::spawn::{self, Program, SpawnError, Stdio};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse, Policy, PolicyBounds, Surroundings};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
 use crate::output;
 
 /// This very binary, even if its file was replaced since.
@@ -39,7 +40,8 @@ pub(crate) struct SandboxArgs {
     /// Another file or directory that may be written. Repeatable.
     #[arg(long, value_name = "PATH")]
     writable: Vec<PathBuf>,
-    /// A file or directory that can be neither read nor written. Repeatable.
+    /// A file or directory that can be neither read nor written; to root, who needs no permission, it looks empty.
+    /// Repeatable.
     #[arg(long, value_name = "PATH")]
     deny: Vec<PathBuf>,
     /// Allow network connections.
@@ -53,13 +55,15 @@ pub(crate) struct SandboxArgs {
     program: Vec<OsString>,
 }
 
-/// Runs the program, or explains. The exit code is the program's, 128 + its signal if one killed it.
+/// Runs the program, or explains. The exit code is the program's, 128 + its signal if one killed it, 127 or 126 if it was
+/// not found or can't be run.
 pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     let here = std::env::current_dir().context("can't tell the working directory")?;
     let cwd = here.join(args.cwd.as_deref().unwrap_or(Path::new("")));
     let cwd = std::fs::canonicalize(&cwd).with_context(|| format!("can't use {} as --cwd", cwd.display()))?;
     let confiner = Confiner::new(LAUNCHER.into(), surroundings(PolicyBounds::default()), NamespaceUse::Any);
-    let policy = confiner.policy(&sandbox(&args, &cwd)?)?;
+    let Some(permissions) = permissions(&args)? else { return Ok(WRONG_USAGE) };
+    let policy = confiner.policy(&sandbox(&args, permissions, &cwd)?)?;
     for path in &args.explain {
         output::line(&policy.explain(&here.join(path))?.to_string())
             .context("can't print the explanation")?;
@@ -67,9 +71,28 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     if args.program.is_empty() {
         return Ok(0);
     }
-    let status = wait(start(&confiner, &policy, args.program, cwd)?)?;
+    let running = match start(&confiner, &policy, args.program, cwd) {
+        Ok(running) => running,
+        Err(error) => return not_started(error),
+    };
+    let status = wait(running)?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// The exit code of a program that was not there to be run, as a shell gives it.
+fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
+    let code = match error.downcast_ref() {
+        Some(SpawnError::NotFound { .. }) => NOT_FOUND,
+        Some(SpawnError::NotExecutable { .. }) => NOT_EXECUTABLE,
+        // It was there a moment ago.
+        Some(SpawnError::Cwd { cwd, .. }) => bail!(
+            "the profile does not let the working directory {cwd:?} be read: allow that, or give --cwd another one"
+        ),
+        _ => return Err(error),
+    };
+    output::error(&output::sentence(&error));
+    Ok(code)
 }
 
 /// A running program, with what its sandbox needs on the disk.
@@ -127,10 +150,10 @@ fn wait(Running { mut child, program }: Running) -> anyhow::Result<ExitStatus> {
     status
 }
 
-/// The sandbox that the flags describe, as a client would send it.
-fn sandbox(args: &SandboxArgs, cwd: &Path) -> anyhow::Result<Sandbox> {
+/// What `--profile` allows; none, and said so, if it is no profile's name.
+fn permissions(args: &SandboxArgs) -> anyhow::Result<Option<Permissions>> {
     let network = if args.network { Network::Enabled } else { Network::Restricted };
-    let mut permissions = match args.profile.as_str() {
+    Ok(Some(match args.profile.as_str() {
         "read-only" => managed(network, vec![special(Special::Root, Access::Read)]),
         "workspace-write" => {
             let writable = [Special::ProjectRoots { subpath: None }, Special::SlashTmp, Special::Tmpdir];
@@ -138,22 +161,32 @@ fn sandbox(args: &SandboxArgs, cwd: &Path) -> anyhow::Result<Sandbox> {
             managed(network, [special(Special::Root, Access::Read)].into_iter().chain(writable).collect())
         }
         file => {
-            let text = std::fs::read_to_string(file).with_context(|| {
-                format!("--profile takes read-only, workspace-write or a file; can't read {file:?}")
-            })?;
+            let text = match std::fs::read_to_string(file) {
+                Ok(text) => text,
+                Err(error) => {
+                    output::error(&format!(
+                        "--profile takes read-only, workspace-write or a file; can't read {file:?}: {error}"
+                    ));
+                    return Ok(None);
+                }
+            };
             serde_json::from_str(&text).with_context(|| format!("{file:?} is no permission profile"))?
         }
-    };
-    let named = |paths: &[PathBuf], access| -> Vec<Entry> {
+    }))
+}
+
+/// The sandbox that the flags describe, as a client would send it.
+fn sandbox(args: &SandboxArgs, mut permissions: Permissions, cwd: &Path) -> anyhow::Result<Sandbox> {
+    let named = |flag: &str, paths: &[PathBuf], access| -> Vec<Entry> {
         let entry = |path: &PathBuf| Entry {
-            path: EntryPath::Path { path: LocalPath(cwd.join(path)) },
+            path: EntryPath::Path { path: LocalPath(place(flag, &cwd.join(path))) },
             access,
             missing_path_behavior: None,
         };
         paths.iter().map(entry).collect()
     };
-    let more: Vec<Entry> =
-        named(&args.writable, Access::Write).into_iter().chain(named(&args.deny, Access::Deny)).collect();
+    let mut more = named("--writable", &args.writable, Access::Write);
+    more.extend(named("--deny", &args.deny, Access::Deny));
     match &mut permissions {
         Permissions::Tagged(Profile::Managed {
             network: of_profile,
@@ -170,6 +203,18 @@ fn sandbox(args: &SandboxArgs, cwd: &Path) -> anyhow::Result<Sandbox> {
         }
     }
     Ok(Sandbox::new(permissions, LocalPath(cwd.to_owned())))
+}
+
+/// The place that a flag names, without `..`, which no policy takes. One that is not there may be a slip.
+fn place(flag: &str, path: &Path) -> PathBuf {
+    if path.symlink_metadata().is_err() {
+        output::note(&format!("warning: {flag} names {}, which does not exist", path.display()));
+    }
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
+        return path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    };
+    // The name itself may be a link, which the policy looks at.
+    parent.canonicalize().map_or_else(|_| path.to_owned(), |parent| parent.join(name))
 }
 
 fn managed(network: Network, entries: Vec<Entry>) -> Permissions {

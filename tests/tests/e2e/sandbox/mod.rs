@@ -2,6 +2,7 @@
 
 mod attacker;
 mod attacks;
+mod command;
 mod escapes;
 mod files;
 mod limits;
