@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,7 +42,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// The Unix socket can't be bound.
-    #[error("cannot listen on unix://{}: {source}", path.display())]
+    #[error("cannot listen on unix://{}: {source}{}", path.display(), hint(path, source))]
     Unix {
         /// Where.
         path: PathBuf,
@@ -59,6 +59,22 @@ pub enum BindError {
     #[error("stdio is not listened on; serve its one connection instead")]
     Stdio,
 }
+
+/// What to do about it, where that is known.
+fn hint(path: &Path, source: &io::Error) -> String {
+    match (source.raw_os_error(), path.parent()) {
+        (Some(libc::ENOENT), Some(directory)) if !directory.exists() => {
+            format!("; make the directory {} first, or choose another path", directory.display())
+        }
+        (Some(libc::ENAMETOOLONG), _) => {
+            format!("; a socket's path may have up to {LONGEST_PATH} bytes")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Room for a socket's path (unix(7), `sun_path` without its NUL).
+const LONGEST_PATH: usize = 107;
 
 /// A bound socket. Dropping it stops listening and removes its socket file.
 #[derive(Debug)]

@@ -73,6 +73,19 @@ async fn what_is_no_socket_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_path_where_no_socket_can_be_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = |name: &str| directory.path().join(name).display().to_string();
+    for (path, said) in [
+        (there("missing/socket"), format!("make the directory {} first", there("missing"))),
+        (there(&"long".repeat(30)), "up to 107 bytes".to_owned()),
+    ] {
+        let refused = Server::builder().listen(format!("unix://{path}")).refused().await;
+        assert_eq!((refused.code, refused.stderr.contains(&said)), (Some(1), true), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn with_authentication_a_unix_socket_takes_websockets_with_a_token_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("exec.sock");
