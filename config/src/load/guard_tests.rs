@@ -80,7 +80,7 @@ fn a_file_that_is_there_but_gives_no_text_may_hold_a_guard() {
         // Unless tests run as root, who may read everything.
         let machine = Machine::with("");
         let path = machine.root.join("home/config.toml");
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         if std::fs::read(&path).is_err() {
             assert_eq!(load_exec_server(&machine.sources(&[])), None);
         }

@@ -24,7 +24,7 @@ fn a_file_without_a_text_keeps_the_server_from_starting_unless_flags_decide() {
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (closed, pipe, bytes, looped) = (Home::with(text), Home::new(), Home::new(), Home::new());
     let file = |home: &Home| home.path().join("config.toml");
-    std::fs::set_permissions(file(&closed), Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(file(&closed), Permissions::from_mode(0o000)).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, file(&pipe), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
         .unwrap();
     std::fs::write(file(&bytes), wide).unwrap();
@@ -84,7 +84,7 @@ fn a_key_or_an_override_that_is_meant_for_a_guard_is_not_passed_over() {
         let (code, _, stderr) = Home::new().run(&["exec-server", "-c", text, "--listen", BRIEFLY]);
         assert_eq!(code, Some(0), "{text}: {stderr}");
     }
-    for text in ["exec_server.ws-auth:capability-token", "exec_server={ws_auth:1"] {
+    for text in ["exec_server.ws-auth:capability-token", "exec_server:{ws_auth:1}"] {
         let (code, _, stderr) = Home::new().run(&["exec-server", "-c", "x", "-c", text]);
         assert_eq!((code, stderr), (Some(1), format!("Error: Invalid override (missing '='): {text}\n")));
     }
