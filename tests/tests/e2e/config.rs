@@ -199,6 +199,14 @@ fn flags_of_every_level_are_refused_or_taken_as_released_programs_do() {
 }
 
 #[test]
+fn ids_and_name_without_remote_are_ignored_as_released_programs_do() {
+    for flag in ["--environment-id", "--executor-id", "--name"] {
+        let (code, stdout, stderr) = Home::new().run(&["exec-server", flag, "x", "--listen", BRIEFLY]);
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""), "{flag}");
+    }
+}
+
+#[test]
 fn a_bad_home_directory_is_a_warning_and_with_strict_config_an_error() {
     let home = Home::new();
     home.write("file", "");
