@@ -35,9 +35,9 @@ pub(crate) struct LoginArgs {
     #[arg(long)]
     with_api_key: bool,
     /// Read an access token from standard input, for example: printenv CODEX_ACCESS_TOKEN | codex login --with-access-token
-    #[arg(long)]
+    #[arg(long, conflicts_with = "device_auth")]
     with_access_token: bool,
-    /// Sign in by a code that you enter on another device, for a machine without a browser.
+    /// Sign in by a code that you enter on another device, for a machine without a browser. Beats --with-api-key.
     #[arg(long)]
     device_auth: bool,
     /// No longer supported: on the command line, every user of the machine could read it.

@@ -34,10 +34,11 @@ pub(crate) struct RemoteArgs {
     /// Register with this registry and serve what its rendezvous sends, instead of listening.
     #[arg(long, value_name = "URL", conflicts_with_all = LISTENING)]
     remote: Option<String>,
-    /// The environment to offer at --remote.
+    // Released programs ignore ids and name without --remote (`remote.md` 1.1), and listen.
+    /// The environment to offer at --remote; ignored without it.
     #[arg(long, value_name = "ID")]
     environment_id: Option<String>,
-    /// The executor to register as, at a registry of the first kind; instead of --environment-id.
+    /// The executor to register as, at a registry of the first kind; instead of --environment-id; ignored without --remote.
     #[arg(long, value_name = "ID")]
     executor_id: Option<String>,
     /// What people see of this executor, where the registry shows it [default: codex-exec-server].

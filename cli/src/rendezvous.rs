@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use codex_outgoing::is_loopback;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
 use codex_rendezvous::{Config, Limits, Rendezvous, StartError, TlsFiles, file};
+use rustix::fs::{FileType, fstat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -60,7 +63,8 @@ pub(crate) struct RendezvousArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum RendezvousCommand {
-    /// Make an access token. stdout gets the token, which is kept nowhere, and the line for the --tokens file.
+    /// Make an access token. stdout gets the token, which is kept nowhere, and the line for the --tokens file. When stdout
+    /// is a file, it gets that line only, and stderr the token.
     Token(TokenArgs),
 }
 
@@ -113,9 +117,27 @@ fn token(args: &TokenArgs) -> anyhow::Result<u8> {
         RoleArg::Observer => Role::Observer,
     });
     let (token, grant) = tokens::mint(roles.collect(), union(&args.environment), &args.name);
-    output::line(&token).and_then(|()| output::line(&grant.to_string())).context("can't print the token")?;
-    say("The first line is the token, shown this once; the second belongs into the --tokens file.");
+    if !is_file(std::io::stdout()) {
+        output::line(&token)
+            .and_then(|()| output::line(&grant.to_string()))
+            .context("can't print the token")?;
+        say("The first line is the token, shown this once; the second belongs into the --tokens file.");
+        return Ok(0);
+    }
+    // Most likely the --tokens file, which must not hold the token itself.
+    if is_file(std::io::stderr()) {
+        return wrong_usage(&anyhow::anyhow!(
+            "stdout and stderr are files, and the token itself is to be kept nowhere; let stderr be a terminal or a pipe"
+        ));
+    }
+    output::line(&grant.to_string()).context("can't print the line for the --tokens file")?;
+    say("The token, shown this once; stdout got the line for the --tokens file:");
+    say(&token);
     Ok(0)
+}
+
+fn is_file(stream: impl AsFd) -> bool {
+    fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
 fn union(scopes: &[Scope]) -> Scope {
@@ -143,6 +165,15 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
             "{} can be reached from other machines, and tokens would cross the network in the clear; add --tls-cert \
              and --tls-key, or --public-url https://… of the proxy before it, or --allow-insecure",
             args.listen
+        ));
+    }
+    if let Some(url) = args.public_url.as_ref().filter(|url| url.scheme() == "http" && !is_loopback(url))
+        && !args.allow_insecure
+    {
+        return wrong_usage(&anyhow::anyhow!(
+            "--public-url http://{} has no TLS: executors and agents do not send their tokens there; give the https:// \
+             URL of the proxy, or add --allow-insecure",
+            url.host_str().unwrap_or_default()
         ));
     }
     let limits = match limits(&args.limit) {

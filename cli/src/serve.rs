@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::remote::{self, Plan, RemoteArgs};
-use crate::setup::Setup;
+use crate::setup::{Setup, SetupError};
 use crate::{output, resident, sandbox};
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
@@ -123,7 +123,14 @@ pub(crate) async fn serve(
             return Ok(2);
         }
     }
-    let settings = setup.exec_server(args.decide_access())?;
+    let settings = match setup.exec_server(args.decide_access()) {
+        Ok(settings) => settings,
+        Err(error @ SetupError::OverrideUnclear(_)) => {
+            output::error(&error.to_string());
+            return Ok(WRONG_USAGE);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
     let mut signals = Signals::new().context("can't listen for signals")?;

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use codex_config::features::UnknownFeature;
 use codex_config::home::{self, HomeError};
-use codex_config::{Config, ConfigError, ExecServerConfig, OverrideError, Overrides, Sources, features};
+use codex_config::{
+    Config, ConfigError, ExecServerConfig, OverrideError, Overrides, Sources, UnclearOverride, access,
+    features,
+};
 
 use crate::output;
 
@@ -52,17 +55,20 @@ impl ConfigArgs {
         Overrides::parse(&self.config, &self.enable, &self.disable)
     }
 
-    /// Whether a `-c` contains one of these texts.
-    fn mention(&self, texts: &[&str]) -> bool {
-        self.config.iter().any(|given| texts.iter().any(|text| given.contains(text)))
+    /// What is wrong with the first `-c` that can't be understood and may say who is allowed to connect.
+    fn hiding_access(&self) -> Option<OverrideError> {
+        self.config.iter().filter(|text| access::may_be_hidden_in(text)).find_map(|text| alone(text).err())
     }
 
     /// Only what can be understood.
     fn understood(&self) -> Overrides {
-        let is_good = |text: &&String| Overrides::parse(std::slice::from_ref(*text), &[], &[]).is_ok();
-        let config: Vec<String> = self.config.iter().filter(is_good).cloned().collect();
+        let config: Vec<String> = self.config.iter().filter(|text| alone(text).is_ok()).cloned().collect();
         Overrides::parse(&config, &self.enable, &self.disable).unwrap_or_default()
     }
+}
+
+fn alone(dash_c: &String) -> Result<Overrides, OverrideError> {
+    Overrides::parse(std::slice::from_ref(dash_c), &[], &[])
 }
 
 /// Why a command has no configuration.
@@ -80,6 +86,19 @@ pub(crate) enum SetupError {
     /// The configuration can't be read, and may say who is allowed to connect.
     #[error("{}; this may hide ws_auth or listen, so the server does not start: mend it, or give --ws-auth", .0.one_line())]
     AccessUnclear(ConfigError),
+    /// There is a key that nobody knows, and that may say who is allowed to connect.
+    #[error(
+        "{0}; this may be meant as ws_auth or listen of [exec_server], so the server does not start: mend it, or give --ws-auth"
+    )]
+    KeyUnclear(String),
+    /// A `-c` is not understood, and may say who is allowed to connect. A wrong use of the program.
+    #[error(transparent)]
+    OverrideUnclear(#[from] UnclearOverride),
+    /// The home directory can't be looked at, and its configuration may say who is allowed to connect.
+    #[error(
+        "{0}; its config.toml may hold ws_auth or listen, so the server does not start: mend it, or give --ws-auth"
+    )]
+    HomeUnclear(HomeError),
     /// The working directory can't be told.
     #[error("can't tell the working directory: {0}")]
     WorkingDirectory(std::io::Error),
@@ -94,9 +113,6 @@ impl SetupError {
         }
     }
 }
-
-/// What the keys that say who is allowed to connect, and where, begin with.
-const ACCESS_KEYS: [&str; 2] = ["exec_server.ws_", "exec_server.listen"];
 
 /// Stands for a home directory that there is not: nothing is ever found below it.
 const NO_HOME: &str = "/dev/null";
@@ -175,14 +191,22 @@ impl Setup {
         }
         let overrides = match self.flags.overrides() {
             Ok(overrides) => overrides,
-            Err(error) if self.flags.mention(&ACCESS_KEYS) && !access_is_known => return Err(error.into()),
             Err(error) => {
+                if !access_is_known && let Some(hiding) = self.flags.hiding_access() {
+                    return Err(hiding.into());
+                }
                 warn(&error.to_string());
                 self.flags.understood()
             }
         };
+        if !access_is_known && let Some(unclear) = overrides.unclear_access() {
+            return Err(unclear.into());
+        }
         let home = match self.home() {
             Ok(home) => home.to_owned(),
+            Err(error) if error.hides_configuration() && !access_is_known => {
+                return Err(SetupError::HomeUnclear(error));
+            }
             Err(error) => {
                 output::note(&format!("WARNING: proceeding, even though {error}"));
                 NO_HOME.into()
@@ -194,6 +218,9 @@ impl Setup {
         });
         let sources = self.sources(home, cwd, overrides);
         match codex_config::load(&sources) {
+            Ok(Config { access_unclear: Some(unclear), .. }) if !access_is_known => {
+                Err(SetupError::KeyUnclear(unclear))
+            }
             Ok(config) => Ok(tell_warnings(config)),
             Err(problem) => {
                 let settings = match codex_config::load_exec_server(&sources) {

@@ -35,7 +35,7 @@ pub struct ExecServerConfig {
     pub leftovers: Option<Leftovers>,
     /// How many slow requests (files, HTTP) of one connection run at once; default 64. Beats
     /// `limits.concurrent_requests`.
-    pub concurrent_requests: Option<Number<1, 65536>>,
+    pub concurrent_requests: Option<Number<1, { u32::MAX as u64 }>>,
     /// The server's bounds.
     pub limits: Limits,
 }

@@ -36,6 +36,13 @@ pub enum HomeError {
     NoUserHome,
 }
 
+impl HomeError {
+    /// Whether there may be a home directory, with a configuration in it, that only can't be looked at.
+    pub fn hides_configuration(&self) -> bool {
+        matches!(self, Self::Unusable { cause, .. } if cause.kind() != io::ErrorKind::NotADirectory)
+    }
+}
+
 /// Finds the home directory: `codex_home` (the variable `CODEX_HOME`; empty counts as unset) without symbolic links, or
 /// `.codex` in the user's home directory, which need not exist.
 ///

@@ -14,7 +14,7 @@ use crate::keys::NOT_FOR_PROJECTS;
 use crate::unknown::{self, Unknown};
 
 /// Largest file that is read.
-pub(crate) const FILE_BYTES: u64 = 8 << 20;
+const FILE_BYTES: u64 = 8 << 20;
 
 /// One file of configuration.
 pub(crate) struct Layer {
@@ -31,9 +31,17 @@ impl Layer {
     /// # Errors
     /// It can't be read, or is no TOML.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
-        let Some(file) = File::read(path)? else { return Ok(None) };
+        read_text(path)?.map(|text| Self::parse(path, text)).transpose()
+    }
+
+    /// Takes a file's text.
+    ///
+    /// # Errors
+    /// It is no TOML.
+    pub(crate) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+        let file = File { path: path.to_owned(), text };
         let parsed = DeTable::parse(&file.text).map_err(|error| file.fault(&error))?;
-        file.layer(parsed).map(Some)
+        file.layer(parsed)
     }
 
     /// Reads the file of a trusted project, without what it can't set; a missing one is `None`.
@@ -65,7 +73,7 @@ struct File {
 
 impl File {
     fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
-        Ok(read(path)?.map(|text| Self { path: path.to_owned(), text }))
+        Ok(read_text(path)?.map(|text| Self { path: path.to_owned(), text }))
     }
 
     fn layer(&self, parsed: Spanned<DeTable<'_>>) -> Result<Layer, ConfigError> {
@@ -109,7 +117,10 @@ fn start(error: &toml::de::Error) -> usize {
 }
 
 /// Reads a file without its byte-order mark; a missing one is `None`.
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+///
+/// # Errors
+/// It can't be opened or read, is too large, or is not UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
     let failed = |cause| ConfigError::Read { path: path.to_owned(), cause };
     let file = match crate::file::open(path) {
         Ok(file) => file,

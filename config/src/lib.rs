@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+pub mod access;
 mod error;
 mod exec_server;
 pub mod features;
@@ -44,7 +45,7 @@ pub use features::Features;
 pub use limits::Limits;
 pub use load::{Config, Sources, load, load_exec_server};
 pub use number::Number;
-pub use overrides::{OverrideError, Overrides};
+pub use overrides::{OverrideError, Overrides, UnclearOverride};
 pub use schema::schema;
 pub use shape::{LoginMethod, StoreMode};
 

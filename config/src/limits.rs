@@ -70,7 +70,7 @@ limits! {
     answer_bytes: { 4 * KIB }..={ 16 * GIB },
     /// Slow requests (files, HTTP) of one connection that run, or whose answers wait for the socket, at once; more wait
     /// their turn.
-    concurrent_requests: 1..=65_536,
+    concurrent_requests: 1..=4_294_967_295,
     /// Bytes queued for one process's stdin; then the next write waits for its answer.
     queued_write_bytes: KIB..=GIB,
     /// Writes queued for one process's stdin; then the next write waits for its answer.

@@ -1,16 +1,16 @@
 //! Puts the layers of configuration together, and gives one typed result.
 
-use std::io::Read as _;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::access::{self, SERVER};
 use crate::error::ConfigError;
 use crate::exec_server::ExecServerConfig;
 use crate::features::Features;
-use crate::file;
-use crate::layer::{FILE_BYTES, Layer};
+use crate::layer::{self, Layer};
 use crate::merge::merge;
 use crate::overrides::Overrides;
 use crate::project;
@@ -20,9 +20,6 @@ use crate::unknown::{self, Unknown};
 
 /// The service when `chatgpt_base_url` is not set.
 const CHATGPT_BASE_URL: &str = "https://chatgpt.com/backend-api/";
-
-/// The table with the settings of the server.
-const SERVER: &str = "exec_server";
 
 /// Where configuration comes from.
 #[derive(Debug, Clone)]
@@ -60,6 +57,9 @@ pub struct Config {
     pub exec_server: ExecServerConfig,
     /// Keys below `exec_server` that are not known: one sentence each, to be shown. A typo there may leave a door open.
     pub warnings: Vec<String>,
+    /// The first unknown key of a file that may be meant to say where the server listens or who is allowed to connect: a
+    /// sentence. A listening server does not start on it.
+    pub access_unclear: Option<String>,
 }
 
 impl Config {
@@ -83,7 +83,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let requirements = Requirements::read(&sources.system)?;
     let layers = Layers::read(sources)?;
     let merged = layers.merged(&sources.overrides);
-    let warnings = layers.check(sources)?;
+    let Checked { warnings, access_unclear } = layers.check(sources)?;
     let config = decode(merged)?;
     if let Some(name) = config.profile {
         return Err(ConfigError::LegacyProfile(name));
@@ -101,6 +101,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         features: features(config.features),
         exec_server: config.exec_server,
         warnings,
+        access_unclear,
     })
 }
 
@@ -110,7 +111,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
 pub fn load_exec_server(sources: &Sources) -> Option<ExecServerConfig> {
     let mut merged = readable(&sources.system.join("config.toml"))?;
     merge(&mut merged, readable(&sources.home.join("config.toml"))?);
-    merge(&mut merged, sources.overrides.table().clone());
+    merge(&mut merged, guarding(sources.overrides.table().clone())?);
     merge(&mut merged, readable(&sources.system.join("managed_config.toml"))?);
     let Some(Value::Table(settings)) = merged.remove(SERVER) else {
         return Some(ExecServerConfig::default());
@@ -127,26 +128,20 @@ pub fn load_exec_server(sources: &Sources) -> Option<ExecServerConfig> {
     ExecServerConfig::deserialize(good).ok()
 }
 
-/// What a file says, nothing if it can't be parsed, or `None` if it then mentions who is allowed to connect, and where.
+/// What a file says, nothing if it can't be parsed, or `None` if it then may say who is allowed to connect, and where: a
+/// file that is there but gives no text may say anything.
 fn readable(path: &Path) -> Option<Table> {
-    match Layer::read(path) {
-        Ok(layer) => Some(layer.map(|layer| layer.table).unwrap_or_default()),
-        Err(_) => (!may_guard(&beginning(path))).then(Table::new),
+    let Some(text) = layer::read_text(path).ok()? else { return Some(Table::new()) };
+    let may_guard = access::may_be_hidden_in(&text);
+    match Layer::parse(path, text) {
+        Ok(layer) => guarding(layer.table),
+        Err(_) => (!may_guard).then(Table::new),
     }
 }
 
-/// What can be read of a file, up to the size of a good one.
-fn beginning(path: &Path) -> Vec<u8> {
-    let mut text = Vec::new();
-    // What comes before a failure counts.
-    let _ = file::open(path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut text));
-    text
-}
-
-/// Whether a text may hold where the server listens, a private socket perhaps, or who is allowed to connect.
-fn may_guard(text: &[u8]) -> bool {
-    let mentions = |word: &str| text.windows(word.len()).any(|window| window == word.as_bytes());
-    mentions(SERVER) && (mentions("ws_auth") || mentions("listen"))
+/// A layer, unless it would replace the settings of the server by something that is no table.
+fn guarding(layer: Table) -> Option<Table> {
+    (!access::is_replaced_by(&layer)).then_some(layer)
 }
 
 fn features(given: std::collections::BTreeMap<String, FeatureValue>) -> Features {
@@ -192,16 +187,27 @@ impl Layers {
 
     /// Reports the first bad value, files before the command line; then, in strict mode, the first unknown key. The
     /// unknown keys of our own table give warnings.
-    fn check(self, sources: &Sources) -> Result<Vec<String>, ConfigError> {
+    fn check(self, sources: &Sources) -> Result<Checked, ConfigError> {
         let files = self.below.into_iter().chain(self.managed).map(|layer| layer.checked);
-        let mut unknown: Vec<_> = files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        let mut unknown: VecDeque<_> = files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        let unclear = unknown.iter().find(|(key, _)| access::may_be_meant_by(&key.to_string()));
+        let access_unclear = unclear.map(|(_, error)| error.to_string());
         unknown.extend(unknown_overrides(&sources.overrides)?);
-        if sources.strict {
-            return unknown.into_iter().next().map_or(Ok(Vec::new()), |(_, error)| Err(error));
+        if sources.strict
+            && let Some((_, error)) = unknown.pop_front()
+        {
+            return Err(error);
         }
-        unknown.retain(|(key, _)| key.parts().first().is_some_and(|table| table == "exec_server"));
-        Ok(unknown.into_iter().map(|(_, error)| error.to_string()).collect())
+        unknown.retain(|(key, _)| key.parts().first().is_some_and(|table| table == SERVER));
+        let warnings = unknown.into_iter().map(|(_, error)| error.to_string()).collect();
+        Ok(Checked { warnings, access_unclear })
     }
+}
+
+/// What there is to say of unknown keys.
+struct Checked {
+    warnings: Vec<String>,
+    access_unclear: Option<String>,
 }
 
 /// The keys of the command line that nobody knows, in its order and not in that of the alphabet.
@@ -219,5 +225,7 @@ fn command_line(error: toml::de::Error) -> ConfigError {
     ConfigError::CommandLine(error.to_string().trim_end().to_owned())
 }
 
+#[cfg(test)]
+mod guard_tests;
 #[cfg(test)]
 mod tests;

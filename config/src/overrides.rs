@@ -2,7 +2,9 @@
 
 use toml::{Table, Value};
 
+use crate::access;
 use crate::features::{self, UnknownFeature};
+use crate::unknown;
 
 /// Parts of a dotted key; a deeper one would only cost stack.
 const KEY_PARTS: usize = 64;
@@ -24,12 +26,25 @@ pub enum OverrideError {
     UnknownFeature(#[from] UnknownFeature),
 }
 
+/// A `-c` that is not understood, and may be meant to say who is allowed to connect, or where the server listens.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "the override {text:?} is not understood ({problem}) and may be meant to say who is allowed to connect, so the server \
+     does not start: write -c exec_server.ws_auth=MODE or -c exec_server.listen=URL, or give --ws-auth"
+)]
+pub struct UnclearOverride {
+    text: String,
+    problem: String,
+}
+
 /// What the command line says about the configuration: one table, the layer above all files but the managed one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
     table: Table,
     /// The keys in the order they were given, for naming the first that is unknown.
     keys: Vec<String>,
+    /// Every `-c` as it was given.
+    given: Vec<String>,
 }
 
 impl Overrides {
@@ -44,6 +59,7 @@ impl Overrides {
         for text in dash_c {
             let (key, value) = split(text)?;
             overrides.set(key, value);
+            overrides.given.push(text.clone());
         }
         for (names, on) in [(enable, true), (disable, false)] {
             for name in names {
@@ -56,6 +72,22 @@ impl Overrides {
     /// The layer.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The first `-c` that is not understood and may be meant to say who is allowed to connect; a server that listens
+    /// should not start on it.
+    pub fn unclear_access(&self) -> Option<UnclearOverride> {
+        self.given.iter().find_map(|text| {
+            let (key, value) = split(text).ok()?;
+            let mut alone = Table::new();
+            set_at(&mut alone, key, value);
+            let is_unclear = access::is_replaced_by(&alone) || access::may_be_hidden_in(text);
+            let problem = match unknown::find(Value::Table(alone)) {
+                Err(error) => error.to_string().lines().collect::<Vec<_>>().join(" "),
+                Ok(found) => format!("unknown configuration field `{}`", found.first()?),
+            };
+            is_unclear.then(|| UnclearOverride { text: text.clone(), problem })
+        })
     }
 
     pub(crate) fn keys(&self) -> &[String] {

@@ -42,6 +42,8 @@ pub(crate) struct ConfigToml {
     /// Telemetry; checked, not used.
     pub(crate) otel: Option<OtelToml>,
     /// Settings of `codex exec-server`.
+    #[serde(deserialize_with = "crate::access::from_table")]
+    #[schemars(with = "ExecServerConfig")]
     pub(crate) exec_server: ExecServerConfig,
 }
 

@@ -40,6 +40,10 @@ pub(super) fn read(input: &SecretInput) -> Result<SecretString, Refusal> {
     }
     match text.trim() {
         "" => Err(Refusal::new(format!("No {what} provided via stdin."))),
+        // No HTTP header could carry it.
+        secret if secret.contains(char::is_control) => Err(Refusal::new(format!(
+            "The {what} on stdin has a line break or another control character inside; pipe the {what} alone."
+        ))),
         secret => Ok(secret.into()),
     }
 }

@@ -134,3 +134,38 @@ proptest! {
         prop_assert_eq!(overrides.table().get("k"), Some(&Value::String(word)));
     }
 }
+
+#[test]
+fn an_override_that_is_not_understood_and_may_say_who_may_connect_is_found() {
+    let unclear =
+        |text: &str| Overrides::parse(&list(&["model=x", text]), &[], &[]).unwrap().unclear_access();
+    for (text, problem) in [
+        ("exec_server=ws_auth=capability-token", "expected a table"),
+        ("exec_server ={ws_auth=\"capability-token\"", "expected a table"),
+        ("exec_server=[]", "expected a table"),
+        ("exec_server=5", "expected a table"),
+        ("exec_server.ws-auth=capability-token", "unknown configuration field `exec_server.ws-auth`"),
+        ("exec-server.listen=stdio", "unknown configuration field `exec-server`"),
+        ("exec_server.\"ws_auth\"=none", "unknown configuration field"),
+        ("exec_server.ws_auth=capability-tokem", "unknown variant `capability-tokem`"),
+        ("exec_server.listen=5", "invalid type"),
+        ("ws_auth=capability-token", "unknown configuration field `ws_auth`"),
+    ] {
+        let sentence = unclear(text).map(|unclear| unclear.to_string()).unwrap_or_default();
+        assert!(sentence.contains(problem) && sentence.contains(&format!("{text:?}")), "{text}: {sentence}");
+        assert!(sentence.contains("-c exec_server.ws_auth=MODE") && !sentence.contains('\n'), "{sentence}");
+    }
+    for text in [
+        "exec_server.ws_auth=capability-token",
+        "exec_server={listen=\"stdio\"}",
+        "exec_server={}",
+        "exec_server.limits.nosuch=1",
+        "exec_server.nosuch=1",
+        "nosuch=1",
+        "nosuch.listen=1",
+        "model=ws_auth",
+        "developer_instructions=tell me of ws_auth",
+    ] {
+        assert_eq!(unclear(text), None, "{text}");
+    }
+}

@@ -84,7 +84,7 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         outbox,
         session: OnceLock::new(),
         initialized: OnceLock::new(),
-        slots: Arc::new(Semaphore::new(limits.concurrent_requests.max(1))),
+        slots: Arc::new(Semaphore::new(limits.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS))),
         answers: Budget::new(limits.answer_bytes),
         bodies: Budget::new(limits.answer_bytes),
         tasks: Mutex::new(JoinSet::new()),

@@ -9,14 +9,14 @@ use codex_e2e::{Server, TestClient, binary};
 use serde_json::json;
 
 /// A home directory of one's own.
-struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn with(config: &str) -> Self {
+    pub(crate) fn with(config: &str) -> Self {
         let home = Self::new();
         home.write("config.toml", config);
         home
@@ -26,18 +26,18 @@ impl Home {
         std::fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.0.path().canonicalize().unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary::codex());
         command.args(arguments).env("CODEX_HOME", self.path()).current_dir(self.path()).stdin(Stdio::null());
         command
     }
 
     /// Runs `codex ARGUMENTS` to its end: exit code, stdout, and stderr with `$` for the home directory.
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         texts(&self.command(arguments).output().unwrap(), &self.path())
     }
 
@@ -54,7 +54,7 @@ impl Home {
     }
 }
 
-fn texts(output: &Output, home: &std::path::Path) -> (Option<i32>, String, String) {
+pub(crate) fn texts(output: &Output, home: &std::path::Path) -> (Option<i32>, String, String) {
     assert_none("stdout", &output.stdout);
     assert_none("stderr", &output.stderr);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(home.to_str().unwrap(), "$");
@@ -62,7 +62,7 @@ fn texts(output: &Output, home: &std::path::Path) -> (Option<i32>, String, Strin
 }
 
 /// A server over stdio whose stdin is closed ends at once, with 0.
-const BRIEFLY: &str = "stdio";
+pub(crate) const BRIEFLY: &str = "stdio";
 const STORE: &str = "unknown variant `sys`, expected one of `file`, `keyring`, `auto`, `ephemeral`";
 
 #[test]
@@ -199,6 +199,14 @@ fn flags_of_every_level_are_refused_or_taken_as_released_programs_do() {
 }
 
 #[test]
+fn ids_and_name_without_remote_are_ignored_as_released_programs_do() {
+    for flag in ["--environment-id", "--executor-id", "--name"] {
+        let (code, stdout, stderr) = Home::new().run(&["exec-server", flag, "x", "--listen", BRIEFLY]);
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""), "{flag}");
+    }
+}
+
+#[test]
 fn a_bad_home_directory_is_a_warning_and_with_strict_config_an_error() {
     let home = Home::new();
     home.write("file", "");
@@ -283,19 +291,6 @@ async fn the_server_takes_its_settings_from_the_file_and_flags_beat_them() {
     let _two = open.client().await;
     let mut three = open.connect().await;
     assert_eq!(three.refused("initialize", json!({"clientName": "x"})).await, -32600);
-}
-
-#[test]
-fn a_guard_that_cant_be_read_keeps_the_server_from_starting() {
-    let home = Home::with("[exec_server]\nws_auth = 'capability-token'\nmodel = \n");
-    let (code, stdout, stderr) = home.run(&["exec-server"]);
-    assert_eq!((code, stdout.as_str()), (Some(1), ""));
-    assert!(stderr.starts_with("Error: $/config.toml:3:9: ") && stderr.contains("ws_auth"), "{stderr}");
-    let (code, _, stderr) = home.run(&["exec-server", "--listen", BRIEFLY]);
-    assert_eq!(code, Some(0), "{stderr}");
-    let (code, _, stderr) = Home::new().run(&["exec-server", "-c", "exec_server.ws_auth:capability-token"]);
-    assert_eq!(code, Some(1));
-    assert!(stderr.starts_with("Error: Invalid override (missing '='): exec_server.ws_auth"), "{stderr}");
 }
 
 #[test]

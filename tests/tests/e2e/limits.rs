@@ -34,6 +34,20 @@ async fn a_frame_and_a_message_at_the_bound_pass_and_one_byte_more_ends_the_conn
 }
 
 #[tokio::test]
+async fn as_many_concurrent_requests_as_anybody_likes_may_be_allowed() {
+    for arguments in [
+        ["--concurrent-requests", "4294967295"],
+        ["-c", "exec_server.concurrent_requests=4294967295"],
+        ["-c", "exec_server.limits.concurrent_requests=4294967295"],
+        ["--limit", "concurrent_requests=18446744073709551615"],
+    ] {
+        let server = Server::builder().args(["--strict-config"]).args(arguments).start().await;
+        let mut client = server.client().await;
+        client.ok("environment/info", json!({})).await;
+    }
+}
+
+#[tokio::test]
 async fn the_real_bounds_let_16_mebibytes_through() {
     let server = Server::start().await;
     let mut client = server.client().await;

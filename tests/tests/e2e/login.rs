@@ -66,6 +66,15 @@ async fn nothing_usable_on_stdin_is_refused_before_the_configuration_is_looked_a
     home.run_with(&["login", "--with-api-key"], &huge)
         .await
         .assert(1, &["Reading API key from stdin...", "The API key on stdin has more than 1048576 bytes."]);
+    for input in ["s3cr3t\nkey", "s3cr3t\r\nkey", "s3cr3t\0key", "s3cr3t\u{1b}[2J", "s3cr3t\tkey"] {
+        for (flag, what) in [("--with-api-key", "API key"), ("--with-access-token", "access token")] {
+            let refusal = format!(
+                "The {what} on stdin has a line break or another control character inside; pipe the {what} alone."
+            );
+            let lines = [&format!("Reading {what} from stdin..."), &refusal];
+            home.run_with(&["login", flag], input).await.assert(1, &lines.map(String::as_str));
+        }
+    }
     assert!(home.auth().is_none());
 }
 
@@ -108,9 +117,13 @@ async fn flags_that_do_not_go_are_refused() {
     for (arguments, line) in cases {
         home.run(arguments).await.assert(1, &[line]);
     }
-    for arguments in
-        [&["login", "--nosuch"][..], &["login", "nosuch"], &["logout", "--nosuch"], &["completion", "x"]]
-    {
+    for arguments in [
+        &["login", "--nosuch"][..],
+        &["login", "nosuch"],
+        &["logout", "--nosuch"],
+        &["completion", "x"],
+        &["login", "--with-access-token", "--device-auth"],
+    ] {
         assert_eq!(home.run(arguments).await.status.code(), Some(2), "{arguments:?}");
     }
     let ended = home.run(&["-p", "x", "login"]).await;

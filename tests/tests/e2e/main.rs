@@ -3,6 +3,7 @@
 mod backpressure;
 mod cgroups;
 mod config;
+mod config_guard;
 mod dialects;
 mod extensions;
 mod files;

@@ -135,6 +135,35 @@ async fn token(arguments: &[&str]) -> (String, String) {
 }
 
 #[tokio::test]
+async fn a_file_as_stdout_gets_the_line_of_a_token_but_never_the_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    let file = || std::fs::File::options().create(true).append(true).open(&path).unwrap();
+    let run = |stderr: Stdio| {
+        std::process::Command::new(binary::codex())
+            .args(["exec-server", "rendezvous", "token", "--role", "executor", "--environment", "my-machine"])
+            .stdin(Stdio::null())
+            .stdout(file())
+            .stderr(stderr)
+            .output()
+            .unwrap()
+    };
+    let output = run(Stdio::piped());
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let token = stderr.lines().find(|line| line.starts_with("cxr_")).unwrap();
+    codex_e2e::secrets::remember(token);
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(written.starts_with("executor my-machine ") && written.lines().count() == 1, "{written}");
+    assert!(!written.contains(token));
+    let rendezvous = Rendezvous::start(&["--tokens", path.to_str().unwrap()]).await;
+    assert_eq!(rendezvous.register(token).await.0, "200");
+    assert_eq!(rendezvous.end().await.0, Some(0));
+    assert_eq!(run(file().into()).status.code(), Some(2));
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("cxr_"));
+}
+
+#[tokio::test]
 async fn it_prints_its_address_on_stdout_and_what_to_paste_on_stderr() {
     let rendezvous = Rendezvous::start(&[]).await;
     assert!(rendezvous.address().ip().is_loopback());
@@ -273,6 +302,8 @@ async fn what_is_unsafe_or_wrong_is_refused_with_the_remedy() {
         (&["--tls-cert", "/dev/zero", "--tls-key", pipe], 1, "16 MiB"),
         (&["--listen", "0.0.0.0:0"], 2, "--tls-cert"),
         (&["--listen", "0.0.0.0:0", "--public-url", "http://example.org"], 2, "--public-url https://"),
+        (&["--public-url", "http://x.example"], 2, "--public-url http://x.example has no TLS"),
+        (&["--public-url", "http://user:secret@x.example/p"], 2, "http://x.example has no TLS"),
         (&["--listen", "localhost:1"], 2, "host names are not looked up"),
         (&["--tls-cert", "x"], 2, "--tls-key"),
         (&["--tls-cert", "x", "--tls-key", "y"], 1, "TLS file x"),
