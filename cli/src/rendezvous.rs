@@ -16,12 +16,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
+use crate::codes::WRONG_USAGE;
 use crate::output;
 
 /// The environment named in the lines to paste.
 const EXAMPLE_ENVIRONMENT: &str = "my-machine";
-/// Flags that can't be used, as the parser's own refusals end.
-const WRONG_USAGE: u8 = 2;
 
 /// The flags of `codex exec-server rendezvous`.
 #[derive(Debug, clap::Args)]

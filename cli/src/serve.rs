@@ -18,14 +18,13 @@ use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, st
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::codes::WRONG_USAGE;
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::{Setup, SetupError};
 use crate::{output, resident, sandbox};
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
 const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
-/// The exit code for flags that do not go together.
-const WRONG_USAGE: u8 = 2;
 
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
@@ -120,7 +119,7 @@ pub(crate) async fn serve(
         Err(error) => {
             // Nothing can be done about a closed stderr.
             let _ = error.print();
-            return Ok(2);
+            return Ok(WRONG_USAGE);
         }
     }
     let settings = match setup.exec_server(args.decide_access()) {
