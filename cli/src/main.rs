@@ -145,6 +145,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
             match exec_server.command {
                 Some(ExecServerCommand::Run(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));
+                    strict_config |= args.strict_config;
                     start(config, strict_config, surroundings, |setup| run::run(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {

@@ -99,6 +99,11 @@ impl Output {
         self.0.clone().reserve_owned().await.ok()
     }
 
+    /// Whether writing is behind by all that may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.capacity() == 0
+    }
+
     /// Waits until all is written.
     pub(super) async fn finish(self, outcome: Outcome) -> Result<(), Unwritten> {
         drop(self.0);

@@ -45,7 +45,11 @@ impl Driver {
         let (mut link, again) = endpoint.open(&shared.options).await?;
         shared.longest_message.store(again.longest_message(), Ordering::Relaxed);
         let time = shared.options.initialize_time;
-        let session = handshake(&shared, &mut link, &again, None, time).await?;
+        let session = match handshake(&shared, &mut link, &again, None, time).await {
+            Ok(session) => session,
+            Err(error @ ClientError::Connect { .. }) => return Err(not_begun(link, &again, error).await),
+            Err(error) => return Err(error),
+        };
         *lock(&shared.session) = Some(session);
         Ok(Self { shared, link, again, queue, stopped })
     }
@@ -139,7 +143,13 @@ impl Driver {
                         {
                             return Err(format!("the session can't be resumed: {error}"));
                         }
-                        Ok(Err(OpenError { error: error @ ClientError::Refused { .. }, .. })) => {
+                        Ok(Err(OpenError {
+                            error:
+                                error @ (ClientError::Refused { .. }
+                                | ClientError::TokenWanted { .. }
+                                | ClientError::TokenRefused { .. }),
+                            ..
+                        })) => {
                             return Err(error.to_string());
                         }
                         Ok(Err(OpenError { error, nobody: true })) if again.is_gone(said_goodbye) => {
@@ -154,6 +164,19 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// Why there was no handshake. A child that ended by itself tells it by its exit code.
+async fn not_begun(link: Link, again: &Again, error: ClientError) -> ClientError {
+    const TIME: Duration = Duration::from_secs(1);
+    let Link { reader, writer, child } = link;
+    // Without its pipes it has no reason to stay.
+    drop((reader, writer));
+    let Some(mut child) = child else { return error };
+    match child.ended_with(TIME).await {
+        Some(code) if code != 0 => ClientError::ChildEnded { target: again.target(), code },
+        _ => error,
     }
 }
 

@@ -3,9 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use codex_outgoing::Stream;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
@@ -17,12 +15,17 @@ use super::relayed::{RelayReader, RelayWriter};
 /// ends the connection.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<codex_outgoing::Stream>>;
+
+/// What a websocket receives, whatever it goes over.
+type Received = Box<dyn Stream<Item = Result<Message, WsError>> + Send + Unpin>;
+/// What takes a websocket's messages.
+type Sent = Box<dyn Sink<Message, Error = WsError> + Send + Unpin>;
 
 /// The receiving half.
 pub(super) enum LinkReader {
     WebSocket {
-        stream: SplitStream<Socket>,
+        stream: Received,
         /// The server said that it ends.
         going_away: bool,
     },
@@ -36,15 +39,18 @@ pub(super) enum LinkReader {
 
 /// The sending half.
 pub(super) enum LinkWriter {
-    WebSocket(SplitSink<Socket, Message>),
+    WebSocket(Sent),
     Relay(Box<RelayWriter>),
     Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
 }
 
 /// Both halves of a websocket.
-pub(super) fn websocket(socket: Socket) -> (LinkReader, LinkWriter) {
+pub(super) fn websocket(
+    socket: WebSocketStream<impl AsyncRead + AsyncWrite + Send + Unpin + 'static>,
+) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    (LinkReader::WebSocket { stream, going_away: false }, LinkWriter::WebSocket(sink))
+    let reader = LinkReader::WebSocket { stream: Box::new(stream), going_away: false };
+    (reader, LinkWriter::WebSocket(Box::new(sink)))
 }
 
 /// Both halves of anything that carries lines.
