@@ -117,6 +117,10 @@ impl Driver {
     async fn resume(&mut self) -> Result<Link, String> {
         let said_goodbye = self.link.reader.is_going_away();
         let Self { shared, again, stopped, .. } = self;
+        // Another executor may register in its place, but none that knows the session.
+        if said_goodbye && matches!(again, Again::Registry(_)) {
+            return Err("its programs ended with it".into());
+        }
         let options = &shared.options;
         let longest_pause = again.longest_pause(options.retry_pause);
         let mut schedule =

@@ -68,7 +68,11 @@ pub(super) fn lines(
 impl LinkReader {
     /// Whether the server said that it ends, and did not just lose the connection.
     pub(super) const fn is_going_away(&self) -> bool {
-        matches!(self, Self::WebSocket { going_away: true, .. })
+        match self {
+            Self::WebSocket { going_away, .. } => *going_away,
+            Self::Relay(relay) => relay.is_stopped(),
+            Self::Lines { .. } => false,
+        }
     }
 
     /// The next message; none when the server ended the connection. Cancel-safe.
