@@ -1,5 +1,6 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod closed;
 mod completion;
 mod doctor;
 mod launch;

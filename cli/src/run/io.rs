@@ -131,6 +131,12 @@ fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> Result<(), Unwritt
         for (out, bytes) in chunks.drain(..) {
             let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };
             match out {
+                Out::Stdout if crate::closed::stdout() => {
+                    return Err(Unwritten::Failed {
+                        what: "stdout",
+                        error: std::io::Error::other("it is closed"),
+                    });
+                }
                 Out::Stdout => match write_all(rustix::stdio::stdout(), &bytes) {
                     Err(Errno::PIPE) => return Err(Unwritten::NobodyReads),
                     written => written.map_err(failed("stdout"))?,

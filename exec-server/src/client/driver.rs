@@ -14,7 +14,7 @@ use super::handshake::handshake;
 use super::inbox::lock;
 use super::schedule::{Reconnect, Step};
 use super::shared::Shared;
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, RpcError};
 
 /// Ends everything should the driver be dropped with its runtime.
 struct Finish(Arc<Shared>);
@@ -145,7 +145,7 @@ impl Driver {
                         Ok(Err(OpenError { error: ClientError::Rpc(error), .. }))
                             if error.code != ErrorCode::SESSION_ATTACHED =>
                         {
-                            return Err(format!("the session can't be resumed: {error}"));
+                            return Err(not_resumed(&error));
                         }
                         Ok(Err(OpenError {
                             error:
@@ -169,6 +169,14 @@ impl Driver {
             }
         }
     }
+}
+
+/// Why a server that is there does not give the session back.
+fn not_resumed(error: &RpcError) -> String {
+    if error.code == ErrorCode::INVALID_REQUEST && error.message.starts_with("unknown session") {
+        return "it was restarted or has ended the session, so its programs are gone".into();
+    }
+    format!("the session can't be resumed: {error}")
 }
 
 /// Why there was no handshake. A child that ended by itself tells it by its exit code.

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -80,7 +81,12 @@ impl LinkReader {
         match self {
             Self::WebSocket { stream, going_away } => loop {
                 match stream.next().await {
-                    None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => return Ok(None),
+                    None
+                    | Some(Err(
+                        WsError::ConnectionClosed
+                        | WsError::AlreadyClosed
+                        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                    )) => return Ok(None),
                     Some(Err(error)) => return Err(io::Error::other(error)),
                     Some(Ok(Message::Text(text))) => return Ok(Some(text)),
                     Some(Ok(Message::Binary(bytes))) => {

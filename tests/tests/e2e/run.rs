@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use codex_e2e::Server;
 use codex_e2e::machine::{alive, eventually, pid_in};
 use codex_e2e::secrets::assert_none;
+use codex_e2e::{Cutter, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs `codex exec-server run ARGUMENTS` with this input.
@@ -150,6 +150,49 @@ fn a_child_server_that_can_not_start_has_told_why_and_gives_its_code() {
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.contains("nosuch") && stderr.lines().count() == 1, "{stderr}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_was_restarted_is_told_from_one_that_is_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let (mut first, second) = (Server::start().await, Server::start().await);
+    let cutter = Cutter::start(first.address()).await;
+    let url = cutter.url().replace("http://", "ws://");
+    let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+    let running = tokio::task::spawn_blocking(move || run(&["--url", &url, "--", "sh", "-c", &script], b""));
+    let program = pid_in(&file).await;
+    cutter.point(Some(second.address()));
+    first.signal(Signal::KILL);
+    first.ended().await;
+    let output = running.await.unwrap();
+    codex_e2e::machine::kill(program);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(255), "{stderr}");
+    assert!(stderr.contains("was restarted") && !stderr.contains("-32600"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_closed_stdout_is_told() {
+    let closed = |arguments: &str, input: Stdio| {
+        Command::new("sh")
+            .args(["-c", &format!("exec \"$0\" exec-server {arguments} >&-")])
+            .arg(codex_e2e::binary::codex())
+            .stdin(input)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap()
+    };
+    let output = closed("run -- sh -c 'echo lost; exec sleep 1000'", Stdio::null());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("can't write to stdout: it is closed"), "{stderr}");
+    assert_eq!(closed("run -- true", Stdio::null()).status.code(), Some(0));
+    let output = closed("--listen stdio", Stdio::null());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("stdout is closed"), "{stderr}");
 }
 
 /// A command that runs, with its stdout.
