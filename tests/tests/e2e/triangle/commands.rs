@@ -133,7 +133,7 @@ async fn an_executor_that_is_stopped_says_so_and_is_not_waited_for() {
     assert_eq!(executor.stop().await.code, Some(0));
     let (code, _, stderr) = guarded("run's end", running).await.unwrap();
     assert_eq!(code, Some(255), "{stderr}");
-    assert!(stderr.contains("was stopped; its programs ended with it"), "{stderr}");
+    assert!(stderr.contains("the exec-server was stopped"), "{stderr}");
     assert!(stderr.lines().count() == 1 && !stderr.contains("did not come back"), "{stderr}");
     drop(hub);
 }
