@@ -1,5 +1,6 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod closed;
 mod codes;
 mod completion;
 mod doctor;
@@ -146,6 +147,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
             match exec_server.command {
                 Some(ExecServerCommand::Run(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));
+                    strict_config |= args.strict_config;
                     start(config, strict_config, surroundings, |setup| run::run(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {

@@ -224,7 +224,8 @@ pub(crate) async fn attach(
     stop: impl Future<Output = ()>,
 ) -> u8 {
     let mut stdin = Stdin::open(plan.bearer_stdin, plan.exit_on_stdin_close);
-    let attached = async {
+    let mut stop = std::pin::pin!(stop);
+    let prepared = async {
         if plan.agent_identity {
             return Err(no_agent_identity(std::env::var_os(ACCESS_TOKEN_VARIABLE).is_some()));
         }
@@ -234,13 +235,26 @@ pub(crate) async fn attach(
             false => None,
         };
         tokio::select! {
-            error = run(plan, target, bearer, home, config, server) => Err(error),
-            () = stdin.closed() => Ok(()),
+            remote = prepare(plan, target, bearer, home, config, server) => remote.map(Some),
+            () = stdin.closed() => Ok(None),
         }
     };
-    let ended: anyhow::Result<()> = tokio::select! {
-        ended = attached => ended,
-        () = stop => Ok(()),
+    let prepared = tokio::select! {
+        prepared = prepared => prepared,
+        () = &mut stop => Ok(None),
+    };
+    let ended: anyhow::Result<()> = match prepared {
+        Ok(Some(remote)) => {
+            let stop = async {
+                tokio::select! {
+                    () = stdin.closed() => {}
+                    () = stop => {}
+                }
+            };
+            remote.run_until(stop).await.map_or(Ok(()), |error| Err(error.into()))
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
     };
     match ended {
         Ok(()) => 0,
@@ -261,15 +275,15 @@ fn no_agent_identity(has_token: bool) -> anyhow::Error {
     }
 }
 
-/// Runs until it fails for good.
-async fn run(
+/// An executor that is ready to be attached.
+async fn prepare(
     plan: Plan,
     target: Target,
     bearer: Option<Zeroizing<String>>,
     home: &Path,
     config: &Config,
     server: &Arc<Server>,
-) -> anyhow::Error {
+) -> anyhow::Result<Remote> {
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
     let outgoing = Outgoing::new(variables.ca_certificates.clone(), variables.proxies.clone());
     let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
@@ -289,10 +303,7 @@ async fn run(
         jitter: Box::new(rand::random::<f64>),
         tell: Box::new(tell),
     };
-    match Remote::new(Arc::clone(server), config) {
-        Ok(remote) => remote.run().await.into(),
-        Err(error) => error.into(),
-    }
+    Ok(Remote::new(Arc::clone(server), config)?)
 }
 
 /// Prints what happens. Once attached, what led there is not needed any more.

@@ -1,6 +1,7 @@
 //! `codex exec-server`: listens, serves, and ends cleanly.
 
 mod configured;
+mod stdio;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use codex_exec_server::process::reap::{ChildEnds, ChildSignals};
 use codex_exec_server::process::{Groups, Host, Leftovers, orphans, passwd, reap};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::{Server, ServerConfig};
-use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener, stdio};
+use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -145,7 +146,7 @@ pub(crate) async fn serve(
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups)?);
     match address {
-        ListenAddress::Stdio => serve_stdio(&server, &mut signals).await?,
+        ListenAddress::Stdio => stdio::serve(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
     }
     Ok(0)
@@ -170,16 +171,6 @@ async fn serve_remote(
     let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
-}
-
-async fn serve_stdio(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {
-    let carrier = stdio::stdio(server.limits()).context("can't use stdin and stdout")?;
-    tokio::select! {
-        () = server.serve(carrier) => {}
-        () = signals.next() => {}
-    }
-    end(server, JoinSet::new(), signals).await;
-    Ok(())
 }
 
 async fn listen(

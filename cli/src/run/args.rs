@@ -8,11 +8,17 @@ use codex_exec_server::client::{Endpoint, RegistryEnvironment};
 use super::registry::RegistryArgs;
 use crate::setup::ConfigArgs;
 
+/// About 31 years: what is beyond is a slip.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
+
 /// Runs a program through an exec-server and gives back its output and its exit code.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    #[arg(long)]
+    pub(crate) strict_config: bool,
     /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) url: Option<String>,
@@ -30,8 +36,9 @@ pub(crate) struct RunArgs {
     /// Run the program on a terminal of its own, as large as this one.
     #[arg(long)]
     pub(crate) tty: bool,
-    /// End the program after this many seconds and exit with 124; fractions are allowed.
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    /// End the program after this many seconds and exit with 124; fractions are allowed. A program that has ended by then
+    /// gives its own exit code; background processes that still hold its output are left running and waited for no longer.
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
@@ -45,13 +52,11 @@ impl RunArgs {
             return RegistryEnvironment::check_address(url, id).err();
         }
         let url = self.url.as_ref()?;
-        if !url.starts_with("unix://") {
-            let checked = Endpoint::check_url(url, self.token_file.is_some());
-            return checked.err().map(|problem| format!("--url can't be used: {problem}"));
+        if url.starts_with("unix://") {
+            return None;
         }
-        self.token_file.is_some().then(|| {
-            "--token-file does not go with a unix:// address: a token is shown on a websocket only".to_owned()
-        })
+        let checked = Endpoint::check_url(url, self.token_file.is_some());
+        checked.err().map(|problem| format!("--url can't be used: {problem}"))
     }
 
     /// Whether the server is another machine's, as far as we can tell.
@@ -77,7 +82,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "expected a number of seconds above 0".into())
+    time.filter(|time| !time.is_zero() && *time <= LONGEST_TIMEOUT).ok_or_else(|| {
+        format!("expected a number of seconds above 0 and up to {}", LONGEST_TIMEOUT.as_secs())
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +97,7 @@ mod tests {
         assert_eq!(variable("A="), Ok(("A".into(), String::new())));
         assert!(variable("=x").is_err() && variable("A").is_err());
         assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
-        for wrong in ["0", "-1", "NaN", "inf", "1e300", "soon"] {
+        for wrong in ["0", "-1", "NaN", "inf", "1e300", "1000000001", "soon"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
         assert!(url("http://x").is_err() && url("unix://relative").is_err());

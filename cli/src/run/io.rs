@@ -99,6 +99,11 @@ impl Output {
         self.0.clone().reserve_owned().await.ok()
     }
 
+    /// Whether writing is behind by all that may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.capacity() == 0
+    }
+
     /// Waits until all is written.
     pub(super) async fn finish(self, outcome: Outcome) -> Result<(), Unwritten> {
         drop(self.0);
@@ -126,6 +131,12 @@ fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> Result<(), Unwritt
         for (out, bytes) in chunks.drain(..) {
             let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };
             match out {
+                Out::Stdout if crate::closed::stdout() => {
+                    return Err(Unwritten::Failed {
+                        what: "stdout",
+                        error: std::io::Error::other("it is closed"),
+                    });
+                }
                 Out::Stdout => match write_all(rustix::stdio::stdout(), &bytes) {
                     Err(Errno::PIPE) => return Err(Unwritten::NobodyReads),
                     written => written.map_err(failed("stdout"))?,

@@ -14,7 +14,7 @@ use super::handshake::handshake;
 use super::inbox::lock;
 use super::schedule::{Reconnect, Step};
 use super::shared::Shared;
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, RpcError};
 
 /// Ends everything should the driver be dropped with its runtime.
 struct Finish(Arc<Shared>);
@@ -45,7 +45,11 @@ impl Driver {
         let (mut link, again) = endpoint.open(&shared.options).await?;
         shared.longest_message.store(again.longest_message(), Ordering::Relaxed);
         let time = shared.options.initialize_time;
-        let session = handshake(&shared, &mut link, &again, None, time).await?;
+        let session = match handshake(&shared, &mut link, &again, None, time).await {
+            Ok(session) => session,
+            Err(error @ ClientError::Connect { .. }) => return Err(not_begun(link, &again, error).await),
+            Err(error) => return Err(error),
+        };
         *lock(&shared.session) = Some(session);
         Ok(Self { shared, link, again, queue, stopped })
     }
@@ -113,6 +117,10 @@ impl Driver {
     async fn resume(&mut self) -> Result<Link, String> {
         let said_goodbye = self.link.reader.is_going_away();
         let Self { shared, again, stopped, .. } = self;
+        // Another executor may register in its place, but none that knows the session.
+        if said_goodbye && matches!(again, Again::Registry(_)) {
+            return Err("its programs ended with it".into());
+        }
         let options = &shared.options;
         let longest_pause = again.longest_pause(options.retry_pause);
         let mut schedule =
@@ -137,9 +145,15 @@ impl Driver {
                         Ok(Err(OpenError { error: ClientError::Rpc(error), .. }))
                             if error.code != ErrorCode::SESSION_ATTACHED =>
                         {
-                            return Err(format!("the session can't be resumed: {error}"));
+                            return Err(not_resumed(&error));
                         }
-                        Ok(Err(OpenError { error: error @ ClientError::Refused { .. }, .. })) => {
+                        Ok(Err(OpenError {
+                            error:
+                                error @ (ClientError::Refused { .. }
+                                | ClientError::TokenWanted { .. }
+                                | ClientError::TokenRefused { .. }),
+                            ..
+                        })) => {
                             return Err(error.to_string());
                         }
                         Ok(Err(OpenError { error, nobody: true })) if again.is_gone(said_goodbye) => {
@@ -154,6 +168,27 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// Why a server that is there does not give the session back.
+fn not_resumed(error: &RpcError) -> String {
+    if error.code == ErrorCode::INVALID_REQUEST && error.message.starts_with("unknown session") {
+        return "it was restarted or has ended the session, so its programs are gone".into();
+    }
+    format!("the session can't be resumed: {error}")
+}
+
+/// Why there was no handshake. A child that ended by itself tells it by its exit code.
+async fn not_begun(link: Link, again: &Again, error: ClientError) -> ClientError {
+    const TIME: Duration = Duration::from_secs(1);
+    let Link { reader, writer, child } = link;
+    // Without its pipes it has no reason to stay.
+    drop((reader, writer));
+    let Some(mut child) = child else { return error };
+    match child.ended_with(TIME).await {
+        Some(code) if code != 0 => ClientError::ChildEnded { target: again.target(), code },
+        _ => error,
     }
 }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::link::{LinkReader, LinkWriter, lines};
 use super::registry::RegistryEnvironment;
 use super::route::Route;
-use super::websocket::{UpgradeError, check_url, is_nobody, is_relay, open_websocket, public_url};
+use super::websocket::{UpgradeError, check_url, is_nobody, is_relay, open_unix, open_websocket, public_url};
 use super::{ClientError, ClientOptions};
 use crate::relay::RelayLimits;
 
@@ -98,6 +98,8 @@ pub enum Endpoint {
     Unix {
         /// The socket's path.
         path: PathBuf,
+        /// For a server that asks for one: shown on a websocket over the socket, which carries lines otherwise.
+        bearer: Option<Bearer>,
     },
     /// A child process in a process group of its own, ended with the connection.
     Command(Command),
@@ -132,6 +134,7 @@ pub(super) enum Again {
     Registry(Box<Route>),
     Unix {
         path: PathBuf,
+        bearer: Option<Bearer>,
     },
     /// The session ends with the connection.
     Never {
@@ -171,8 +174,8 @@ impl Endpoint {
                 let again = Again::Registry(Box::new(Route::new(environment)?));
                 Ok((again.open(options).await?, again))
             }
-            Self::Unix { path } => {
-                let again = Again::Unix { path };
+            Self::Unix { path, bearer } => {
+                let again = Again::Unix { path, bearer };
                 Ok((again.open(options).await?, again))
             }
             Self::Command(command) => {
@@ -194,7 +197,7 @@ impl Again {
         match self {
             Self::WebSocket { url, .. } => public_url(url),
             Self::Registry(route) => route.target(),
-            Self::Unix { path } => format!("unix://{}", path.display()),
+            Self::Unix { path, .. } => format!("unix://{}", path.display()),
             Self::Never { target } => target.clone(),
         }
     }
@@ -216,6 +219,19 @@ impl Again {
         if matches!(self, Self::Registry(_)) { pause.max(LONGEST_REGISTRY_PAUSE) } else { pause }
     }
 
+    /// The server wants a token, or another one.
+    pub(super) fn unauthorized(&self) -> ClientError {
+        let bearer = match self {
+            Self::WebSocket { bearer, .. } | Self::Unix { bearer, .. } => bearer.as_ref(),
+            Self::Registry(_) | Self::Never { .. } => None,
+        };
+        let target = self.target();
+        match bearer {
+            Some(_) => ClientError::TokenRefused { target },
+            None => ClientError::TokenWanted { target },
+        }
+    }
+
     /// The longest message that may be sent, in bytes.
     pub(super) fn longest_message(&self) -> usize {
         let limits = RelayLimits::default();
@@ -233,17 +249,21 @@ impl Again {
             error: ClientError::Connect { target: self.target(), reason },
             nobody,
         };
+        let not_upgraded = |error: UpgradeError| match error {
+            UpgradeError::Unauthorized => self.unauthorized().into(),
+            error => unmade(error.to_string(), matches!(error, UpgradeError::Nobody(_))),
+        };
         let opening = async {
             match self {
                 Self::WebSocket { url, bearer } => {
-                    open_websocket(url, bearer.as_ref(), options).await.map_err(|error| {
-                        let nobody = matches!(error, UpgradeError::Nobody(_));
-                        unmade(error.to_string(), nobody)
-                    })
+                    open_websocket(url, bearer.as_ref(), options).await.map_err(not_upgraded)
                 }
                 // It has rounds of attempts, and says more exactly what went wrong.
                 Self::Registry(route) => route.open(options).await.map_err(OpenError::from),
-                Self::Unix { path } => {
+                Self::Unix { path, bearer: Some(bearer) } => {
+                    open_unix(path, bearer).await.map_err(not_upgraded)
+                }
+                Self::Unix { path, bearer: None } => {
                     let stream = UnixStream::connect(path).await;
                     let stream = stream.map_err(|error| unmade(error.to_string(), is_nobody(&error)))?;
                     let (input, output) = stream.into_split();
@@ -298,6 +318,13 @@ impl ServerChild {
             // It may have ended by itself just now.
             let _ = kill_process_group(pid, signal);
         }
+    }
+
+    /// Waits up to `time` for it to end by itself; its exit code, if it has one.
+    pub(super) async fn ended_with(&mut self, time: Duration) -> Option<i32> {
+        let status = tokio::time::timeout(time, self.child.wait()).await.ok()?.ok()?;
+        self.ended = true;
+        status.code()
     }
 
     /// SIGTERM to the group, and SIGKILL once `grace` is over.

@@ -12,6 +12,7 @@ use super::shared::Shared;
 use crate::protocol::encode::Empty;
 use crate::protocol::session::{Initialize, InitializeParams, InitializeResult, Initialized};
 use crate::protocol::{Incoming, Method, RequestId, RpcError, envelope};
+use crate::transport::TOKEN_WANTED;
 
 /// `initialize` and `initialized` (section 5), within this time.
 pub(super) async fn handshake(
@@ -29,9 +30,17 @@ pub(super) async fn handshake(
         let mut message = Vec::new();
         envelope::request::<Initialize>(&id, &params, &mut message);
         send(&mut link.writer, message.into()).await.map_err(&failed)?;
+        // An error that answers nothing: why the server is about to end the connection.
+        let mut said: Option<String> = None;
         let session = loop {
             let message = link.reader.next().await.map_err(|error| failed(error.to_string()))?;
-            let message = message.ok_or_else(|| failed("it ended the connection in the handshake".into()))?;
+            let Some(message) = message else {
+                return Err(match said {
+                    Some(said) if said == TOKEN_WANTED => again.unauthorized(),
+                    Some(said) => failed(format!("it ended the connection: {said}")),
+                    None => failed("it ended the connection in the handshake".into()),
+                });
+            };
             match Incoming::parse(message.as_bytes()) {
                 Ok(Incoming::Answer { id: answered, result }) if answered == id => {
                     break serde_json::from_str::<InitializeResult>(result).map_err(|error| {
@@ -41,6 +50,7 @@ pub(super) async fn handshake(
                 Ok(Incoming::Failure { id: answered, error }) if answered == id => {
                     return Err(ClientError::Rpc(error));
                 }
+                Ok(Incoming::Failure { error, .. }) => said = Some(error.message),
                 Ok(_) => {}
                 Err(RpcError { message, .. }) => {
                     return Err(failed(format!("it is no exec-server: {message}")));

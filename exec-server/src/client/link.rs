@@ -3,10 +3,9 @@
 use std::io;
 
 use bytes::Bytes;
-use codex_outgoing::Stream;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -17,12 +16,17 @@ use super::relayed::{RelayReader, RelayWriter};
 /// ends the connection.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<codex_outgoing::Stream>>;
+
+/// What a websocket receives, whatever it goes over.
+type Received = Box<dyn Stream<Item = Result<Message, WsError>> + Send + Unpin>;
+/// What takes a websocket's messages.
+type Sent = Box<dyn Sink<Message, Error = WsError> + Send + Unpin>;
 
 /// The receiving half.
 pub(super) enum LinkReader {
     WebSocket {
-        stream: SplitStream<Socket>,
+        stream: Received,
         /// The server said that it ends.
         going_away: bool,
     },
@@ -36,15 +40,18 @@ pub(super) enum LinkReader {
 
 /// The sending half.
 pub(super) enum LinkWriter {
-    WebSocket(SplitSink<Socket, Message>),
+    WebSocket(Sent),
     Relay(Box<RelayWriter>),
     Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
 }
 
 /// Both halves of a websocket.
-pub(super) fn websocket(socket: Socket) -> (LinkReader, LinkWriter) {
+pub(super) fn websocket(
+    socket: WebSocketStream<impl AsyncRead + AsyncWrite + Send + Unpin + 'static>,
+) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    (LinkReader::WebSocket { stream, going_away: false }, LinkWriter::WebSocket(sink))
+    let reader = LinkReader::WebSocket { stream: Box::new(stream), going_away: false };
+    (reader, LinkWriter::WebSocket(Box::new(sink)))
 }
 
 /// Both halves of anything that carries lines.
@@ -62,7 +69,11 @@ pub(super) fn lines(
 impl LinkReader {
     /// Whether the server said that it ends, and did not just lose the connection.
     pub(super) const fn is_going_away(&self) -> bool {
-        matches!(self, Self::WebSocket { going_away: true, .. })
+        match self {
+            Self::WebSocket { going_away, .. } => *going_away,
+            Self::Relay(relay) => relay.is_stopped(),
+            Self::Lines { .. } => false,
+        }
     }
 
     /// The next message; none when the server ended the connection. Cancel-safe.
@@ -70,7 +81,12 @@ impl LinkReader {
         match self {
             Self::WebSocket { stream, going_away } => loop {
                 match stream.next().await {
-                    None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => return Ok(None),
+                    None
+                    | Some(Err(
+                        WsError::ConnectionClosed
+                        | WsError::AlreadyClosed
+                        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                    )) => return Ok(None),
                     Some(Err(error)) => return Err(io::Error::other(error)),
                     Some(Ok(Message::Text(text))) => return Ok(Some(text)),
                     Some(Ok(Message::Binary(bytes))) => {

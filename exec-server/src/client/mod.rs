@@ -122,6 +122,26 @@ pub enum ClientError {
         /// What was said.
         reason: String,
     },
+    /// The server asks for a bearer token, and there was none.
+    #[error("the exec-server at {target} asks for a bearer token, and none was given")]
+    TokenWanted {
+        /// The address, without secrets.
+        target: String,
+    },
+    /// The server does not take the bearer token: it is another one's, or it has expired.
+    #[error("the exec-server at {target} refused the bearer token: it is wrong or has expired")]
+    TokenRefused {
+        /// The address, without secrets.
+        target: String,
+    },
+    /// A server that was started as a child ended before the handshake. What it said is on its stderr.
+    #[error("{target} ended before the handshake with exit code {code}")]
+    ChildEnded {
+        /// The child.
+        target: String,
+        /// Its exit code.
+        code: i32,
+    },
     /// The server did not answer the connection or the handshake in time.
     #[error("the exec-server at {target} did not finish {what} within {after:?}")]
     TimedOut {

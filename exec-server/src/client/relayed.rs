@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use super::ClientOptions;
 use super::inbox::lock;
 use super::link::Socket;
-use crate::relay::{HarnessError, HarnessStream, SendError};
+use crate::relay::{EXECUTOR_STOPPED, HarnessError, HarnessStream, SendError};
 
 /// Pings don't come more often, whatever the options say.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
@@ -48,6 +48,8 @@ pub(super) struct RelayReader {
     stream: Arc<Mutex<HarnessStream>>,
     silence: Duration,
     control: Arc<Notify>,
+    /// The executor said that it ends.
+    stopped: bool,
 }
 
 /// The sending half.
@@ -76,7 +78,7 @@ pub(super) async fn open(
     let (shared, owes_ping) = (Arc::clone(&stream), false);
     let mut writer =
         RelayWriter { socket: sink, stream: shared, ping, owes_ping, control: Arc::clone(&control) };
-    let mut reader = RelayReader { socket, stream, silence: options.silence_time, control };
+    let mut reader = RelayReader { socket, stream, silence: options.silence_time, control, stopped: false };
     writer.transmit().await?;
     writer.flush_socket().await?;
     while !lock(&reader.stream).is_open() {
@@ -86,6 +88,11 @@ pub(super) async fn open(
 }
 
 impl RelayReader {
+    /// Whether the executor said that it ends.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// The next message; none when the rendezvous ended the connection. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<Utf8Bytes>, RelayError> {
         loop {
@@ -95,6 +102,10 @@ impl RelayReader {
             }
             match self.receive().await {
                 Err(RelayError::Ended) => return Ok(None),
+                Err(RelayError::Stream(HarnessError::Reset(reason))) if reason == EXECUTOR_STOPPED => {
+                    self.stopped = true;
+                    return Ok(None);
+                }
                 received => received?,
             }
         }

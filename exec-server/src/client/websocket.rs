@@ -1,8 +1,12 @@
 //! Makes websocket connections, straight to a server or to a rendezvous.
 
+use std::path::Path;
+
 use codex_outgoing::{DialError, Outgoing, is_loopback};
+use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
@@ -20,6 +24,9 @@ pub(super) enum UpgradeError {
     /// The server answered with another status, and maybe a reason.
     #[error("the upgrade was refused with status {0}{1}")]
     Status(u16, String),
+    /// A server, and no rendezvous, wants a bearer token, or another one.
+    #[error("it lets nobody in without a good bearer token")]
+    Unauthorized,
     /// Nobody listens at the address: there is no server.
     #[error("{0}")]
     Nobody(String),
@@ -40,10 +47,14 @@ pub(super) async fn open_websocket(
     bearer: Option<&Bearer>,
     options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
-    let socket = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
+    let socket = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await;
     if !is_relay(url) {
-        return Ok(websocket(socket));
+        return socket.map(websocket).map_err(|error| match error {
+            UpgradeError::Status(401, _) => UpgradeError::Unauthorized,
+            error => error,
+        });
     }
+    let socket = socket?;
     let stream = HarnessStream::plain(StreamId::random(), RelayLimits::default());
     let (reader, writer) = relayed::open(socket, stream, options)
         .await
@@ -88,26 +99,59 @@ pub(super) async fn open_socket(
 ) -> Result<Socket, UpgradeError> {
     let other = |error: &dyn std::fmt::Display| UpgradeError::Other(error.to_string());
     let parsed = check_url(url, bearer.is_some()).map_err(UpgradeError::Other)?;
-    let mut request = url.into_client_request().map_err(|error| other(&error))?;
-    if let Some(bearer) = bearer {
-        request.headers_mut().insert(header::AUTHORIZATION, bearer.header().map_err(UpgradeError::Other)?);
-    }
+    let request = request(url, bearer)?;
     let stream = outgoing.dial(&parsed).await.map_err(|error| match error {
         DialError::Server(error) if is_nobody(&error) => UpgradeError::Nobody(error.to_string()),
         error => other(&error),
     })?;
-    let config = WebSocketConfig::default()
+    let connector = Some(outgoing.connector(&parsed).await.map_err(|error| other(&error))?);
+    let config = Some(bounds(longest));
+    match tokio_tungstenite::client_async_tls_with_config(request, stream, config, connector).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// A websocket over a Unix socket, for the token's sake: lines can't show one.
+pub(super) async fn open_unix(
+    path: &Path,
+    bearer: &Bearer,
+) -> Result<(LinkReader, LinkWriter), UpgradeError> {
+    let request = request("ws://localhost/", Some(bearer))?;
+    let stream = UnixStream::connect(path).await.map_err(|error| match is_nobody(&error) {
+        true => UpgradeError::Nobody(error.to_string()),
+        false => UpgradeError::Other(error.to_string()),
+    })?;
+    let upgraded =
+        tokio_tungstenite::client_async_with_config(request, stream, Some(bounds(LONGEST_MESSAGE))).await;
+    match upgraded.map_err(refused) {
+        Ok((socket, _)) => Ok(websocket(socket)),
+        Err(UpgradeError::Status(401, _)) => Err(UpgradeError::Unauthorized),
+        Err(error) => Err(error),
+    }
+}
+
+fn request(url: &str, bearer: Option<&Bearer>) -> Result<Request, UpgradeError> {
+    let mut request = url.into_client_request().map_err(|error| UpgradeError::Other(error.to_string()))?;
+    if let Some(bearer) = bearer {
+        request.headers_mut().insert(header::AUTHORIZATION, bearer.header().map_err(UpgradeError::Other)?);
+    }
+    Ok(request)
+}
+
+fn bounds(longest: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest))
-        .read_buffer_size(64 << 10);
-    let connector = Some(outgoing.connector(&parsed).await.map_err(|error| other(&error))?);
-    match tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => {
-            let reason = rejection(response.headers());
-            Err(UpgradeError::Status(response.status().as_u16(), reason))
+        .read_buffer_size(64 << 10)
+}
+
+fn refused(error: WsError) -> UpgradeError {
+    match error {
+        WsError::Http(response) => {
+            UpgradeError::Status(response.status().as_u16(), rejection(response.headers()))
         }
-        Err(error) => Err(other(&error)),
+        error => UpgradeError::Other(error.to_string()),
     }
 }
 

@@ -303,7 +303,7 @@ async fn environments_are_known_by_name_and_connected_to_when_asked_for() {
     let there = url.clone();
     let endpoint = move || Endpoint::WebSocket { url: there.clone(), bearer: None };
     environments.add_remote("box-1", endpoint.clone(), ClientOptions::default()).unwrap();
-    let nowhere = || Endpoint::Unix { path: "/no/such/socket".into() };
+    let nowhere = || Endpoint::Unix { path: "/no/such/socket".into(), bearer: None };
     environments.add_remote("away", nowhere, ClientOptions::default()).unwrap();
     for bad in ["", "none", "local", "a b", "ä", &"x".repeat(65)] {
         let refused = environments.add_remote(bad, endpoint.clone(), ClientOptions::default());

@@ -26,6 +26,10 @@ pub use harness::{HarnessError, HarnessStream, Target};
 pub use limits::RelayLimits;
 pub use noise::{Identity, NoiseError};
 
+/// The reason of the reset by which an executor that is stopped takes leave of each harness: its programs end with it, so
+/// there is nothing to come back to. Released harnesses take it as any other reset.
+pub(crate) const EXECUTOR_STOPPED: &str = "executor_stopped";
+
 /// The name of a stream on the wire: any text that is not blank.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StreamId(Arc<str>);
@@ -234,6 +238,14 @@ impl ExecutorStreams {
     /// contract's way (4.2, 8). No `Closed` event follows.
     pub fn close(&mut self, stream: StreamKey) {
         both!(self, streams => streams.close(stream));
+    }
+
+    /// The frames that tell every harness that this executor is stopped; a plain relay has no such word (4.2).
+    pub fn goodbye(&self) -> Vec<Bytes> {
+        match &self.0 {
+            Kind::Plain(_) => Vec::new(),
+            Kind::Noise(streams) => streams.goodbye(),
+        }
     }
 
     /// Whether [`Self::next_transmit`] would give a frame.

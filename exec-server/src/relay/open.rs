@@ -53,6 +53,11 @@ impl<C: Carrier> Open<C> {
         self.streams.len()
     }
 
+    /// The names of the open ones.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &StreamId> {
+        self.streams.values().map(|stream| &stream.id)
+    }
+
     /// Gives a name to a stream, open or about to be.
     pub(super) fn claim(&mut self, id: &StreamId) -> StreamKey {
         self.last_key += 1;

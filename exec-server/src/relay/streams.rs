@@ -240,6 +240,10 @@ impl NoiseStreams {
         }
     }
 
+    pub(super) fn goodbye(&self) -> Vec<Bytes> {
+        self.open.ids().map(|id| frame::reset(id.as_str(), super::EXECUTOR_STOPPED)).collect()
+    }
+
     pub(super) fn close(&mut self, key: StreamKey) {
         if self.open.end(key) {
             self.finish(key);

@@ -1,6 +1,6 @@
 //! Attaches this machine to a registry and a rendezvous, and serves what comes from there (`remote.md`).
 //!
-//! [`Remote::run`] registers, connects out, serves every session that comes over the websocket, and does so again
+//! [`Remote::run_until`] registers, connects out, serves every session that comes over the websocket, and does so again
 //! when the websocket is lost. Sessions and their programs live on meanwhile.
 
 mod answer;
@@ -10,6 +10,7 @@ mod contract;
 mod credential;
 mod direct;
 mod error;
+mod parting;
 mod registry;
 mod relay;
 mod socket;
@@ -17,6 +18,7 @@ mod status;
 mod target;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use codex_outgoing::Outgoing;
 
@@ -33,9 +35,13 @@ pub use target::Target;
 use crate::relay::{ExecutorStreams, Identity, RelayLimits};
 use crate::server::Server;
 use attach::{Ended, Policy, Steps, Unattached};
+use parting::Parting;
 use registry::Registry;
 use relay::Relay;
 use socket::Socket;
+
+/// How long an executor that is stopped may take to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(300);
 
 /// The name of an executor that was given none (1.1).
 pub const DEFAULT_NAME: &str = "codex-exec-server";
@@ -72,6 +78,7 @@ struct Attachment {
     server: Arc<Server>,
     registry: Arc<Registry>,
     identity: Option<Arc<Identity>>,
+    parting: Arc<Parting>,
     tell: Box<dyn FnMut(Status) + Send>,
 }
 
@@ -93,13 +100,24 @@ impl Remote {
         };
         let secure = target.is_secure();
         let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), outgoing.clone()));
-        let attachment = Attachment { contract, secure, outgoing, server, registry, identity, tell };
+        let parting = Arc::default();
+        let attachment = Attachment { contract, secure, outgoing, server, registry, identity, parting, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }
 
-    /// Stays attached until a registration fails for good. Dropping this detaches; sessions are the server's to end.
-    pub async fn run(mut self) -> RemoteError {
-        attach::run(self.policy, &mut self.attachment, &mut self.jitter).await
+    /// Stays attached until `stop`, or until a registration fails for good, which is told. At `stop` every harness hears
+    /// that this executor ends: end the server then. Dropping this detaches; sessions are the server's to end.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Option<RemoteError> {
+        let parting = Arc::clone(&self.attachment.parting);
+        let stopped = async {
+            stop.await;
+            // Whoever does not hear it in time finds out by trying to come back.
+            let _ = tokio::time::timeout(GOODBYE, parting.say()).await;
+        };
+        tokio::select! {
+            error = attach::run(self.policy, &mut self.attachment, &mut self.jitter) => Some(error),
+            () = stopped => None,
+        }
     }
 }
 
@@ -130,8 +148,13 @@ impl Steps for Attachment {
             _ => limits.plain_message_bytes,
         };
         let registration_id = registration.registration_id.as_deref();
-        let relay =
-            Relay { server: &self.server, registry: &self.registry, registration_id, longest_message };
+        let relay = Relay {
+            server: &self.server,
+            registry: &self.registry,
+            registration_id,
+            longest_message,
+            parting: &self.parting,
+        };
         match (&self.identity, registration_id) {
             (Some(identity), Some(id)) => {
                 let identity = Arc::clone(identity);

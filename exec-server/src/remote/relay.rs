@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::attach::Ended;
+use super::parting::Parting;
 use super::registry::Registry;
 use super::socket::{CLOSED, Socket, farewell, sentence};
 use crate::relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
@@ -30,6 +31,7 @@ pub(super) struct Relay<'a> {
     pub(super) registration_id: Option<&'a str>,
     /// What the relay carries at most, in bytes; a longer answer becomes an error.
     pub(super) longest_message: usize,
+    pub(super) parting: &'a Parting,
 }
 
 /// What runs for the streams.
@@ -46,6 +48,7 @@ impl Relay<'_> {
     pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> Ended {
         let lanes = Lanes::new(streams, self.longest_message, self.server.limits());
         let (sink, source) = socket.split();
+        let _serving = self.parting.serving();
         tokio::select! {
             reason = self.read(source, &lanes) => reason,
             reason = write(sink, &lanes) => reason.into(),
@@ -55,6 +58,9 @@ impl Relay<'_> {
     async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> Ended {
         let mut work = Work::default();
         let mut live = Liveness::new(Instant::now(), self.server.limits());
+        let mut farewell_ping = None;
+        let mut stopping = std::pin::pin!(self.parting.asked());
+        let mut stays = true;
         loop {
             while let Some(event) = lanes.next_event() {
                 self.act(event, lanes, &mut work);
@@ -64,7 +70,12 @@ impl Relay<'_> {
                     live.heard(Instant::now());
                     match received {
                         Some(Ok(Message::Binary(frame))) => lanes.receive(frame),
-                        Some(Ok(Message::Pong(payload))) => lanes.pong(&payload),
+                        Some(Ok(Message::Pong(payload))) => {
+                            lanes.pong(&payload);
+                            if farewell_ping.as_ref() == Some(&payload) {
+                                self.parting.said();
+                            }
+                        }
                         // The library answers pings; the answer goes out with the next flush.
                         Some(Ok(Message::Ping(_))) => lanes.wake_writer(),
                         Some(Ok(Message::Close(frame))) => return farewell(&mut source, frame.as_ref()).await,
@@ -75,6 +86,13 @@ impl Relay<'_> {
                     }
                 }
                 () = lanes.has_events() => {}
+                () = &mut stopping, if stays => {
+                    stays = false;
+                    farewell_ping = lanes.goodbye();
+                    if farewell_ping.is_none() {
+                        self.parting.said();
+                    }
+                }
                 Some(ended) = work.connections.join_next_with_id() => {
                     let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
                     if let Some(stream) = work.served.remove(&id) {

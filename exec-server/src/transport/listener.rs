@@ -253,6 +253,10 @@ enum Wish {
     Gone,
 }
 
+/// What lines are told where a token is asked for.
+pub(crate) const TOKEN_WANTED: &str =
+    "this exec-server asks for a bearer token: connect with a websocket upgrade";
+
 struct Handshake<'a, R, W> {
     read: R,
     write: W,
@@ -300,9 +304,7 @@ where
         Ok(match (lines, full) {
             (true, true) => Wish::Refused(refusal_line("this exec-server has too many connections")),
             // A token can't be shown on lines, so they would be a way around it.
-            (true, false) if !self.shared.auth.is_open() => Wish::Refused(refusal_line(
-                "this exec-server asks for a bearer token: connect with a websocket upgrade",
-            )),
+            (true, false) if !self.shared.auth.is_open() => Wish::Refused(refusal_line(TOKEN_WANTED)),
             (true, false) => Wish::Lines(bytes),
             (false, true) => Wish::Refused(http::full(SystemTime::now())),
             (false, false) => return self.upgrade(bytes).await,

@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 pub use address::{AddressError, ListenAddress};
 pub use auth::{Auth, AuthConfig, AuthError};
 pub use frame::{FrameBuffer, Framing};
+pub(crate) use listener::TOKEN_WANTED;
 pub use listener::{BindError, Listener, Pending};
 pub use reader::{Event, MessageReader, ReadError};
 pub use stream::{Inlet, Outbound, Outlet, StreamBounds};

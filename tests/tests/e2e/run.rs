@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use codex_e2e::Server;
 use codex_e2e::machine::{alive, eventually, pid_in};
 use codex_e2e::secrets::assert_none;
+use codex_e2e::{Cutter, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs `codex exec-server run ARGUMENTS` with this input.
@@ -30,9 +30,8 @@ fn run(arguments: &[&str], input: &[u8]) -> Output {
 
 #[test]
 fn the_exit_code_is_the_programs() {
-    let cases: [(&[&str], i32); 11] = [
+    let cases: [(&[&str], i32); 10] = [
         (&["--token-file", "x", "--", "true"], 2),
-        (&["--url", "unix:///x", "--token-file", "x", "--", "true"], 2),
         (&["--", "true"], 0),
         (&["--", "sh", "-c", "exit 7"], 7),
         (&["--", "sh", "-c", "kill -TERM $$"], 143),
@@ -113,6 +112,87 @@ fn a_server_that_is_not_there_is_255_and_a_sentence() {
     let output = run(&["--url", "ws://127.0.0.1:1", "--", "true"], b"");
     assert_eq!(output.status.code(), Some(255), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1, "{output:?}");
+}
+
+#[test]
+fn a_time_that_can_not_be_is_told_with_its_bounds() {
+    for time in ["-1", "0", "1e300", "inf", "soon"] {
+        let output = run(&["--timeout", time, "--", "true"], b"");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("above 0 and up to 1000000000"), "{stderr}");
+    }
+}
+
+#[test]
+fn the_timeout_bounds_the_wait_for_output_that_a_background_process_holds() {
+    let output = run(&["--timeout", "0.5", "--", "sh", "-c", "sleep 1000 & echo $!; exit 3"], b"");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let left: u32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(alive(left), "it is left running");
+    codex_e2e::machine::kill(left);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("has ended") && stderr.contains("background process"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_child_server_that_can_not_start_has_told_why_and_gives_its_code() {
+    let codex = |arguments: &[&str]| {
+        Command::new(codex_e2e::binary::codex()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    };
+    for arguments in [
+        &["--strict-config", "exec-server", "run", "-c", "nosuch=1", "--", "true"][..],
+        &["exec-server", "run", "--strict-config", "-c", "nosuch=1", "--", "true"],
+    ] {
+        let output = codex(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("nosuch") && stderr.lines().count() == 1, "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_restarted_is_told_from_one_that_is_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let (mut first, second) = (Server::start().await, Server::start().await);
+    let cutter = Cutter::start(first.address()).await;
+    let url = cutter.url().replace("http://", "ws://");
+    let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+    let running = tokio::task::spawn_blocking(move || run(&["--url", &url, "--", "sh", "-c", &script], b""));
+    let program = pid_in(&file).await;
+    cutter.point(Some(second.address()));
+    first.signal(Signal::KILL);
+    first.ended().await;
+    let output = running.await.unwrap();
+    codex_e2e::machine::kill(program);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(255), "{stderr}");
+    assert!(stderr.contains("was restarted") && !stderr.contains("-32600"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_closed_stdout_is_told() {
+    let closed = |arguments: &str, input: Stdio| {
+        Command::new("sh")
+            .args(["-c", &format!("exec \"$0\" exec-server {arguments} >&-")])
+            .arg(codex_e2e::binary::codex())
+            .stdin(input)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap()
+    };
+    let output = closed("run -- sh -c 'echo lost; exec sleep 1000'", Stdio::null());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("can't write to stdout: it is closed"), "{stderr}");
+    assert_eq!(closed("run -- true", Stdio::null()).status.code(), Some(0));
+    let output = closed("--listen stdio", Stdio::null());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("stdout is closed"), "{stderr}");
 }
 
 /// A command that runs, with its stdout.
@@ -224,38 +304,51 @@ async fn a_token_comes_from_a_file_or_the_environment_and_reaches_no_program() {
     let bad = directory.path().join("bad");
     std::fs::write(&good, concat!(" ", codex_e2e::secret!("abc"), "\n")).unwrap();
     std::fs::write(&bad, codex_e2e::secret!("wrong")).unwrap();
-    let server = Server::builder()
-        .args(["--ws-auth", "capability-token", "--ws-token-file", good.to_str().unwrap()])
-        .env("CODEX_EXEC_SERVER_TOKEN", codex_e2e::secret!("abc"))
-        .start()
-        .await;
-    let url = server.url.clone();
-    let with = move |variable: Option<&str>, file: Option<&std::path::Path>| {
-        let mut command = Command::new(codex_e2e::binary::codex());
-        command.args(["exec-server", "run", "--url", &url]).env_remove("CODEX_EXEC_SERVER_TOKEN");
-        command.env("RUST_LOG", "trace");
-        command.envs(variable.map(|token| ("CODEX_EXEC_SERVER_TOKEN", token)));
-        if let Some(file) = file {
-            command.arg("--token-file").arg(file);
-        }
-        let output = command
-            .args(["--", "sh", "-c", "echo \"in $CODEX_EXEC_SERVER_TOKEN\""])
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert_none("run's stderr", &output.stderr);
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
     let missing = directory.path().join("missing");
-    tokio::task::spawn_blocking(move || {
-        let inside = (Some(0), "in \n".to_owned());
-        assert_eq!(with(None, Some(&good)), inside);
-        assert_eq!(with(Some(codex_e2e::secret!("abc")), None), inside);
-        assert_eq!(with(Some(codex_e2e::secret!("wrong")), Some(&good)), inside, "the file goes first");
-        assert_eq!(with(None, None).0, Some(255));
-        assert_eq!(with(Some(codex_e2e::secret!("abc")), Some(&bad)).0, Some(255));
-        assert_eq!(with(None, Some(&missing)).0, Some(1));
-    })
-    .await
-    .unwrap();
+    let socket = format!("unix://{}", directory.path().join("exec.sock").display());
+    for listen in ["ws://127.0.0.1:0", &socket] {
+        let server = Server::builder()
+            .listen(listen)
+            .args(["--ws-auth", "capability-token", "--ws-token-file", good.to_str().unwrap()])
+            .env("CODEX_EXEC_SERVER_TOKEN", codex_e2e::secret!("abc"))
+            .start()
+            .await;
+        let url = server.url.clone();
+        let with = move |variable: Option<&str>, file: Option<&std::path::Path>| {
+            let mut command = Command::new(codex_e2e::binary::codex());
+            command.args(["exec-server", "run", "--url", &url]).env_remove("CODEX_EXEC_SERVER_TOKEN");
+            command.env("RUST_LOG", "trace");
+            command.envs(variable.map(|token| ("CODEX_EXEC_SERVER_TOKEN", token)));
+            if let Some(file) = file {
+                command.arg("--token-file").arg(file);
+            }
+            let output = command
+                .args(["--", "sh", "-c", "echo \"in $CODEX_EXEC_SERVER_TOKEN\""])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert_none("run's stderr", &output.stderr);
+            let told = [output.stdout, output.stderr].concat();
+            (output.status.code(), String::from_utf8(told).unwrap())
+        };
+        let (good, bad, missing) = (good.clone(), bad.clone(), missing.clone());
+        tokio::task::spawn_blocking(move || {
+            let inside = |(code, told): (Option<i32>, String)| {
+                assert!(code == Some(0) && told.contains("in \n"), "{code:?}: {told}");
+            };
+            inside(with(None, Some(&good)));
+            inside(with(Some(codex_e2e::secret!("abc")), None));
+            // The file goes first.
+            inside(with(Some(codex_e2e::secret!("wrong")), Some(&good)));
+            let outside = |(code, told): (Option<i32>, String), words: &str| {
+                assert!(code == Some(255) && told.contains(words), "{code:?}: {told}");
+                assert!(told.contains("--token-file") && !told.contains("can't reach"), "{told}");
+            };
+            outside(with(None, None), "asks for a bearer token");
+            outside(with(Some(codex_e2e::secret!("abc")), Some(&bad)), "refused the bearer token");
+            assert_eq!(with(None, Some(&missing)).0, Some(1));
+        })
+        .await
+        .unwrap();
+    }
 }

@@ -110,6 +110,22 @@ impl Lanes {
         self.wake_writer();
     }
 
+    /// Tells every harness that this executor is stopped. The payload of the ping behind that; none without harnesses.
+    pub(super) fn goodbye(&self) -> Option<Bytes> {
+        let mut state = self.lock();
+        let frames = state.streams.goodbye();
+        if frames.is_empty() {
+            return None;
+        }
+        state.last_ping += 1;
+        let number = Bytes::copy_from_slice(&state.last_ping.to_be_bytes());
+        state.controls.extend(frames.into_iter().map(Message::Binary));
+        state.controls.push_back(Message::Ping(number.clone()));
+        drop(state);
+        self.wake_writer();
+        Some(number)
+    }
+
     /// Makes a lane; the server's end of it.
     pub(super) fn open(&self, key: StreamKey) -> Carrier {
         let ready = Arc::clone(&self.ready);

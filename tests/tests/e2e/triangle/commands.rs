@@ -119,3 +119,21 @@ async fn a_harness_that_vanishes_leaves_nothing_behind() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     drop(hub);
 }
+
+#[tokio::test]
+async fn an_executor_that_is_stopped_says_so_and_is_not_waited_for() {
+    let mut triangle = Triangle::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let line = triangle.hub.line("run --registry").await;
+    let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+    let running = tokio::spawn(async move { run(&line, &[], &["sh", "-c", &script], b"").await });
+    codex_e2e::machine::pid_in(&file).await;
+    let Triangle { executor, hub } = triangle;
+    assert_eq!(executor.stop().await.code, Some(0));
+    let (code, _, stderr) = guarded("run's end", running).await.unwrap();
+    assert_eq!(code, Some(255), "{stderr}");
+    assert!(stderr.contains("the exec-server was stopped"), "{stderr}");
+    assert!(stderr.lines().count() == 1 && !stderr.contains("did not come back"), "{stderr}");
+    drop(hub);
+}
