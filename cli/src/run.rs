@@ -21,6 +21,7 @@ use codex_outgoing::{Outgoing, file};
 pub(crate) use args::RunArgs;
 pub(crate) use registry::TOKEN_VARIABLE as REGISTRY_TOKEN_VARIABLE;
 
+use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
 use crate::setup::Setup;
 
 use io::say;
@@ -33,14 +34,8 @@ pub(crate) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_TOKEN";
 
 /// No connection, or it was lost.
 const UNREACHABLE: u8 = 255;
-/// The program exists but can't be run.
-const NOT_EXECUTABLE: u8 = 126;
-/// The program does not exist.
-const NOT_FOUND: u8 = 127;
 /// This side can't go on: output can't be written, a token can't be read.
 const FAILURE: u8 = 1;
-/// Flags that do not go together.
-const WRONG_USAGE: u8 = 2;
 
 /// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`, 1
 /// with a sentence for output that can't be written, 255 with one for a server that can't be reached or was lost).

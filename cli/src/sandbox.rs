@@ -86,9 +86,11 @@ fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
         Some(SpawnError::NotFound { .. }) => NOT_FOUND,
         Some(SpawnError::NotExecutable { .. }) => NOT_EXECUTABLE,
         // It was there a moment ago.
-        Some(SpawnError::Cwd { cwd, .. }) => bail!(
-            "the profile does not let the working directory {cwd:?} be read: allow that, or give --cwd another one"
-        ),
+        Some(SpawnError::Cwd { .. }) => {
+            bail!(
+                "{error}; the profile may not let it be read: ask with --explain, or give --cwd another one"
+            )
+        }
         _ => return Err(error),
     };
     output::error(&output::sentence(&error));

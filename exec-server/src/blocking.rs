@@ -1,10 +1,11 @@
-//! Runs work that may block beside the event loop; where the system can start no thread for it, on the event loop itself.
+//! Runs work that may block beside the event loop; where no thread is there and the system can start none, on the event loop
+//! itself.
 //!
 //! A program that uses up the processes of its machine uses up the threads too, and the runtime panics without them, at
-//! the very moment when somebody has to end that program.
+//! the very moment when somebody has to end that program. (With one thread, the runtime has work wait for that.)
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -25,16 +26,23 @@ pub(crate) struct Stopped;
 
 /// Runs `work` on a thread of the current runtime, or here and now where there is none to be had.
 pub(crate) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+    spawn_beside(work).unwrap_or_else(|work| {
+        tracing::warn!("the system can start no thread; everybody waits for work that may block");
+        Blocking::Done(catch_unwind(AssertUnwindSafe(work)).ok())
+    })
+}
+
+/// As [`spawn`], for work that others make last as long as they like: where there is no thread, it is given back.
+pub(crate) fn spawn_beside<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
+    work: W,
+) -> Result<Blocking<T>, W> {
     // What the runtime refuses stays in its queue, and is not to be done twice.
     let work = Arc::new(Mutex::new(Some(work)));
     let same = Arc::clone(&work);
     let beside = move || take(&same).map(|work| work());
     match catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(beside))) {
-        Ok(handle) => Blocking::Beside(handle),
-        Err(_) => {
-            tracing::warn!("the system can start no thread; everybody waits for work that may block");
-            Blocking::Done(take(&work).map(|work| work()))
-        }
+        Ok(handle) => Ok(Blocking::Beside(handle)),
+        Err(panic) => take(&work).map_or_else(|| resume_unwind(panic), Err),
     }
 }
 

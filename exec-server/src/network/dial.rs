@@ -46,12 +46,14 @@ pub(super) async fn look_up(host: &Host, port: u16, share: &Arc<Semaphore>) -> i
     // One's own first: a program that has all of its own must not wait among the others.
     let held = Arc::clone(share).acquire_owned().await.map_err(io::Error::other)?;
     let slot = Arc::clone(&SLOTS).acquire_owned().await.map_err(io::Error::other)?;
-    let looking = blocking::spawn(move || {
+    let look = move || {
         let found = resolve(&name, is_localhost, port);
         // A lookup goes on when nobody waits for it any more, and is to count until it ends.
         drop((held, slot));
         found
-    });
+    };
+    // A silent name server must not hold up everybody.
+    let looking = blocking::spawn_beside(look).map_err(|_| ErrorKind::WouldBlock)?;
     let found: Vec<SocketAddr> = looking.await.map_err(io::Error::other)??;
     if found.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(found) }
 }

@@ -124,7 +124,8 @@ pub(super) fn children_of_thread(thread: Pid) -> io::Result<Option<Vec<Pid>>> {
     listed(&children_path(rustix::process::getpid(), thread))
 }
 
-/// Our children, whichever thread they belong to; `None` if this kernel has no such lists.
+/// Our children, whichever thread they belong to; `None` if this kernel has no such lists. Where one is reaped, or a thread
+/// ends, while the lists are read, another may be missing (proc_pid_task_children(5)): the next look finds it.
 pub(super) fn our_children() -> io::Result<Option<Vec<Pid>>> {
     children_of_threads(rustix::process::getpid())
 }
@@ -207,7 +208,7 @@ fn open(path: &str) -> io::Result<OwnedFd> {
 fn content(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     loop {
-        let mut buffer = [0; 1024];
+        let mut buffer = [0; 4096];
         match rustix::io::pread(file, &mut buffer, content.len() as u64)? {
             0 => return Ok(content),
             count => content.extend_from_slice(&buffer[..count]),

@@ -113,6 +113,10 @@ impl Entries {
     }
 }
 
+fn ended() -> RpcError {
+    RpcError::invalid_request("this session has ended")
+}
+
 impl Reserved {
     /// The process that will run, in its starting state.
     pub fn process(&self) -> &Arc<Process> {
@@ -176,7 +180,7 @@ impl ProcessTable {
         launch::refuse_unenforced(&params, &self.host)?;
         let mut entries = self.lock();
         if entries.ended {
-            return Err(RpcError::invalid_request("this session has ended"));
+            return Err(ended());
         }
         if entries.by_id.contains_key(&params.process_id) {
             return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
@@ -208,6 +212,10 @@ impl ProcessTable {
     /// Second half of a start: runs the program. May block on the file system. What became of it is told to
     /// [`Process::when_started`]; after a failure the id is free again.
     pub fn launch(self: &Arc<Self>, reserved: Reserved) {
+        let has_place = self.lock().numbered(reserved.process.id(), reserved.number).is_some();
+        if !has_place {
+            return self.give_up(&reserved, &ended());
+        }
         let Reserved { process, number, params } = reserved;
         match launch::launch(&process, params, &self.host, &self.limits, &self.network) {
             Ok(pump) => {
@@ -219,15 +227,22 @@ impl ProcessTable {
                     process.terminate(None);
                 }
             }
-            Err(error) => {
-                let mut entries = self.lock();
-                if entries.numbered(process.id(), number).is_some() {
-                    entries.by_id.remove(process.id());
-                }
-                drop(entries);
-                process.set_failed(&error);
-            }
+            Err(error) => self.fail(&process, number, &error),
         }
+    }
+
+    /// Instead of [`Self::launch`]: the start fails.
+    pub fn give_up(&self, reserved: &Reserved, error: &RpcError) {
+        self.fail(&reserved.process, reserved.number, error);
+    }
+
+    fn fail(&self, process: &Process, number: u64, error: &RpcError) {
+        let mut entries = self.lock();
+        if entries.numbered(process.id(), number).is_some() {
+            entries.by_id.remove(process.id());
+        }
+        drop(entries);
+        process.set_failed(error);
     }
 
     /// Removes a process some time after its close (8.6).

@@ -87,7 +87,7 @@ impl<A, T, B, W, D> Steps<A, T, B, W, D> {
             let claim = connection.answers.claim(bytes).await;
             let done = blocking::spawn(move || {
                 let result = work(&connection, params, &mut prepared);
-                drop(place);
+                place.done();
                 // Kept until the socket took the answer.
                 connection.outbox.answer_holding(&id, result, (claim, slot, in_flight));
                 answered(prepared);
@@ -116,7 +116,7 @@ pub(super) fn read_file(c: &Arc<Connection>, request: Request<'_>) {
             claim = Some(unfinished.connection.answers.claim(bytes).await);
             reading = unfinished;
         }
-        drop(place);
+        place.done();
     });
 }
 
@@ -198,13 +198,13 @@ pub(super) fn on_handle<M: Method>(
     c: &Arc<Connection>,
     request: Request<'_>,
     id_of: impl Fn(&M::Params) -> &str,
-    touched: fn(&Path) -> Touched,
+    touched: fn(&Path) -> Option<Touched>,
     bytes: impl Fn(&M::Params) -> u64,
     work: impl FnOnce(&HandleClaim, &M::Params) -> Result<M::Result, RpcError> + Send + 'static,
 ) {
     let steps = Steps {
         prepare: |c: &Arc<Connection>, params: &M::Params| c.handles.claim(id_of(params)),
-        touched: |_: &M::Params, claim: &HandleClaim| claim.path().into_iter().map(touched).collect(),
+        touched: |_: &M::Params, claim: &HandleClaim| claim.path().and_then(touched).into_iter().collect(),
         bytes,
         work: |_: &Arc<Connection>, params, claim: &mut HandleClaim| work(claim, &params),
         answered: drop,

@@ -1,17 +1,25 @@
 //! Keeps the file requests of one connection that meet on a path in the order they came; all others run beside each other.
 //!
-//! Two requests meet when one of their paths is the other's or leads to it, and at least one changes something there. Only a
-//! walk, which may take long, holds up no change behind it.
-//! Paths are compared as they are written: what a symlink leads to is not known without asking the disk, and asking is
-//! what has to wait.
+//! Two requests meet when one of their paths is the other's or leads to it, and at least one changes something there. A
+//! walk, which only looks, holds up no change behind it.
+//!
+//! Paths are compared as they are written: what a symlink or `..` leads to is not known without asking the disk, and
+//! asking is what has to wait.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_exec_protocol::filesystem as files;
 use tokio::sync::Semaphore;
 
 use crate::filesystem::resolves_without_io;
+
+/// No system call takes a longer path (bytes; path_resolution(7)), so nothing is touched by one.
+const LONGEST_PATH: usize = 4096;
+/// So many parents of a directory that is to be made are looked for; beyond them, all below the root's child counts.
+const MOST_PARENTS: usize = 16;
 
 /// The requests that have been read and are not done yet.
 #[derive(Default)]
@@ -35,11 +43,12 @@ enum How {
 /// A request's turn.
 struct Turn {
     touched: Vec<Touched>,
-    /// Closed once it is done.
-    done: Semaphore,
+    /// Closed once it is over.
+    over: Semaphore,
+    done: AtomicBool,
 }
 
-/// A request's place among the others; it is done when this is dropped.
+/// A request's place among the others. Dropped before it is [`Self::done`], it is given up.
 pub(super) struct Place {
     order: Arc<FileOrder>,
     turn: Arc<Turn>,
@@ -54,12 +63,15 @@ impl Before {
         self.0.is_empty()
     }
 
-    /// Waits until they are done.
-    pub(super) async fn done(&self) {
+    /// Waits until they are over. False if one was given up, as with its connection, and will not be done.
+    pub(super) async fn over(&self) -> bool {
+        let mut all_done = true;
         for turn in &self.0 {
             // Closed is what it waits for.
-            let _ = turn.done.acquire().await;
+            let _ = turn.over.acquire().await;
+            all_done &= turn.done.load(Ordering::Acquire);
         }
+        all_done
     }
 }
 
@@ -68,7 +80,7 @@ impl FileOrder {
     pub(super) fn enter(self: &Arc<Self>, touched: Vec<Touched>) -> Place {
         let mut turns = self.lock();
         let before = meeting(&turns, &touched);
-        let turn = Arc::new(Turn { touched, done: Semaphore::new(0) });
+        let turn = Arc::new(Turn { touched, over: Semaphore::new(0), done: AtomicBool::new(false) });
         turns.push(Arc::clone(&turn));
         drop(turns);
         Place { order: Arc::clone(self), turn, before }
@@ -94,37 +106,53 @@ fn meeting(turns: &[Arc<Turn>], touched: &[Touched]) -> Before {
 impl Touched {
     fn meets(&self, later: &Self) -> bool {
         let holds_up = self.how == How::Changes || (self.how == How::Reads && later.how == How::Changes);
-        holds_up && (self.path.starts_with(&later.path) || later.path.starts_with(&self.path))
+        holds_up && (leads_to(&self.path, &later.path) || leads_to(&later.path, &self.path))
     }
+}
+
+/// Whether a path is the other, or one of its parents. Both are tidy, so that bytes are enough: with a thousand requests in
+/// flight, each new one is compared a thousand times.
+fn leads_to(first: &Path, second: &Path) -> bool {
+    let (first, second) = (first.as_os_str().as_bytes(), second.as_os_str().as_bytes());
+    second.strip_prefix(first).is_some_and(|rest| first == b"/" || matches!(rest, [] | [b'/', ..]))
 }
 
 impl Place {
     /// Waits for its turn.
     pub(super) async fn comes(&self) {
-        self.before.done().await;
+        self.before.over().await;
+    }
+
+    /// What was asked has been done, well or not.
+    pub(super) fn done(self) {
+        self.turn.done.store(true, Ordering::Release);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.order.lock().retain(|turn| !Arc::ptr_eq(turn, &self.turn));
-        self.turn.done.close();
+        self.turn.over.close();
     }
 }
 
 /// What is there is looked at, as it happens to be.
-fn sees(path: &Path) -> Touched {
-    Touched { path: path.to_owned(), how: How::Sees }
+fn sees(path: &Path) -> Option<Touched> {
+    touched(path, How::Sees)
 }
 
 /// The path is read, and so is whatever is below.
-pub(super) fn reads(path: &Path) -> Touched {
-    Touched { path: path.to_owned(), how: How::Reads }
+pub(super) fn reads(path: &Path) -> Option<Touched> {
+    touched(path, How::Reads)
 }
 
 /// The path, or something below, is changed.
-pub(super) fn changes(path: &Path) -> Touched {
-    Touched { path: path.to_owned(), how: How::Changes }
+pub(super) fn changes(path: &Path) -> Option<Touched> {
+    touched(path, How::Changes)
+}
+
+fn touched(path: &Path, how: How) -> Option<Touched> {
+    (path.as_os_str().len() <= LONGEST_PATH).then(|| Touched { path: path.components().collect(), how })
 }
 
 /// Params of a file request.
@@ -136,7 +164,7 @@ macro_rules! touches {
     ($($how:ident: $($params:ident)*;)*) => {
         $($(impl Touches for files::$params {
             fn touched(&self) -> Vec<Touched> {
-                self.path.local().into_iter().map($how).collect()
+                self.path.local().ok().and_then($how).into_iter().collect()
             }
         })*)*
     };
@@ -150,32 +178,40 @@ touches! {
 
 impl Touches for files::CopyParams {
     fn touched(&self) -> Vec<Touched> {
-        let source = self.source_path.local().into_iter().map(reads);
-        source.chain(self.destination_path.local().into_iter().map(changes)).collect()
+        let source = self.source_path.local().ok().and_then(reads);
+        source.into_iter().chain(self.destination_path.local().ok().and_then(changes)).collect()
     }
 }
 
 impl Touches for files::OpenParams {
     fn touched(&self) -> Vec<Touched> {
-        let replaces = self.mode == files::OpenMode::Replace;
-        self.path.local().into_iter().map(if replaces { changes } else { reads }).collect()
+        // For reading too: the blocks of a handle come behind it, and none may wait on a thread for it to be open.
+        self.path.local().ok().and_then(changes).into_iter().collect()
     }
 }
 
 impl Touches for files::CreateDirectoryParams {
     fn touched(&self) -> Vec<Touched> {
-        let Ok(mut first) = self.path.local() else { return Vec::new() };
-        if self.recursive != Some(false) {
-            // Its parents may have to be made too: all below the last one that is surely there.
-            while let Some(parent) = first.parent()
-                && parent.parent().is_some()
-                && !resolves_without_io(parent)
-            {
-                first = parent;
-            }
-        }
-        vec![changes(first)]
+        let path = self.path.local().ok().filter(|path| path.as_os_str().len() <= LONGEST_PATH);
+        let first =
+            path.map(|path| if self.recursive == Some(false) { path } else { first_to_be_made(path) });
+        first.and_then(changes).into_iter().collect()
     }
+}
+
+/// A directory's parents may have to be made too: all below the last one that is surely there, as far as the kernel can
+/// tell without waiting. Where it can't tell, that is all below the root's child.
+fn first_to_be_made(path: &Path) -> &Path {
+    let below_root = |path: &&Path| path.parent().is_some();
+    let mut above = path.ancestors().filter(below_root);
+    let mut first = path;
+    for parent in above.by_ref().skip(1).take(MOST_PARENTS) {
+        if resolves_without_io(parent) {
+            return first;
+        }
+        first = parent;
+    }
+    above.last().unwrap_or(first)
 }
 
 #[cfg(test)]
@@ -198,23 +234,49 @@ mod tests {
             (changes(Path::new("/a/b")), changes(Path::new("/a/bc")), false),
             (changes(Path::new("/a/b")), changes(Path::new("/a/c")), false),
             (changes(Path::new("/")), reads(Path::new("/x")), true),
+            (changes(Path::new("/a//./b/")), reads(Path::new("/a/b")), true),
         ] {
             let order = Arc::new(FileOrder::default());
-            let place = order.enter(vec![first]);
+            let place = order.enter(first.into_iter().collect());
             let name = format!("{:?} and {second:?}", place.turn.touched);
-            assert_eq!(!order.before(|| vec![second]).is_empty(), meet, "{name}");
+            assert_eq!(!order.before(|| second.into_iter().collect()).is_empty(), meet, "{name}");
             drop(place);
             assert!(order.lock().is_empty(), "{name}");
         }
     }
 
     #[tokio::test]
+    async fn what_is_given_up_is_told_from_what_is_done() {
+        let order = Arc::new(FileOrder::default());
+        for done in [true, false] {
+            let place = order.enter(changes(Path::new("/a")).into_iter().collect());
+            let before = order.before(|| reads(Path::new("/a")).into_iter().collect());
+            if done {
+                place.done();
+            } else {
+                drop(place);
+            }
+            assert_eq!(before.over().await, done);
+        }
+    }
+
+    #[test]
+    fn the_longest_paths_cost_no_time() {
+        let of = |path: &str| -> files::CreateDirectoryParams {
+            serde_json::from_str(&format!(r#"{{"path":"{path}"}}"#)).expect("params")
+        };
+        assert!(of(&"/q".repeat(8 << 20)).touched().is_empty());
+        assert_eq!(of(&"/q".repeat(LONGEST_PATH / 2)).touched()[0].path, Path::new("/q"));
+    }
+
+    #[tokio::test]
     async fn a_place_comes_when_those_before_it_are_done() {
         let order = Arc::new(FileOrder::default());
         let path = Path::new("/a");
-        let first = order.enter(vec![changes(path)]);
-        let readers = [order.enter(vec![reads(path)]), order.enter(vec![reads(path)])];
-        let last = order.enter(vec![changes(path)]);
+        let first = order.enter(vec![changes(path).expect("short")]);
+        let readers =
+            [order.enter(vec![reads(path).expect("short")]), order.enter(vec![reads(path).expect("short")])];
+        let last = order.enter(vec![changes(path).expect("short")]);
         first.comes().await;
         assert!(readers[0].comes().now_or_never().is_none());
         drop(first);

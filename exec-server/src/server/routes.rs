@@ -12,17 +12,20 @@ use codex_exec_protocol::{
 
 use super::connection::Connection;
 use super::disk;
-use super::file_order::{self, Before, Touched};
+use super::file_order::{self, Before, FileOrder, Touched};
 use super::session::Session;
 use super::streams;
 use crate::blocking;
 use crate::budget::answer_bytes;
 use crate::filesystem::{self, Claim as HandleClaim};
 use crate::process::{Process, ProcessTable, Reserved, check_resize, check_write, known};
-use crate::rpc::{InFlight, decode};
+use crate::rpc::{InFlight, Outbox, decode};
 
 /// What a large directory's answer is taken to need (bytes); its bound is a message's.
 const LARGE_DIRECTORY: u64 = 1 << 20;
+
+/// A start waits so long for the changes of files before it.
+const LONGEST_CHANGE: Duration = Duration::from_secs(10);
 
 /// A request that has been read and not begun.
 pub(super) struct Request<'a> {
@@ -229,45 +232,82 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
 }
 
 fn start(c: &Arc<Connection>, request: Request<'_>) {
-    match checked::<process::Start>(c, &request, "exec") {
-        Ok((_, params)) => begin_start(c, request.id, request.in_flight, params),
-        Err(error) => c.outbox.answer::<process::Start>(&request.id, Err(error)),
-    }
+    let (session, params) = match checked::<process::Start>(c, &request, "exec") {
+        Ok(checked) => checked,
+        Err(error) => return c.outbox.answer::<process::Start>(&request.id, Err(error)),
+    };
+    let start = Start {
+        session: Arc::clone(session),
+        outbox: Arc::clone(&c.outbox),
+        order: Arc::clone(&c.file_order),
+        id: request.id,
+        in_flight: request.in_flight,
+    };
+    start.begin(params);
 }
 
-fn begin_start(c: &Arc<Connection>, id: RequestId, in_flight: InFlight, params: process::StartParams) {
-    let Some(session) = c.session.get() else { return };
-    if let Some(earlier) = session.processes.starting(&params.process_id) {
-        // If that fails, its id is free for this one.
-        let c = Arc::clone(c);
-        return earlier.when_started(move |_| begin_start(&c, id, in_flight, params));
+/// A start that has been read. It may outlive its connection.
+struct Start {
+    session: Arc<Session>,
+    outbox: Arc<Outbox>,
+    order: Arc<FileOrder>,
+    id: RequestId,
+    in_flight: InFlight,
+}
+
+impl Start {
+    fn begin(self, params: process::StartParams) {
+        if let Some(earlier) = self.session.processes.starting(&params.process_id) {
+            // If that fails, its id is free for this one; but not once nobody hears of it.
+            return earlier.when_started(move |_| {
+                if !self.outbox.is_closed() {
+                    self.begin(params);
+                }
+            });
+        }
+        let Self { session, outbox, order, id, in_flight } = self;
+        let reserved = match session.processes.reserve(params) {
+            Ok(reserved) => reserved,
+            Err(error) => return outbox.answer::<process::Start>(&id, Err(error)),
+        };
+        let result = reserved.result();
+        // The first of what waits for the start, so that its answer comes before those of the requests behind it.
+        Arc::clone(reserved.process()).when_started(move |outcome| {
+            outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
+            drop(in_flight);
+        });
+        let before = order.before(|| touched(reserved.params()));
+        launch(Arc::clone(&session.processes), reserved, before);
     }
-    let reserved = match session.processes.reserve(params) {
-        Ok(reserved) => reserved,
-        Err(error) => return c.outbox.answer::<process::Start>(&id, Err(error)),
-    };
-    let outbox = Arc::clone(&c.outbox);
-    let result = reserved.result();
-    // The first of what waits for the start, so that its answer comes before those of the requests behind it.
-    Arc::clone(reserved.process()).when_started(move |outcome| {
-        outbox.answer::<process::Start>(&id, outcome.map(|()| result).map_err(Clone::clone));
-        drop(in_flight);
-    });
-    let before = c.file_order.before(|| touched(reserved.params()));
-    launch(Arc::clone(&session.processes), reserved, before);
 }
 
 /// What a start finds on the disk: its program, and what lies where it begins.
 fn touched(params: &process::StartParams) -> Vec<Touched> {
     let program = params.argv.iter().take(1).map(Path::new).filter(|program| program.is_absolute());
-    program.chain([params.cwd.0.as_path()]).map(file_order::reads).collect()
+    program.chain([params.cwd.0.as_path()]).filter_map(file_order::reads).collect()
 }
 
 fn launch(table: Arc<ProcessTable>, reserved: Reserved, before: Before) {
-    if before.is_empty() && starts_without_io(reserved.params()) {
-        return table.launch(reserved);
+    if before.is_empty() {
+        return match starts_without_io(reserved.params()) {
+            true => table.launch(reserved),
+            false => launch_beside(table, reserved),
+        };
     }
-    // A directory or program that has to be fetched may hang; only this start waits for it.
+    // Also when the connection ends meanwhile: the id is taken.
+    tokio::spawn(async move {
+        // What hangs on a disk must not keep programs from starting for good.
+        if let Ok(false) = tokio::time::timeout(LONGEST_CHANGE, before.over()).await {
+            let error = "a change of files that came before it was given up with its connection";
+            return table
+                .give_up(&reserved, &RpcError::internal(format!("cannot start the program: {error}")));
+        }
+        launch_beside(table, reserved);
+    });
+}
+
+/// A directory or program that has to be fetched may hang; only this start waits for it.
+fn launch_beside(table: Arc<ProcessTable>, reserved: Reserved) {
     let launch = move || {
         // What is local is known from now on.
         filesystem::learn_filesystem(&reserved.params().cwd.0);
@@ -278,14 +318,7 @@ fn launch(table: Arc<ProcessTable>, reserved: Reserved, before: Before) {
         }
         table.launch(reserved);
     };
-    if before.is_empty() {
-        return blocking::spawn(launch).detach();
-    }
-    // Also when the connection ends meanwhile: the id is taken.
-    tokio::spawn(async move {
-        before.done().await;
-        blocking::spawn(launch).detach();
-    });
+    blocking::spawn(launch).detach();
 }
 
 /// Whether the working directory and the program are in the kernel's caches. A name that is looked for in the child's

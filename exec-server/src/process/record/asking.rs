@@ -11,12 +11,15 @@ use crate::process::denied;
 use crate::process::log::Seq;
 use crate::process::orphans::{self, Leftover};
 
+/// A start that takes longer hangs: a read then says that it goes on.
+const LONGEST_START: Duration = Duration::from_secs(10);
+
 impl Process {
-    /// Waits until a read has something to tell, or its `waitMs` is up; first for the end of the start, as everything does
-    /// that comes behind it.
+    /// Waits until a read has something to tell, or its `waitMs` is up; first, for a bounded time, for the end of the start,
+    /// as everything does that comes behind it.
     pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
         let started = self.until(|state| !matches!(state.phase, Phase::Starting));
-        if tokio::time::timeout(longest_wait, started).await.is_err() {
+        if tokio::time::timeout(LONGEST_START.min(longest_wait), started).await.is_err() {
             return;
         }
         let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);

@@ -26,7 +26,7 @@ fn what_can_not_be_run_is_told_as_a_shell_does() {
         (&["--", "/no/such/program"], 127, "was not found"),
         (&["--", "./text"], 126, "cannot be run"),
         (&["--profile", "bogus", "--", "true"], 2, "--profile takes read-only, workspace-write or a file"),
-        (&["--profile", nothing, "--", "true"], 1, "does not let the working directory"),
+        (&["--profile", nothing, "--", "true"], 1, "the profile may not let it be read"),
         (&["--deny", "missing", "--", "true"], 0, "warning: --deny names"),
         (&["--deny", "../w/text", "--", "sh", "-c", "! grep program text"], 0, ""),
         (&["--deny", "text", "--", "sh", "-c", "! grep program text"], 0, ""),
