@@ -1,5 +1,6 @@
 //! What every command stands on: the home directory, its `.env`, and the configuration.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use codex_config::features::UnknownFeature;
@@ -203,6 +204,11 @@ impl Setup {
             return Err(unclear.into());
         }
         let home = match self.home() {
+            Ok(home) if is_anothers(home) => {
+                let here = "it is in another user's home directory, which HOME names";
+                output::note(&format!("warning: {} is not read: {here}", home.display()));
+                NO_HOME.into()
+            }
             Ok(home) => home.to_owned(),
             Err(error) if error.hides_configuration() && !access_is_known => {
                 return Err(SetupError::HomeUnclear(error));
@@ -244,6 +250,15 @@ impl Setup {
     fn sources(&self, home: PathBuf, cwd: PathBuf, overrides: Overrides) -> Sources {
         Sources { home, system: codex_config::SYSTEM.into(), cwd, overrides, strict: self.strict }
     }
+}
+
+/// Whether the home directory lies in one that belongs to another user and is closed to this one: `HOME` as it was before
+/// a change of user. What is configured there is the other's. One that `CODEX_HOME` names was found, and is never that.
+fn is_anothers(home: &Path) -> bool {
+    let is_closed =
+        home.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let owner = home.parent().and_then(|user_home| user_home.metadata().ok()).map(|found| found.uid());
+    is_closed && owner.is_some_and(|owner| owner != rustix::process::geteuid().as_raw())
 }
 
 fn working_directory() -> Result<PathBuf, SetupError> {
