@@ -311,7 +311,7 @@ fn tell(status: Status) {
     static ATTACHED: Once = Once::new();
     output::note(&status.to_string());
     if matches!(status, Status::Attached { .. }) {
-        ATTACHED.call_once(|| drop(tokio::spawn(resident::forget_start())));
+        ATTACHED.call_once(resident::forget_start);
     }
 }
 

@@ -2,22 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use std::time::Duration;
-
 use rustix::mm::{Advice, madvise};
-
-/// So long after the start, whoever waited for it has been answered.
-const ANSWERED: Duration = Duration::from_millis(100);
-
-/// Takes what the start has used out of this process's memory, soon: whoever waits for the start comes first.
-pub(crate) async fn forget_start() {
-    tokio::time::sleep(ANSWERED).await;
-    forget_code();
-}
 
 /// Takes this process's code out of its memory; what runs again comes back from the page cache, a few microseconds for
 /// every 64 KiB. Reading flags and configuration walks through megabytes that serving never sees again.
-fn forget_code() {
+pub(crate) fn forget_start() {
     let Ok(mappings) = std::fs::read_to_string("/proc/self/smaps") else { return };
     for (start, length) in clean_code(&mappings) {
         // SAFETY: the range is one private mapping of a file that nobody has written to, so that the kernel reads the
@@ -99,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_was_given_back_still_runs() {
-        forget_code();
+        forget_start();
         assert_eq!(std::hint::black_box([3, 1, 2]).iter().max(), Some(&3));
     }
 }

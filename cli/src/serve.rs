@@ -181,7 +181,7 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let mut listener = Listener::bind(address, auth, server.limits())?;
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
-    tokio::spawn(resident::forget_start());
+    resident::forget_start();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -1,6 +1,6 @@
 //! How soon a server answers, and what it weighs at rest.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -10,8 +10,6 @@ use crate::machine;
 use crate::report::{Bar, Row, median};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// A server that was left alone for so long is at rest.
-const AT_REST: Duration = Duration::from_millis(300);
 
 /// Exec to the answer of `initialize`, resident memory at rest, size of the binary.
 pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
@@ -23,7 +21,6 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
         let connection = Connection::initialized(&server.url)?;
         answers.push(since.elapsed().as_secs_f64() * 1e3);
         drop(connection);
-        std::thread::sleep(AT_REST);
         memory.push(server.memory("VmRSS")? as f64 / MIB);
     }
     let binary = std::fs::metadata(&context.server.words[0]).map_or(f64::NAN, |file| file.len() as f64 / MIB);
