@@ -1,7 +1,7 @@
 //! Finds the `codex` binary that the tests run, built from the sources as they are now.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 /// The built binary. `cargo test` does not build another package's binary, so the first caller asks cargo for it,
@@ -12,6 +12,17 @@ pub fn codex() -> &'static Path {
         Some(path) => PathBuf::from(path),
         None => build(),
     })
+}
+
+/// Runs the binary with a full disk as its stdout, until it says that this is a failure: 1 and a sentence.
+pub fn fails_on_a_full_disk(arguments: &[&str], stdin: Stdio) {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
+    let mut command = Command::new(codex());
+    command.args(arguments).stdin(stdin).stdout(full).stderr(Stdio::piped());
+    let output = command.spawn().and_then(Child::wait_with_output).expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("can't write to stdout") && stderr.contains("No space left"), "{stderr}");
 }
 
 fn build() -> PathBuf {
