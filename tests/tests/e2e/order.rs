@@ -203,3 +203,24 @@ async fn what_follows_a_start_at_once_finds_it_done() {
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
 }
+
+/// With one slot, a block that took it while its file is not open yet would wait for ever.
+#[tokio::test]
+async fn blocks_never_keep_the_slot_from_the_open_before_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f").to_str().unwrap().to_owned();
+    let server = Server::builder().args(["--concurrent-requests", "1"]).start().await;
+    let mut client = server.client().await;
+    for _ in 0..20 {
+        let mut requests = vec![
+            ("fs/writeFile", json!({"path": path, "dataBase64": base64("abcd")})),
+            ("fs/writeFile", json!({"path": directory.path().join("other"), "dataBase64": ""})),
+            ("fs/open", json!({"handleId": "h", "path": path})),
+        ];
+        requests.extend((0..8).map(|_| ("fs/readBlock", json!({"handleId": "h", "offset": 0, "len": 4}))));
+        requests.push(("fs/close", json!({"handleId": "h"})));
+        let answers = pipelined(&mut client, requests).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert!(answers[3..11].iter().all(|block| bytes_of(&block.as_ref().unwrap()["chunk"]) == b"abcd"));
+    }
+}
