@@ -43,3 +43,8 @@ pub fn bytes_of(value: &serde_json::Value) -> Vec<u8> {
 pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     base64_simd::STANDARD.encode_to_string(bytes.as_ref())
 }
+
+/// This moment as RFC 3339 in UTC. What a test writes down is as old as the test's run, on whatever day that is.
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}

@@ -119,7 +119,7 @@ pub(crate) fn signed_in(access_token: &str) -> Value {
             "account_id": "acct-1",
             "from-the-future": {"kept": true},
         },
-        "last_refresh": "2026-11-20T09:35:45.516421625Z",
+        "last_refresh": jiff::Timestamp::now().to_string(),
         "from-the-future": [1, null],
     })
 }

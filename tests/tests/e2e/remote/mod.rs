@@ -84,7 +84,7 @@ impl Contract {
     }
 }
 
-/// An `auth.json` of a ChatGPT sign-in whose access token is no JWT, so that it is not due for a refresh.
+/// An `auth.json` of a ChatGPT sign-in that was refreshed just now. Its access token is no JWT, so only that date counts.
 fn chatgpt(access_token: &str, account_id: &str) -> String {
     json!({
         "auth_mode": "chatgpt",
@@ -95,7 +95,7 @@ fn chatgpt(access_token: &str, account_id: &str) -> String {
             "refresh_token": codex_e2e::secret!("rt-1"),
             "account_id": account_id,
         },
-        "last_refresh": "2026-11-20T00:00:00Z",
+        "last_refresh": codex_e2e::now(),
     })
     .to_string()
 }
