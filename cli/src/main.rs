@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use codex_exec_server::process::reap;
+use codex_children::reap;
 use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.

@@ -4,16 +4,18 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use codex_children::spawn::{Program, SpawnError, spawn_here};
+use codex_children::streams::Stdio;
 use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
     Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, Special,
 };
-use codex_exec_server::process::spawn::{self, Program, SpawnError, Stdio};
-use codex_exec_server::sandbox::{Confiner, NamespaceUse, Policy, PolicyBounds, Surroundings};
+use codex_exec_server::sandbox::{
+    Confined, ConfinedProgram, Confiner, NamespaceUse, Policy, PolicyBounds, StartError, Surroundings,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
@@ -82,7 +84,11 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
 
 /// The exit code of a program that was not there to be run, as a shell gives it.
 fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
-    let code = match error.downcast_ref() {
+    let spawn = match error.downcast_ref() {
+        Some(StartError::Spawn(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    let code = match spawn {
         Some(SpawnError::NotFound { .. }) => NOT_FOUND,
         Some(SpawnError::NotExecutable { .. }) => NOT_EXECUTABLE,
         // It was there a moment ago.
@@ -100,32 +106,27 @@ fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
 /// A running program, with what its sandbox needs on the disk.
 struct Running {
     child: Child,
-    program: Program,
+    confined: Option<Confined>,
 }
 
 fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf) -> anyhow::Result<Running> {
-    let confined = if policy.allows_everything() {
-        None
-    } else {
-        Some((confiner.launcher().to_owned(), Arc::new(confiner.confine(policy)?)))
-    };
+    let confined = if policy.allows_everything() { None } else { Some(confiner.confine(policy)?) };
     let env = std::env::vars_os().collect();
-    let program = Program {
-        argv,
-        arg0: None,
-        cwd,
-        env,
-        stdio: Stdio::Pipes { stdin: false },
-        confined,
-        handover: None,
-        limits: ProgramLimits::default(),
-        group: None,
+    let program = Program { argv, arg0: None, cwd, env, stdio: Stdio::Pipes { stdin: false } };
+    let child = match &confined {
+        None => spawn_here(&program)?,
+        Some(confined) => {
+            let (launcher, limits) = (confiner.launcher(), &ProgramLimits::default());
+            let program = &program;
+            ConfinedProgram { program, launcher, confined, handover: None, limits, group: None }
+                .spawn_here()?
+        }
     };
-    Ok(Running { child: spawn::spawn_here(&program)?, program })
+    Ok(Running { child, confined })
 }
 
 /// Waits for the end. The terminal's signals reach the program by themselves, and must not end this process before it.
-fn wait(Running { mut child, program }: Running) -> anyhow::Result<ExitStatus> {
+fn wait(Running { mut child, confined }: Running) -> anyhow::Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -148,7 +149,7 @@ fn wait(Running { mut child, program }: Running) -> anyhow::Result<ExitStatus> {
         }
     });
     // Only now is nothing of it needed any more.
-    drop(program);
+    drop(confined);
     status
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use codex_children::orphans;
+use codex_children::reap::{self, ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::info::{self, MachineFacts};
-use codex_exec_server::process::reap::{ChildEnds, ChildSignals};
-use codex_exec_server::process::{Groups, Host, Leftovers, orphans, passwd, reap};
+use codex_exec_server::process::{Groups, Host, Leftovers, passwd};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::{Server, ServerConfig};
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};

@@ -10,7 +10,7 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::descriptor::register;
+use codex_children::descriptor::register;
 
 /// An alarm that can be set again and again.
 pub(crate) struct Alarm(AsyncFd<OwnedFd>);

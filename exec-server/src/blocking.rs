@@ -73,7 +73,7 @@ impl<T> Future for Blocking<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::refuse_calls;
+    use codex_children::testing::refuse_calls;
 
     #[test]
     fn work_is_done_once_with_a_thread_and_without() {

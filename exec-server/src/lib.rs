@@ -4,7 +4,6 @@ mod alarm;
 mod blocking;
 mod budget;
 pub mod client;
-mod descriptor;
 pub mod environment;
 pub mod filesystem;
 pub mod http;
@@ -16,8 +15,6 @@ pub mod remote;
 pub mod rpc;
 pub mod sandbox;
 pub mod server;
-#[cfg(test)]
-mod testing;
 pub mod transport;
 
 pub use codex_exec_protocol as protocol;

@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use codex_exec_server::process::reap;
+use codex_children::reap;
 use codex_exec_server::protocol::process::SignalName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

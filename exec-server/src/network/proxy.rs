@@ -23,8 +23,8 @@ use super::policy::{Rules, Wish};
 use super::{dial, http, own, places, socks, tunnel};
 use crate::Limits;
 use crate::blocking;
-use crate::descriptor::register;
-use crate::process::orphans::{self, Origin, ProcessStamp};
+use codex_children::descriptor::register;
+use codex_children::orphans::{self, Origin, ProcessStamp};
 
 /// How long a listener rests after the system refused it a connection, out of descriptors for one.
 const REST: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use codex_exec_protocol::process::{ResizeParams, SignalName, WriteParams, WriteS
 use rustix::process::Signal;
 
 use super::record::{Input, Phase, Process, State, number};
-use super::tree;
+use codex_children::tree;
 
 impl Process {
     /// `process/write` on a started process (8.4). `answer` is called in the order of the writes: at once, or when a

@@ -1,6 +1,7 @@
 //! Turns a start request into a running program.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,14 +18,15 @@ use super::network;
 use super::output::Output;
 use super::pump::{self, Watched};
 use super::record::{Kept, Process};
-use super::spawn::{self, Child, Ends, Program, Stdio};
 use super::stdin::Stdin;
-use super::tree;
 use crate::Limits;
 use crate::blocking;
-use crate::descriptor::register;
 use crate::network::{Network, proxy, variables};
-use crate::sandbox::{self, Confined, Confiner};
+use crate::sandbox::{self, Confined, ConfinedProgram, Confiner};
+use codex_children::descriptor::register;
+use codex_children::spawn::{Child, Program, spawn};
+use codex_children::streams::{Ends, Stdio};
+use codex_children::{reap, tree};
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -148,13 +150,19 @@ pub(super) fn launch(
         } else {
             Stdio::Pipes { stdin: params.pipe_stdin }
         },
-        confined: confined.map(|(launcher, confined)| (launcher, Arc::new(confined))),
-        handover,
-        limits: rest,
-        group: group.as_ref().map(Group::entrance),
     };
-    let Child { pid, pidfd, ends, origin } =
-        spawn::spawn(&program).map_err(|error| RpcError::internal(error.to_string()))?;
+    let entrance = group.as_ref().map(Group::entrance);
+    let child = match &confined {
+        None => spawn(&program).map_err(|error| RpcError::internal(error.to_string())),
+        Some((launcher, confined)) => {
+            let handover = handover.as_deref().map(AsFd::as_fd);
+            let group = entrance.as_deref();
+            let program =
+                ConfinedProgram { program: &program, launcher, confined, handover, limits: &rest, group };
+            program.spawn().map_err(|error| RpcError::internal(error.to_string()))
+        }
+    };
+    let Child { pid, pidfd, ends, origin } = child?;
     let since = Instant::now();
     let watch = || -> std::io::Result<_> {
         let doors = opened.doors(handed)?;
@@ -180,11 +188,11 @@ pub(super) fn launch(
         Ok(watched) => watched,
         Err(error) => {
             let _ = tree::kill_tree(pid, Signal::KILL);
-            blocking::spawn(move || super::reap::wait_for_killed(pid)).detach();
+            blocking::spawn(move || reap::wait_for_killed(pid)).detach();
             return Err(RpcError::internal(format!("can't watch the program: {error}")));
         }
     };
-    let kept = Kept { confined: program.confined.map(|(_, confined)| confined), group, enforced };
+    let kept = Kept { confined: confined.map(|(_, confined)| Arc::new(confined)), group, enforced };
     process.set_running(pid, since, stdin, terminal, kept);
     let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.longest_wait));
     let watched = Watched {

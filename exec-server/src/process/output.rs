@@ -20,7 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::alarm::Alarm;
-use crate::descriptor::register;
+use codex_children::descriptor::register;
 
 /// A pipe that keeps filling up gets this capacity (bytes); 64 KiB is the kernel's default.
 const LARGE_PIPE: usize = 256 << 10;

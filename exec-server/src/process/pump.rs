@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
-use super::orphans::{self, Origin};
 use super::output::{Output, When};
-use super::reap;
 use super::record::Process;
+use codex_children::orphans::{self, Origin};
+use codex_children::reap;
 
 /// Reads in a row before other work gets its turn.
 const READS_IN_A_ROW: usize = 16;

@@ -17,14 +17,14 @@ use super::denied;
 use super::groups::Group;
 use super::log::{Event, Exit, OutputLog, Seq};
 use super::news::News;
-use super::orphans::Leftover;
-use super::reap::Ending;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
 use crate::Limits;
 use crate::blocking;
 use crate::network::proxy::Lease;
 use crate::sandbox::Confined;
+use codex_children::orphans::Leftover;
+use codex_children::reap::Ending;
 
 /// A process of a session, from the start request to eviction.
 pub struct Process {

@@ -12,11 +12,11 @@ use tokio::task::AbortHandle;
 use super::launch::{self, Host};
 use super::log::OutputLog;
 use super::news::News;
-use super::orphans::{self, Leftover};
 use super::record::{Process, unknown_process};
-use super::tree;
 use crate::Limits;
 use crate::network::Network;
+use codex_children::orphans::{self, Leftover};
+use codex_children::tree;
 
 /// How long the end of a session waits for its killed children to be reaped.
 const REAPING_TIME: Duration = Duration::from_secs(5);

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use codex_children::posix::Streams;
+use codex_children::reap;
+
 use super::confiner::NamespaceUse;
 use super::launcher::supports;
 use super::order::{Area, Confinement, Namespaces, Order, Right, Task};
-use crate::process::confined::{self, NotStarted};
-use crate::process::posix::Streams;
+use super::start::{self, NotStarted};
 
 /// What can be enforced here.
 #[derive(Debug)]
@@ -191,9 +193,9 @@ fn start(launcher: &Path, confinement: Confinement) -> Result<(), String> {
     let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     let null = rustix::io::fcntl_dupfd_cloexec(&null, 8).map_err(|error| error.to_string())?;
     let fd = std::os::fd::AsFd::as_fd(&null);
-    match confined::start(launcher, &order, Streams::Each([fd, fd, fd]), None) {
-        Ok((pid, ..)) => {
-            confined::wait_for(pid);
+    match start::start(launcher, &order, Streams::Each([fd, fd, fd]), None) {
+        Ok(begun) => {
+            reap::wait_for_killed(begun.pid);
             Ok(())
         }
         Err(NotStarted::System(what, error)) => Err(format!("can't {what}: {error}")),

@@ -13,7 +13,7 @@ use super::place::Lookups;
 use super::placeholders::Held;
 use super::policy::{Files, Network, Policy};
 use super::resolve::{Surroundings, resolve_by};
-use crate::process::spares::Spares;
+use super::spares::Spares;
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -15,7 +15,10 @@ pub(crate) mod order;
 mod place;
 mod placeholders;
 mod policy;
+mod program;
 mod resolve;
+mod spares;
+mod start;
 
 #[cfg(test)]
 mod tests;
@@ -27,4 +30,5 @@ pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};
 pub use placeholders::Held;
 pub use policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Region, Rules};
+pub use program::{ConfinedProgram, StartError};
 pub use resolve::{PolicyBounds, Surroundings, resolve};

@@ -1,16 +1,13 @@
 //! Finds the control group whose children the server may make, and why there may be none. Changes nothing.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use codex_children::tree::has_stranger;
 use rustix::fs::Access;
-use rustix::process::Pid;
-
-use crate::process::procfs::Snapshot;
 
 /// Looks at who is in the server's group before it counts as shared.
 const MOST_LOOKS: usize = 5;
@@ -158,25 +155,13 @@ fn strangers(mut members: impl FnMut() -> io::Result<Vec<i32>>) -> io::Result<bo
     // A look at `/proc` takes a while: it misses a child whose parent dies meanwhile, and a number may go to somebody
     // else. A stranger who stays is there in every round.
     for _ in 0..MOST_LOOKS {
-        // Members first: our own children that are born in between are in the snapshot, but were not asked about.
+        // Members first: our own children that are born in between are seen, but were not asked about.
         let members = members()?;
-        if !has_stranger(&members, &Snapshot::take()?) {
+        if !has_stranger(&members)? {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Whether one of the members lives, by the later snapshot, and is neither this process nor a descendant.
-fn has_stranger(members: &[i32], snapshot: &Snapshot) -> bool {
-    let own = rustix::process::getpid();
-    let children = snapshot.iter().filter(|stat| stat.parent == Some(own)).map(|stat| stat.stamp.pid);
-    let family: HashSet<Pid> = snapshot.tree(children).into_iter().map(|stat| stat.stamp.pid).collect();
-    members.iter().any(|pid| match Pid::from_raw(*pid) {
-        Some(pid) => pid != own && !family.contains(&pid) && snapshot.get(pid).is_some(),
-        // One that this process can't see.
-        None => true,
-    })
 }
 
 /// The directory of this process's group, from what the kernel says of its group and of the mounts.

@@ -9,7 +9,7 @@ use codex_exec_protocol::process::{ProcessInfo, ProcessState, ReadParams, ReadRe
 use super::{Phase, Process, State, number, unknown_process};
 use crate::process::denied;
 use crate::process::log::Seq;
-use crate::process::orphans::{self, Leftover};
+use codex_children::orphans::{self, Leftover};
 
 /// A start that takes longer hangs: a read then says that it goes on.
 const LONGEST_START: Duration = Duration::from_secs(10);

@@ -3,6 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use codex_children::posix::Streams;
+use codex_children::spawn::Begun;
+use codex_children::{is_helper, reap};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -15,10 +18,9 @@ use super::prepared::{Fit, Memory, Prepared};
 use super::words::{Asked, Bounds, Told, Work};
 use crate::Limits;
 use crate::blocking;
-use crate::process::confined::{self, NotStarted};
-use crate::process::posix::Streams;
 use crate::sandbox::Confiner;
 use crate::sandbox::order::{Order, Task};
+use crate::sandbox::start::{self, NotStarted};
 
 /// One connection's helpers. Dropping it ends them.
 pub struct FileHelpers {
@@ -209,9 +211,9 @@ impl Helper {
         let order = Order { confinement: fit.confinement.clone(), task: Some(Task::Files(true)) };
         use std::os::fd::AsFd;
         let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
-        match confined::start(confiner.launcher(), &order, streams, None) {
-            Ok((pid, pidfd, _)) => {
-                confined::is_helper(pid);
+        match start::start(confiner.launcher(), &order, streams, None) {
+            Ok(Begun { pid, pidfd, .. }) => {
+                is_helper(pid);
                 Ok(Self { fit, socket, _process: Process { pid, pidfd } })
             }
             Err(NotStarted::System(what, error)) => {
@@ -258,8 +260,8 @@ impl Drop for Process {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         let pid = self.pid;
         match tokio::runtime::Handle::try_current() {
-            Ok(_) => blocking::spawn(move || confined::wait_for(pid)).detach(),
-            Err(_) => confined::wait_for(pid),
+            Ok(_) => blocking::spawn(move || reap::wait_for_killed(pid)).detach(),
+            Err(_) => reap::wait_for_killed(pid),
         }
     }
 }

@@ -20,6 +20,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use codex_children::{lookup, posix};
 use prost::Message;
 use rustix::fs::FileType;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -27,7 +28,6 @@ use rustix::process::{Resource, Rlimit};
 
 use super::files;
 use super::order::{Bound, Confinement, Failure, Means, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
-use crate::process::{lookup, posix};
 
 /// What the kernel has, for the probe.
 pub(super) mod supports {

@@ -12,7 +12,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
 
-use super::mark::Mark;
+use super::child_mark::Mark;
 use super::procfs::{self, StartTime, Stat};
 
 /// The children that are accounted for.
@@ -117,4 +117,14 @@ pub(super) fn settled(mut seen: Vec<Pid>) -> Vec<Pid> {
 /// The list. While it is held, none of its programs is reaped.
 pub(super) fn children() -> MutexGuard<'static, Children> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Marks a child as the server's own helper, which leaves no orphans.
+pub fn is_helper(pid: Pid) {
+    children().helpers.insert(pid);
+}
+
+/// A helper is about to become a program, whose orphans count from now on.
+pub fn becomes_program(pid: Pid) {
+    children().become_program(pid);
 }

@@ -4,11 +4,12 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::confined::{self, NotStarted, Spare};
-use super::posix::Streams;
-use super::spawn::Begun;
+use codex_children::posix::Streams;
+use codex_children::spawn::Begun;
+
+use super::order::Order;
+use super::start::{self, NotStarted, Spare};
 use crate::blocking;
-use crate::sandbox::order::Order;
 
 /// At most one launcher that waits; there from the second confined program on.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl Spares {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a confined program as [`confined::start`] does, faster if a launcher is ready. Blocks.
+    /// Starts a confined program as [`start::start`] does, faster if a launcher is ready. Blocks.
     pub(crate) fn start(
         self: &Arc<Self>,
         launcher: &Path,
@@ -46,8 +47,7 @@ impl Spares {
             }
         };
         let started = spare.and_then(|spare| spare.become_program(order, streams));
-        let started =
-            started.unwrap_or_else(|| confined::start(launcher, order, Streams::Each(streams), None));
+        let started = started.unwrap_or_else(|| start::start(launcher, order, Streams::Each(streams), None));
         self.refill(launcher);
         started
     }

@@ -6,9 +6,9 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::mark::Mark;
+use super::child_mark::Mark;
 use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
-use super::{children, orphans};
+use super::{list, orphans};
 
 /// Looks at a tree that goes on growing; then what was found is signalled and the rest let be. A tree that is being
 /// stopped can't grow, so that many are only seen when signals other than SIGKILL meet endless forking.
@@ -19,7 +19,7 @@ const MOST_ROUNDS: usize = 100;
 /// # Errors
 /// When the system refuses, as for a program that runs as another user.
 pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
-    let children = children::children();
+    let children = list::children();
     if !children.spawned.contains_key(&root) {
         return Ok(false);
     }
@@ -40,7 +40,7 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
     sweep(signal, || {
-        if !children::children().spawned.contains_key(&root) {
+        if !list::children().spawned.contains_key(&root) {
             return Ok(Vec::new());
         }
         let snapshot = surroundings(root)?;
@@ -79,6 +79,22 @@ pub fn kill_everything(signal: Signal) -> io::Result<usize> {
     })
 }
 
+/// Whether one of these processes lives and is neither this process nor a descendant.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn has_stranger(pids: &[i32]) -> io::Result<bool> {
+    let snapshot = Snapshot::take()?;
+    let own = rustix::process::getpid();
+    let children = snapshot.iter().filter(|stat| stat.parent == Some(own)).map(|stat| stat.stamp.pid);
+    let family: HashSet<Pid> = snapshot.tree(children).into_iter().map(|stat| stat.stamp.pid).collect();
+    Ok(pids.iter().any(|pid| match Pid::from_raw(*pid) {
+        Some(pid) => pid != own && !family.contains(&pid) && snapshot.get(pid).is_some(),
+        // One that this process can't see.
+        None => true,
+    }))
+}
+
 /// Whatever may belong to the tree of a program of ours. As subreaper that is below it or below an orphan of ours, and
 /// most often a handful; without the kernel's lists of children, it is all of `/proc`.
 ///
@@ -90,7 +106,7 @@ fn surroundings(root: Pid) -> io::Result<Snapshot> {
     }
     let Some(ours) = procfs::our_children()? else { return Snapshot::take() };
     let (orphans, programs): (Vec<Pid>, Vec<Pid>) = {
-        let children = children::children();
+        let children = list::children();
         ours.into_iter().partition(|pid| children.is_unclaimed(*pid))
     };
     if !orphans.is_empty() {

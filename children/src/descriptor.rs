@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 /// # Errors
 /// When the kernel can't watch this kind of file, or is out of memory.
 #[allow(unsafe_code)]
-pub(crate) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open and the same until the `AsyncFd` that owns it deregisters and drops it.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
 }

@@ -14,7 +14,8 @@ use libc::{c_char, c_int};
 use rustix::process::Pid;
 
 /// What the child's 0, 1 and 2 are.
-pub(crate) enum Streams<'a> {
+#[derive(Debug)]
+pub enum Streams<'a> {
     /// These, in order. None may itself be 0, 1 or 2, or one would overwrite the next.
     Each([BorrowedFd<'a>; 3]),
     /// The terminal at this path, which becomes the controlling one.
@@ -22,30 +23,39 @@ pub(crate) enum Streams<'a> {
 }
 
 /// All that a start needs, in C's words.
-pub(super) struct Start<'a> {
+#[derive(Debug)]
+pub struct Start<'a> {
     /// The file to execute; a relative one starts from `cwd`.
-    pub(super) file: &'a CStr,
-    pub(super) argv: &'a Strings,
-    pub(super) env: &'a Strings,
-    pub(super) cwd: &'a CStr,
-    pub(super) streams: Streams<'a>,
+    pub file: &'a CStr,
+    /// What it gets as its arguments, its own name first.
+    pub argv: &'a Strings,
+    /// Its whole environment, as `NAME=value`.
+    pub env: &'a Strings,
+    /// Its working directory; absolute.
+    pub cwd: &'a CStr,
+    /// Its stdin, stdout and stderr.
+    pub streams: Streams<'a>,
     /// What the child has open from 3 on. None may have a number below 3 plus how many they are.
-    pub(super) more: &'a [BorrowedFd<'a>],
+    pub more: &'a [BorrowedFd<'a>],
 }
 
 /// A list of C strings in one allocation.
-#[derive(Default)]
-pub(super) struct Strings {
+#[derive(Debug, Default)]
+pub struct Strings {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
 /// Somewhere in a string there was a NUL, which ends a string in C.
-pub(super) struct NulByte;
+#[derive(Debug)]
+pub struct NulByte;
 
 impl Strings {
     /// Adds the parts, joined, as one string.
-    pub(super) fn push(&mut self, parts: &[&OsStr]) -> Result<(), NulByte> {
+    ///
+    /// # Errors
+    /// When a part contains a NUL byte.
+    pub fn push(&mut self, parts: &[&OsStr]) -> Result<(), NulByte> {
         self.starts.push(self.bytes.len());
         for part in parts {
             if memchr::memchr(0, part.as_bytes()).is_some() {
@@ -110,7 +120,7 @@ pub(super) fn start(start: &Start<'_>) -> io::Result<Pid> {
 /// Makes this process another program; returns only when that fails.
 ///
 /// SIGPIPE, which Rust's runtime ignores, is as it was; handlers end by themselves.
-pub(crate) fn replace<'a>(
+pub fn replace<'a>(
     file: &CStr,
     argv: impl Iterator<Item = &'a OsStr>,
     env: &[(OsString, OsString)],
@@ -136,7 +146,10 @@ pub(crate) fn replace<'a>(
 }
 
 /// The same file under this number, for children to inherit; whatever had the number is closed.
-pub(crate) fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// When the number is beyond what this process may have open.
+pub fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<OwnedFd> {
     // SAFETY: the number is the caller's to give away, and from now on nobody else's.
     unsafe {
         if libc::dup2(fd.as_raw_fd(), number) < 0 {

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::super::reap::How;
-use super::super::spawn::{Ends, SpawnError, Stdio, spawn};
-use super::super::{terminal, tree, vfork};
 use super::{PIPES, TERMINAL, drain, in_own_process, program, read_line, run, shell, stdout, wait_for_end};
+use crate::reap::How;
+use crate::spawn::{SpawnError, spawn};
+use crate::streams::{Ends, Stdio};
 use crate::testing::refuse_calls;
+use crate::{terminal, tree, vfork};
 
 #[test]
 fn a_program_has_only_its_three_streams() {

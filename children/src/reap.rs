@@ -11,8 +11,8 @@ use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::children;
-use crate::descriptor::register;
+use super::descriptor::register;
+use super::list;
 
 /// A program's end and what it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Ending {
     }
 
     /// An end that nobody knows anything of.
-    pub(super) const fn unknown() -> Self {
+    pub const fn unknown() -> Self {
         let (cpu_user, cpu_system) = (Duration::ZERO, Duration::ZERO);
         Self { how: How::Exited(-1), core_dumped: false, cpu_user, cpu_system, max_rss_bytes: 0 }
     }
@@ -71,7 +71,7 @@ impl Ending {
 /// # Errors
 /// When the kernel can't watch it (regular files), or its watch limit is reached.
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    crate::descriptor::register(fd, tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE)
+    super::descriptor::register(fd, tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE)
 }
 
 /// Waits for the program's end and reaps it. `pidfd` is that of [`super::spawn::Child`], through [`watch`].
@@ -94,7 +94,7 @@ pub async fn reap(pidfd: &AsyncFd<OwnedFd>, pid: Pid) -> io::Result<Ending> {
 /// When `pid` is no child: it was reaped before, or SIGCHLD is ignored ([`keep_endings`]).
 pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
     // Held over the wait, so that nobody signals the pid between its release by the kernel and by us.
-    let mut children = children::children();
+    let mut children = list::children();
     let answer = wait(pid);
     if !matches!(answer, Ok(None)) {
         children.remove(pid);
@@ -103,7 +103,7 @@ pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
 }
 
 /// Waits for a program that was killed before anybody watched it. Blocks.
-pub(super) fn wait_for_killed(pid: Pid) {
+pub fn wait_for_killed(pid: Pid) {
     let _ = rustix::process::waitid(
         rustix::process::WaitId::Pid(pid),
         rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,

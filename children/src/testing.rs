@@ -1,11 +1,14 @@
 //! What the tests of several modules need.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::expect_used)]
 
 use std::ffi::{c_int, c_long};
 
 /// Has the kernel answer these calls with an error, to this thread and whatever it starts.
-pub(crate) fn refuse_calls(calls: &[c_long], errno: c_int) {
+///
+/// # Panics
+/// When the kernel takes no filter.
+pub fn refuse_calls(calls: &[c_long], errno: c_int) {
     let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let number = |number| u32::try_from(number).expect("not negative");
     let errno = u32::try_from(errno).expect("not negative");

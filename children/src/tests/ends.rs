@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::super::reap::{How, try_reap};
-use super::super::spawn::{Stdio, spawn};
-use super::super::{orphans, procfs, tree};
 use super::{PIPES, TERMINAL, program, run, shell, wait_for_end};
+use crate::reap::{How, try_reap};
+use crate::spawn::spawn;
+use crate::streams::Stdio;
+use crate::{orphans, procfs, tree};
 
 #[test]
 fn every_kind_of_end_has_its_code() {

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::children::{self, Children};
-use super::mark::Mark;
+use super::child_mark::Mark;
+use super::list::{self, Children};
 use super::procfs::{self, Snapshot, Stat};
 pub use super::procfs::{ProcessStamp, StartTime};
 
@@ -81,7 +81,7 @@ pub fn reap_adopted() -> io::Result<Vec<Pid>> {
         return Ok(Vec::new());
     }
     let orphans = not_spawned()?;
-    let mut children = children::children();
+    let mut children = list::children();
     let mut reaped = Vec::new();
     for pid in orphans {
         // Since the look, it may have become another's: a program that was started since then is in the list.
@@ -152,7 +152,7 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
 ///
 /// # Errors
 /// When `/proc` can't be read.
-pub(crate) fn still_running(origin: Origin) -> io::Result<Vec<ProcessStamp>> {
+pub fn still_running(origin: Origin) -> io::Result<Vec<ProcessStamp>> {
     let Some(mark) = origin.mark else { return Ok(Vec::new()) };
     let marked = procfs::processes()?.filter(|pid| Mark::of(*pid) == Some(mark));
     let stats = marked.filter_map(|pid| procfs::stat(pid).ok().flatten());
@@ -180,11 +180,11 @@ pub fn name(stamp: ProcessStamp) -> io::Result<Option<String>> {
 /// One in the session of an earlier leftover belongs to that, and is claimed along with it.
 pub(super) fn unclaimed_orphans(snapshot: &Snapshot) -> (Vec<&Stat>, MutexGuard<'static, Children>) {
     if !is_subreaper() {
-        return (Vec::new(), children::children());
+        return (Vec::new(), list::children());
     }
     let orphans = snapshot.iter().filter(|stat| is_our_child(stat) && !stat.is_zombie());
-    let settled = children::settled(orphans.map(|stat| stat.stamp.pid).collect());
-    let mut children = children::children();
+    let settled = list::settled(orphans.map(|stat| stat.stamp.pid).collect());
+    let mut children = list::children();
     let unknown: Vec<&Stat> = settled
         .into_iter()
         .filter(|pid| children.is_unclaimed(*pid))
@@ -221,7 +221,7 @@ fn alive(snapshot: &Snapshot, roots: Vec<Pid>) -> Vec<Leftover> {
 
 fn may_have_left(mark: Option<Mark>) -> io::Result<bool> {
     let candidates = candidates()?;
-    let children = children::children();
+    let children = list::children();
     Ok(candidates.into_iter().any(|pid| children.may_be_of(mark, pid)))
 }
 
@@ -231,8 +231,8 @@ fn not_spawned() -> io::Result<Vec<Pid>> {
     if candidates.is_empty() {
         return Ok(candidates);
     }
-    let settled = children::settled(candidates);
-    let children = children::children();
+    let settled = list::settled(candidates);
+    let children = list::children();
     Ok(settled.into_iter().filter(|pid| !children.spawned.contains_key(pid)).collect())
 }
 

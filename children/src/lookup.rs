@@ -17,11 +17,10 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// A name with `/` is taken as it is. Others are searched in `PATH`, where an empty entry is `cwd` and relative ones
 /// start from it: the first executable file wins; if there is none, a file that may not be executed makes the
 /// error `EACCES`, else it is `ENOENT`.
-pub(crate) fn find<'a>(
-    name: &'a OsStr,
-    cwd: &Path,
-    env: &[(OsString, OsString)],
-) -> io::Result<Cow<'a, OsStr>> {
+///
+/// # Errors
+/// When there is none that may be executed.
+pub fn find<'a>(name: &'a OsStr, cwd: &Path, env: &[(OsString, OsString)]) -> io::Result<Cow<'a, OsStr>> {
     if name.as_bytes().contains(&b'/') {
         return Ok(Cow::Borrowed(name));
     }
@@ -41,7 +40,7 @@ pub(crate) fn find<'a>(
 }
 
 /// Whether the file may be executed, as far as can be told beforehand: `EACCES` for directories and missing permission.
-pub(super) fn executable(path: &Path) -> Result<(), Errno> {
+fn executable(path: &Path) -> Result<(), Errno> {
     rustix::fs::access(path, Access::EXEC_OK)?;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode);
     if kind.is_file() { Ok(()) } else { Err(Errno::ACCESS) }

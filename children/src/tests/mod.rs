@@ -11,27 +11,23 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use codex_exec_protocol::process::ProgramLimits;
 use rustix::process::Pid;
 
-use super::reap::{Ending, reap, watch};
-use super::spawn::{Child, Ends, Program, Stdio, spawn};
-use super::terminal;
+use crate::reap::{Ending, reap, watch};
+use crate::spawn::{Child, Program, spawn};
+use crate::streams::{Ends, Stdio};
+use crate::terminal;
 
 const PIPES: Stdio = Stdio::Pipes { stdin: false };
 const TERMINAL: Stdio = Stdio::Terminal { rows: terminal::DEFAULT_ROWS, cols: terminal::DEFAULT_COLS };
 
 fn program(argv: &[&str], stdio: Stdio) -> Program {
     Program {
-        handover: None,
         argv: argv.iter().map(OsString::from).collect(),
         arg0: None,
         cwd: PathBuf::from("/"),
         env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
         stdio,
-        confined: None,
-        group: None,
-        limits: ProgramLimits::default(),
     }
 }
 

@@ -4,12 +4,13 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal};
 
-use super::super::reap::How;
-use super::super::spawn::{Child, Ends, spawn};
-use super::super::{children, orphans, procfs, tree};
 use super::{
     PIPES, drain, in_own_process, pid, program, read_line, run, shell, stdout, wait_for_end, wait_until_dead,
 };
+use crate::reap::How;
+use crate::spawn::{Child, spawn};
+use crate::streams::Ends;
+use crate::{list, orphans, procfs, tree};
 
 #[test]
 fn a_tree_ends_with_the_sessions_its_members_made() {
@@ -113,7 +114,7 @@ fn a_start_that_hangs_holds_up_nobody() {
     let (begun, has_begun) = std::sync::mpsc::channel();
     let (finish, may_finish) = std::sync::mpsc::channel::<()>();
     let hanging = std::thread::spawn(move || {
-        let _in_flight = children::spawn_in_flight();
+        let _in_flight = list::spawn_in_flight();
         // As a start does until its exec: a child that nobody knows of.
         let mut child = Command::new("sleep").arg("1000").spawn().expect("it starts");
         begun.send(Pid::from_child(&child)).expect("somebody waits");

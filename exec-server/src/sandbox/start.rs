@@ -9,6 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
+use codex_children::posix::{self, Start, Streams, Strings};
+use codex_children::spawn::{self, Begun};
+use codex_children::{becomes_program, is_helper, reap};
 use prost::Message;
 use rustix::fs::MemfdFlags;
 use rustix::net::{
@@ -16,12 +19,9 @@ use rustix::net::{
     socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Pid;
 
-use super::posix::{self, Start, Streams, Strings};
-use super::{children, reap, spawn};
-use crate::sandbox::launcher::NAME;
-use crate::sandbox::order::{Failure, ORDER, Order, REPORT};
+use super::launcher::NAME;
+use super::order::{Failure, ORDER, Order, REPORT};
 
 /// Descriptors for the launcher are given numbers from here on, so that none is overwritten on the way.
 const FIRST_SPARE: i32 = 8;
@@ -42,7 +42,7 @@ pub(crate) fn start(
     order: &Order,
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
-) -> Result<spawn::Begun, NotStarted> {
+) -> Result<Begun, NotStarted> {
     let order = write_order(order).map_err(system("pass the launcher its order"))?;
     let (begun, report) = begin(launcher, order, streams, handover)?;
     outcome(begun, report)
@@ -58,7 +58,7 @@ fn begin(
     order: OwnedFd,
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
-) -> Result<(spawn::Begun, OwnedFd), NotStarted> {
+) -> Result<(Begun, OwnedFd), NotStarted> {
     let file = CString::new(launcher.as_os_str().as_bytes())
         .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
     let mut argv = Strings::default();
@@ -82,28 +82,27 @@ fn begin(
 }
 
 /// Waits until a launcher has become its program, or says why not.
-fn outcome(begun: spawn::Begun, report: OwnedFd) -> Result<spawn::Begun, NotStarted> {
+fn outcome(begun: Begun, report: OwnedFd) -> Result<Begun, NotStarted> {
     let mut told = Vec::new();
     let read = File::from(report).read_to_end(&mut told);
     if told.is_empty() && read.is_ok() {
         return Ok(begun);
     }
-    let (pid, pidfd, _) = begun;
-    end(pid, &pidfd);
+    end(&begun);
     Err(failed(&told))
 }
 
 /// Kills and reaps.
-fn end(pid: Pid, pidfd: &OwnedFd) {
-    let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
-    reap::wait_for_killed(pid);
+fn end(begun: &Begun) {
+    let _ = rustix::process::pidfd_send_signal(&begun.pidfd, rustix::process::Signal::KILL);
+    reap::wait_for_killed(begun.pid);
 }
 
 /// A launcher that was started beforehand and waits for its order; dropped, it is ended.
 #[derive(Debug)]
 pub(crate) struct Spare {
     /// None once it has become somebody's.
-    begun: Option<spawn::Begun>,
+    begun: Option<Begun>,
     socket: OwnedFd,
     report: Option<OwnedFd>,
 }
@@ -120,7 +119,7 @@ impl Spare {
         let (socket, theirs, null) = pair().map_err(system("make a socket for the launcher"))?;
         let streams = Streams::Each([null.as_fd(), null.as_fd(), null.as_fd()]);
         let (begun, report) = begin(launcher, theirs, streams, None)?;
-        is_helper(begun.0);
+        is_helper(begun.pid);
         Ok(Self { begun: Some(begun), socket, report: Some(report) })
     }
 
@@ -129,14 +128,14 @@ impl Spare {
         mut self,
         order: &Order,
         streams: [BorrowedFd<'_>; 3],
-    ) -> Option<Result<spawn::Begun, NotStarted>> {
+    ) -> Option<Result<Begun, NotStarted>> {
         let order = write_order(order).ok()?;
         let [stdin, stdout, stderr] = streams;
         let given = [order.as_fd(), stdin, stdout, stderr];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         along.push(SendAncillaryMessage::ScmRights(&given));
-        children::children().become_program(self.begun.as_ref()?.0);
+        becomes_program(self.begun.as_ref()?.pid);
         sendmsg(&self.socket, &[IoSlice::new(&[0])], &mut along, SendFlags::NOSIGNAL).ok()?;
         Some(outcome(self.begun.take()?, self.report.take()?))
     }
@@ -144,8 +143,8 @@ impl Spare {
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        if let Some((pid, pidfd, _)) = self.begun.take() {
-            end(pid, &pidfd);
+        if let Some(begun) = self.begun.take() {
+            end(&begun);
         }
     }
 }
@@ -181,16 +180,6 @@ fn failed(told: &[u8]) -> NotStarted {
             NotStarted::System("read the launcher's report", io::Error::from_raw_os_error(libc::EBADMSG))
         }
     }
-}
-
-/// Marks a confined process as one of the server's own, which leaves no orphans.
-pub(crate) fn is_helper(pid: Pid) {
-    children::children().helpers.insert(pid);
-}
-
-/// Waits for a helper's end. Blocks.
-pub(crate) fn wait_for(pid: Pid) {
-    reap::wait_for_killed(pid);
 }
 
 fn write_order(order: &Order) -> io::Result<OwnedFd> {

@@ -1,0 +1,24 @@
+//! Starts programs, marks them and what they start, watches them, reaps them, and ends whole trees of them.
+//!
+//! The ground floor: it knows the kernel and nothing of sandboxes, of the protocol, or of who asks.
+
+mod child_mark;
+pub mod descriptor;
+mod list;
+pub mod lookup;
+pub mod orphans;
+pub mod posix;
+mod procfs;
+pub mod reap;
+pub mod spawn;
+pub mod streams;
+pub mod terminal;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tree;
+mod vfork;
+
+pub use list::{becomes_program, is_helper};
+
+#[cfg(test)]
+mod tests;

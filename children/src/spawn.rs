@@ -1,0 +1,289 @@
+//! Starts a program on pipes or a terminal, in a session of its own (8.1).
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+
+use super::child_mark::Mark;
+use super::orphans::Origin;
+use super::posix::{self, NulByte, Start, Streams, Strings};
+use super::procfs::StartTime;
+use super::streams::{Ends, Pipes, Stdio};
+use super::{list, lookup, terminal, vfork};
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The program and its arguments. The first names the file: with `/` as it is, else searched in `env`'s `PATH`.
+    pub argv: Vec<OsString>,
+    /// What the program sees as its `argv[0]`, if not that.
+    pub arg0: Option<OsString>,
+    /// The working directory; absolute. A relative program starts from it.
+    pub cwd: PathBuf,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// What its stdin, stdout and stderr are.
+    pub stdio: Stdio,
+}
+
+/// A started program. Its owner must reap it ([`super::reap`]), and kill it first if it is no longer wanted.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process, group and session.
+    pub pid: Pid,
+    /// Readable once it can be reaped.
+    pub pidfd: OwnedFd,
+    /// Our ends of its streams.
+    pub ends: Ends,
+    /// What tells its orphans from others'.
+    pub origin: Origin,
+}
+
+/// Why a program was not started. On the wire all are `-32603` (8.1).
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// `argv` or its first element is empty.
+    #[error("the program's name is empty: argv[0] must name a program")]
+    EmptyName,
+    /// A string that C can't take. It isn't shown, for it may be a secret.
+    #[error("{what} contains a NUL byte, which no program can be given")]
+    NulByte {
+        /// Which string.
+        what: &'static str,
+    },
+    /// No such file.
+    #[error("program {program:?} was not found ({hint}): {source}")]
+    NotFound {
+        /// As asked.
+        program: OsString,
+        /// Where it was looked for.
+        hint: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There is a file, but it can't be run.
+    #[error("program {program:?} cannot be run ({hint}): {source}")]
+    NotExecutable {
+        /// As asked.
+        program: OsString,
+        /// What is wrong with it.
+        hint: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The working directory is missing, no directory, or closed to us.
+    #[error("working directory {cwd:?} cannot be used: {source}")]
+    Cwd {
+        /// As asked.
+        cwd: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The system is out of something.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl Program {
+    /// The name that the file is found by: the first of the arguments.
+    ///
+    /// # Errors
+    /// When there is none, or it is no name.
+    pub fn name(&self) -> Result<&OsStr, SpawnError> {
+        let name = self.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::EmptyName)?;
+        if name.as_bytes().contains(&0) {
+            return Err(SpawnError::NulByte { what: "argv[0]" });
+        }
+        Ok(name)
+    }
+
+    /// The arguments and the environment in C's words.
+    ///
+    /// # Errors
+    /// When one contains a NUL byte.
+    pub fn strings(&self) -> Result<(Strings, Strings), SpawnError> {
+        let argv =
+            arguments(self, self.name()?).map_err(|NulByte| SpawnError::NulByte { what: "an argument" })?;
+        let env =
+            environment(self).map_err(|NulByte| SpawnError::NulByte { what: "an environment variable" })?;
+        Ok((argv, env))
+    }
+}
+
+/// Starts the program, and returns once it is executing: about a millisecond, so no more than many other calls block.
+///
+/// No signal is ignored or blocked in it, as far as this process did not begin to ignore one after its first start.
+///
+/// # Errors
+/// See [`SpawnError`]; nothing is left behind.
+pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
+    let name = program.name()?;
+    let file = lookup::find(name, &program.cwd, &program.env)
+        .map_err(|error| explain(program, name, Path::new(name), error))?;
+    let c_file = CString::new(file.as_bytes()).map_err(|_| SpawnError::NulByte { what: "argv[0]" })?;
+    let cwd = CString::new(program.cwd.as_os_str().as_bytes())
+        .map_err(|_| SpawnError::NulByte { what: "the working directory" })?;
+    let (argv, env) = program.strings()?;
+    connect(program.stdio, |streams| {
+        let start = Start { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more: &[] };
+        begin(&start).map_err(|failure| match failure {
+            Failure::Start(error) => explain(program, name, Path::new(&file), error),
+            Failure::Watch(source) => SpawnError::System { what: "watch the started program", source },
+        })
+    })
+}
+
+/// Starts a program on this process's own stdin, stdout and stderr, as a shell would; `stdio` means nothing. For a binary
+/// that has nothing open beyond those.
+///
+/// # Errors
+/// See [`SpawnError`].
+pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> {
+    let name = program.name()?;
+    let mut command = std::process::Command::new(name);
+    command.args(program.argv.iter().skip(1)).env_clear().envs(program.env.iter().cloned());
+    let started = command.current_dir(&program.cwd).spawn();
+    started.map_err(|error| explain(program, name, Path::new(name), error))
+}
+
+/// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].
+#[derive(Debug)]
+pub struct Begun {
+    /// The process.
+    pub pid: Pid,
+    /// Readable once it can be reaped.
+    pub pidfd: OwnedFd,
+    /// What marks its descendants.
+    mark: Option<Mark>,
+}
+
+/// Makes the streams, starts with the child's ends and keeps ours.
+///
+/// # Errors
+/// When there are no streams to be had, and whatever `begin` gives.
+pub fn connect<E: From<SpawnError>>(
+    stdio: Stdio,
+    begin: impl FnOnce(Streams<'_>) -> Result<Begun, E>,
+) -> Result<Child, E> {
+    let started = StartTime::now();
+    let (Begun { pid, pidfd, mark }, ends) = match stdio {
+        Stdio::Pipes { stdin } => {
+            let pipes = Pipes::new(stdin)
+                .map_err(|source| SpawnError::System { what: "make pipes for the program", source })?;
+            (begin(Streams::Each(pipes.theirs()))?, pipes.into_ours())
+        }
+        Stdio::Terminal { rows, cols } => {
+            let (master, path) = terminal::open(rows, cols)
+                .map_err(|source| SpawnError::System { what: "make a terminal for the program", source })?;
+            (begin(Streams::Terminal(&path))?, Ends::Terminal { master })
+        }
+    };
+    Ok(Child { pid, pidfd, ends, origin: Origin { started, mark } })
+}
+
+fn arguments(program: &Program, name: &OsStr) -> Result<Strings, NulByte> {
+    let mut argv = Strings::default();
+    argv.push(&[program.arg0.as_deref().unwrap_or(name)])?;
+    for argument in program.argv.iter().skip(1) {
+        argv.push(&[argument])?;
+    }
+    Ok(argv)
+}
+
+fn environment(program: &Program) -> Result<Strings, NulByte> {
+    let mut env = Strings::default();
+    for (name, value) in &program.env {
+        env.push(&[name, OsStr::new("="), value])?;
+    }
+    Ok(env)
+}
+
+/// Why nothing was begun.
+#[derive(Debug)]
+pub enum Failure {
+    /// The program does not run: the errno of whatever step failed.
+    Start(io::Error),
+    /// It ran and could not be watched, so that it was killed.
+    Watch(io::Error),
+}
+
+/// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
+///
+/// # Errors
+/// See [`Failure`]; nothing is left behind.
+pub fn begin(start: &Start<'_>) -> Result<Begun, Failure> {
+    let _in_flight = list::spawn_in_flight();
+    let mut pidfd = None;
+    let begun = Mark::put(|| match vfork::start(start) {
+        Some(started) => started.map(|(pid, watched)| {
+            pidfd = Some(watched);
+            pid
+        }),
+        None => posix::start(start),
+    });
+    let (pid, mark) = begun.map_err(Failure::Start)?;
+    match pidfd.map_or_else(|| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK), Ok) {
+        Ok(pidfd) => {
+            list::children().add(pid, mark);
+            Ok(Begun { pid, pidfd, mark })
+        }
+        Err(error) => {
+            // A program that can't be watched is not kept: it is ours and not reaped, so the pid is surely its own.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            Err(Failure::Watch(error.into()))
+        }
+    }
+}
+
+/// Says what an errno was about, by looking afterwards: the kernel says neither at which step nor about which file.
+fn explain(program: &Program, name: &OsStr, file: &Path, error: io::Error) -> SpawnError {
+    if let Err(source) = usable_directory(&program.cwd) {
+        return SpawnError::Cwd { cwd: program.cwd.clone(), source };
+    }
+    SpawnError::of_errno(name, error, program.cwd.join(file).exists())
+}
+
+impl SpawnError {
+    /// What an errno means of which the step is known: `there` tells that the program's file exists.
+    #[must_use]
+    pub fn of_errno(name: &OsStr, error: io::Error, there: bool) -> Self {
+        let program_name = name.to_owned();
+        let not_executable =
+            |hint, source| Self::NotExecutable { program: program_name.clone(), hint, source };
+        match error.raw_os_error() {
+            Some(libc::ENOENT) if there => not_executable("the interpreter that it names is missing", error),
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => {
+                let hint = if name.as_bytes().contains(&b'/') {
+                    "there is no such file"
+                } else {
+                    "it is in no directory of the child's PATH"
+                };
+                Self::NotFound { program: program_name, hint, source: error }
+            }
+            Some(libc::EACCES | libc::EPERM) => not_executable("it is no file that may be executed", error),
+            Some(libc::ENOEXEC) => not_executable("it is no binary, and a script must begin with #!", error),
+            Some(libc::ETXTBSY) => not_executable("somebody is writing to it", error),
+            Some(libc::E2BIG) => {
+                Self::System { what: "pass so long arguments and environment", source: error }
+            }
+            _ => Self::System { what: "start the program", source: error },
+        }
+    }
+}
+
+fn usable_directory(path: &Path) -> io::Result<()> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    }
+    Ok(rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?)
+}

@@ -1,0 +1,101 @@
+//! Starts a program through a launcher: what exists is what the launcher sees once it is confined.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use codex_children::posix::Streams;
+use codex_children::spawn::{Child, Program, SpawnError, connect};
+use codex_exec_protocol::process::ProgramLimits;
+
+use super::Confined;
+use super::order::{Failure, Order, Run, Stage, Task};
+use super::start::{self, NotStarted};
+
+/// A program, and what it is held to.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfinedProgram<'a> {
+    /// What to start.
+    pub program: &'a Program,
+    /// The launcher that confines itself and becomes the program.
+    pub launcher: &'a Path,
+    /// What it is confined to.
+    pub confined: &'a Confined,
+    /// The launcher's end of a socket pair that listeners of the program's own network are handed out on.
+    pub handover: Option<BorrowedFd<'a>>,
+    /// How much it may use.
+    pub limits: &'a ProgramLimits,
+    /// The file that the launcher puts itself into a control group by.
+    pub group: Option<&'a Path>,
+}
+
+/// Why a confined program was not started. On the wire all are `-32603` (8.1).
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// As without a sandbox.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The sandbox could not be entered.
+    #[error("the program was not started, since its sandbox can't be entered: can't {what}: {source}")]
+    Sandbox {
+        /// What failed.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl ConfinedProgram<'_> {
+    /// Starts it, as [`codex_children::spawn::spawn`] does without a sandbox.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left behind.
+    pub fn spawn(&self) -> Result<Child, StartError> {
+        let name = self.program.name()?;
+        // Looked at before, for the same words as outside.
+        self.program.strings()?;
+        let order = self.order();
+        connect(self.program.stdio, |streams| {
+            let begun = match (&self.confined.spares, streams, self.handover) {
+                (Some(spares), Streams::Each(streams), None) => spares.start(self.launcher, &order, streams),
+                (_, streams, handover) => start::start(self.launcher, &order, streams, handover),
+            };
+            begun.map_err(|error| self.explain(name, error))
+        })
+    }
+
+    /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn spawn_here(&self) -> Result<std::process::Child, StartError> {
+        let name = self.program.name()?;
+        start::start_here(self.launcher, &self.order()).map_err(|error| self.explain(name, error))
+    }
+
+    fn order(&self) -> Order {
+        let Program { argv, arg0, cwd, env, .. } = self.program;
+        let mut run = Run::new(argv, arg0.as_deref(), env, cwd, self.limits);
+        run.set_group(self.group);
+        Order { confinement: self.confined.confinement.clone(), task: Some(Task::Run(run)) }
+    }
+
+    fn explain(&self, name: &OsStr, error: NotStarted) -> StartError {
+        match error {
+            NotStarted::System(what, source) => SpawnError::System { what, source }.into(),
+            NotStarted::Failed(failure) => self.explain_report(name, &failure),
+        }
+    }
+
+    /// What a launcher reports, which has looked by itself.
+    fn explain_report(&self, name: &OsStr, failure: &Failure) -> StartError {
+        let source = failure.error();
+        match failure.stage() {
+            Stage::Confine => StartError::Sandbox { what: failure.what.clone(), source },
+            Stage::Cwd => SpawnError::Cwd { cwd: self.program.cwd.clone(), source }.into(),
+            Stage::Find => SpawnError::of_errno(name, source, false).into(),
+            Stage::Execute => SpawnError::of_errno(name, source, true).into(),
+        }
+    }
+}
