@@ -1,4 +1,4 @@
-//! `codex login`: signs in by browser, device code, API key or access token, and tells who is signed in (spec 8).
+//! `codex login`: signs in by browser, device code, API key or access token, and tells who is signed in (login.md 8).
 //!
 //! All lines go to stderr, as released programs have it; only the device code's prompt goes to stdout.
 

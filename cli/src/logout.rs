@@ -1,4 +1,4 @@
-//! `codex logout`: revokes and removes the stored credentials (spec 8.7).
+//! `codex logout`: revokes and removes the stored credentials (login.md 8.7).
 
 use codex_login::signin;
 

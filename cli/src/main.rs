@@ -202,7 +202,7 @@ fn fail(text: &str) -> ExitCode {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
-    // One thread: a wake-up on another core costs more than most requests (design.md).
+    // One thread: a wake-up on another core costs more than most requests.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("can't start the event loop: {error}")),

@@ -106,7 +106,7 @@ pub(crate) enum SetupError {
 }
 
 impl SetupError {
-    /// The line that `login`, `login status` and `logout` print for it (spec 1, 12.3, 12.5); exit code 1.
+    /// The line that `login`, `login status` and `logout` print for it (login.md 1, 12.3, 12.5); exit code 1.
     pub(crate) fn login_line(&self) -> String {
         match self {
             Self::Overrides(error) => format!("Error parsing -c overrides: {error}"),
@@ -180,7 +180,7 @@ impl Setup {
     }
 
     /// The settings of a listening server. Unless strict, a problem of the configuration is told on stderr and the
-    /// server does with what can be read (spec 1, 12.7).
+    /// server does with what can be read (login.md 1, 12.7).
     ///
     /// `access_is_known` says that the flags alone decide who is allowed to connect.
     ///

@@ -1,4 +1,4 @@
-//! Why a configuration can't be used, in the words of released programs (spec 12.3).
+//! Why a configuration can't be used, in the words of released programs (login.md 12.3).
 
 use std::path::PathBuf;
 

@@ -107,7 +107,7 @@ pub const KNOWN: &[&str] = &[
 #[error("Unknown feature flag: {0}")]
 pub struct UnknownFeature(pub String);
 
-/// Checks the names given with `--enable` and `--disable` (spec 12.6).
+/// Checks the names given with `--enable` and `--disable` (login.md 12.6).
 ///
 /// # Errors
 /// The first unknown name.
@@ -133,7 +133,7 @@ impl Features {
         self.0.get(name).copied()
     }
 
-    /// `secret_auth_storage`: credentials in an encrypted file (spec 3.5). Off by default on Linux.
+    /// `secret_auth_storage`: credentials in an encrypted file (login.md 3.5). Off by default on Linux.
     pub fn secret_auth_storage(&self) -> bool {
         self.get("secret_auth_storage").unwrap_or(false)
     }

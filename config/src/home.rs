@@ -14,7 +14,7 @@ const SUBSTITUTED_BYTES: usize = 64 << 20;
 /// What a `$` counts for at least, since it may stand for a variable of the process.
 const LEAST_SUBSTITUTED: usize = 4 << 10;
 
-/// Why there is no home directory (spec 1).
+/// Why there is no home directory (login.md 1).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HomeError {
     /// `CODEX_HOME` names nothing that exists.
@@ -69,7 +69,7 @@ fn canonical(value: &OsStr) -> Result<PathBuf, HomeError> {
 }
 
 /// The assignments of `.env` in the home directory, in their order, without those whose names start with `CODEX_`
-/// (spec 1.1). A file that is missing or can't be read has none; lines that are no assignment are left out.
+/// (login.md 1.1). A file that is missing or can't be read has none; lines that are no assignment are left out.
 ///
 /// Every name and value can be put in a process's environment as it is. `$NAME` in an unquoted or doubly quoted value
 /// stands for a variable assigned above or, as in released programs, one of the process.

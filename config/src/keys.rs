@@ -104,7 +104,7 @@ pub(crate) fn may_be_known_elsewhere(key: &[String]) -> bool {
     }
 }
 
-/// Keys that a project's file can't set, even when it is trusted (spec 12.2), and `exec_server`: where this machine
+/// Keys that a project's file can't set, even when it is trusted (login.md 12.2), and `exec_server`: where this machine
 /// can be reached, and by whom, is not for the files of a project to say.
 pub(crate) const NOT_FOR_PROJECTS: [&[&str]; 13] = [
     &["openai_base_url"],

@@ -1,6 +1,6 @@
 //! Home directory, configuration layers and -c overrides, merged into one typed configuration.
 //!
-//! Everything follows release 0.169 (`login-and-config.md` 1, 12). This crate reads no environment variable and no
+//! Everything follows releases 0.169 and 0.171 (`login.md` 1, 12). This crate reads no environment variable and no
 //! terminal: the binary hands over what it found.
 //!
 //! ```no_run

@@ -39,7 +39,7 @@ pub struct Sources {
 /// The merged configuration, as far as this program reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where credentials are kept; requirements of the system win over everything (spec 3.4).
+    /// Where credentials are kept; requirements of the system win over everything (login.md 3.4).
     pub cli_auth_credentials_store: StoreMode,
     /// The only way to sign in that is allowed.
     pub forced_login_method: Option<LoginMethod>,
@@ -74,7 +74,7 @@ impl Config {
     }
 }
 
-/// Loads the configuration (spec 12). Does blocking reads of a few files.
+/// Loads the configuration (login.md 12). Does blocking reads of a few files.
 ///
 /// # Errors
 /// A file that can't be read or parsed, a bad value in any layer (the lowest is named, even when a higher one covers
@@ -106,7 +106,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
 }
 
 /// The settings of the exec-server as far as they can be read, for a server that is to start although [`load`] failed
-/// (spec 12.7). `None` when what can't be read may say who is allowed to connect: going on without it could open a door
+/// (login.md 12.7). `None` when what can't be read may say who is allowed to connect: going on without it could open a door
 /// that somebody has closed.
 pub fn load_exec_server(sources: &Sources) -> Option<ExecServerConfig> {
     let mut merged = readable(&sources.system.join("config.toml"))?;

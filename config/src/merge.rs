@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-/// Lays `upper` over `lower`: tables are merged key by key, everything else is replaced whole, arrays too (spec 12.1).
+/// Lays `upper` over `lower`: tables are merged key by key, everything else is replaced whole, arrays too (login.md 12.1).
 pub(crate) fn merge(lower: &mut Table, upper: Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {

@@ -9,7 +9,7 @@ use crate::unknown;
 /// Parts of a dotted key; a deeper one would only cost stack.
 const KEY_PARTS: usize = 64;
 
-/// Why the command line's configuration can't be used (spec 12.5, 12.6).
+/// Why the command line's configuration can't be used (login.md 12.5, 12.6).
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OverrideError {
     /// A `-c` without `=`.

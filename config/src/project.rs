@@ -7,7 +7,7 @@ use toml::{Table, Value};
 /// Largest `.git` file that is read.
 const GIT_FILE_BYTES: u64 = 4096;
 
-/// The configuration files of trusted directories, from the project's root down to `cwd` (spec 12.2).
+/// The configuration files of trusted directories, from the project's root down to `cwd` (login.md 12.2).
 ///
 /// `config` is what all other layers say; it holds the trusted directories and the root's markers. A directory whose
 /// `.codex` is the home directory gives no file.

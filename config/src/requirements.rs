@@ -1,4 +1,4 @@
-//! `requirements.toml`: what the machine's administrator demands, above every layer (spec 3.4, 12.1).
+//! `requirements.toml`: what the machine's administrator demands, above every layer (login.md 3.4, 12.1).
 
 use std::path::Path;
 

@@ -47,7 +47,7 @@ pub(crate) struct ConfigToml {
     pub(crate) exec_server: ExecServerConfig,
 }
 
-/// Where credentials are kept (spec 3.1).
+/// Where credentials are kept (login.md 3.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreMode {
@@ -186,7 +186,7 @@ pub(crate) struct ProfileToml {
     pub(crate) features: BTreeMap<String, FeatureValue>,
 }
 
-/// `[shell_environment_policy]` (spec 12.8).
+/// `[shell_environment_policy]` (login.md 12.8).
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(dead_code, reason = "only the types are checked")]

@@ -1,4 +1,4 @@
-//! Base64 of the wire, and `process/write` (protocol 4, 8.4): decoded as strictly as its words say, and written as serde would.
+//! Base64 of the wire, and `process/write` (protocol.md 4, 8.4): decoded as strictly as its words say, and written as serde would.
 #![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_protocol::{bytes, encode, process};

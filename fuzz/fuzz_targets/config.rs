@@ -1,4 +1,4 @@
-//! `config.toml`, `managed_config.toml`, `requirements.toml` and `-c` (login-and-config 12): a fault has its place, and a server
+//! `config.toml`, `managed_config.toml`, `requirements.toml` and `-c` (login.md 12): a fault has its place, and a server
 //! never goes on without what says who may connect.
 #![cfg_attr(fuzzing, no_main)]
 

@@ -1,4 +1,4 @@
-//! `auth.json` and the claims of tokens (login-and-config 2, 4): what is read is written and read again as it was, unknown members
+//! `auth.json` and the claims of tokens (login.md 2, 4): what is read is written and read again as it was, unknown members
 //! included, and no error or `Debug` repeats what the document held.
 #![cfg_attr(fuzzing, no_main)]
 

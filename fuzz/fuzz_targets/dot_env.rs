@@ -1,4 +1,4 @@
-//! `.env` in the home directory (login-and-config 1.1): what is given can be set, and stays in proportion.
+//! `.env` in the home directory (login.md 1.1): what is given can be set, and stays in proportion.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::sync::LazyLock;

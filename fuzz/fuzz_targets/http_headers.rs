@@ -1,4 +1,4 @@
-//! Headers of `http/request` (protocol 11.1): no credential of the server leaves in one, and no error shows a value.
+//! Headers of `http/request` (protocol.md 11.1): no credential of the server leaves in one, and no error shows a value.
 #![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_protocol::http::RequestHeader;

@@ -1,4 +1,4 @@
-//! What a registry and rendezvous are sent and answer (remote 3, 6, 8.1): bodies, queries, token files.
+//! What a registry and rendezvous are sent and answer (remote.md 3, 6, 8.1): bodies, queries, token files.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::fmt::Debug;

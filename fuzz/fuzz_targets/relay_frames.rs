@@ -1,4 +1,4 @@
-//! Relay frames (remote 4): the executor's reader, the rendezvous' scan of the header, and protobuf itself agree.
+//! Relay frames (remote.md 4): the executor's reader, the rendezvous' scan of the header, and protobuf itself agree.
 #![cfg_attr(fuzzing, no_main)]
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! A Noise stream (remote 7, 8) over a rendezvous that drops, repeats, reorders and changes what it carries: whatever
+//! A Noise stream (remote.md 7, 8) over a rendezvous that drops, repeats, reorders and changes what it carries: whatever
 //! arrives is what was sent, in order and whole.
 #![cfg_attr(fuzzing, no_main)]
 

@@ -1,4 +1,4 @@
-//! The executor's plain streams (remote 4.1, 4.2) under any order of frames and calls.
+//! The executor's plain streams (remote.md 4.1, 4.2) under any order of frames and calls.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Sandbox policies (protocol 14): whatever a profile holds, nothing is open that no entry opens, and another prohibition never
+//! Sandbox policies (protocol.md 14): whatever a profile holds, nothing is open that no entry opens, and another prohibition never
 //! makes a policy wider.
 #![cfg_attr(fuzzing, no_main)]
 

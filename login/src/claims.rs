@@ -1,4 +1,4 @@
-//! What is read from a token's payload: account, plan and expiry (spec 4). No signature is checked.
+//! What is read from a token's payload: account, plan and expiry (login.md 4). No signature is checked.
 
 use jiff::Timestamp;
 use serde::Deserialize;

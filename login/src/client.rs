@@ -1,4 +1,4 @@
-//! The HTTP client of sign-in requests: named, behind the user's proxies, trusting the user's certificates (spec 11).
+//! The HTTP client of sign-in requests: named, behind the user's proxies, trusting the user's certificates (login.md 11).
 
 use crate::variables::Variables;
 use codex_outgoing::{Outgoing, OutgoingError, Proxies};

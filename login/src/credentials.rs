@@ -1,4 +1,4 @@
-//! What `auth.json` and the keyring hold: credentials in each of the modes (spec 2).
+//! What `auth.json` and the keyring hold: credentials in each of the modes (login.md 2).
 
 mod document;
 mod time;
@@ -64,12 +64,12 @@ impl Credentials {
         }
     }
 
-    /// Credentials that are a personal access token. The document has no `auth_mode` then (spec 2.1).
+    /// Credentials that are a personal access token. The document has no `auth_mode` then (login.md 2.1).
     pub fn from_personal_access_token(token: SecretString) -> Self {
         Self { personal_access_token: Some(token), ..Self::default() }
     }
 
-    /// The kind of sign-in: as the document says, else by what it holds (spec 2.2).
+    /// The kind of sign-in: as the document says, else by what it holds (login.md 2.2).
     pub fn mode(&self) -> Mode {
         match self.auth_mode {
             Some(mode) => mode,

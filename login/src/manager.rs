@@ -1,4 +1,4 @@
-//! The sign-in of this process: loaded once, reloaded on demand, refreshed one at a time (spec 6).
+//! The sign-in of this process: loaded once, reloaded on demand, refreshed one at a time (login.md 6).
 
 use crate::auth::Auth;
 use crate::load::{Settings, load};
@@ -91,7 +91,7 @@ impl Manager {
         self.lock().clone()
     }
 
-    /// Loads again, and takes what is found only if it is of the account of `seen` (spec 6).
+    /// Loads again, and takes what is found only if it is of the account of `seen` (login.md 6).
     pub(crate) async fn guarded_reload(&self, seen: &Auth) -> Reloaded {
         let Some(account_id) = seen.account_id() else { return Reloaded::Skipped };
         match self.load().await {
@@ -152,7 +152,7 @@ impl Manager {
         let credentials = auth.managed().ok_or(RefreshError::NotRefreshable)?.clone();
         let tokens = credentials.tokens().ok_or(RefreshError::NotRefreshable)?;
         let answer = refresh::request(client, variables, tokens, reason).await?;
-        // After a refresh through the override the tokens' origin is not what it was (spec 7.3).
+        // After a refresh through the override the tokens' origin is not what it was (login.md 7.3).
         let keep_provenance = variables.refresh_url.is_none();
         let renewed = tokens
             .renewed(answer.id_token, answer.access_token, answer.refresh_token, keep_provenance)

@@ -1,4 +1,4 @@
-//! Personal access tokens: whose they are is asked of the service each time they are loaded (spec 9.1).
+//! Personal access tokens: whose they are is asked of the service each time they are loaded (login.md 9.1).
 
 use crate::claims::Plan;
 use crate::client::{ClientError, HttpClient};

@@ -1,4 +1,4 @@
-//! What is done about a sign-in that a service refused with 401 (spec 6.1, 7.4).
+//! What is done about a sign-in that a service refused with 401 (login.md 6.1, 7.4).
 
 use crate::auth::Auth;
 use crate::manager::{Manager, Reloaded};

@@ -1,4 +1,4 @@
-//! When tokens are due, and how an issuer is asked for new ones (spec 7.1 to 7.3).
+//! When tokens are due, and how an issuer is asked for new ones (login.md 7.1 to 7.3).
 
 use crate::auth::Auth;
 use crate::client::HttpClient;
@@ -190,7 +190,7 @@ fn transient(cause: impl Into<String>) -> RefreshError {
     RefreshError::Transient { status: None, cause: cause.into() }
 }
 
-/// The class of a refusal (spec 7.3).
+/// The class of a refusal (login.md 7.3).
 fn classify(status: StatusCode, body: &[u8]) -> RefreshError {
     let code = error_code(body);
     let permanent = match code.as_deref() {

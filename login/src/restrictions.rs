@@ -1,4 +1,4 @@
-//! Which sign-ins the configuration allows (spec 6, 12.4).
+//! Which sign-ins the configuration allows (login.md 6, 12.4).
 
 use crate::auth::{Auth, AuthKind};
 use codex_config::{Config, LoginMethod};

@@ -1,4 +1,4 @@
-//! Revocation: tells the issuer that tokens are not used any more (spec 10).
+//! Revocation: tells the issuer that tokens are not used any more (login.md 10).
 
 use crate::client::{ClientError, HttpClient};
 use crate::credentials::{Credentials, Mode, Provenance};

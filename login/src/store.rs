@@ -1,4 +1,4 @@
-//! Where credentials are kept: file, keyring, either, or this process' memory (spec 3).
+//! Where credentials are kept: file, keyring, either, or this process' memory (login.md 3).
 //!
 //! All calls block; async code runs them on a thread for blocking work.
 
@@ -132,7 +132,7 @@ impl Store {
     }
 
     /// Changes the credentials if they are still those `expected`, by their secrets. The locks are held from the look to
-    /// the save, so that no other process' sign-in is overwritten (spec 7.3).
+    /// the save, so that no other process' sign-in is overwritten (login.md 7.3).
     pub(crate) fn change<E: From<StoreError>>(
         &self,
         expected: &Credentials,

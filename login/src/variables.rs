@@ -1,4 +1,4 @@
-//! The environment variables that sign-in listens to (spec 5), handed over by the binary as values.
+//! The environment variables that sign-in listens to (login.md 5), handed over by the binary as values.
 
 use crate::secret::{SecretString, trimmed};
 use codex_outgoing::Proxies;

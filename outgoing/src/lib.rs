@@ -1,6 +1,6 @@
 //! Connections that this program makes by itself: whom TLS trusts, and through which proxies they go.
 //!
-//! One rule for sign-in, registry, rendezvous and servers (`login-and-config.md` section 5): `CODEX_CA_CERTIFICATE`, else
+//! One rule for sign-in, registry, rendezvous and servers (`login.md` section 5): `CODEX_CA_CERTIFICATE`, else
 //! `SSL_CERT_FILE`, adds certificates to those of the machine; the usual proxy variables are obeyed, except for loopback,
 //! which a proxy elsewhere could not reach. Values are handed in; only the library that finds the machine's certificates
 //! looks up `SSL_CERT_FILE` and `SSL_CERT_DIR` by itself.

@@ -2,7 +2,7 @@
 //!
 //! [`Rendezvous::start`] runs both in one process, on one port. The registry's calls (register, connect, validate)
 //! and the websocket's upgrade are HTTP; a socket's frames then pass through the [`switch`] as they are. Section
-//! numbers in the docs of this crate mean `remote.md`.
+//! numbers in the docs of this crate mean `docs/remote.md`.
 
 pub mod accounts;
 mod app;

@@ -1,4 +1,4 @@
-//! Signs in with ChatGPT, by browser or by device code (spec 8.3, 8.5).
+//! Signs in with ChatGPT, by browser or by device code (login.md 8.3, 8.5).
 
 use codex_config::{LoginMethod, StoreMode};
 use codex_login::signin::{self, Browser, Issuer, Notice, SignIn, SignInError, SignedIn, Waits};
@@ -54,7 +54,7 @@ async fn interrupt() {
     }
 }
 
-/// Signs out whoever is signed in, then signs in; who gives up half-way is signed out (spec 8.3).
+/// Signs out whoever is signed in, then signs in; who gives up half-way is signed out (login.md 8.3).
 async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
     let settings = &context.settings;
     // A client that can't be made is no reason to sign anybody out.

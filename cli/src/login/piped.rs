@@ -1,4 +1,4 @@
-//! Signs in with what is piped to standard input: an API key, or an access token (spec 8.1, 8.2).
+//! Signs in with what is piped to standard input: an API key, or an access token (login.md 8.1, 8.2).
 
 use std::fmt::Display;
 

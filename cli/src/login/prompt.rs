@@ -6,7 +6,7 @@ const BLUE: &str = "\x1b[94m";
 const GREY: &str = "\x1b[90m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Where to go with the browser (spec 8.3), on stderr.
+/// Where to go with the browser (login.md 8.3), on stderr.
 pub(super) fn visit(port: u16, url: &str) {
     output::note(&format!(
         "Starting local login server on http://localhost:{port}.\n\
@@ -16,7 +16,7 @@ pub(super) fn visit(port: u16, url: &str) {
     ));
 }
 
-/// Where to enter which code (spec 8.5), on stdout; in colours also when piped, as released programs have it.
+/// Where to enter which code (login.md 8.5), on stdout; in colours also when piped, as released programs have it.
 pub(super) fn enter_code(page: &str, code: &str) {
     let prompt = format!(
         "\nWelcome to Codex [v{GREY}{version}{PLAIN}]\n\n\

@@ -264,7 +264,7 @@ fn strict_mode_lets_the_keys_of_other_programs_pass() {
     assert!(machine.load(&["features.undo=false", "tools.web_search=true"]).is_ok());
 }
 
-/// Every key that `login-and-config.md` names, with a value of its type.
+/// Every key that `login.md` names, with a value of its type.
 const KEYS_OF_THE_SPEC: [(&str, &str); 24] = [
     ("cli_auth_credentials_store", "'file'"),
     ("forced_login_method", "'chatgpt'"),

@@ -1,6 +1,6 @@
 //! The words of the exec-server protocol: methods, params, results and errors. No I/O.
 //!
-//! Facts come from `protocol.md`; section numbers in the docs of this crate mean that file.
+//! Facts come from `docs/protocol.md`; section numbers in the docs of this crate mean that file.
 
 pub mod bytes;
 pub mod encode;

@@ -1,6 +1,6 @@
 //! What an operation may touch, as a client words it (section 7.3).
 //!
-//! Takes what any release from 0.125 to 0.169 takes. What the words mean is section 14's matter.
+//! Takes what any release from 0.125 to 0.171 takes. What the words mean is section 14's matter.
 
 use std::num::NonZeroU64;
 

@@ -1,4 +1,4 @@
-//! The way to an environment through its registry: `/connect`, upgrade, handshake, and rounds of them (9.2).
+//! The way to an environment through its registry: `/connect`, upgrade, handshake, and rounds of them (remote.md 9.2).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::relay::{HarnessError, HarnessStream, Identity, RelayLimits, StreamId,
 /// about 0.6, 1.8 and 4 s, as those of released clients.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// Largest websocket message of a Noise relay (section 8).
+/// Largest websocket message of a Noise relay (remote.md 8).
 const LONGEST_MESSAGE: usize = 256 << 10;
 
 /// A registry's environment, and who we are to it: the identity stays the same for every attempt of a client.
@@ -108,7 +108,7 @@ impl Route {
 fn upgrade_refused(error: &UpgradeError) -> Refusal {
     let reason = format!("the rendezvous: {error}");
     match error {
-        // The executor is away for the moment (section 10).
+        // The executor is away for the moment (remote.md 10).
         UpgradeError::Status(500 | 502 | 503 | 504, _) => Refusal::Soon(reason),
         _ => Refusal::Now(reason),
     }

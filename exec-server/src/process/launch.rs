@@ -41,7 +41,7 @@ pub struct Host {
     pub groups: Groups,
 }
 
-/// Refuses what this server can't enforce (rule 6 of the design), as far as the request alone tells.
+/// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
 ///
 /// # Errors
 /// `-32600` with what was asked.

@@ -113,7 +113,7 @@ impl Credentials for Fixed {
     }
 }
 
-/// Gets a credential that fits the contract (2.2, 3, `login-and-config.md` 7.4).
+/// Gets a credential that fits the contract (2.2, 3, `login.md` 7.4).
 pub(super) async fn fitting(
     contract: Contract,
     credentials: &dyn Credentials,
@@ -236,7 +236,7 @@ pub(super) fn headers(contract: Contract, credential: &Credential) -> Result<Hea
     Ok(headers)
 }
 
-/// Whether a recovered credential is worth another request (2.2, `login-and-config.md` 7.4).
+/// Whether a recovered credential is worth another request (2.2, `login.md` 7.4).
 pub(super) fn next_try(contract: Contract, refused: &Credential, recovery: Recovery) -> NextTry {
     match recovery {
         Recovery::Renewed(new)

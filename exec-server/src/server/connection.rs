@@ -67,7 +67,7 @@ pub(super) struct Connection {
 enum End {
     /// The peer has said everything or is gone.
     Peer,
-    /// A message that spec 4.3 answers by closing.
+    /// A message that protocol.md 4.3 answers by closing.
     Refused,
     /// The server ends.
     Stopping,
@@ -373,7 +373,7 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
 }
 
 impl Connection {
-    /// The session, once the handshake is done; `family` is the word of spec 5.2.
+    /// The session, once the handshake is done; `family` is the word of protocol.md 5.2.
     pub(super) fn ready(&self, family: &str) -> Result<&Arc<Session>, RpcError> {
         let session = self.session.get().ok_or_else(|| {
             RpcError::invalid_request(format!("client must call initialize before using {family} methods"))

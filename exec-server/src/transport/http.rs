@@ -9,7 +9,7 @@ use super::auth::Auth;
 
 /// Headers of one request; more are answered with 431.
 const HEADERS: usize = 96;
-/// What RFC 6455 (1.3) appends to a client's key.
+/// What RFC 6455, 1.3, appends to a client's key.
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What a request head comes to.

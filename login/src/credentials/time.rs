@@ -1,4 +1,4 @@
-//! `last_refresh`: RFC 3339 in full, nanoseconds, UTC (spec 2.1).
+//! `last_refresh`: RFC 3339 in full, nanoseconds, UTC (login.md 2.1).
 
 use jiff::Timestamp;
 

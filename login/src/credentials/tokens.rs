@@ -97,7 +97,7 @@ impl Tokens {
         self.login_owner_id.as_deref()
     }
 
-    /// `account_id`: the account that requests name, whatever the id token says (spec 4).
+    /// `account_id`: the account that requests name, whatever the id token says (login.md 4).
     pub fn account_id(&self) -> Option<&str> {
         self.account_id.as_deref()
     }
@@ -109,7 +109,7 @@ impl Tokens {
             && same_secret(&self.id_token, &other.id_token)
     }
 
-    /// The same sign-in with what a refresh brought: what is absent stays, the account never changes (spec 7.3).
+    /// The same sign-in with what a refresh brought: what is absent stays, the account never changes (login.md 7.3).
     pub(crate) fn renewed(
         &self,
         id_token: Option<SecretString>,

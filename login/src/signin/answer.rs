@@ -36,7 +36,7 @@ pub(super) async fn ask(request: RequestBuilder, time: Duration) -> Result<Answe
     }
 }
 
-/// What a non-2xx answer says about itself (spec 8.3), with the request's own secrets blotted out.
+/// What a non-2xx answer says about itself (login.md 8.3), with the request's own secrets blotted out.
 pub(super) fn detail(body: &[u8], secrets: &[&str]) -> String {
     let from_json = serde_json::from_slice::<Value>(body).ok().and_then(|json| {
         let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);

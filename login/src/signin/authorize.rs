@@ -6,9 +6,9 @@ use secrecy::SecretString;
 
 use super::{Issuer, SignInError};
 
-/// Random bytes behind a PKCE verifier: 86 characters (spec 8.3).
+/// Random bytes behind a PKCE verifier: 86 characters (login.md 8.3).
 const VERIFIER_BYTES: u32 = 64;
-/// Random bytes behind a state: 43 characters (spec 8.3).
+/// Random bytes behind a state: 43 characters (login.md 8.3).
 const STATE_BYTES: u32 = 32;
 const SCOPES: [&str; 6] =
     ["openid", "profile", "email", "offline_access", "api.connectors.read", "api.connectors.invoke"];

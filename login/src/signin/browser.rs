@@ -1,4 +1,4 @@
-//! The browser flow: sends the user's browser to the issuer and serves the callback it comes back with (spec 8.3).
+//! The browser flow: sends the user's browser to the issuer and serves the callback it comes back with (login.md 8.3).
 //!
 //! Three phases: wait for a callback with our state; exchange its code and save; wait until the browser fetched the
 //! last page. Other visits are answered in each of them, so that a second tab or a second sign-in is never left waiting.
@@ -20,7 +20,7 @@ use crate::secret::same_secret;
 pub struct Browser {
     /// Ports for the callback, tried in this order; the released program's are [`super::PORTS`]. 0 is any free port.
     pub ports: Vec<u16>,
-    /// Who asks, in the authorize URL (`codex_cli_rs`, spec 8.3).
+    /// Who asks, in the authorize URL (`codex_cli_rs`, login.md 8.3).
     pub originator: String,
 }
 

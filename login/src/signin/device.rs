@@ -1,4 +1,4 @@
-//! The device flow: the user enters a code on another machine while this one polls (spec 8.5).
+//! The device flow: the user enters a code on another machine while this one polls (login.md 8.5).
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 #[derive(Deserialize)]
 struct Granted {
     authorization_code: SecretString,
-    /// Required by the spec; nothing is done with it, since the issuer made the verifier, too.
+    /// Has to be there; nothing is done with it, since the issuer made the verifier too.
     #[serde(rename = "code_challenge")]
     _code_challenge: SecretString,
     code_verifier: SecretString,

@@ -62,7 +62,7 @@ pub enum SignInError {
 }
 
 impl SignInError {
-    /// The line with the cause that precedes `Error logging in: …`, where there is one (spec 8.3).
+    /// The line with the cause that precedes `Error logging in: …`, where there is one (login.md 8.3).
     #[must_use]
     pub fn first_line(&self) -> Option<String> {
         match self {
@@ -72,7 +72,7 @@ impl SignInError {
     }
 }
 
-/// A sign-in that failed after the user was asked (spec 8.3). `Display` is the message.
+/// A sign-in that failed after the user was asked (login.md 8.3). `Display` is the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The issuer refused, or the user did.

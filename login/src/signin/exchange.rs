@@ -1,7 +1,7 @@
-//! Exchanges an authorization code for tokens, and an id token for an API key (spec 8.4).
+//! Exchanges an authorization code for tokens, and an id token for an API key (login.md 8.4).
 //!
 //! `oauth2` makes the authorize URL and the PKCE values but not these requests: it refuses an answer without
-//! `token_type`, sends an `Accept` header of its own, and keeps only RFC 6749 error bodies, while the spec's error
+//! `token_type`, sends an `Accept` header of its own, and keeps only RFC 6749 error bodies, while login.md's error
 //! text needs every form.
 
 use reqwest::StatusCode;

@@ -1,4 +1,4 @@
-//! Signs a user in: by browser on this machine, or by a code entered on another one (spec 8).
+//! Signs a user in: by browser on this machine, or by a code entered on another one (login.md 8).
 //!
 //! Both flows end with an authorization code that the issuer exchanges for tokens; the caller's `save` keeps them.
 //! Nothing here prints, opens a browser or reads the environment: what the user has to see is a [`Notice`].
@@ -66,7 +66,7 @@ impl Issuer {
 pub struct SignIn {
     /// Who signs the user in.
     pub issuer: Issuer,
-    /// Sends the requests, with no headers of its own (spec 11): that of [`crate::HttpClient::plain`].
+    /// Sends the requests, with no headers of its own (login.md 11): that of [`crate::HttpClient::plain`].
     pub http: reqwest::Client,
     /// Account ids that may sign in (`forced_chatgpt_workspace_id`); none means any.
     pub workspaces: Option<Vec<String>>,

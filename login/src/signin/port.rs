@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::SignInError;
 
-/// The ports that the issuer knows (spec 8.3).
+/// The ports that the issuer knows (login.md 8.3).
 pub const PORTS: [u16; 2] = [1455, 1457];
 /// How often a taken port is tried before the next one is.
 const ATTEMPTS: u32 = 10;

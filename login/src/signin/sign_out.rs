@@ -1,4 +1,4 @@
-//! Signs out: revokes what is stored, then removes it (spec 8.7, 10).
+//! Signs out: revokes what is stored, then removes it (login.md 8.7, 10).
 
 use crate::load::{LoadError, Settings, blocking};
 use crate::revoke::revoke;

@@ -20,7 +20,7 @@ pub(super) fn check(signed_in: &SignedIn, workspaces: Option<&[String]>) -> Resu
     claims.map_err(|error| Failure::Persist(error.to_string()))
 }
 
-/// The query of `/success` (spec 8.4). The id token is left out: nothing reads it there, and URLs end up in histories.
+/// The query of `/success` (login.md 8.4). The id token is left out: nothing reads it there, and URLs end up in histories.
 pub(super) fn success_query(signed_in: &SignedIn, issuer: &Issuer) -> String {
     let auth = auth_object(signed_in.id_token.expose_secret());
     let access = auth_object(signed_in.access_token.expose_secret());

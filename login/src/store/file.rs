@@ -1,4 +1,4 @@
-//! Credentials in `auth.json` (spec 2.3, 2.4). Writers hold the locks.
+//! Credentials in `auth.json` (login.md 2.3, 2.4). Writers hold the locks.
 
 use super::StoreError;
 use crate::credentials::Credentials;

@@ -1,4 +1,4 @@
-//! Credentials in the system's keyring: one entry for each home directory (spec 3.2, 3.3).
+//! Credentials in the system's keyring: one entry for each home directory (login.md 3.2, 3.3).
 
 use super::StoreError;
 use crate::credentials::Credentials;

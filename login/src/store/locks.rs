@@ -1,4 +1,4 @@
-//! The two lock files that every writer of credentials takes, in this order (spec 2.4).
+//! The two lock files that every writer of credentials takes, in this order (login.md 2.4).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

@@ -1,6 +1,6 @@
 //! A lock of our own, held while an issuer is asked, so that processes of one home directory ask once between them.
 //!
-//! Released programs don't take it and are not held up by it; the guarded save covers them (spec 7.3).
+//! Released programs don't take it and are not held up by it; the guarded save covers them (login.md 7.3).
 
 use super::Store;
 use super::locks::{self, LockError, POLL};

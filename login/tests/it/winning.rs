@@ -133,7 +133,7 @@ async fn a_request_learns_what_it_needs_of_each_kind() {
     assert_eq!(auth.kind(), AuthKind::PersonalAccessToken);
     assert_eq!((auth.account_id(), auth.is_fedramp(), bearer(&auth)), (Some("acct-P"), true, "at-1"));
 
-    // The file's account counts, not the token's (spec 4).
+    // The file's account counts, not the token's (login.md 4).
     let mut document = signed_in("bearer");
     document["tokens"]["account_id"] = json!("acct-FILE");
     let auth = load(document.clone()).await;

@@ -18,7 +18,7 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 
-/// Longest payload of a control frame (5.5).
+/// Longest payload of a control frame (RFC 6455, 5.5).
 const CONTROL_BYTES: usize = 125;
 
 #[cfg(test)]

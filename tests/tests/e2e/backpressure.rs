@@ -1,4 +1,4 @@
-//! A reader that stops, a client that floods, and nothing is lost (design, "Output is a log").
+//! A reader that stops, a client that floods, and nothing is lost (ARCHITECTURE.md, invariant 3).
 
 use codex_e2e::client::start_params;
 use codex_e2e::link::Received;

@@ -114,7 +114,7 @@ async fn an_old_client_and_a_new_one_share_a_server() {
         .await;
     assert_eq!((&read["chunks"][0]["chunk"], &read["nextSeq"]), (&wake["chunk"], &json!(2)));
     assert_eq!(old.ok("process/terminate", json!({"processId": "1"})).await["running"], true);
-    // As 0.169: URIs, writeId, metadata, pushed output.
+    // As 0.169 and 0.171: URIs, writeId, metadata, pushed output.
     let mut new = server.client().await;
     let more = json!({
         "cwd": "file:///tmp", "pipeStdin": true, "sandbox": null, "enforceManagedNetwork": false, "managedNetwork": null,

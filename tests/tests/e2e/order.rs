@@ -1,4 +1,4 @@
-//! Order of work: what is begun in order, what runs beside (design, "Requests on one connection").
+//! Order of work: what is begun in order, what runs beside (ARCHITECTURE.md, invariant 5).
 
 use codex_e2e::client::{Refusal, start_params};
 use codex_e2e::{Server, TestClient, base64, bytes_of};

@@ -1,4 +1,4 @@
-//! The rows of the spec's table of error pages (8.3), each through a real callback.
+//! The rows of the table of error pages (8.3), each through a real callback.
 
 use reqwest::StatusCode;
 use serde_json::json;

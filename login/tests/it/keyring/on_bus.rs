@@ -1,4 +1,4 @@
-//! The stores on a real Secret Service (spec 3.1 to 3.3). `secret-tool` plays the other program.
+//! The stores on a real Secret Service (login.md 3.1 to 3.3). `secret-tool` plays the other program.
 
 use crate::support::{Home, Issuer, due, fresh, name_in, new_tokens, told};
 use codex_config::StoreMode;

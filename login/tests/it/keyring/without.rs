@@ -1,4 +1,4 @@
-//! The stores where no Secret Service can be reached (spec 3.1, 3.3).
+//! The stores where no Secret Service can be reached (login.md 3.1, 3.3).
 
 use crate::support::{Home, told};
 use codex_config::StoreMode;

@@ -1,4 +1,4 @@
-//! What an executor proves itself with, and where that may go (2.2, 3, `login-and-config.md` 7.4).
+//! What an executor proves itself with, and where that may go (2.2, 3, `login.md` 7.4).
 
 use codex_e2e::registry::Answer;
 use codex_e2e::{ExecutorBuilder, ScriptedRegistry, ScriptedRendezvous};

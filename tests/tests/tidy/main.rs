@@ -1,0 +1,5 @@
+//! The house's own order: what comments and pages point to exists.
+
+mod pages;
+mod references;
+mod tree;
