@@ -53,6 +53,9 @@ fn nothing_points_outside_of_the_repository() {
     }
 }
 
+/// A file's path, a text in it, and the references in that: pages with their sections.
+type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 /// What a bare number means in a file: by the names of the file and of the folders it is in.
 fn paper_of(path: &str) -> &'static str {
     let parts = || path.split('/').map(|part| part.trim_end_matches(".rs"));
@@ -171,7 +174,7 @@ fn number(text: &str) -> Option<&str> {
 #[test]
 fn references_are_seen_in_all_their_forms() {
     let here = "exec-server/src/process/act.rs";
-    let cases: [(&str, &str, &[(&str, &str)]); 18] = [
+    let cases: [Case; 18] = [
         (here, "// As released (8.4).", &[("protocol.md", "8.4")]),
         (
             here,
