@@ -10,7 +10,6 @@ pub mod http;
 pub mod limits;
 pub mod network;
 pub mod process;
-pub mod relay;
 pub mod remote;
 pub mod rpc;
 pub mod sandbox;

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use codex_exec_protocol::relay::RelayMessageFrame;
-use codex_exec_server::relay::frame::{self, Body};
 use codex_fuzz::target;
+use codex_relay::frame::{self, Body};
 use prost::Message as _;
 
 const LONGEST_STREAM_ID: usize = 64;
@@ -12,7 +12,7 @@ const LONGEST_STREAM_ID: usize = 64;
 target!(|input: &[u8]| {
     let message = Bytes::copy_from_slice(input);
     let whole = RelayMessageFrame::decode(message.clone()).ok();
-    let header = codex_rendezvous::frame::scan(input);
+    let header = codex_relay::header::scan(input);
     if let Some(whole) = &whole {
         let header = header.expect("the scan takes what protobuf takes");
         assert_eq!((header.version, header.stream_id), (whole.version, whole.stream_id.as_str()));

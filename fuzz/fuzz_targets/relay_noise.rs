@@ -9,11 +9,9 @@ use std::time::Instant;
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_exec_protocol::registry::Hidden;
-use codex_exec_server::relay::frame;
-use codex_exec_server::relay::{
-    Event, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict,
-};
 use codex_fuzz::target;
+use codex_relay::frame;
+use codex_relay::{Event, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict};
 
 #[derive(Debug, Arbitrary)]
 struct Input<'a> {

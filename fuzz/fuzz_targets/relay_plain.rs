@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use codex_exec_server::relay::frame::{self, Body};
-use codex_exec_server::relay::{Event, ExecutorStreams, RelayLimits, SendError, StreamKey};
 use codex_fuzz::target;
+use codex_relay::frame::{self, Body};
+use codex_relay::{Event, ExecutorStreams, RelayLimits, SendError, StreamKey};
 
 const LIMITS: usize = 3;
 

@@ -1,67 +1,15 @@
 //! What the targets share: how they are run, a reader that is fed in pieces, places for files, frames.
 
+#[cfg(feature = "server")]
+mod server;
+
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use codex_exec_protocol::relay::{RelayData, RelayMessageFrame, relay_message_frame};
-use codex_exec_server::transport::{Event, MessageReader};
 use prost::Message as _;
-use tokio::io::{AsyncRead, ReadBuf};
-
-/// Gives its bytes in pieces of this many, so that every parser has to take up where it left off.
-pub struct Pieces {
-    bytes: Vec<u8>,
-    at: usize,
-    size: usize,
-}
-
-impl Pieces {
-    /// The first byte of the input chooses the pieces' size, the rest is what comes.
-    pub fn new(input: &[u8]) -> Self {
-        let (size, bytes) =
-            input.split_first().map_or((1, input), |(size, rest)| (usize::from(*size) + 1, rest));
-        Self { bytes: bytes.to_vec(), at: 0, size }
-    }
-}
-
-impl AsyncRead for Pieces {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let end = (self.at + self.size.min(buf.remaining())).min(self.bytes.len());
-        buf.put_slice(&self.bytes[self.at..end]);
-        self.at = end;
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Reads to the end; after an error or a close nothing more may come.
-pub fn read_all(mut reader: MessageReader, longest: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(async {
-        loop {
-            match reader.next().await {
-                Ok(Event::Message(message)) => {
-                    assert!(message.len() <= longest, "a message beyond its bound")
-                }
-                Ok(Event::Ping(payload) | Event::Pong(payload)) => assert!(payload.len() <= 125),
-                Ok(Event::Close(_) | Event::End) | Err(_) => break,
-            }
-        }
-        assert!(matches!(reader.next().await, Ok(Event::End)));
-    });
-}
-
-/// A directory for what a target has to find in files; in memory, where there is one.
-pub fn directory() -> tempfile::TempDir {
-    let memory = std::path::Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.expect("a directory")
-}
+#[cfg(feature = "server")]
+pub use server::{Pieces, directory, read_all};
 
 /// A data frame of a relay.
 pub fn data_frame(stream_id: &str, seq: u32, payload: &[u8]) -> Bytes {

@@ -9,7 +9,6 @@ mod app;
 mod attach;
 mod door;
 pub mod file;
-pub mod frame;
 mod http;
 pub mod limits;
 pub mod metrics;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use codex_exec_server::protocol::registry::{Hidden, PublicKey};
+use codex_relay::{HarnessStream, Identity, RelayLimits, StreamId, Target};
 
-use codex_exec_server::relay::{HarnessStream, Identity, RelayLimits, StreamId, Target};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{
     AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf, duplex, split,

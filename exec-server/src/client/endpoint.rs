@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use codex_relay::RelayLimits;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::DuplexStream;
 use tokio::net::UnixStream;
@@ -17,7 +18,6 @@ use super::registry::RegistryEnvironment;
 use super::route::Route;
 use super::websocket::{UpgradeError, check_url, is_nobody, is_relay, open_unix, open_websocket, public_url};
 use super::{ClientError, ClientOptions};
-use crate::relay::RelayLimits;
 
 /// Between two attempts to reach an environment through a registry, at most.
 const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(5);

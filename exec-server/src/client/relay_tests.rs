@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use codex_exec_protocol::registry::{NOISE_PROFILE, PublicKey};
+use codex_relay::{Event, ExecutorStreams, Identity, RelayLimits, StreamKey, Verdict, frame};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,6 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::*;
 use crate::protocol::path::LocalPath;
 use crate::protocol::process::{List, ListParams, StartParams, Write, WriteParams};
-use crate::relay::{Event, ExecutorStreams, Identity, RelayLimits, StreamKey, Verdict, frame};
 
 mod plain;
 

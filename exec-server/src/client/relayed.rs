@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_relay::{EXECUTOR_STOPPED, HarnessError, HarnessStream, SendError};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
@@ -14,7 +15,6 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use super::ClientOptions;
 use super::inbox::lock;
 use super::link::Socket;
-use crate::relay::{EXECUTOR_STOPPED, HarnessError, HarnessStream, SendError};
 
 /// Pings don't come more often, whatever the options say.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use codex_exec_protocol::registry::Connected;
+use codex_relay::{HarnessError, HarnessStream, Identity, RelayLimits, StreamId, Target};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::link::{LinkReader, LinkWriter};
@@ -11,7 +12,6 @@ use super::registry::{Refusal, Registry, RegistryEnvironment};
 use super::relayed::{self, RelayError};
 use super::websocket::{UpgradeError, open_socket};
 use super::{ClientError, ClientOptions};
-use crate::relay::{HarnessError, HarnessStream, Identity, RelayLimits, StreamId, Target};
 
 /// Between attempts of a round: this long and up to twice as long, doubled each time. So the attempts come after
 /// about 0.6, 1.8 and 4 s, as those of released clients.

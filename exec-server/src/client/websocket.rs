@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use codex_outgoing::{DialError, Outgoing, is_loopback};
+use codex_relay::{HarnessStream, RelayLimits, StreamId};
 use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -16,7 +17,6 @@ use super::endpoint::Bearer;
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Socket, websocket};
 use super::relayed;
 use crate::protocol::registry::REJECTION_HEADER;
-use crate::relay::{HarnessStream, RelayLimits, StreamId};
 
 /// Why a websocket was not made.
 #[derive(Debug, thiserror::Error)]

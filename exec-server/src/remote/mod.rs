@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_outgoing::Outgoing;
+use codex_relay::{ExecutorStreams, Identity, RelayLimits};
 
 pub use answer::Registration;
 pub use backoff::Jitter;
@@ -32,7 +33,7 @@ pub use error::{Cause, RemoteError};
 pub use status::Status;
 pub use target::Target;
 
-use crate::relay::{ExecutorStreams, Identity, RelayLimits};
+use crate::Limits;
 use crate::server::Server;
 use attach::{Ended, Policy, Steps, Unattached};
 use parting::Parting;
@@ -142,7 +143,7 @@ impl Steps for Attachment {
 
     async fn serve(&mut self, registration: &Registration, socket: Socket) -> Ended {
         // One message of each stream waits inside the state machine; the rest in the stream's own queue.
-        let limits = RelayLimits { queued_bytes: 1, ..RelayLimits::of(self.server.limits()) };
+        let limits = RelayLimits { queued_bytes: 1, ..relay_limits(self.server.limits()) };
         let longest_message = match self.contract {
             Contract::Noise => limits.message_bytes,
             _ => limits.plain_message_bytes,
@@ -168,5 +169,30 @@ impl Steps for Attachment {
 
     fn tell(&mut self, status: Status) {
         (self.tell)(status);
+    }
+}
+
+/// What the server's bounds say; the rest is the wire's.
+fn relay_limits(limits: &Limits) -> RelayLimits {
+    let wire = RelayLimits::default();
+    RelayLimits {
+        streams: limits.relay_streams,
+        handshakes: limits.relay_handshakes,
+        failures: limits.relay_failures,
+        failure_pause: limits.relay_failure_pause,
+        message_bytes: limits.stream_message_bytes.min(wire.message_bytes),
+        assembled_bytes: limits.relay_assembled_bytes,
+        plain_message_bytes: limits.stream_message_bytes.min(wire.plain_message_bytes),
+        ..wire
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_s_default_bounds_are_those_of_the_relay() {
+        assert_eq!(relay_limits(&Limits::default()), RelayLimits::default());
     }
 }

@@ -7,6 +7,7 @@ use codex_exec_protocol::registry::{
     CloudRegister, NOISE_PROFILE, NoiseRegister, STREAM_ID_HEADER, Validate, Validated,
 };
 use codex_outgoing::{Outgoing, OutgoingError};
+use codex_relay::{Handshake, Identity, Verdict};
 use rand::RngCore;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,6 @@ use super::credential::{self, Credential, CredentialKind, Credentials, NextTry};
 use super::error::{Cause, RemoteError};
 use super::target::Target;
 use crate::blocking;
-use crate::relay::{Handshake, Identity, Verdict};
 
 /// To make a connection, and for one request from its start to the end of its answer (6.1, 6.3).
 const CONNECT_TIME: Duration = Duration::from_secs(10);

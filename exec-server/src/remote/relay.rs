@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use codex_relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -19,7 +20,6 @@ use super::attach::Ended;
 use super::parting::Parting;
 use super::registry::Registry;
 use super::socket::{CLOSED, Socket, farewell, sentence};
-use crate::relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
 use crate::server::{Due, Liveness, Server};
 use lanes::Lanes;
 

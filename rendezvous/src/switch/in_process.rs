@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use codex_relay::frame;
+use codex_relay::header::{self, Header};
 
 use super::{Dropped, HarnessSocket, Passed, Port, Switch};
-use crate::frame::{self, Header};
 use crate::outlet::{Closing, Outlet, PushError};
 use crate::quota::Share;
 
@@ -153,7 +154,7 @@ impl Members {
 }
 
 fn routable(frame: &Bytes) -> Result<Header<'_>, Dropped> {
-    frame::scan(frame).filter(Header::is_routable).ok_or(Dropped::Malformed)
+    header::scan(frame).filter(Header::is_routable).ok_or(Dropped::Malformed)
 }
 
 fn push(outlet: &Arc<Outlet>, frame: Bytes, shared: bool) -> Passed {

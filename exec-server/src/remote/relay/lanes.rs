@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use codex_relay::{Event, ExecutorStreams, SendError, StreamKey, Verdict};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::Limits;
-use crate::relay::{Event, ExecutorStreams, SendError, StreamKey, Verdict};
 use crate::transport::{Carrier, Inlet, Outbound, Outlet, StreamBounds, stream};
 
 /// Messages of all streams of a websocket that wait for their server connections, in bytes. Beyond it the next stream that
@@ -285,7 +285,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::RelayLimits;
+    use codex_relay::RelayLimits;
 
     #[test]
     fn a_stream_that_ends_leaves_no_unanswered_pings() {

@@ -7,7 +7,7 @@ use codex_e2e::relay::{NoiseTarget, bytes_field, data, frame, noise_client, nois
 use codex_e2e::rendezvous::ExecutorSocket;
 use codex_e2e::{Executor, ScriptedRegistry, ScriptedRendezvous};
 use codex_exec_server::protocol::registry::{Hidden, PublicKey};
-use codex_exec_server::relay::{HarnessError, Identity};
+use codex_relay::{HarnessError, Identity};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -104,11 +104,7 @@ async fn next(socket: &mut ExecutorSocket) -> codex_e2e::relay::Frame {
 }
 
 /// Sends a handshake for a stream; the frames of the initiator in order.
-async fn knock(
-    socket: &mut ExecutorSocket,
-    stage: &Stage,
-    id: &str,
-) -> codex_exec_server::relay::HarnessStream {
+async fn knock(socket: &mut ExecutorSocket, stage: &Stage, id: &str) -> codex_relay::HarnessStream {
     let mut stream = noise_stream(&stage.identity, &stage.target, id);
     while let Some(frame) = stream.next_transmit().expect("frames") {
         socket.send(frame.to_vec()).await;

@@ -14,7 +14,10 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 /// The one version there is.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
+/// The reason of the reset by which an executor that is stopped takes leave of each harness: its programs end with it, so
+/// there is nothing to come back to. Released harnesses take it as any other reset.
+pub const EXECUTOR_STOPPED: &str = "executor_stopped";
 /// Field numbers of the hand-written data frame (4).
 mod field {
     pub(super) const VERSION: u32 = 1;
@@ -166,7 +169,7 @@ fn encode_acking(stream_id: &str, ack: u32, body: Wire) -> Bytes {
 
 /// A data frame up to its payload, in a buffer with room for exactly the `payload` bytes that the caller appends
 /// (at least one). So a payload is written once, where it will be sent from.
-pub(super) fn data_head(stream_id: &str, seq: u32, payload: usize) -> Vec<u8> {
+pub(crate) fn data_head(stream_id: &str, seq: u32, payload: usize) -> Vec<u8> {
     let seq_bytes = if seq == 0 { 0 } else { 1 + encoded_len_varint(seq.into()) };
     let data = seq_bytes + 2 + 1 + encoded_len_varint(payload as u64) + payload;
     let head = 2 + 1 + encoded_len_varint(stream_id.len() as u64) + stream_id.len();
@@ -190,7 +193,7 @@ pub(super) fn data_head(stream_id: &str, seq: u32, payload: usize) -> Vec<u8> {
 }
 
 /// A data frame with this payload, which is not empty.
-pub(super) fn data(stream_id: &str, seq: u32, payload: &[u8]) -> Bytes {
+pub(crate) fn data(stream_id: &str, seq: u32, payload: &[u8]) -> Bytes {
     let mut out = data_head(stream_id, seq, payload.len());
     out.extend_from_slice(payload);
     out.into()

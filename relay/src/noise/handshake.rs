@@ -27,10 +27,10 @@ pub(super) type Core<K> = HybridHandshakeCore<X25519, K, K, AesGcm, Sha256, Defa
 
 /// What both ends bind the handshake to.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::relay) struct Parties<'a> {
-    pub(in crate::relay) environment_id: &'a str,
-    pub(in crate::relay) registration_id: &'a str,
-    pub(in crate::relay) stream_id: &'a str,
+pub(crate) struct Parties<'a> {
+    pub(crate) environment_id: &'a str,
+    pub(crate) registration_id: &'a str,
+    pub(crate) stream_id: &'a str,
 }
 
 impl Parties<'_> {
@@ -112,12 +112,12 @@ pub(super) fn split<K: Kem>(core: Core<K>) -> Result<Channel, NoiseError> {
 }
 
 /// The executor's end, between the two messages.
-pub(in crate::relay) struct Accepted {
+pub(crate) struct Accepted {
     core: Core<MlKem768>,
     /// Whom the handshake proved to be there.
-    pub(in crate::relay) harness: PublicKey,
+    pub(crate) harness: PublicKey,
     /// What it brought for the registry to check.
-    pub(in crate::relay) authorization: Hidden,
+    pub(crate) authorization: Hidden,
 }
 
 impl std::fmt::Debug for Accepted {
@@ -127,7 +127,7 @@ impl std::fmt::Debug for Accepted {
 }
 
 /// Reads message 1.
-pub(in crate::relay) fn accept(
+pub(crate) fn accept(
     identity: &Identity,
     parties: &Parties<'_>,
     message: &[u8],
@@ -147,19 +147,19 @@ pub(in crate::relay) fn accept(
 
 impl Accepted {
     /// Lets the harness in: message 2 and the channel.
-    pub(in crate::relay) fn admit(mut self) -> Result<(Bytes, Channel), NoiseError> {
+    pub(crate) fn admit(mut self) -> Result<(Bytes, Channel), NoiseError> {
         let message = write(&mut self.core, SECOND_BYTES, b"")?;
         Ok((message, split(self.core)?))
     }
 
     /// Tells the harness that the executor's own credential was refused: message 2, and nothing after it.
-    pub(in crate::relay) fn refuse_credential(mut self) -> Result<Bytes, NoiseError> {
+    pub(crate) fn refuse_credential(mut self) -> Result<Bytes, NoiseError> {
         write(&mut self.core, SECOND_BYTES, CREDENTIAL_REFUSED)
     }
 }
 
 /// The harness's end, between the two messages.
-pub(in crate::relay) struct Initiated(Core<MlKem768>);
+pub(crate) struct Initiated(Core<MlKem768>);
 
 impl std::fmt::Debug for Initiated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Initiated {
 
 /// What message 2 says.
 #[derive(Debug)]
-pub(in crate::relay) enum Answer {
+pub(crate) enum Answer {
     /// The stream is open.
     Admitted(Box<Channel>),
     /// The registry refused the executor itself: another attempt would end the same way.
@@ -177,7 +177,7 @@ pub(in crate::relay) enum Answer {
 }
 
 /// Writes message 1.
-pub(in crate::relay) fn initiate(
+pub(crate) fn initiate(
     identity: &Identity,
     executor: &PublicKey,
     parties: &Parties<'_>,
@@ -193,7 +193,7 @@ pub(in crate::relay) fn initiate(
 
 impl Initiated {
     /// Reads message 2.
-    pub(in crate::relay) fn finish(mut self, message: &[u8]) -> Result<Answer, NoiseError> {
+    pub(crate) fn finish(mut self, message: &[u8]) -> Result<Answer, NoiseError> {
         let payload = read(&mut self.0, message, SECOND_BYTES, CREDENTIAL_REFUSED.len())?;
         match payload.as_slice() {
             b"" => Ok(Answer::Admitted(Box::new(split(self.0)?))),

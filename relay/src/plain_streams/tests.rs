@@ -5,7 +5,7 @@ use codex_exec_protocol::relay::{RelayAck, RelayData, RelayHeartbeat, RelayMessa
 use prost::Message as _;
 
 use super::*;
-use crate::relay::{HarnessStream, SendError};
+use crate::{HarnessStream, SendError};
 
 const HELLO: &[u8] = br#"{"id":1,"method":"initialize"}"#;
 

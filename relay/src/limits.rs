@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Limits;
-
-/// The bounds; the defaults are those of `remote.md` sections 4, 7.1 and 8. What people may want to change is part of
-/// [`Limits`].
+/// The bounds; the defaults are those of `remote.md` sections 4, 7.1 and 8. The server's
+/// settings replace what people may want to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayLimits {
     /// Open streams of one websocket; one more is refused by a reset (Noise) or not made (plain).
@@ -34,27 +32,26 @@ pub struct RelayLimits {
     pub stream_id_bytes: usize,
 }
 
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The longest JSON-RPC message in Noise that a released program takes (7.1).
+const LONGEST_NOISE_MESSAGE: usize = 64 * MIB;
+/// The longest JSON-RPC message in a plain relay: its frame has to stay below 16 MiB (4.1).
+const LONGEST_PLAIN_MESSAGE: usize = 16 * MIB - 32 * KIB;
+
 impl Default for RelayLimits {
     fn default() -> Self {
-        Self::of(&Limits::default())
-    }
-}
-
-impl RelayLimits {
-    /// What the server's bounds say; the rest is the wire's.
-    pub fn of(limits: &Limits) -> Self {
-        const KIB: usize = 1 << 10;
-        const MIB: usize = 1 << 20;
         Self {
-            streams: limits.relay_streams,
-            handshakes: limits.relay_handshakes,
-            failures: limits.relay_failures,
-            failure_pause: limits.relay_failure_pause,
+            streams: 128,
+            handshakes: 32,
+            failures: 8,
+            failure_pause: Duration::from_secs(10),
             window: 64,
             held_bytes: MIB,
-            message_bytes: limits.stream_message_bytes.min(64 * MIB),
-            assembled_bytes: limits.relay_assembled_bytes,
-            plain_message_bytes: limits.stream_message_bytes.min(16 * MIB - 32 * KIB),
+            message_bytes: LONGEST_NOISE_MESSAGE,
+            assembled_bytes: 256 * MIB,
+            plain_message_bytes: LONGEST_PLAIN_MESSAGE,
             queued_bytes: 512 * KIB,
             queued_control: 1024,
             stream_id_bytes: 16 * KIB,

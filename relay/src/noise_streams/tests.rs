@@ -8,8 +8,8 @@ use codex_exec_protocol::relay::{RelayAck, RelayData, RelayHeartbeat, RelayMessa
 use prost::Message as _;
 
 use super::*;
-use crate::relay::harness::{HarnessError, Target};
-use crate::relay::{HarnessStream, SendError};
+use crate::harness::{HarnessError, Target};
+use crate::{HarnessStream, SendError};
 
 const HELLO: &[u8] = br#"{"id":1,"method":"initialize"}"#;
 

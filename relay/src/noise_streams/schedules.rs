@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::tests::World;
 use super::*;
-use crate::relay::{ExecutorStreams, HarnessError, HarnessStream, frame};
+use crate::{ExecutorStreams, HarnessError, HarnessStream, frame};
 
 const TICK: Duration = Duration::from_millis(1);
 

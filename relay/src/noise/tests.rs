@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use super::handshake::{Core, DhPair, KemPair, begin, read, split, write};
 use super::*;
-use crate::relay::RelayLimits;
-use crate::relay::frame::{self, Body};
+use crate::frame::{self, Body};
+use crate::limits::RelayLimits;
 
-const VECTOR: &str = include_str!("../../../../tests/vectors/remote_noise_vector.json");
+const VECTOR: &str = include_str!("../../../tests/vectors/remote_noise_vector.json");
 
 struct Vector(Value);
 

@@ -5,22 +5,25 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::frame::{self, Body, Frame};
-use super::open::{Carrier, Open};
-use super::{Event, RelayLimits, StreamId, StreamKey, json};
+use crate::event::Event;
+use crate::frame::{self, Body, Frame};
+use crate::json;
+use crate::limits::RelayLimits;
+use crate::open::{Carrier, Open};
+use crate::stream_id::{StreamId, StreamKey};
 
 /// All streams of one websocket.
 #[derive(Debug)]
-pub(super) struct PlainStreams {
+pub(crate) struct PlainStreams {
     limits: RelayLimits,
-    pub(super) open: Open<Sent>,
+    pub(crate) open: Open<Sent>,
     /// Ids whose stream died silently: the next frame on each is lost. Oldest first, as many as streams at most.
     dead: VecDeque<StreamId>,
 }
 
 /// Frames so far; the lower half is the next one's number.
 #[derive(Debug, Default)]
-pub(super) struct Sent(u64);
+pub(crate) struct Sent(u64);
 
 impl Carrier for Sent {
     fn frames(&self) -> u64 {
@@ -29,12 +32,12 @@ impl Carrier for Sent {
 }
 
 impl PlainStreams {
-    pub(super) fn new(limits: RelayLimits) -> Self {
+    pub(crate) fn new(limits: RelayLimits) -> Self {
         let open = Open::new(limits.plain_message_bytes, limits.queued_bytes);
         Self { limits, open, dead: VecDeque::new() }
     }
 
-    pub(super) fn receive(&mut self, _now: Instant, message: Bytes) {
+    pub(crate) fn receive(&mut self, _now: Instant, message: Bytes) {
         let Frame { stream_id, body } = match frame::parse(message, self.limits.stream_id_bytes) {
             Ok(frame) => frame,
             Err(error) => {
@@ -83,7 +86,7 @@ impl PlainStreams {
         }
     }
 
-    pub(super) fn close(&mut self, key: StreamKey) {
+    pub(crate) fn close(&mut self, key: StreamKey) {
         if self.open.end(key) {
             self.bury(key);
         }
@@ -98,11 +101,11 @@ impl PlainStreams {
         self.dead.push_back(stream.id);
     }
 
-    pub(super) fn has_transmit(&self) -> bool {
+    pub(crate) fn has_transmit(&self) -> bool {
         self.open.has_turn()
     }
 
-    pub(super) fn next_transmit(&mut self) -> Option<Bytes> {
+    pub(crate) fn next_transmit(&mut self) -> Option<Bytes> {
         let key = self.open.turn()?;
         let stream = self.open.get_mut(key)?;
         let message = stream.queue.pop()?;

@@ -6,22 +6,25 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::frame::{self, Body, Frame};
-use super::noise::{self, Accepted, Channel, NoiseError, Parties};
-use super::open::{Carrier, Open, Stream};
-use super::{Event, Handshake, Identity, RelayLimits, StreamId, StreamKey, Verdict, json};
+use crate::event::{Event, Handshake, Verdict};
+use crate::frame::{self, Body, Frame};
+use crate::json;
+use crate::limits::RelayLimits;
+use crate::noise::{self, Accepted, Channel, Identity, NoiseError, Parties};
+use crate::open::{Carrier, Open, Stream};
+use crate::stream_id::{StreamId, StreamKey};
 
 /// The reason of every reset that a released executor sends.
 const PROTOCOL_ERROR: &str = "noise_relay_protocol_error";
 
 /// All streams of one websocket.
 #[derive(Debug)]
-pub(super) struct NoiseStreams {
+pub(crate) struct NoiseStreams {
     identity: Arc<Identity>,
     environment_id: String,
     registration_id: String,
     limits: RelayLimits,
-    pub(super) open: Open<Channel>,
+    pub(crate) open: Open<Channel>,
     pending: HashMap<StreamKey, Pending>,
     failures: Failures,
     /// Bytes of incomplete messages over all streams.
@@ -67,7 +70,7 @@ impl Failures {
 }
 
 impl NoiseStreams {
-    pub(super) fn new(
+    pub(crate) fn new(
         identity: Arc<Identity>,
         environment_id: String,
         registration_id: String,
@@ -86,7 +89,7 @@ impl NoiseStreams {
         }
     }
 
-    pub(super) fn receive(&mut self, now: Instant, message: Bytes) {
+    pub(crate) fn receive(&mut self, now: Instant, message: Bytes) {
         let Frame { stream_id, body } = match frame::parse(message, self.limits.stream_id_bytes) {
             Ok(frame) => frame,
             Err(error) => {
@@ -154,7 +157,7 @@ impl NoiseStreams {
         true
     }
 
-    pub(super) fn validated(&mut self, now: Instant, key: StreamKey, verdict: Verdict) {
+    pub(crate) fn validated(&mut self, now: Instant, key: StreamKey, verdict: Verdict) {
         let Some(Pending { id, accepted }) = self.pending.remove(&key) else { return };
         self.open.release(id.as_str());
         match verdict {
@@ -240,11 +243,11 @@ impl NoiseStreams {
         }
     }
 
-    pub(super) fn goodbye(&self) -> Vec<Bytes> {
-        self.open.ids().map(|id| frame::reset(id.as_str(), super::EXECUTOR_STOPPED)).collect()
+    pub(crate) fn goodbye(&self) -> Vec<Bytes> {
+        self.open.ids().map(|id| frame::reset(id.as_str(), frame::EXECUTOR_STOPPED)).collect()
     }
 
-    pub(super) fn close(&mut self, key: StreamKey) {
+    pub(crate) fn close(&mut self, key: StreamKey) {
         if self.open.end(key) {
             self.finish(key);
         }
@@ -257,11 +260,11 @@ impl NoiseStreams {
         }
     }
 
-    pub(super) fn has_transmit(&self) -> bool {
+    pub(crate) fn has_transmit(&self) -> bool {
         !self.control.is_empty() || self.open.has_turn()
     }
 
-    pub(super) fn next_transmit(&mut self) -> Option<Bytes> {
+    pub(crate) fn next_transmit(&mut self) -> Option<Bytes> {
         loop {
             if let Some(frame) = self.control.pop_front() {
                 return Some(frame);

@@ -3,6 +3,6 @@
 use codex_exec_protocol::Incoming;
 
 /// One JSON object with the members of a request, a notification or an answer (4.1).
-pub(super) fn is_message(payload: &[u8]) -> bool {
+pub(crate) fn is_message(payload: &[u8]) -> bool {
     Incoming::parse(payload).is_ok()
 }

@@ -1,6 +1,6 @@
 //! The scan against prost, and the captured bytes of `remote.md` 4.
 
-use codex_exec_protocol::relay::{RelayMessageFrame, relay_message_frame as frame};
+use codex_exec_protocol::relay::{RelayMessageFrame, RelayReset, relay_message_frame as frame};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -41,14 +41,14 @@ enum OuterBody {
     Handshake(Vec<u8>),
 }
 
-fn kind(body: &OuterBody) -> Body {
+fn kind(body: &OuterBody) -> BodyKind {
     match body {
-        OuterBody::Data(_) => Body::Data,
-        OuterBody::Ack(_) => Body::Ack,
-        OuterBody::Resume(_) => Body::Resume,
-        OuterBody::Reset(_) => Body::Reset,
-        OuterBody::Heartbeat(_) => Body::Heartbeat,
-        OuterBody::Handshake(_) => Body::Handshake,
+        OuterBody::Data(_) => BodyKind::Data,
+        OuterBody::Ack(_) => BodyKind::Ack,
+        OuterBody::Resume(_) => BodyKind::Resume,
+        OuterBody::Reset(_) => BodyKind::Reset,
+        OuterBody::Heartbeat(_) => BodyKind::Heartbeat,
+        OuterBody::Handshake(_) => BodyKind::Handshake,
     }
 }
 
@@ -115,9 +115,9 @@ proptest! {
 fn captured_frames_are_read() {
     let resume = hex::decode("08011202533 13a00".replace(' ', "")).unwrap();
     let header = scan(&resume).unwrap();
-    assert_eq!((header.version, header.stream_id, header.body), (1, "S1", Some(Body::Resume)));
+    assert_eq!((header.version, header.stream_id, header.body), (1, "S1", Some(BodyKind::Resume)));
     assert!(header.is_routable() && !header.ends_stream());
-    let reset = reset("S1", "gone");
+    let reset = crate::frame::reset("S1", "gone");
     assert_eq!(
         reset[..],
         hex::decode("0801120253314206").unwrap().into_iter().chain(*b"\x0a\x04gone").collect::<Vec<u8>>()

@@ -3,18 +3,14 @@
 //! On the hot path: the payload is skipped, not decoded, and the original bytes travel on. What is accepted
 //! equals what a protobuf library accepts of the outer message (a property test holds it to that).
 
-use bytes::Bytes;
-use codex_exec_protocol::relay::{RelayMessageFrame, RelayReset, relay_message_frame};
-use prost::Message;
+use crate::frame::VERSION;
 
-/// The only version there is.
-pub const VERSION: u32 = 1;
 /// How deep groups of unknown fields may nest, as in prost.
 const GROUP_DEPTH: u32 = 100;
 
 /// Which member of the frame's `oneof` is present; the last one wins, as protobuf has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyKind {
     /// A piece of a conversation.
     Data,
     /// Acknowledges; nobody uses it.
@@ -37,7 +33,7 @@ pub struct Header<'a> {
     /// May be blank, and is dropped then.
     pub stream_id: &'a str,
     /// Absent: a frame that is dropped.
-    pub body: Option<Body>,
+    pub body: Option<BodyKind>,
     /// Bytes of the body's message; a reset of none has no reason, and ends nothing (4.2).
     pub body_bytes: usize,
 }
@@ -50,7 +46,7 @@ impl Header<'_> {
 
     /// Whether the frame ends its stream.
     pub fn ends_stream(&self) -> bool {
-        self.body == Some(Body::Reset) && self.body_bytes > 0
+        self.body == Some(BodyKind::Reset) && self.body_bytes > 0
     }
 }
 
@@ -68,12 +64,12 @@ pub fn scan(bytes: &[u8]) -> Option<Header<'_>> {
             (11 | 12, Wire::Bytes) => drop(std::str::from_utf8(cursor.bytes()?).ok()?),
             (5..=10, Wire::Bytes) => {
                 let body = match field {
-                    5 => Body::Data,
-                    6 => Body::Ack,
-                    7 => Body::Resume,
-                    8 => Body::Reset,
-                    9 => Body::Heartbeat,
-                    _ => Body::Handshake,
+                    5 => BodyKind::Data,
+                    6 => BodyKind::Ack,
+                    7 => BodyKind::Resume,
+                    8 => BodyKind::Reset,
+                    9 => BodyKind::Heartbeat,
+                    _ => BodyKind::Handshake,
                 };
                 let length = cursor.bytes()?.len();
                 // A field that comes twice is merged.
@@ -86,18 +82,6 @@ pub fn scan(bytes: &[u8]) -> Option<Header<'_>> {
         }
     }
     Some(header)
-}
-
-/// A frame that ends a stream.
-pub fn reset(stream_id: &str, reason: &str) -> Bytes {
-    let body = relay_message_frame::Body::Reset(RelayReset { reason: reason.to_owned() });
-    let frame = RelayMessageFrame {
-        version: VERSION,
-        stream_id: stream_id.to_owned(),
-        body: Some(body),
-        ..RelayMessageFrame::default()
-    };
-    frame.encode_to_vec().into()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
 
 use super::NoiseError;
-use crate::relay::{RelayLimits, frame};
+use crate::frame;
+use crate::limits::RelayLimits;
 
 /// Largest plaintext of a record.
 const RECORD_BYTES: usize = 60 << 10;
@@ -65,9 +66,9 @@ impl std::fmt::Debug for Cipher {
 
 /// Both directions of an open stream.
 #[derive(Debug)]
-pub(in crate::relay) struct Channel {
-    pub(in crate::relay) sender: Sender,
-    pub(in crate::relay) receiver: Receiver,
+pub(crate) struct Channel {
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
 }
 
 impl Channel {
@@ -86,7 +87,7 @@ impl Channel {
 
 /// Cuts messages into records.
 #[derive(Debug)]
-pub(in crate::relay) struct Sender {
+pub(crate) struct Sender {
     cipher: Cipher,
     /// The next record's number; none once all are used.
     seq: Option<u32>,
@@ -96,17 +97,13 @@ pub(in crate::relay) struct Sender {
 
 impl Sender {
     /// How many records there were so far.
-    pub(in crate::relay) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.seq.map_or(1 << 32, u64::from)
     }
 
     /// The frame with the next record of `message`, and whether the message is whole with it. The same message has to
     /// be given until it is; it is not empty and has fewer than 2³² bytes.
-    pub(in crate::relay) fn frame(
-        &mut self,
-        stream_id: &str,
-        message: &[u8],
-    ) -> Result<(Bytes, bool), NoiseError> {
+    pub(crate) fn frame(&mut self, stream_id: &str, message: &[u8]) -> Result<(Bytes, bool), NoiseError> {
         let seq = self.seq.ok_or(NoiseError::Exhausted)?;
         let whole = PREFIX_BYTES + message.len();
         let size = (whole - self.sent).min(RECORD_BYTES);
@@ -143,7 +140,7 @@ impl Sender {
 
 /// Puts records in order and messages together.
 #[derive(Debug)]
-pub(in crate::relay) struct Receiver {
+pub(crate) struct Receiver {
     cipher: Cipher,
     expected: u64,
     /// Records that came too early, by number.
@@ -155,12 +152,7 @@ pub(in crate::relay) struct Receiver {
 impl Receiver {
     /// Takes a record; complete messages are then given by [`Self::next_message`]. After an error the stream is to be
     /// closed.
-    pub(in crate::relay) fn accept(
-        &mut self,
-        seq: u32,
-        record: Bytes,
-        limits: &RelayLimits,
-    ) -> Result<(), NoiseError> {
+    pub(crate) fn accept(&mut self, seq: u32, record: Bytes, limits: &RelayLimits) -> Result<(), NoiseError> {
         if record.len() > RECORD_BYTES + TAG_BYTES {
             return Err(NoiseError::RecordLength(record.len()));
         }
@@ -203,10 +195,7 @@ impl Receiver {
     }
 
     /// The next whole message.
-    pub(in crate::relay) fn next_message(
-        &mut self,
-        limits: &RelayLimits,
-    ) -> Result<Option<Bytes>, NoiseError> {
+    pub(crate) fn next_message(&mut self, limits: &RelayLimits) -> Result<Option<Bytes>, NoiseError> {
         let Some(prefix) = self.assembled.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let bytes = u32::from_be_bytes(*prefix) as usize;
         if bytes == 0 || bytes > limits.message_bytes {
@@ -225,12 +214,12 @@ impl Receiver {
     }
 
     /// How many records were taken, in order.
-    pub(in crate::relay) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.expected
     }
 
     /// Bytes of an incomplete message.
-    pub(in crate::relay) fn assembled(&self) -> usize {
+    pub(crate) fn assembled(&self) -> usize {
         self.assembled.len()
     }
 }

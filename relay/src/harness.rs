@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use codex_exec_protocol::registry::{Hidden, PublicKey};
 
-use super::frame::{self, Body, Frame, FrameError};
-use super::noise::{self, Answer, Channel, Initiated, NoiseError, Parties};
-use super::queue::Queue;
-use super::{Identity, RelayLimits, SendError, StreamId};
+use crate::frame::{self, Body, Frame, FrameError};
+use crate::limits::RelayLimits;
+use crate::noise::{self, Answer, Channel, Identity, Initiated, NoiseError, Parties};
+use crate::queue::{Queue, SendError};
+use crate::stream_id::StreamId;
 
 /// The reason of the reset that a harness sends when it goes.
 const GOODBYE: &str = "closed by the harness";
@@ -247,7 +248,7 @@ impl HarnessStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::noise::accept;
+    use crate::noise::accept;
 
     struct Pair {
         harness: HarnessStream,
