@@ -12,10 +12,11 @@ use clap::ValueEnum;
 use codex_children::orphans;
 use codex_children::reap::{self, ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
+use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Groups, Host, Leftovers, passwd};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
-use codex_exec_server::server::{Server, ServerConfig};
+use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -217,7 +218,7 @@ async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut S
     }
 }
 
-fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Result<ServerConfig> {
+fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Result<LocalConfig> {
     if let Some(requests) = args.concurrent_requests {
         limits.concurrent_requests = requests as usize;
     }
@@ -256,7 +257,7 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     info.capabilities.sandboxed_file_streaming = unlimited;
     // Programs with a proxy, and under a sandbox with no way around it (13).
     info.capabilities.network_proxy_launch = unlimited;
-    Ok(ServerConfig { limits, host, info, leftovers })
+    Ok(LocalConfig { limits, host, info, leftovers })
 }
 
 fn confiner(namespaces: Option<NamespacesArg>, limits: &Limits) -> Confiner {

@@ -5,15 +5,11 @@ use std::sync::Arc;
 use super::inbox::{Inbox, lock};
 use super::shared::Shared;
 use super::{Client, ClientError, Retry};
+use crate::environment::BodyError;
 use crate::protocol::http::{BodyDeltaParams, Request, RequestParams, RequestResult};
 
 /// What arrives of a body.
 pub(super) type Piece = Result<Vec<u8>, BodyError>;
-
-/// Why a body ended before its end.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the response body broke off: {0}")]
-pub struct BodyError(pub String);
 
 /// The driver's end of a body.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod body;
 mod calls;
 mod driver;
 mod endpoint;
+mod environments;
 mod handshake;
 mod inbox;
 mod link;
@@ -23,6 +24,7 @@ mod registry;
 #[cfg(test)]
 mod relay_tests;
 mod relayed;
+mod remote;
 mod route;
 mod schedule;
 mod shared;
@@ -38,15 +40,17 @@ use tokio::sync::{mpsc, watch};
 
 use codex_outgoing::Outgoing;
 
+use crate::environment::MissingState;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::{Method, RpcError};
 
-pub use body::{Body, BodyError};
+pub use body::Body;
 pub use endpoint::{Bearer, Command, Endpoint, Stderr};
+pub use environments::{EnvironmentError, Environments, LOCAL};
 pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
 pub use registry::RegistryEnvironment;
-pub use shared::MissingState;
+pub use remote::Remote;
 
 use calls::Retry;
 use driver::Driver;

@@ -12,21 +12,13 @@ use super::calls::{Calls, Retry};
 use super::inbox::lock;
 use super::process::ProcessInbox;
 use super::{ClientError, ClientOptions};
+use crate::environment::MissingState;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::filesystem::MissingChanged;
 use crate::protocol::http::BodyDelta;
 use crate::protocol::process::{Closed, Exited, Output};
 use crate::protocol::session::InitializeResult;
 use crate::protocol::{Incoming, Method, Notification, RequestId, RpcError, envelope};
-
-/// What is known of the `fs/watchMissing` of a client.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MissingState {
-    /// The watch that fired last; 0 for none.
-    pub fired: u64,
-    /// Losses of the connection so far; each ended the watch that ran.
-    pub losses: u64,
-}
 
 /// What the client's handles and the driver share.
 pub(super) struct Shared {

@@ -1,15 +1,54 @@
-//! The three capabilities as traits, and what this machine is.
+//! The three capabilities as traits, this machine that has them, and what this machine is.
 
 pub mod info;
 pub mod local;
-pub mod manager;
-pub mod remote;
+pub(crate) mod machine;
 pub mod traits;
 
-pub use local::{Local, LocalConfig};
-pub use manager::{Environment, EnvironmentError, Environments};
-pub use remote::Remote;
-pub use traits::{CallError, Files, Http, Pieces, Processes};
+use std::sync::Arc;
+
+pub use local::Local;
+pub use machine::LocalConfig;
+pub use traits::{BodyError, CallError, Files, Http, MissingState, Pieces, Processes};
+
+use crate::protocol::environment::EnvironmentInfo;
 
 #[cfg(test)]
 mod tests;
+
+/// The capabilities of one machine: of this one here, or of another through a client.
+#[derive(Clone)]
+pub struct Environment {
+    /// Runs programs.
+    pub processes: Arc<dyn Processes>,
+    /// Reads and changes files.
+    pub files: Arc<dyn Files>,
+    /// Makes HTTP requests.
+    pub http: Arc<dyn Http>,
+    /// What the machine is; none from servers before 0.169, which tell it when asked with `environment/info`.
+    pub info: Option<EnvironmentInfo>,
+}
+
+impl Environment {
+    /// This machine. Inside a tokio runtime.
+    pub fn local(config: LocalConfig) -> Self {
+        let local = Local::new(config);
+        let info = Some(local.info().clone());
+        Self::of(local, info)
+    }
+
+    /// One thing that has all three capabilities.
+    pub(crate) fn of(
+        machine: impl Processes + Files + Http + 'static,
+        info: Option<EnvironmentInfo>,
+    ) -> Self {
+        let machine = Arc::new(machine);
+        Self { processes: Arc::clone(&machine) as _, files: Arc::clone(&machine) as _, http: machine, info }
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").field("info", &self.info).finish_non_exhaustive()
+    }
+}

@@ -13,11 +13,11 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::info::{MachineFacts, describe};
 use super::*;
 use crate::Limits;
-use crate::client::{Client, ClientOptions, Endpoint};
+use crate::client::{Client, ClientOptions, Endpoint, EnvironmentError, Environments};
 use crate::process::{Groups, Host, Leftovers};
-use crate::protocol::ErrorCode;
+use crate::protocol::{Base64Bytes, ErrorCode};
 use crate::sandbox::{Confiner, NamespaceUse, launcher};
-use crate::server::{Server, ServerConfig};
+use crate::server::Server;
 use crate::transport::{Auth, ListenAddress, Listener, memory};
 
 /// An environment, and what has to live as long.
@@ -71,8 +71,7 @@ fn config() -> LocalConfig {
 }
 
 fn server() -> std::sync::Arc<Server> {
-    let LocalConfig { limits, host, info, leftovers } = config();
-    Server::new(ServerConfig { limits, host, info, leftovers })
+    Server::new(config())
 }
 
 async fn remote(name: &'static str, endpoint: Endpoint, serving: AbortHandle) -> Way {
@@ -258,6 +257,36 @@ async fn files_are_alike_on_every_way() {
     for Way { name, environment, _server } in ways().await {
         let directory = tempfile::tempdir().unwrap();
         exercise_files(name, &*environment.files, directory.path()).await;
+    }
+}
+
+/// Requests that are begun one behind the other, and not waited for between.
+#[tokio::test]
+async fn what_is_begun_in_order_takes_effect_in_order_on_every_way() {
+    for Way { name, environment, _server } in ways().await {
+        let directory = tempfile::tempdir().unwrap();
+        let (files, programs) = (&*environment.files, &*environment.processes);
+        let file = directory.path().join("f");
+        let write = |text: String| {
+            let data = Base64Bytes(text.repeat(100_000).into_bytes());
+            files.write_file(params(json!({"path": file, "dataBase64": data})))
+        };
+        let writes = futures_util::future::join_all((0..9).map(|number| write(number.to_string())));
+        let read = files.read_file(params(json!({"path": file})));
+        let (written, read) = tokio::join!(writes, read);
+        assert!(written.iter().all(Result::is_ok), "{name}");
+        assert_eq!(read.unwrap().data.0, [b'8'; 100_000], "{name}");
+
+        let made = files.create_directory(params(json!({"path": directory.path().join("d")})));
+        let there = json!({"cwd": directory.path().join("d")});
+        let started = programs.start(params(start("p", &["/bin/cat"], there.clone())));
+        let again = programs.start(params(start("p", &["/bin/cat"], there)));
+        let signalled = programs.signal(params(json!({"processId": "p", "signal": "kill"})));
+        let (made, started, again, signalled) = tokio::join!(made, started, again, signalled);
+        assert!(made.is_ok() && started.is_ok() && signalled.is_ok(), "{name}: {started:?}");
+        assert_eq!(code(again), -32600, "{name}");
+        let end = programs.wait(params(json!({"processId": "p"}))).await.unwrap();
+        assert_eq!(end.exit.unwrap().signal, Some(9), "{name}");
     }
 }
 

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tokio::sync::watch;
 
-use crate::client::{BodyError, MissingState};
 use crate::protocol::{Method, RpcError, filesystem as fs, http, process};
 
 /// Why an operation failed.
@@ -18,6 +17,20 @@ pub enum CallError {
     /// The environment can't be reached any more; whether the operation was done is not known.
     #[error("{0}")]
     Lost(String),
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the response body broke off: {0}")]
+pub struct BodyError(pub String);
+
+/// What is known of an environment's `fs/watchMissing`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MissingState {
+    /// The watch that fired last; 0 for none.
+    pub fired: u64,
+    /// Losses of the connection so far; each ended the watch that ran.
+    pub losses: u64,
 }
 
 /// A response's body as it comes; after an error nothing more does.

@@ -56,16 +56,16 @@ impl BodyStream {
 
 /// A body as deltas numbered from 1, the last one empty and `done`, with the error if the body broke.
 #[derive(Debug)]
-pub struct Deltas {
-    stream: BodyStream,
+pub struct Deltas<'b> {
+    stream: &'b mut BodyStream,
     request_id: String,
     seq: u64,
     done: bool,
 }
 
-impl Deltas {
+impl<'b> Deltas<'b> {
     /// The deltas of a body that was asked for as `request_id`.
-    pub fn new(stream: BodyStream, request_id: String) -> Self {
+    pub fn new(stream: &'b mut BodyStream, request_id: String) -> Self {
         Self { stream, request_id, seq: 0, done: false }
     }
 

@@ -1,29 +1,23 @@
 //! One connection: reads requests in order, writes answers and output, keeps watch over the peer.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
 use codex_exec_protocol::{Incoming, RequestId, RpcError, envelope, filesystem as files, process};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::Server;
-use super::file_order::FileOrder;
 use super::life::ConnectionId;
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
-use super::routes;
+use super::routes::{self, Answer, Request};
 use super::session::Session;
-use crate::budget::Budget;
-use crate::filesystem::{Handles, MissingWatch};
+use crate::environment::machine::Machine;
 use crate::network::Overseer;
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
-use crate::sandbox::files::FileHelpers;
 use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
@@ -42,25 +36,16 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) server: Arc<Server>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) session: OnceLock<Arc<Session>>,
-    pub(super) initialized: OnceLock<()>,
-    /// Caps the slow requests that run, or whose answers wait for the socket, at once.
-    pub(super) slots: Arc<Semaphore>,
-    /// Memory of answers that hold files or directories.
-    pub(super) answers: Budget,
-    /// Memory of answers that hold HTTP bodies. Apart, since a body may come for as long as its peer likes.
-    pub(super) bodies: Budget,
-    /// Slow requests; they end with the connection.
-    pub(super) tasks: Mutex<JoinSet<()>>,
-    pub(super) handles: Arc<Handles>,
-    pub(super) file_order: Arc<FileOrder>,
-    /// Does file operations under sandboxes.
-    pub(super) confined: FileHelpers,
-    watch: OnceLock<MissingWatch>,
-    pub(super) oversight: Arc<Oversight>,
+    lent: OnceLock<Lent>,
+    initialized: OnceLock<()>,
+    oversight: Arc<Oversight>,
     receipts: Mutex<Receipts>,
-    /// Ids of running HTTP streams.
-    pub(super) streams: Mutex<HashSet<String>>,
+}
+
+/// What the handshake gives a connection.
+struct Lent {
+    session: Arc<Session>,
+    machine: Arc<Machine>,
 }
 
 /// Why a connection was ended by this side or the peer.
@@ -76,24 +61,15 @@ enum End {
 /// Serves a connection until it ends, then detaches its session.
 pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrier) {
     let Carrier { mut reader, sink, framing } = carrier;
-    let limits = &server.limits;
+    let limits = &server.common.limits;
     let outbox = Outbox::new(framing, limits);
     let connection = Arc::new(Connection {
         id,
         oversight: Arc::new(Oversight::new(Arc::clone(&outbox), limits)),
         outbox,
-        session: OnceLock::new(),
+        lent: OnceLock::new(),
         initialized: OnceLock::new(),
-        slots: Arc::new(Semaphore::new(limits.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS))),
-        answers: Budget::new(limits.answer_bytes),
-        bodies: Budget::new(limits.answer_bytes),
-        tasks: Mutex::new(JoinSet::new()),
-        handles: Arc::new(Handles::new(limits)),
-        file_order: Arc::default(),
-        confined: FileHelpers::new(server.confiner.clone(), limits),
-        watch: OnceLock::new(),
         receipts: Mutex::new(Receipts::new(framing)),
-        streams: Mutex::default(),
         server: Arc::clone(&server),
     });
     let guard = Detach(Arc::clone(&connection));
@@ -124,9 +100,9 @@ struct Detach(Arc<Connection>);
 impl Drop for Detach {
     fn drop(&mut self) {
         let connection = &self.0;
-        connection.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         connection.oversight.end();
-        if let Some(session) = connection.session.get() {
+        if let Some(Lent { session, machine }) = connection.lent.get() {
+            machine.stop();
             let overseer: Arc<dyn Overseer> = Arc::clone(&connection.oversight) as _;
             session.processes.network().leave(&overseer);
             connection.server.sessions.detach(session, connection.id);
@@ -138,8 +114,10 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
     let outbox = &connection.outbox;
     let mut stopping = connection.server.stopping.subscribe();
     let mut live = match outbox.framing() {
-        Framing::Stream { .. } => Liveness::of_stream(Instant::now(), &connection.server.limits),
-        Framing::WebSocket | Framing::Lines => Liveness::new(Instant::now(), &connection.server.limits),
+        Framing::Stream { .. } => Liveness::of_stream(Instant::now(), &connection.server.common.limits),
+        Framing::WebSocket | Framing::Lines => {
+            Liveness::new(Instant::now(), &connection.server.common.limits)
+        }
     };
     let mut may_read = false;
     let mut written = 0;
@@ -180,7 +158,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                 outbox.put(|frame| frame.close(GOING_AWAY));
                 return End::Stopping;
             }
-            () = challenged(connection.session.get()) => {
+            () = challenged(connection.session()) => {
                 live.challenge(Instant::now());
                 // What went out before is no answer to it.
                 written = outbox.written();
@@ -228,11 +206,12 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
     match Incoming::parse(message) {
         Ok(Incoming::Request { id, method, params }) => {
             let in_flight = connection.outbox.begin(message.len());
-            routes::dispatch(connection, routes::Request { id, params, in_flight }, &method);
+            let answer = Answer { outbox: Arc::clone(&connection.outbox), id, in_flight };
+            routes::dispatch(connection, Request { params, answer }, &method);
             Ok(())
         }
         Ok(Incoming::Notification { method, .. })
-            if method == "initialized" && connection.session.get().is_some() =>
+            if method == "initialized" && connection.session().is_some() =>
         {
             let _ = connection.initialized.set(());
             Ok(())
@@ -262,7 +241,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
         let mut idle = true;
         // What is ready by now shares the next write: a terminal's echo goes out with the keystroke's answer, and a flood
         // in large pieces. Only behind a program's end nothing more can come.
-        if !connection.session.get().is_some_and(|session| session.processes.news().take_end()) {
+        if !connection.session().is_some_and(|session| session.processes.news().take_end()) {
             tokio::task::yield_now().await;
         }
         while let Some(mut queued) = outbox.take() {
@@ -292,7 +271,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
             }
             tokio::select! {
                 () = outbox.filled() => {}
-                () = news(connection.session.get().filter(|_| !outbox.is_closed())) => {}
+                () = news(connection.session().filter(|_| !outbox.is_closed())) => {}
                 () = patience(&connection.receipts) => connection.receipts().give_up(),
             }
         }
@@ -331,7 +310,7 @@ async fn send(outbox: &Outbox, sink: &mut (impl AsyncWrite + Unpin), bytes: &[u8
 /// Appends output that was not sent yet, with the question for its receipt.
 fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
     // Once the reader has ended, the session may be another connection's: its output is not ours to take.
-    let Some(session) = connection.session.get().filter(|_| !connection.outbox.is_closed()) else { return };
+    let Some(session) = connection.session().filter(|_| !connection.outbox.is_closed()) else { return };
     while buffer.len() < OUTPUT_BATCH {
         let Some(process) = session.processes.news().pop() else { break };
         let before = buffer.len();
@@ -373,36 +352,33 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
 }
 
 impl Connection {
-    /// The session, once the handshake is done; `family` is the word of protocol.md 5.2.
-    pub(super) fn ready(&self, family: &str) -> Result<&Arc<Session>, RpcError> {
-        let session = self.session.get().ok_or_else(|| {
+    /// The session, once there is one.
+    pub(super) fn session(&self) -> Option<&Arc<Session>> {
+        self.lent.get().map(|lent| &lent.session)
+    }
+
+    /// Lends the machine to this connection, in a session.
+    pub(super) fn lend(&self, session: Arc<Session>) {
+        session.processes.network().oversee(Arc::clone(&self.oversight) as _);
+        let outbox = Arc::clone(&self.outbox);
+        let fired =
+            move |watch_id| outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
+        let machine = Machine::new(&self.server.common, Arc::clone(&session.processes), fired);
+        let _ = self.lent.set(Lent { session, machine });
+    }
+
+    /// The machine, once the handshake is done; `family` is the word of protocol.md 5.2.
+    pub(super) fn ready(&self, family: &str) -> Result<&Arc<Machine>, RpcError> {
+        let lent = self.lent.get().ok_or_else(|| {
             RpcError::invalid_request(format!("client must call initialize before using {family} methods"))
         })?;
         self.initialized.get().ok_or_else(|| {
             RpcError::invalid_request(format!("client must send initialized before using {family} methods"))
         })?;
-        Ok(session)
+        Ok(&lent.machine)
     }
 
     pub(super) fn receipts(&self) -> MutexGuard<'_, Receipts> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection's one watch on missing paths.
-    pub(super) fn watch(&self) -> &MissingWatch {
-        self.watch.get_or_init(|| {
-            let outbox = Arc::clone(&self.outbox);
-            let fired = move |watch_id| {
-                outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id })
-            };
-            MissingWatch::new(&self.server.limits, Box::new(fired))
-        })
-    }
-
-    /// Runs a slow request beside the others, in its turn.
-    pub(super) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(work);
     }
 }

@@ -1,8 +1,6 @@
 //! Serves connections: handshake, routing table, outbox; sessions that outlive connections.
 
 mod connection;
-mod disk;
-mod file_order;
 mod life;
 mod liveness;
 mod oversight;
@@ -18,33 +16,17 @@ use codex_exec_protocol::environment::EnvironmentInfo;
 use tokio::sync::watch;
 
 use crate::Limits;
-use crate::http::LocalHttp;
-use crate::process::{Host, Leftovers};
-use crate::sandbox::Confiner;
+use crate::environment::LocalConfig;
+use crate::environment::machine::Common;
 use crate::transport::Carrier;
 use life::ConnectionId;
 pub(crate) use liveness::{Due, Liveness};
 use session::Sessions;
 
-/// What a server is made from. The binary finds these facts; the library reads no environment.
-pub struct ServerConfig {
-    /// The bounds.
-    pub limits: Limits,
-    /// What programs are started from.
-    pub host: Host,
-    /// What this machine is.
-    pub info: EnvironmentInfo,
-    /// What happens to descendants that outlive their process when the session ends.
-    pub leftovers: Leftovers,
-}
-
 /// An exec-server: its sessions, and what they share.
 pub struct Server {
-    limits: Arc<Limits>,
-    info: EnvironmentInfo,
+    common: Arc<Common>,
     sessions: Arc<Sessions>,
-    http: LocalHttp,
-    confiner: Option<Arc<Confiner>>,
     connections: AtomicU64,
     /// True once the server is to end.
     stopping: watch::Sender<bool>,
@@ -52,18 +34,11 @@ pub struct Server {
 
 impl Server {
     /// A server without connections; does no I/O.
-    pub fn new(config: ServerConfig) -> Arc<Self> {
-        let limits = Arc::new(config.limits);
-        let host = Arc::new(config.host);
-        let variables = Arc::clone(&host);
+    pub fn new(config: LocalConfig) -> Arc<Self> {
+        let common = Common::new(config);
         Arc::new(Self {
-            http: LocalHttp::new(&limits, move |name: &str| {
-                variables.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-            }),
-            confiner: host.confiner.clone(),
-            sessions: Arc::new(Sessions::new(Arc::clone(&limits), host, config.leftovers)),
-            limits,
-            info: config.info,
+            sessions: Arc::new(Sessions::new(Arc::clone(&common))),
+            common,
             connections: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
         })
@@ -71,7 +46,12 @@ impl Server {
 
     /// The bounds.
     pub fn limits(&self) -> &Arc<Limits> {
-        &self.limits
+        &self.common.limits
+    }
+
+    /// What this machine is.
+    fn info(&self) -> &EnvironmentInfo {
+        &self.common.info
     }
 
     /// Serves one connection until it ends. Its session lives on, detached.

@@ -8,8 +8,8 @@ use codex_exec_protocol::{ErrorCode, RpcError};
 use tokio::sync::Notify;
 
 use super::life::{ConnectionId, Life, Refusal};
-use crate::Limits;
-use crate::process::{Host, Leftovers, ProcessTable};
+use crate::environment::machine::Common;
+use crate::process::ProcessTable;
 
 /// One session: an unguessable id and the processes it owns.
 pub(super) struct Session {
@@ -34,14 +34,12 @@ impl Session {
 /// All sessions of a server.
 pub(super) struct Sessions {
     by_id: Mutex<HashMap<String, Arc<Session>>>,
-    limits: Arc<Limits>,
-    host: Arc<Host>,
-    leftovers: Leftovers,
+    common: Arc<Common>,
 }
 
 impl Sessions {
-    pub(super) fn new(limits: Arc<Limits>, host: Arc<Host>, leftovers: Leftovers) -> Self {
-        Self { by_id: Mutex::default(), limits, host, leftovers }
+    pub(super) fn new(common: Arc<Common>) -> Self {
+        Self { by_id: Mutex::default(), common }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
@@ -54,17 +52,16 @@ impl Sessions {
     /// `-32600` when there are too many.
     pub(super) fn create(&self, connection: ConnectionId) -> Result<Arc<Session>, RpcError> {
         let mut sessions = self.lock();
-        if sessions.len() >= self.limits.sessions {
+        if sessions.len() >= self.common.limits.sessions {
             return Err(RpcError::invalid_request(format!(
                 "this server already has {} sessions, the most it may have; try again when one has ended",
                 sessions.len()
             )));
         }
-        let processes = ProcessTable::new(Arc::clone(&self.host), Arc::clone(&self.limits), self.leftovers);
         let session = Arc::new(Session {
             id: uuid::Uuid::new_v4().to_string(),
-            processes: Arc::new(processes),
-            life: Mutex::new(Life::new(connection, self.limits.detached_time)),
+            processes: self.common.processes(),
+            life: Mutex::new(Life::new(connection, self.common.limits.detached_time)),
             challenge: Notify::new(),
         });
         session.processes.attach();
@@ -102,7 +99,7 @@ impl Sessions {
         let (sessions, session) = (Arc::clone(self), Arc::clone(session));
         // Ends by itself at the deadline; a resumed session makes it stop earlier.
         tokio::spawn(async move {
-            let release = since + sessions.limits.hold_time;
+            let release = since + sessions.common.limits.hold_time;
             if release < deadline {
                 tokio::time::sleep_until(release.into()).await;
                 // Also when it was resumed since: a client that reads nothing of what it missed must not stall

@@ -6,9 +6,9 @@ use super::*;
 
 /// Every delta of a stream.
 async fn deltas(http: &LocalHttp, params: RequestParams) -> Vec<BodyDeltaParams> {
-    let (head, body) = http.open_stream(params).await.unwrap();
+    let (head, mut body) = http.open_stream(params).await.unwrap();
     assert!(head.body.0.is_empty());
-    let mut deltas = Deltas::new(body, "r1".into());
+    let mut deltas = Deltas::new(&mut body, "r1".into());
     let mut all = Vec::new();
     while let Some(delta) = deltas.next().await {
         all.push(delta);

@@ -1,55 +1,16 @@
 //! Environments by name: this machine, and others that are connected to when they are first asked for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::local::{Local, LocalConfig};
-use super::remote::Remote;
-use super::traits::{Files, Http, Processes};
-use crate::client::{Client, ClientError, ClientOptions, Endpoint};
-use crate::protocol::environment::EnvironmentInfo;
+use super::{Client, ClientError, ClientOptions, Endpoint};
+use crate::environment::{Environment, LocalConfig};
 
 /// The name of this machine's own environment (15.1).
 pub const LOCAL: &str = "local";
 /// Names have at most so many characters (15.1).
 const LONGEST_NAME: usize = 64;
-
-/// The capabilities of one machine.
-#[derive(Clone)]
-pub struct Environment {
-    /// Runs programs.
-    pub processes: Arc<dyn Processes>,
-    /// Reads and changes files.
-    pub files: Arc<dyn Files>,
-    /// Makes HTTP requests.
-    pub http: Arc<dyn Http>,
-    /// What the machine is; none from servers before 0.169, which tell it when asked with `environment/info`.
-    pub info: Option<EnvironmentInfo>,
-}
-
-impl Environment {
-    /// This machine. Inside a tokio runtime.
-    pub fn local(config: LocalConfig) -> Self {
-        let local = Arc::new(Local::new(config));
-        let info = Some(local.info().clone());
-        Self { processes: Arc::clone(&local) as _, files: Arc::clone(&local) as _, http: local, info }
-    }
-
-    /// The machine behind a client.
-    pub fn remote(client: Client) -> Self {
-        let info = client.environment_info();
-        let remote = Arc::new(Remote(client));
-        Self { processes: Arc::clone(&remote) as _, files: Arc::clone(&remote) as _, http: remote, info }
-    }
-}
-
-impl std::fmt::Debug for Environment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Environment").field("info", &self.info).finish_non_exhaustive()
-    }
-}
 
 /// Why an environment can't be had.
 #[derive(Debug, Clone, thiserror::Error)]

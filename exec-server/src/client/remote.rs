@@ -4,13 +4,21 @@ use async_trait::async_trait;
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::traits::{CallError, Files, Http, Pieces, Processes};
-use crate::client::{Client, ClientError, MissingState};
+use super::{Client, ClientError};
+use crate::environment::{CallError, Environment, Files, Http, MissingState, Pieces, Processes};
 use crate::protocol::{Method, filesystem as fs, http, process};
 
 /// A machine reached through a client.
 #[derive(Debug, Clone)]
 pub struct Remote(pub Client);
+
+impl Environment {
+    /// The machine behind a client. The connection lasts as long as this.
+    pub fn remote(client: Client) -> Self {
+        let info = client.environment_info();
+        Self::of(Remote(client), info)
+    }
+}
 
 impl From<ClientError> for CallError {
     fn from(error: ClientError) -> Self {

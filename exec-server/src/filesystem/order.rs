@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use codex_exec_protocol::filesystem as files;
 use tokio::sync::Semaphore;
 
-use crate::filesystem::resolves_without_io;
+use super::resolves_without_io;
 
 /// No system call takes a longer path (bytes; path_resolution(7)), so nothing is touched by one.
 const LONGEST_PATH: usize = 4096;
@@ -23,11 +23,11 @@ const MOST_PARENTS: usize = 16;
 
 /// The requests that have been read and are not done yet.
 #[derive(Default)]
-pub(super) struct FileOrder(Mutex<Vec<Arc<Turn>>>);
+pub(crate) struct FileOrder(Mutex<Vec<Arc<Turn>>>);
 
 /// What a request touches.
 #[derive(Debug)]
-pub(super) struct Touched {
+pub(crate) struct Touched {
     path: PathBuf,
     how: How,
 }
@@ -49,22 +49,22 @@ struct Turn {
 }
 
 /// A request's place among the others. Dropped before it is [`Self::done`], it is given up.
-pub(super) struct Place {
+pub(crate) struct Place {
     order: Arc<FileOrder>,
     turn: Arc<Turn>,
     before: Before,
 }
 
 /// Requests that come first.
-pub(super) struct Before(Vec<Arc<Turn>>);
+pub(crate) struct Before(Vec<Arc<Turn>>);
 
 impl Before {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Waits until they are over. False if one was given up, as with its connection, and will not be done.
-    pub(super) async fn over(&self) -> bool {
+    pub(crate) async fn over(&self) -> bool {
         let mut all_done = true;
         for turn in &self.0 {
             // Closed is what it waits for.
@@ -77,7 +77,7 @@ impl Before {
 
 impl FileOrder {
     /// Gives a request its place, behind those that it meets. To be called in the order of the requests.
-    pub(super) fn enter(self: &Arc<Self>, touched: Vec<Touched>) -> Place {
+    pub(crate) fn enter(self: &Arc<Self>, touched: Vec<Touched>) -> Place {
         let mut turns = self.lock();
         let before = meeting(&turns, &touched);
         let turn = Arc::new(Turn { touched, over: Semaphore::new(0), done: AtomicBool::new(false) });
@@ -87,7 +87,7 @@ impl FileOrder {
     }
 
     /// Those that a request which touches this would have to wait for.
-    pub(super) fn before(&self, touched: impl FnOnce() -> Vec<Touched>) -> Before {
+    pub(crate) fn before(&self, touched: impl FnOnce() -> Vec<Touched>) -> Before {
         let turns = self.lock();
         if turns.is_empty() { Before(Vec::new()) } else { meeting(&turns, &touched()) }
     }
@@ -119,12 +119,12 @@ fn leads_to(first: &Path, second: &Path) -> bool {
 
 impl Place {
     /// Waits for its turn.
-    pub(super) async fn comes(&self) {
+    pub(crate) async fn comes(&self) {
         self.before.over().await;
     }
 
     /// What was asked has been done, well or not.
-    pub(super) fn done(self) {
+    pub(crate) fn done(self) {
         self.turn.done.store(true, Ordering::Release);
     }
 }
@@ -142,12 +142,12 @@ fn sees(path: &Path) -> Option<Touched> {
 }
 
 /// The path is read, and so is whatever is below.
-pub(super) fn reads(path: &Path) -> Option<Touched> {
+pub(crate) fn reads(path: &Path) -> Option<Touched> {
     touched(path, How::Reads)
 }
 
 /// The path, or something below, is changed.
-pub(super) fn changes(path: &Path) -> Option<Touched> {
+pub(crate) fn changes(path: &Path) -> Option<Touched> {
     touched(path, How::Changes)
 }
 
@@ -156,7 +156,7 @@ fn touched(path: &Path, how: How) -> Option<Touched> {
 }
 
 /// Params of a file request.
-pub(super) trait Touches {
+pub(crate) trait Touches {
     fn touched(&self) -> Vec<Touched>;
 }
 

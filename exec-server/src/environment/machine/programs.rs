@@ -1,0 +1,137 @@
+//! What is done to programs (section 8). Starting them has a file of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::encode::Empty;
+use codex_exec_protocol::process::{
+    CloseStdinParams, ListParams, ListResult, ReadParams, ReadResult, ResizeParams, SignalParams,
+    TerminateParams, TerminateResult, WaitParams, WaitResult, WriteParams, WriteResult, WriteStatus,
+};
+
+use super::{Machine, Reply};
+use crate::process::{Process, check_resize, check_write, known};
+
+/// What a read found, and in which process.
+pub(crate) struct Reading {
+    pub(crate) result: ReadResult<Bytes>,
+    pub(crate) process: Arc<Process>,
+}
+
+impl Machine {
+    /// `process/read` (8.3): at once, or when there is news.
+    pub(crate) fn read(&self, params: ReadParams, mut reply: impl Reply<Reading>) {
+        let found = self.processes.get(&params.process_id);
+        let found = found.and_then(|process| Ok((process.read_now(&params, false)?, process)));
+        let process = match found {
+            Err(error) => return reply.answer(Err(error)),
+            Ok((Some(result), process)) => return reply.answer(Ok(Reading { result, process })),
+            Ok((None, process)) => process,
+        };
+        let longest = self.limits().longest_wait;
+        // Without a slot: as many as may be in flight leave the slots to others.
+        self.beside(async move {
+            tokio::select! {
+                () = process.news_for(&params, longest) => {}
+                () = reply.gone() => return,
+            }
+            // Many that waited for the same news don't pile up their answers.
+            reply.room().await;
+            let result = process.read_at_last(&params);
+            reply.answer(result.map(|result| Reading { result, process }));
+        });
+    }
+
+    /// `process/wait`. It holds no slot either.
+    pub(crate) fn wait(&self, params: WaitParams, mut reply: impl Reply<WaitResult>) {
+        let process = match self.processes.get(&params.process_id) {
+            Err(error) => return reply.answer(Err(error)),
+            Ok(process) => process,
+        };
+        let longest = self.limits().longest_wait;
+        let timeout = params.timeout_ms.map_or(longest, |ms| Duration::from_millis(ms).min(longest));
+        self.beside(async move {
+            tokio::select! {
+                result = process.wait(timeout) => reply.answer(result),
+                () = reply.gone() => {}
+            }
+        });
+    }
+
+    /// `process/write` (8.4): answered in order, when the program's queue has room.
+    pub(crate) fn write(&self, params: WriteParams, reply: impl Reply<WriteResult>) {
+        let reply = |status: Result<WriteStatus, RpcError>| {
+            reply.answer(status.map(|status| WriteResult { status }));
+        };
+        if let Err(error) = check_write(&params) {
+            return reply(Err(error));
+        }
+        let Ok(process) = self.processes.get(&params.process_id) else {
+            return reply(Ok(WriteStatus::UnknownProcess));
+        };
+        let same = Arc::clone(&process);
+        process.when_started(move |started| match started {
+            Ok(()) => same.write(params, reply),
+            Err(_) => reply(Ok(WriteStatus::UnknownProcess)),
+        });
+    }
+
+    /// `process/signal` (8.5).
+    pub(crate) fn signal(&self, params: SignalParams, reply: impl Reply<Empty>) {
+        self.on_process(&params.process_id, reply, move |process| {
+            if let Some(process) = process {
+                process.signal(params.signal);
+            }
+            Ok(Empty {})
+        });
+    }
+
+    /// `process/terminate` (8.5).
+    pub(crate) fn terminate(&self, params: TerminateParams, reply: impl Reply<TerminateResult>) {
+        let grace = params.grace_ms.map(Duration::from_millis);
+        self.on_process(&params.process_id, reply, move |process| {
+            Ok(TerminateResult { running: process.is_some_and(|process| process.terminate(grace)) })
+        });
+    }
+
+    /// `process/resize`.
+    pub(crate) fn resize(&self, params: ResizeParams, reply: impl Reply<Empty>) {
+        let id = params.process_id.clone();
+        self.on_process(&id, reply, move |process| {
+            check_resize(&params)?;
+            known(process, &params.process_id)?.resize(params.rows, params.cols).map(|()| Empty {})
+        });
+    }
+
+    /// `process/closeStdin`.
+    pub(crate) fn close_stdin(&self, params: CloseStdinParams, reply: impl Reply<Empty>) {
+        let id = params.process_id.clone();
+        self.on_process(&id, reply, move |process| {
+            known(process, &params.process_id)?.close_stdin();
+            Ok(Empty {})
+        });
+    }
+
+    /// `process/list`.
+    pub(crate) fn list(&self, _: ListParams, reply: impl Reply<ListResult>) {
+        reply.answer(Ok(self.processes.list()));
+    }
+
+    /// Does something to a process, in order; after its start when that still goes on; to none when it is not known.
+    fn on_process<R>(
+        &self,
+        id: &str,
+        reply: impl Reply<R>,
+        work: impl FnOnce(Option<&Arc<Process>>) -> Result<R, RpcError> + Send + 'static,
+    ) {
+        match self.processes.get(id) {
+            Err(_) => reply.answer(work(None)),
+            Ok(process) => {
+                let same = Arc::clone(&process);
+                process.when_started(move |started| reply.answer(work(started.ok().map(|()| &same))));
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `process/start` (8.1): in order behind other starts and changes of files, on the event loop where nothing can hang.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{StartParams, StartResult};
+
+use super::{Machine, Reply};
+use crate::blocking;
+use crate::filesystem::{self, Before, FileOrder, Touched};
+use crate::process::{ProcessTable, Reserved};
+
+/// A start waits so long for the changes of files before it.
+const LONGEST_CHANGE: Duration = Duration::from_secs(10);
+
+impl Machine {
+    /// `process/start`. Once begun, it goes on without the machine.
+    pub(crate) fn start(&self, params: StartParams, reply: impl Reply<StartResult>) {
+        begin(Arc::clone(&self.processes), Arc::clone(&self.order), params, reply);
+    }
+}
+
+fn begin(
+    table: Arc<ProcessTable>,
+    order: Arc<FileOrder>,
+    params: StartParams,
+    reply: impl Reply<StartResult>,
+) {
+    if let Some(earlier) = table.starting(&params.process_id) {
+        // If that fails, its id is free for this one; but not once nobody hears of it.
+        return earlier.when_started(move |_| {
+            if !reply.is_gone() {
+                begin(table, order, params, reply);
+            }
+        });
+    }
+    let reserved = match table.reserve(params) {
+        Ok(reserved) => reserved,
+        Err(error) => return reply.answer(Err(error)),
+    };
+    let result = reserved.result();
+    // The first of what waits for the start, so that its answer comes before those of the requests behind it.
+    Arc::clone(reserved.process())
+        .when_started(move |outcome| reply.answer(outcome.map(|()| result).map_err(Clone::clone)));
+    let before = order.before(|| touched(reserved.params()));
+    launch(table, reserved, before);
+}
+
+/// The program, where its name is a whole path. A name that is looked for in the child's `PATH` may lead anywhere.
+fn program(params: &StartParams) -> Option<&Path> {
+    params.argv.first().map(Path::new).filter(|program| program.is_absolute())
+}
+
+/// What a start finds on the disk: its program, and what lies where it begins.
+fn touched(params: &StartParams) -> Vec<Touched> {
+    program(params).into_iter().chain([params.cwd.0.as_path()]).filter_map(filesystem::reads).collect()
+}
+
+fn launch(table: Arc<ProcessTable>, reserved: Reserved, before: Before) {
+    if before.is_empty() {
+        return match starts_without_io(reserved.params()) {
+            true => table.launch(reserved),
+            false => launch_beside(table, reserved),
+        };
+    }
+    // Also when the connection ends meanwhile: the id is taken.
+    tokio::spawn(async move {
+        // What hangs on a disk must not keep programs from starting for good.
+        if let Ok(false) = tokio::time::timeout(LONGEST_CHANGE, before.over()).await {
+            let error = "a change of files that came before it was given up with its connection";
+            return table
+                .give_up(&reserved, &RpcError::internal(format!("cannot start the program: {error}")));
+        }
+        launch_beside(table, reserved);
+    });
+}
+
+/// A directory or program that has to be fetched may hang; only this start waits for it.
+fn launch_beside(table: Arc<ProcessTable>, reserved: Reserved) {
+    let launch = move || {
+        // What is local is known from now on.
+        filesystem::learn_filesystem(&reserved.params().cwd.0);
+        if let Some(program) = program(reserved.params()) {
+            filesystem::learn_filesystem(program);
+        }
+        table.launch(reserved);
+    };
+    blocking::spawn(launch).detach();
+}
+
+/// Whether the working directory and the program are in the kernel's caches.
+fn starts_without_io(params: &StartParams) -> bool {
+    // A sandbox's paths are looked up, and a launcher is waited for.
+    if params.sandbox.is_some() || params.limits.is_some() {
+        return false;
+    }
+    program(params).is_some_and(filesystem::resolves_without_io)
+        && filesystem::resolves_without_io(&params.cwd.0)
+}
