@@ -56,21 +56,6 @@ pub(super) fn is_subreaper() -> bool {
     SUBREAPER.load(Ordering::Relaxed)
 }
 
-/// The orphans that are with us, also those that wait to be reaped; none unless [`become_subreaper`].
-///
-/// # Errors
-/// When `/proc` can't be read.
-pub fn adopted_children() -> io::Result<Vec<Leftover>> {
-    if !is_subreaper() {
-        return Ok(Vec::new());
-    }
-    let mut adopted = Vec::new();
-    for pid in not_spawned()? {
-        adopted.extend(procfs::stat(pid)?.as_ref().filter(|stat| is_our_child(stat)).map(Leftover::from));
-    }
-    Ok(adopted)
-}
-
 /// Reaps the orphans that have ended, so that no zombie stays, and returns them. Never a program that
 /// [`super::spawn`] started. To be called on SIGCHLD; without orphans it costs one small read.
 ///

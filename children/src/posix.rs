@@ -24,7 +24,7 @@ pub enum Streams<'a> {
 
 /// All that a start needs, in C's words.
 #[derive(Debug)]
-pub struct Start<'a> {
+pub struct ExecArgs<'a> {
     /// The file to execute; a relative one starts from `cwd`.
     pub file: &'a CStr,
     /// What it gets as its arguments, its own name first.
@@ -77,11 +77,11 @@ impl Strings {
 /// Starts the program: in a session of its own, with no signal ignored or blocked, and nothing open but 0, 1 and 2.
 ///
 /// Returns once the exec has happened. An error is the errno of whatever step failed in the child.
-pub(super) fn start(start: &Start<'_>) -> io::Result<Pid> {
+pub(super) fn start(args: &ExecArgs<'_>) -> io::Result<Pid> {
     let attributes = Attributes::new()?;
     let mut actions = Actions::new()?;
     // The child is in its new session by the time of the first action, so a terminal it opens is its controlling one.
-    match &start.streams {
+    match &args.streams {
         Streams::Each(fds) => {
             for (fd, target) in fds.iter().zip(0..) {
                 actions.dup2(fd.as_raw_fd(), target)?;
@@ -94,20 +94,20 @@ pub(super) fn start(start: &Start<'_>) -> io::Result<Pid> {
         }
     }
     let mut next = 3;
-    for fd in start.more {
+    for fd in args.more {
         actions.dup2(fd.as_raw_fd(), next)?;
         next += 1;
     }
     // Ours are close-on-exec, but whoever started the server may have left others open.
     actions.close_from(next)?;
-    actions.chdir(start.cwd)?;
-    let (argv, env) = (start.argv.pointers(), start.env.pointers());
+    actions.chdir(args.cwd)?;
+    let (argv, env) = (args.argv.pointers(), args.env.pointers());
     let mut pid = 0;
     // SAFETY: all pointers are to live values of the right types; both arrays end with NULL and their strings with NUL.
     check(unsafe {
         libc::posix_spawn(
             &raw mut pid,
-            start.file.as_ptr(),
+            args.file.as_ptr(),
             actions.0.as_ptr(),
             attributes.0.as_ptr(),
             argv.as_ptr(),

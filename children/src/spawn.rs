@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use super::child_mark::Mark;
 use super::orphans::Origin;
-use super::posix::{self, NulByte, Start, Streams, Strings};
+use super::posix::{self, ExecArgs, NulByte, Streams, Strings};
 use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
 use super::{list, lookup, terminal, vfork};
@@ -134,10 +134,10 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
         .map_err(|_| SpawnError::NulByte { what: "the working directory" })?;
     let (argv, env) = program.strings()?;
     connect(program.stdio, |streams| {
-        let start = Start { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more: &[] };
-        begin(&start).map_err(|failure| match failure {
-            Failure::Start(error) => explain(program, name, Path::new(&file), error),
-            Failure::Watch(source) => SpawnError::System { what: "watch the started program", source },
+        let args = ExecArgs { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more: &[] };
+        spawn_process(&args).map_err(|failure| match failure {
+            NotSpawned::Exec(error) => explain(program, name, Path::new(&file), error),
+            NotSpawned::Watch(source) => SpawnError::System { what: "watch the started program", source },
         })
     })
 }
@@ -157,7 +157,7 @@ pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> 
 
 /// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].
 #[derive(Debug)]
-pub struct Begun {
+pub struct Spawned {
     /// The process.
     pub pid: Pid,
     /// Readable once it can be reaped.
@@ -169,22 +169,22 @@ pub struct Begun {
 /// Makes the streams, starts with the child's ends and keeps ours.
 ///
 /// # Errors
-/// When there are no streams to be had, and whatever `begin` gives.
+/// When there are no streams to be had, and whatever `spawn` gives.
 pub fn connect<E: From<SpawnError>>(
     stdio: Stdio,
-    begin: impl FnOnce(Streams<'_>) -> Result<Begun, E>,
+    spawn: impl FnOnce(Streams<'_>) -> Result<Spawned, E>,
 ) -> Result<Child, E> {
     let started = StartTime::now();
-    let (Begun { pid, pidfd, mark }, ends) = match stdio {
+    let (Spawned { pid, pidfd, mark }, ends) = match stdio {
         Stdio::Pipes { stdin } => {
             let pipes = Pipes::new(stdin)
                 .map_err(|source| SpawnError::System { what: "make pipes for the program", source })?;
-            (begin(Streams::Each(pipes.theirs()))?, pipes.into_ours())
+            (spawn(Streams::Each(pipes.theirs()))?, pipes.into_ours())
         }
         Stdio::Terminal { rows, cols } => {
             let (master, path) = terminal::open(rows, cols)
                 .map_err(|source| SpawnError::System { what: "make a terminal for the program", source })?;
-            (begin(Streams::Terminal(&path))?, Ends::Terminal { master })
+            (spawn(Streams::Terminal(&path))?, Ends::Terminal { master })
         }
     };
     Ok(Child { pid, pidfd, ends, origin: Origin { started, mark } })
@@ -207,11 +207,11 @@ fn environment(program: &Program) -> Result<Strings, NulByte> {
     Ok(env)
 }
 
-/// Why nothing was begun.
+/// Why there is no process.
 #[derive(Debug)]
-pub enum Failure {
+pub enum NotSpawned {
     /// The program does not run: the errno of whatever step failed.
-    Start(io::Error),
+    Exec(io::Error),
     /// It ran and could not be watched, so that it was killed.
     Watch(io::Error),
 }
@@ -219,28 +219,28 @@ pub enum Failure {
 /// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
 ///
 /// # Errors
-/// See [`Failure`]; nothing is left behind.
-pub fn begin(start: &Start<'_>) -> Result<Begun, Failure> {
+/// See [`NotSpawned`]; nothing is left behind.
+pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
     let _in_flight = list::spawn_in_flight();
     let mut pidfd = None;
-    let begun = Mark::put(|| match vfork::start(start) {
+    let begun = Mark::put(|| match vfork::start(args) {
         Some(started) => started.map(|(pid, watched)| {
             pidfd = Some(watched);
             pid
         }),
-        None => posix::start(start),
+        None => posix::start(args),
     });
-    let (pid, mark) = begun.map_err(Failure::Start)?;
+    let (pid, mark) = begun.map_err(NotSpawned::Exec)?;
     match pidfd.map_or_else(|| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK), Ok) {
         Ok(pidfd) => {
             list::children().add(pid, mark);
-            Ok(Begun { pid, pidfd, mark })
+            Ok(Spawned { pid, pidfd, mark })
         }
         Err(error) => {
             // A program that can't be watched is not kept: it is ours and not reaped, so the pid is surely its own.
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-            Err(Failure::Watch(error.into()))
+            Err(NotSpawned::Watch(error.into()))
         }
     }
 }

@@ -65,20 +65,6 @@ pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<
     })
 }
 
-/// Signals every program of ours, every orphan and all their descendants: for the end of the server.
-///
-/// # Errors
-/// The first refusal; everybody else has been signalled nevertheless.
-pub fn kill_everything(signal: Signal) -> io::Result<usize> {
-    sweep(signal, || {
-        let snapshot = Snapshot::take()?;
-        let (strangers, children) = orphans::unclaimed_orphans(&snapshot);
-        let mut roots: Vec<Pid> = strangers.into_iter().map(|stat| stat.stamp.pid).collect();
-        roots.extend(children.spawned.keys().chain(children.claimed.keys()));
-        Ok(living(&snapshot.tree(roots)))
-    })
-}
-
 /// Whether one of these processes lives and is neither this process nor a descendant.
 ///
 /// # Errors

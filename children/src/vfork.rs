@@ -18,7 +18,7 @@ use libc::{c_char, c_int};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use super::posix::{Start, Streams};
+use super::posix::{ExecArgs, Streams};
 
 /// The child's stack (bytes): a page or two are touched; the rest is for a dynamic linker that looks functions up late.
 const STACK: usize = 128 << 10;
@@ -57,13 +57,13 @@ pub(super) fn refuse(refuse: bool) -> bool {
 }
 
 /// Starts the program as [`super::posix::start`] does, and watches it; `None` where this way is not to be had.
-pub(super) fn start(start: &Start<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
+pub(super) fn start(args: &ExecArgs<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
     if REFUSED.load(Ordering::Relaxed) {
         return None;
     }
-    let (argv, env) = (start.argv.pointers(), start.env.pointers());
-    let more: Vec<RawFd> = start.more.iter().map(AsRawFd::as_raw_fd).collect();
-    let (streams, terminal) = match &start.streams {
+    let (argv, env) = (args.argv.pointers(), args.env.pointers());
+    let more: Vec<RawFd> = args.more.iter().map(AsRawFd::as_raw_fd).collect();
+    let (streams, terminal) = match &args.streams {
         Streams::Each(fds) => (fds.map(|fd| fd.as_raw_fd()), None),
         Streams::Terminal(path) => ([-1; 3], Some(*path)),
     };
@@ -72,9 +72,9 @@ pub(super) fn start(start: &Start<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
         terminal: terminal.map_or(std::ptr::null(), CStr::as_ptr),
         more: more.as_ptr(),
         more_count: c_int::try_from(more.len()).ok()?,
-        cwd: start.cwd.as_ptr(),
+        cwd: args.cwd.as_ptr(),
         ignored: ignored(),
-        file: start.file.as_ptr(),
+        file: args.file.as_ptr(),
         argv: argv.as_ptr(),
         env: env.as_ptr(),
         failure: 0,

@@ -14,7 +14,7 @@ use codex_children::reap::{self, ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
-use codex_exec_server::process::{Groups, Host, Leftovers, passwd};
+use codex_exec_server::process::{Groups, LaunchContext, Leftovers, passwd};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
@@ -233,7 +233,7 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     });
     let confiner = confiner(args.sandbox_namespaces, &limits);
     let unlimited = warn_of_limits(&confiner);
-    let host = Host {
+    let host = LaunchContext {
         environment: std::env::vars_os()
             .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
             .collect(),

@@ -20,7 +20,7 @@ use crate::Limits;
 use crate::budget::Budget;
 use crate::filesystem::{FileOrder, Handles, MissingWatch};
 use crate::http::LocalHttp;
-use crate::process::{Host, Leftovers, ProcessTable};
+use crate::process::{LaunchContext, Leftovers, ProcessTable};
 use crate::protocol::environment::EnvironmentInfo;
 use crate::sandbox::files::FileHelpers;
 
@@ -34,7 +34,7 @@ pub struct LocalConfig {
     /// The bounds.
     pub limits: Limits,
     /// What programs are started from.
-    pub host: Host,
+    pub host: LaunchContext,
     /// What this machine is.
     pub info: EnvironmentInfo,
     /// What happens to descendants that outlive their program when the session or environment ends.
@@ -45,7 +45,7 @@ pub struct LocalConfig {
 pub(crate) struct Common {
     pub(crate) limits: Arc<Limits>,
     pub(crate) info: EnvironmentInfo,
-    host: Arc<Host>,
+    host: Arc<LaunchContext>,
     leftovers: Leftovers,
     http: LocalHttp,
 }

@@ -14,7 +14,7 @@ use super::info::{MachineFacts, describe};
 use super::*;
 use crate::Limits;
 use crate::client::{Client, ClientOptions, Endpoint, EnvironmentError, Environments};
-use crate::process::{Groups, Host, Leftovers};
+use crate::process::{Groups, LaunchContext, Leftovers};
 use crate::protocol::{Base64Bytes, ErrorCode};
 use crate::sandbox::{Confiner, NamespaceUse, launcher};
 use crate::server::Server;
@@ -57,7 +57,7 @@ fn config() -> LocalConfig {
         temp_dir: None,
         version: "0".into(),
     };
-    let host = Host {
+    let host = LaunchContext {
         environment: vec![("GREETING".into(), "hello".into())],
         login_shell: None,
         confiner: Some(Arc::new(Confiner::new(

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
 use super::output::{Output, When};
-use super::record::Process;
+use super::process::Process;
 use codex_children::orphans::{self, Origin};
 use codex_children::reap;
 

@@ -9,10 +9,11 @@ use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
 
-use super::launch::{self, Host};
+use super::launch::launch;
 use super::log::OutputLog;
 use super::news::News;
-use super::record::{Process, unknown_process};
+use super::plan::{self, LaunchContext};
+use super::process::{Process, unknown_process};
 use crate::Limits;
 use crate::network::Network;
 use codex_children::orphans::{self, Leftover};
@@ -35,7 +36,7 @@ pub enum Leftovers {
 pub struct ProcessTable {
     entries: Mutex<Entries>,
     news: Arc<News>,
-    host: Arc<Host>,
+    context: Arc<LaunchContext>,
     limits: Arc<Limits>,
     leftovers: Leftovers,
     network: Network,
@@ -63,7 +64,7 @@ struct Entry {
 }
 
 /// A start that has its place in the table, and waits to be carried out.
-pub struct Reserved {
+pub struct Placed {
     process: Arc<Process>,
     number: u64,
     params: StartParams,
@@ -117,7 +118,7 @@ fn ended() -> RpcError {
     RpcError::invalid_request("this session has ended")
 }
 
-impl Reserved {
+impl Placed {
     /// The process that will run, in its starting state.
     pub fn process(&self) -> &Arc<Process> {
         &self.process
@@ -141,11 +142,11 @@ impl Reserved {
 
 impl ProcessTable {
     /// An empty table.
-    pub fn new(host: Arc<Host>, limits: Arc<Limits>, leftovers: Leftovers) -> Self {
+    pub fn new(context: Arc<LaunchContext>, limits: Arc<Limits>, leftovers: Leftovers) -> Self {
         Self {
             entries: Mutex::default(),
             news: Arc::default(),
-            host,
+            context,
             limits,
             leftovers,
             network: Network::default(),
@@ -170,14 +171,14 @@ impl ProcessTable {
     ///
     /// # Errors
     /// `-32602` for an empty `argv`, `-32600` for a taken id, a full table, what can't be enforced, or after [`Self::end`].
-    pub fn reserve(&self, params: StartParams) -> Result<Reserved, RpcError> {
+    pub fn place(&self, params: StartParams) -> Result<Placed, RpcError> {
         if params.argv.is_empty() {
             return Err(RpcError::invalid_params("argv must not be empty"));
         }
         if params.rows == Some(0) || params.cols == Some(0) {
             return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
         }
-        launch::refuse_unenforced(&params, &self.host)?;
+        plan::refuse_unenforced(&params, &self.context)?;
         let mut entries = self.lock();
         if entries.ended {
             return Err(ended());
@@ -191,8 +192,7 @@ impl ProcessTable {
                 entries.by_id.len()
             )));
         }
-        let process =
-            Process::new(&params, launch::has_sandbox(&params), Arc::clone(&self.news), &self.limits);
+        let process = Process::new(&params, plan::has_sandbox(&params), Arc::clone(&self.news), &self.limits);
         if entries.attached {
             process.attach();
         }
@@ -201,7 +201,7 @@ impl ProcessTable {
         let entry = Entry { process: Arc::clone(&process), number, tasks: Vec::new() };
         entries.by_id.insert(params.process_id.clone(), entry);
         drop(entries);
-        Ok(Reserved { process, number, params })
+        Ok(Placed { process, number, params })
     }
 
     /// The process of this id, if its start still goes on.
@@ -211,13 +211,13 @@ impl ProcessTable {
 
     /// Second half of a start: runs the program. May block on the file system. What became of it is told to
     /// [`Process::when_started`]; after a failure the id is free again.
-    pub fn launch(self: &Arc<Self>, reserved: Reserved) {
-        let has_place = self.lock().numbered(reserved.process.id(), reserved.number).is_some();
+    pub fn launch(self: &Arc<Self>, placed: Placed) {
+        let has_place = self.lock().numbered(placed.process.id(), placed.number).is_some();
         if !has_place {
-            return self.give_up(&reserved, &ended());
+            return self.give_up(&placed, &ended());
         }
-        let Reserved { process, number, params } = reserved;
-        match launch::launch(&process, params, &self.host, &self.limits, &self.network) {
+        let Placed { process, number, params } = placed;
+        match launch(&process, params, &self.context, &self.limits, &self.network) {
             Ok(pump) => {
                 let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process), number));
                 if let Some(entry) = self.lock().numbered(process.id(), number) {
@@ -232,8 +232,8 @@ impl ProcessTable {
     }
 
     /// Instead of [`Self::launch`]: the start fails.
-    pub fn give_up(&self, reserved: &Reserved, error: &RpcError) {
-        self.fail(&reserved.process, reserved.number, error);
+    pub fn give_up(&self, placed: &Placed, error: &RpcError) {
+        self.fail(&placed.process, placed.number, error);
     }
 
     fn fail(&self, process: &Process, number: u64, error: &RpcError) {

@@ -194,8 +194,8 @@ fn start(launcher: &Path, confinement: Confinement) -> Result<(), String> {
     let null = rustix::io::fcntl_dupfd_cloexec(&null, 8).map_err(|error| error.to_string())?;
     let fd = std::os::fd::AsFd::as_fd(&null);
     match start::start(launcher, &order, Streams::Each([fd, fd, fd]), None) {
-        Ok(begun) => {
-            reap::wait_for_killed(begun.pid);
+        Ok(spawned) => {
+            reap::wait_for_killed(spawned.pid);
             Ok(())
         }
         Err(NotStarted::System(what, error)) => Err(format!("can't {what}: {error}")),

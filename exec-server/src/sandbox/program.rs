@@ -57,11 +57,11 @@ impl ConfinedProgram<'_> {
         self.program.strings()?;
         let order = self.order();
         connect(self.program.stdio, |streams| {
-            let begun = match (&self.confined.spares, streams, self.handover) {
+            let spawned = match (&self.confined.spares, streams, self.handover) {
                 (Some(spares), Streams::Each(streams), None) => spares.start(self.launcher, &order, streams),
                 (_, streams, handover) => start::start(self.launcher, &order, streams, handover),
             };
-            begun.map_err(|error| self.explain(name, error))
+            spawned.map_err(|error| self.explain(name, error))
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
-use codex_children::spawn::Begun;
+use codex_children::spawn::Spawned;
 
 use super::order::Order;
 use super::start::{self, NotStarted, Spare};
@@ -35,7 +35,7 @@ impl Spares {
         launcher: &Path,
         order: &Order,
         streams: [BorrowedFd<'_>; 3],
-    ) -> Result<Begun, NotStarted> {
+    ) -> Result<Spawned, NotStarted> {
         let spare = {
             let mut ready = self.lock();
             match std::mem::take(&mut *ready) {

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use codex_children::posix::{self, Start, Streams, Strings};
-use codex_children::spawn::{self, Begun};
+use codex_children::posix::{self, ExecArgs, Streams, Strings};
+use codex_children::spawn::{self, Spawned};
 use codex_children::{becomes_program, is_helper, reap};
 use prost::Message;
 use rustix::fs::MemfdFlags;
@@ -35,17 +35,17 @@ pub(crate) enum NotStarted {
     Failed(Failure),
 }
 
-/// Starts a launcher and waits until it has become its program, or has begun the task that is none. Blocks for that long.
+/// Starts a launcher and waits until it has become its program, or has spawned the task that is none. Blocks for that long.
 /// Over `handover` it passes the listeners that its order tells it to open; numbered 8 or above.
 pub(crate) fn start(
     launcher: &Path,
     order: &Order,
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
-) -> Result<Begun, NotStarted> {
+) -> Result<Spawned, NotStarted> {
     let order = write_order(order).map_err(system("pass the launcher its order"))?;
-    let (begun, report) = begin(launcher, order, streams, handover)?;
-    outcome(begun, report)
+    let (spawned, report) = begin(launcher, order, streams, handover)?;
+    outcome(spawned, report)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> NotStarted {
@@ -58,14 +58,14 @@ fn begin(
     order: OwnedFd,
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
-) -> Result<(Begun, OwnedFd), NotStarted> {
+) -> Result<(Spawned, OwnedFd), NotStarted> {
     let file = CString::new(launcher.as_os_str().as_bytes())
         .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
     let mut argv = Strings::default();
     let _ = argv.push(&[NAME.as_ref()]);
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
     let more: Vec<BorrowedFd<'_>> = [order.as_fd(), theirs.as_fd()].into_iter().chain(handover).collect();
-    let start = Start {
+    let args = ExecArgs {
         file: &file,
         argv: &argv,
         // Variables such as LD_PRELOAD would act before the launcher is confined.
@@ -74,35 +74,35 @@ fn begin(
         streams,
         more: &more,
     };
-    let begun = spawn::begin(&start).map_err(|failure| match failure {
-        spawn::Failure::Start(error) => NotStarted::System("start the launcher", error),
-        spawn::Failure::Watch(error) => NotStarted::System("watch the launcher", error),
+    let spawned = spawn::spawn_process(&args).map_err(|failure| match failure {
+        spawn::NotSpawned::Exec(error) => NotStarted::System("start the launcher", error),
+        spawn::NotSpawned::Watch(error) => NotStarted::System("watch the launcher", error),
     })?;
-    Ok((begun, report))
+    Ok((spawned, report))
 }
 
 /// Waits until a launcher has become its program, or says why not.
-fn outcome(begun: Begun, report: OwnedFd) -> Result<Begun, NotStarted> {
+fn outcome(spawned: Spawned, report: OwnedFd) -> Result<Spawned, NotStarted> {
     let mut told = Vec::new();
     let read = File::from(report).read_to_end(&mut told);
     if told.is_empty() && read.is_ok() {
-        return Ok(begun);
+        return Ok(spawned);
     }
-    end(&begun);
+    end(&spawned);
     Err(failed(&told))
 }
 
 /// Kills and reaps.
-fn end(begun: &Begun) {
-    let _ = rustix::process::pidfd_send_signal(&begun.pidfd, rustix::process::Signal::KILL);
-    reap::wait_for_killed(begun.pid);
+fn end(spawned: &Spawned) {
+    let _ = rustix::process::pidfd_send_signal(&spawned.pidfd, rustix::process::Signal::KILL);
+    reap::wait_for_killed(spawned.pid);
 }
 
 /// A launcher that was started beforehand and waits for its order; dropped, it is ended.
 #[derive(Debug)]
 pub(crate) struct Spare {
     /// None once it has become somebody's.
-    begun: Option<Begun>,
+    spawned: Option<Spawned>,
     socket: OwnedFd,
     report: Option<OwnedFd>,
 }
@@ -118,9 +118,9 @@ impl Spare {
         };
         let (socket, theirs, null) = pair().map_err(system("make a socket for the launcher"))?;
         let streams = Streams::Each([null.as_fd(), null.as_fd(), null.as_fd()]);
-        let (begun, report) = begin(launcher, theirs, streams, None)?;
-        is_helper(begun.pid);
-        Ok(Self { begun: Some(begun), socket, report: Some(report) })
+        let (spawned, report) = begin(launcher, theirs, streams, None)?;
+        is_helper(spawned.pid);
+        Ok(Self { spawned: Some(spawned), socket, report: Some(report) })
     }
 
     /// Gives it its order and streams, and waits until it has become its program. None if it is there no more.
@@ -128,23 +128,23 @@ impl Spare {
         mut self,
         order: &Order,
         streams: [BorrowedFd<'_>; 3],
-    ) -> Option<Result<Begun, NotStarted>> {
+    ) -> Option<Result<Spawned, NotStarted>> {
         let order = write_order(order).ok()?;
         let [stdin, stdout, stderr] = streams;
         let given = [order.as_fd(), stdin, stdout, stderr];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         along.push(SendAncillaryMessage::ScmRights(&given));
-        becomes_program(self.begun.as_ref()?.pid);
+        becomes_program(self.spawned.as_ref()?.pid);
         sendmsg(&self.socket, &[IoSlice::new(&[0])], &mut along, SendFlags::NOSIGNAL).ok()?;
-        Some(outcome(self.begun.take()?, self.report.take()?))
+        Some(outcome(self.spawned.take()?, self.report.take()?))
     }
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        if let Some(begun) = self.begun.take() {
-            end(&begun);
+        if let Some(spawned) = self.spawned.take() {
+            end(&spawned);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use codex_children::descriptor::register;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -102,11 +103,8 @@ struct Polled {
 }
 
 impl Polled {
-    #[allow(unsafe_code)]
     fn new(kind: Kind, fd: OwnedFd, interest: Interest) -> io::Result<Self> {
-        // SAFETY: `OwnedFd` names one open descriptor for its whole life, and `AsyncFd` owns it from here on.
-        let fd = unsafe { AsyncFd::register_with_interest(fd, interest)? };
-        Ok(Self { kind, fd })
+        Ok(Self { kind, fd: register(fd, interest)? })
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {

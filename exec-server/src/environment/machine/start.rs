@@ -10,7 +10,7 @@ use codex_exec_protocol::process::{StartParams, StartResult};
 use super::{Machine, Reply};
 use crate::blocking;
 use crate::filesystem::{self, Before, FileOrder, Touched};
-use crate::process::{ProcessTable, Reserved};
+use crate::process::{Placed, ProcessTable};
 
 /// A start waits so long for the changes of files before it.
 const LONGEST_CHANGE: Duration = Duration::from_secs(10);
@@ -36,16 +36,16 @@ fn begin(
             }
         });
     }
-    let reserved = match table.reserve(params) {
-        Ok(reserved) => reserved,
+    let placed = match table.place(params) {
+        Ok(placed) => placed,
         Err(error) => return reply.answer(Err(error)),
     };
-    let result = reserved.result();
+    let result = placed.result();
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
-    Arc::clone(reserved.process())
+    Arc::clone(placed.process())
         .when_started(move |outcome| reply.answer(outcome.map(|()| result).map_err(Clone::clone)));
-    let before = order.before(|| touched(reserved.params()));
-    launch(table, reserved, before);
+    let before = order.before(|| touched(placed.params()));
+    launch(table, placed, before);
 }
 
 /// The program, where its name is a whole path. A name that is looked for in the child's `PATH` may lead anywhere.
@@ -58,11 +58,11 @@ fn touched(params: &StartParams) -> Vec<Touched> {
     program(params).into_iter().chain([params.cwd.0.as_path()]).filter_map(filesystem::reads).collect()
 }
 
-fn launch(table: Arc<ProcessTable>, reserved: Reserved, before: Before) {
+fn launch(table: Arc<ProcessTable>, placed: Placed, before: Before) {
     if before.is_empty() {
-        return match starts_without_io(reserved.params()) {
-            true => table.launch(reserved),
-            false => launch_beside(table, reserved),
+        return match starts_without_io(placed.params()) {
+            true => table.launch(placed),
+            false => launch_beside(table, placed),
         };
     }
     // Also when the connection ends meanwhile: the id is taken.
@@ -70,22 +70,21 @@ fn launch(table: Arc<ProcessTable>, reserved: Reserved, before: Before) {
         // What hangs on a disk must not keep programs from starting for good.
         if let Ok(false) = tokio::time::timeout(LONGEST_CHANGE, before.over()).await {
             let error = "a change of files that came before it was given up with its connection";
-            return table
-                .give_up(&reserved, &RpcError::internal(format!("cannot start the program: {error}")));
+            return table.give_up(&placed, &RpcError::internal(format!("cannot start the program: {error}")));
         }
-        launch_beside(table, reserved);
+        launch_beside(table, placed);
     });
 }
 
 /// A directory or program that has to be fetched may hang; only this start waits for it.
-fn launch_beside(table: Arc<ProcessTable>, reserved: Reserved) {
+fn launch_beside(table: Arc<ProcessTable>, placed: Placed) {
     let launch = move || {
         // What is local is known from now on.
-        filesystem::learn_filesystem(&reserved.params().cwd.0);
-        if let Some(program) = program(reserved.params()) {
+        filesystem::learn_filesystem(&placed.params().cwd.0);
+        if let Some(program) = program(placed.params()) {
             filesystem::learn_filesystem(program);
         }
-        table.launch(reserved);
+        table.launch(placed);
     };
     blocking::spawn(launch).detach();
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
-use codex_children::spawn::Begun;
+use codex_children::spawn::Spawned;
 use codex_children::{is_helper, reap};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
@@ -212,7 +212,7 @@ impl Helper {
         use std::os::fd::AsFd;
         let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
         match start::start(confiner.launcher(), &order, streams, None) {
-            Ok(Begun { pid, pidfd, .. }) => {
+            Ok(Spawned { pid, pidfd, .. }) => {
                 is_helper(pid);
                 Ok(Self { fit, socket, _process: Process { pid, pidfd } })
             }

@@ -22,7 +22,7 @@ const MOST_PORTS: usize = 16;
 const PROXY_PORT: u16 = 3128;
 
 /// What is asked of a program's network.
-pub(super) struct Plan {
+pub(super) struct NetworkPlan {
     proxy: Option<Arc<ProxyPlan>>,
     /// Ports of the machine's loopback that a network of its own leads to.
     bridges: Vec<u16>,
@@ -47,7 +47,7 @@ pub(super) fn needs_enforcement(asked: &Sandbox, params: &StartParams) -> bool {
     asked.needs_enforcement_for_programs() || (exists && params.enforce_managed_network)
 }
 
-impl Plan {
+impl NetworkPlan {
     /// Reads the request.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Opened {
         confined.listen_on(&ports);
         let (ours, theirs) = handover::pair()
             .map_err(|error| RpcError::internal(format!("can't make a socket for the launcher: {error}")))?;
-        Ok((Some(ours), Some(Arc::new(theirs))))
+        Ok((Some(ours), Some(theirs)))
     }
 
     /// The doors on their listeners, once the program runs; `handed` is the server's end of [`Self::handover`].
@@ -175,7 +175,7 @@ impl Opened {
 }
 
 /// The server's end, and the launcher's.
-type Handover = (Option<OwnedFd>, Option<Arc<OwnedFd>>);
+type Handover = (Option<OwnedFd>, Option<OwnedFd>);
 
 fn proxy_plan(process_id: &str, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
     Ok(ProxyPlan {

@@ -7,7 +7,7 @@ use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{ResizeParams, SignalName, WriteParams, WriteStatus};
 use rustix::process::Signal;
 
-use super::record::{Input, Phase, Process, State, number};
+use super::process::{Input, Phase, Process, State, number};
 use codex_children::tree;
 
 impl Process {

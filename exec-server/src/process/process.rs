@@ -1,6 +1,6 @@
 //! One process: its state, its log, and what changes them.
 
-mod asking;
+mod read;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

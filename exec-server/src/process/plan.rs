@@ -1,0 +1,197 @@
+//! Plans a start: what a request comes to on this machine, with everything that it needs opened.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use codex_children::spawn::{Child, Program, spawn};
+use codex_children::streams::Stdio;
+use codex_children::terminal;
+use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{LimitsEnforced, ProgramLimits, StartParams};
+
+use super::child_env::child_environment;
+use super::groups::{Bounded, Group, Groups};
+use super::network_plan::{NetworkPlan, Opened, needs_enforcement};
+use super::process::Kept;
+use crate::network::proxy::Door;
+use crate::network::variables;
+use crate::sandbox::{self, Confined, ConfinedProgram, Confiner};
+
+/// What programs are started from: facts of this machine that the binary has found.
+#[derive(Debug, Clone, Default)]
+pub struct LaunchContext {
+    /// The server's own environment, for `envPolicy`.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The user's shell from the passwd database, for a terminal's `SHELL`.
+    pub login_shell: Option<OsString>,
+    /// What enforces sandboxes; without one they are refused.
+    pub confiner: Option<Arc<Confiner>>,
+    /// Where limits of whole trees of processes may be kept; by default nowhere, and resource limits have to do.
+    pub groups: Groups,
+}
+
+/// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
+///
+/// # Errors
+/// `-32600` with what was asked.
+pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -> Result<(), RpcError> {
+    let confined = params.sandbox.as_ref().is_some_and(|asked| needs_enforcement(asked, params));
+    if confined && context.confiner.is_none() {
+        return Err(no_confiner());
+    }
+    if params.limits.is_some() && context.confiner.is_none() {
+        return Err(RpcError::invalid_request(
+            "this server can't bound what a program uses; start the program without limits",
+        ));
+    }
+    let plan = NetworkPlan::new(params)?;
+    if confined && params.enforce_managed_network {
+        plan.enforced(sandbox::Network::Closed)?;
+    }
+    Ok(())
+}
+
+fn no_confiner() -> RpcError {
+    RpcError::invalid_request(
+        "this server can't enforce a sandbox, so it does not start the program; \
+         send permissions of type \"disabled\" to run it without one",
+    )
+}
+
+/// Whether the request has a sandbox, in whatever form (14.4).
+pub(super) fn has_sandbox(params: &StartParams) -> bool {
+    params.sandbox.is_some() || !matches!(sandbox::unwrap(&params.argv), Ok(None))
+}
+
+/// Prepares the request's sandbox, if there is something to enforce. An older client's wrapper (15.3) is taken off, and
+/// what it would have enforced is the sandbox.
+fn confine(
+    params: &mut StartParams,
+    plan: &NetworkPlan,
+    context: &LaunchContext,
+) -> Result<Option<(PathBuf, Confined)>, RpcError> {
+    let mut asked = params.sandbox.take();
+    if let Some(unwrapped) = sandbox::unwrap(&params.argv)? {
+        if asked.is_some() {
+            return Err(RpcError::invalid_request(
+                "the program has a sandbox and is itself a sandbox's wrapper; send one of the two",
+            ));
+        }
+        asked = Some(unwrapped.sandbox);
+        params.argv = unwrapped.argv;
+        params.arg0 = None;
+        if let Some(cwd) = unwrapped.cwd {
+            params.cwd.0 = cwd;
+        }
+    }
+    let Some(asked) = asked.filter(|asked| needs_enforcement(asked, params)) else {
+        return Ok(None);
+    };
+    let confiner = context.confiner.as_ref().ok_or_else(no_confiner)?;
+    let mut policy = confiner.policy(&asked).map_err(RpcError::from)?;
+    policy.network = plan.enforced(policy.network)?;
+    if policy.allows_everything() {
+        return Ok(None);
+    }
+    let confined = confiner.confine(&policy).map_err(RpcError::from)?;
+    Ok(Some((confiner.launcher().to_owned(), confined)))
+}
+
+/// A program that can be started, and what was opened for it.
+pub(super) struct Plan {
+    program: Program,
+    /// The launcher, and what it confines itself to.
+    confined: Option<(PathBuf, Confined)>,
+    /// The launcher's end of what it hands listeners over by.
+    handover: Option<OwnedFd>,
+    /// What resource limits are to keep.
+    limits: ProgramLimits,
+    network: Opened,
+    /// The server's end of what the listeners of that network are handed over by.
+    handed: Option<OwnedFd>,
+    /// What bounds it together with its descendants.
+    group: Option<Group>,
+    /// How its limits are kept.
+    enforced: Option<LimitsEnforced>,
+}
+
+impl Plan {
+    /// Plans the start that is asked for, and confines it. What the request has of the program is moved.
+    ///
+    /// # Errors
+    /// `-32600` for a sandbox that can't be enforced, `-32603` when the system is out of something.
+    pub(super) fn new(params: &mut StartParams, context: &LaunchContext) -> Result<Self, RpcError> {
+        let asked = NetworkPlan::new(params)?;
+        let mut confined = confine(params, &asked, context)?;
+        let network =
+            asked.open(confined.as_ref().is_some_and(|(_, confined)| confined.has_own_network()))?;
+        let (handed, handover) = network.handover(confined.as_mut().map(|(_, confined)| confined))?;
+        if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &context.confiner) {
+            confined = Some((confiner.launcher().to_owned(), Confiner::unconfined()));
+        }
+        let Bounded { group, rest: limits, enforced } =
+            params.limits.map(|limits| context.groups.bound(limits)).unwrap_or_default();
+        let mut env = child_environment(
+            &context.environment,
+            params.env_policy.as_ref(),
+            &params.env,
+            params.tty,
+            context.login_shell.as_deref(),
+        );
+        if let Some(port) = network.proxy_port() {
+            let (socks, local) = asked.socks_and_local();
+            variables::point_at(&mut env, port, socks, local);
+        }
+        let program = program(params, env);
+        Ok(Self { program, confined, handover, limits, network, handed, group, enforced })
+    }
+
+    /// Spawns the program, through its launcher if it is confined.
+    ///
+    /// # Errors
+    /// `-32603` with the operating system's text.
+    pub(super) fn spawn(&self) -> Result<Child, RpcError> {
+        let Some((launcher, confined)) = &self.confined else {
+            return spawn(&self.program).map_err(|error| RpcError::internal(error.to_string()));
+        };
+        let entrance = self.group.as_ref().map(Group::entrance);
+        let program = ConfinedProgram {
+            program: &self.program,
+            launcher,
+            confined,
+            handover: self.handover.as_ref().map(AsFd::as_fd),
+            limits: &self.limits,
+            group: entrance.as_deref(),
+        };
+        program.spawn().map_err(|error| RpcError::internal(error.to_string()))
+    }
+
+    /// What is still needed once the program runs: the doors of its network, to be opened now, and what stays as long as it
+    /// does.
+    pub(super) fn into_kept(self) -> (impl FnOnce() -> io::Result<Vec<(TcpListener, Door)>>, Kept) {
+        let Self { confined, network, handed, group, enforced, .. } = self;
+        let confined = confined.map(|(_, confined)| Arc::new(confined));
+        (move || network.doors(handed), Kept { confined, group, enforced })
+    }
+}
+
+fn program(params: &mut StartParams, env: Vec<(OsString, OsString)>) -> Program {
+    Program {
+        env,
+        argv: std::mem::take(&mut params.argv).into_iter().map(OsString::from).collect(),
+        arg0: params.arg0.take().map(OsString::from),
+        cwd: std::mem::take(&mut params.cwd.0),
+        stdio: if params.tty {
+            Stdio::Terminal {
+                rows: params.rows.unwrap_or(terminal::DEFAULT_ROWS),
+                cols: params.cols.unwrap_or(terminal::DEFAULT_COLS),
+            }
+        } else {
+            Stdio::Pipes { stdin: params.pipe_stdin }
+        },
+    }
+}
