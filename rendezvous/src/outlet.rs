@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_websocket::close;
 use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio::time::Instant;
 
@@ -40,14 +41,14 @@ impl Closing {
     /// The close frame's code and reason; `None` where nobody would read them.
     pub fn close_frame(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::Superseded => (1012, codex_exec_protocol::registry::SUPERSEDED),
-            Self::ExecutorGone => (1012, "the executor has gone"),
-            Self::Draining => (1012, "the rendezvous restarts"),
-            Self::Slow => (1013, "too slow: the queue stayed full"),
-            Self::OverBudget => (1013, "the sockets of this token have too many bytes queued"),
-            Self::Revoked => (1008, "the token was withdrawn"),
-            Self::TooBig => (1009, "message too big"),
-            Self::Protocol => (1002, "not a websocket frame"),
+            Self::Superseded => (close::RESTART, codex_exec_protocol::registry::SUPERSEDED),
+            Self::ExecutorGone => (close::RESTART, "the executor has gone"),
+            Self::Draining => (close::RESTART, "the rendezvous restarts"),
+            Self::Slow => (close::TRY_LATER, "too slow: the queue stayed full"),
+            Self::OverBudget => (close::TRY_LATER, "the sockets of this token have too many bytes queued"),
+            Self::Revoked => (close::POLICY, "the token was withdrawn"),
+            Self::TooBig => (close::TOO_BIG, "message too big"),
+            Self::Protocol => (close::PROTOCOL_ERROR, "not a websocket frame"),
             Self::Silent | Self::PeerGone => return None,
         })
     }

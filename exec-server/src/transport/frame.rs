@@ -1,5 +1,7 @@
 //! Outgoing messages, encoded straight into the bytes that go to the socket.
 
+use codex_websocket::{CONTROL_BYTES, Opcode, close, head_size, write_head};
+
 /// How messages are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -39,14 +41,6 @@ impl Prefix {
         (self.length as u32 | mark).to_be_bytes()
     }
 }
-
-/// A final text frame: every message goes out as one.
-const TEXT: u8 = 0x81;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
-/// Largest payload of a control frame (RFC 6455, 5.5).
-const CONTROL_BYTES: usize = 125;
 
 /// A buffer of encoded messages on their way to a socket.
 #[derive(Debug)]
@@ -122,16 +116,16 @@ impl FrameBuffer {
     }
 
     fn frame(&mut self, expected: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        let guessed = header_size(expected);
+        let guessed = head_size(expected);
         let start = self.bytes.len();
         self.bytes.reserve(expected.saturating_add(guessed));
         self.bytes.resize(start + guessed, 0);
         encode(&mut self.bytes);
         debug_assert!(self.bytes.len() >= start + guessed, "encode must only append");
         let length = self.bytes.len().saturating_sub(start + guessed);
-        let needed = header_size(length);
+        let needed = head_size(length);
         self.move_payload(start + guessed, start + needed, length);
-        write_header(&mut self.bytes[start..start + needed], length);
+        write_head(&mut self.bytes[start..start + needed], Opcode::Text, true, length);
     }
 
     fn move_payload(&mut self, from: usize, to: usize, length: usize) {
@@ -152,55 +146,34 @@ impl FrameBuffer {
 
     /// Appends a ping with this payload (at most 125 bytes, the rest is cut off); nothing on lines.
     pub fn ping(&mut self, payload: &[u8]) {
-        self.control(PING, payload);
+        self.control(Opcode::Ping, payload);
     }
 
     /// Appends a pong with this payload (at most 125 bytes, the rest is cut off); only on a websocket.
     pub fn pong(&mut self, payload: &[u8]) {
-        self.control(PONG, payload);
+        self.control(Opcode::Pong, payload);
     }
 
     /// Appends a close frame with this code and no reason; only on a websocket.
     pub fn close(&mut self, code: u16) {
-        self.control(CLOSE, &code.to_be_bytes());
+        self.control(Opcode::Close, &close::payload(code, ""));
     }
 
-    fn control(&mut self, kind: u8, payload: &[u8]) {
+    fn control(&mut self, opcode: Opcode, payload: &[u8]) {
         let length = payload.len().min(CONTROL_BYTES);
         match self.framing {
-            Framing::WebSocket => self.bytes.extend_from_slice(&[kind, length as u8]),
+            Framing::WebSocket => {
+                let mut head = [0; head_size(CONTROL_BYTES)];
+                write_head(&mut head, opcode, true, length);
+                self.bytes.extend_from_slice(&head);
+            }
             // The owner of the websocket answers pings, and sees an end as the end of the stream.
-            Framing::Stream { .. } if kind == PING => {
+            Framing::Stream { .. } if opcode == Opcode::Ping => {
                 self.bytes.extend_from_slice(&Prefix { ping: true, length }.write());
             }
             Framing::Lines | Framing::Stream { .. } => return,
         }
         self.bytes.extend_from_slice(&payload[..length]);
-    }
-}
-
-/// Size of the shortest header for a payload of this length (RFC 6455, 5.2).
-const fn header_size(length: usize) -> usize {
-    match length {
-        0..126 => 2,
-        126..=0xffff => 4,
-        _ => 10,
-    }
-}
-
-/// Fills `header`, which has the size that `length` needs.
-fn write_header(header: &mut [u8], length: usize) {
-    header[0] = TEXT;
-    match header.len() {
-        2 => header[1] = length as u8,
-        4 => {
-            header[1] = 126;
-            header[2..].copy_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            header[1] = 127;
-            header[2..].copy_from_slice(&(length as u64).to_be_bytes());
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server's half of websocket frames (RFC 6455), made for passing messages on: large payloads are read
+//! Reads and writes websocket messages (RFC 6455) to pass them on: large payloads are read
 //! straight into the buffer that is written out again, and an idle socket holds no buffer at all.
 //!
 //! Our own code because this is the hot path: tungstenite copies each message into its output buffer, moves the
@@ -10,16 +10,6 @@ mod writer;
 
 pub use reader::{Event, ReadError, Reader};
 pub use writer::Batch;
-
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
-
-/// Longest payload of a control frame (RFC 6455, 5.5).
-const CONTROL_BYTES: usize = 125;
 
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::task::ready;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use codex_websocket::{FrameError, Head, Opcode, unmask};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-
-use super::{BINARY, CLOSE, CONTINUATION, CONTROL_BYTES, PING, PONG, TEXT};
 
 /// Room on the stack for the beginning of a frame; what is larger is read into a buffer of its own.
 const SCRATCH_BYTES: usize = 4 << 10;
@@ -42,7 +41,7 @@ pub enum ReadError {
     TooBig(usize),
     /// Bytes that RFC 6455 does not allow.
     #[error("not a websocket frame: {0}")]
-    Protocol(&'static str),
+    Protocol(#[from] FrameError),
 }
 
 /// Reads frames off a connection and puts messages together.
@@ -53,7 +52,7 @@ pub struct Reader<R> {
     buffered: BytesMut,
     payload: Option<Payload>,
     /// The message so far, when it comes in fragments.
-    fragments: Option<(u8, BytesMut)>,
+    fragments: Option<(Opcode, BytesMut)>,
     bound: usize,
 }
 
@@ -62,14 +61,6 @@ pub struct Reader<R> {
 struct Payload {
     head: Head,
     bytes: BytesMut,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Head {
-    last: bool,
-    opcode: u8,
-    mask: [u8; 4],
-    length: usize,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -93,7 +84,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 } else if self.stream.read_buf(&mut (&mut payload.bytes).limit(missing)).await? == 0 {
                     return Err(ReadError::Ended);
                 }
-            } else if let Some((head, bytes)) = parse(&self.buffered)? {
+            } else if let Some((head, bytes)) = Head::read(&self.buffered, self.fragments.is_some())? {
                 self.begin(head, bytes)?;
             } else {
                 self.read_some().await?;
@@ -132,10 +123,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Takes a frame's head off the buffer, and as much of its payload as is there.
     fn begin(&mut self, head: Head, head_bytes: usize) -> Result<(), ReadError> {
-        let so_far = match (&self.fragments, head.opcode) {
-            (Some((_, message)), CONTINUATION) => message.len(),
-            (None, CONTINUATION) => return Err(ReadError::Protocol("a continuation of nothing")),
-            (Some(_), TEXT | BINARY) => return Err(ReadError::Protocol("a message within a message")),
+        let so_far = match &self.fragments {
+            Some((_, message)) if !head.opcode.is_control() => message.len(),
             _ => 0,
         };
         if head.length > self.bound - so_far.min(self.bound) {
@@ -159,12 +148,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let Some(Payload { head, mut bytes }) = self.payload.take() else { return Ok(None) };
         unmask(&mut bytes, head.mask);
         let (opcode, message) = match head.opcode {
-            CLOSE => return Ok(Some(Event::Close)),
-            PING => return Ok(Some(Event::Ping(bytes.freeze()))),
-            PONG => return Ok(Some(Event::Pong)),
-            CONTINUATION => {
+            Opcode::Close => return Ok(Some(Event::Close)),
+            Opcode::Ping => return Ok(Some(Event::Ping(bytes.freeze()))),
+            Opcode::Pong => return Ok(Some(Event::Pong)),
+            Opcode::Continuation => {
                 let Some((opcode, mut message)) = self.fragments.take() else {
-                    return Err(ReadError::Protocol("a continuation of nothing"));
+                    return Err(FrameError::Continuation.into());
                 };
                 message.extend_from_slice(&bytes);
                 (opcode, message)
@@ -175,51 +164,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.fragments = Some((opcode, message));
             return Ok(None);
         }
-        Ok(Some(if opcode == BINARY { Event::Binary(message.freeze()) } else { Event::Text }))
-    }
-}
-
-/// Reads a frame's head and its length, when it is all there.
-fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
-    let [first, second, rest @ ..] = bytes else { return Ok(None) };
-    let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
-    if first & 0x70 != 0 {
-        return Err(ReadError::Protocol("a bit of an extension nobody asked for"));
-    }
-    if second & 0x80 == 0 {
-        return Err(ReadError::Protocol("a frame without a mask"));
-    }
-    let (length, rest) = match second & 0x7f {
-        126 => match rest.split_first_chunk() {
-            Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest),
-            None => return Ok(None),
-        },
-        127 => match rest.split_first_chunk() {
-            Some((length, rest)) => (u64::from_be_bytes(*length), rest),
-            None => return Ok(None),
-        },
-        length => (u64::from(length), rest),
-    };
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    match opcode {
-        CONTINUATION | TEXT | BINARY => {}
-        CLOSE | PING | PONG if last && length <= CONTROL_BYTES => {}
-        CLOSE | PING | PONG => return Err(ReadError::Protocol("a control frame too long or in parts")),
-        _ => return Err(ReadError::Protocol("an unknown kind of frame")),
-    }
-    let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
-    Ok(Some((Head { last, opcode, mask, length }, bytes.len() - rest.len())))
-}
-
-/// Undoes a client's mask, eight bytes at a time.
-fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, rest) = bytes.as_chunks_mut::<8>();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
-    }
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
+        Ok(Some(if opcode == Opcode::Binary { Event::Binary(message.freeze()) } else { Event::Text }))
     }
 }

@@ -169,11 +169,11 @@ async fn fragments_become_one_message_and_control_frames_may_come_between() {
 async fn what_the_rfc_forbids_is_refused() {
     for (wire, why) in [
         (frame(0xc2, b"x"), "extension"),
-        (frame(0x83, b"x"), "unknown kind"),
+        (frame(0x83, b"x"), "reserved opcode"),
         (frame(0x09, b"x"), "control frame"),
-        (frame(0x80, b"x"), "continuation of nothing"),
-        ([frame(0x02, b"x"), frame(0x82, b"y")].concat(), "within a message"),
-        (vec![0x82, 1, b'x'], "without a mask"),
+        (frame(0x80, b"x"), "without a message"),
+        ([frame(0x02, b"x"), frame(0x82, b"y")].concat(), "inside a fragmented"),
+        (vec![0x82, 1, b'x'], "masked"),
         (frame(0x82, b"12345678901"), "more than 10 bytes"),
         ([frame(0x02, b"12345678"), frame(0x80, b"123")].concat(), "more than 10 bytes"),
         ([&[0x82, 0xff][..], &u64::MAX.to_be_bytes(), &[0; 4]].concat(), "more than 10 bytes"),

@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
+use codex_websocket::{HEAD_BYTES, Opcode, close, head_size, write_head};
 
-use super::{BINARY, CLOSE, CONTROL_BYTES, PING, PONG};
 use crate::outlet::{Done, Next};
 
 /// Frames put into one system call at most.
 const BATCH_FRAMES: usize = 32;
 /// Bytes put into one batch at most, but for its last frame.
 const BATCH_BYTES: usize = 256 << 10;
-const HEAD_BYTES: usize = 10;
 
 /// Frames on their way out; a [`Buf`] for vectored writes.
 #[derive(Debug, Default)]
@@ -34,26 +33,11 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(opcode: u8, payload: Bytes, counted: Option<(usize, usize)>) -> Self {
+    fn new(opcode: Opcode, payload: Bytes, counted: Option<(usize, usize)>) -> Self {
         let mut head = [0; HEAD_BYTES];
-        head[0] = 0x80 | opcode;
-        let to = match payload.len() {
-            length @ ..=125 => {
-                head[1] = length as u8;
-                2
-            }
-            length @ ..=0xffff => {
-                head[1] = 126;
-                head[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-                4
-            }
-            length => {
-                head[1] = 127;
-                head[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-                10
-            }
-        };
-        Self { head, from: 0, to, payload, counted }
+        let to = head_size(payload.len());
+        write_head(&mut head[..to], opcode, true, payload.len());
+        Self { head, from: 0, to: to as u8, payload, counted }
     }
 
     fn head(&self) -> &[u8] {
@@ -72,22 +56,17 @@ impl Batch {
             Next::Frame(queued) => {
                 let (payload, weight) = queued.into_parts();
                 let counted = Some((payload.len(), weight));
-                self.append(Frame::new(BINARY, payload, counted));
+                self.append(Frame::new(Opcode::Binary, payload, counted));
             }
-            Next::Pong(payload) => self.append(Frame::new(PONG, payload, None)),
-            Next::Ping => self.append(Frame::new(PING, Bytes::new(), None)),
+            Next::Pong(payload) => self.append(Frame::new(Opcode::Pong, payload, None)),
+            Next::Ping => self.append(Frame::new(Opcode::Ping, Bytes::new(), None)),
         }
     }
 
     /// Adds a close frame.
     pub fn add_close(&mut self, close: Option<(u16, &str)>) {
-        let payload = close.map_or_else(Bytes::new, |(code, reason)| {
-            let mut payload = code.to_be_bytes().to_vec();
-            payload.extend_from_slice(reason.as_bytes());
-            payload.truncate(CONTROL_BYTES);
-            payload.into()
-        });
-        self.append(Frame::new(CLOSE, payload, None));
+        let payload = close.map_or_else(Vec::new, |(code, reason)| close::payload(code, reason));
+        self.append(Frame::new(Opcode::Close, payload.into(), None));
     }
 
     fn append(&mut self, frame: Frame) {

@@ -6,6 +6,7 @@ mod websocket;
 
 use std::ops::Range;
 
+use codex_websocket::FrameError;
 use tokio::io::AsyncRead;
 
 use super::stream::Inbox;
@@ -45,7 +46,7 @@ pub enum ReadError {
     },
     /// Not a websocket frame that a client may send.
     #[error("websocket protocol error: {0}")]
-    Protocol(&'static str),
+    Protocol(#[from] FrameError),
 }
 
 /// Where an event lies in the buffer.
