@@ -5,24 +5,22 @@
 mod browser;
 mod chatgpt;
 mod context;
+mod keep;
 mod log;
 mod piped;
 mod prompt;
+mod refusal;
 mod secret_input;
 mod status;
 
+use codex_login::SecretString;
 use codex_login::signin::Issuer;
-use codex_login::{Credentials, LoadError, SecretString, Store};
 
 pub(crate) use context::Context;
-pub(crate) use log::start_logging;
+pub(crate) use refusal::{Refusal, finish};
 
-use crate::output;
 use crate::setup::{ConfigArgs, Setup};
 use chatgpt::Way;
-
-const CHATGPT_DISABLED: &str = "ChatGPT login is disabled. Use API key login instead.";
-const API_KEY_DISABLED: &str = "API key login is disabled. Use ChatGPT login instead.";
 
 /// Flags of `codex login`.
 #[derive(Debug, clap::Args)]
@@ -78,26 +76,6 @@ impl LoginArgs {
     }
 }
 
-/// Why a login command ends without doing its work: the lines to print. The exit code is 1.
-pub(crate) struct Refusal(Vec<String>);
-
-impl Refusal {
-    pub(crate) fn new(line: impl Into<String>) -> Self {
-        Self(vec![line.into()])
-    }
-}
-
-/// Prints how a login command ended and gives its exit code.
-pub(crate) fn finish(outcome: Result<u8, Refusal>) -> u8 {
-    match outcome {
-        Ok(code) => code,
-        Err(Refusal(lines)) => {
-            lines.iter().for_each(|line| output::note(line));
-            1
-        }
-    }
-}
-
 /// Runs `codex login` and gives its exit code.
 pub(crate) async fn login(args: LoginArgs, setup: Setup) -> anyhow::Result<u8> {
     let work = async {
@@ -136,12 +114,4 @@ async fn sign_in(args: &LoginArgs, setup: &Setup) -> Result<u8, Refusal> {
         return piped::with_access_token(setup).await;
     }
     chatgpt::sign_in(setup, Way::Browser).await
-}
-
-/// Saves on a thread where waiting for the locks blocks nothing else.
-async fn save(store: Store, credentials: Credentials) -> Result<(), LoadError> {
-    match tokio::task::spawn_blocking(move || store.save(&credentials)).await {
-        Ok(saved) => Ok(saved?),
-        Err(_) => Err(LoadError::Stopped),
-    }
 }

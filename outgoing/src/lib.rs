@@ -6,7 +6,9 @@
 //! looks up `SSL_CERT_FILE` and `SSL_CERT_DIR` by itself.
 
 mod dial;
+mod error;
 pub mod file;
+mod loopback;
 mod proxies;
 mod trust;
 
@@ -14,45 +16,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use tokio_tungstenite::Connector;
-use url::{Host, Url};
+use url::Url;
 
 pub use dial::{DialError, Stream};
+pub use error::OutgoingError;
+pub use loopback::is_loopback;
 pub use proxies::Proxies;
-use trust::Tls;
 pub use trust::{Roots, RootsError};
-
-/// Why no connection can be made, whatever its address. Messages hold no secret.
-#[derive(Debug, thiserror::Error)]
-pub enum OutgoingError {
-    /// The file of certificates can't be read.
-    #[error("can't read the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE): {source}")]
-    ReadCertificates {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The file of certificates is not PEM.
-    #[error("the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE) are not a PEM bundle")]
-    BadCertificates {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The machine has no certificates, and no more were named.
-    #[error(
-        "this machine has no CA certificates to trust; install them, or name a file of them in CODEX_CA_CERTIFICATE"
-    )]
-    NothingTrusted,
-    /// A proxy variable does not hold an address. The address may hold a password, so it is not shown.
-    #[error("{variable} does not hold the address of a proxy")]
-    BadProxy {
-        /// The variable's name.
-        variable: &'static str,
-    },
-    /// TLS can't be set up.
-    #[error("can't set up TLS: {0}")]
-    Tls(String),
-}
+use trust::{Tls, Trust};
 
 /// How connections are made. Cheap to clone, and cheap to make: certificates are read when the first connection over
 /// TLS needs them.
@@ -66,18 +37,6 @@ struct Shared {
     trust: Trust,
     proxies: Proxies,
     tls: OnceLock<Tls>,
-}
-
-/// Whom TLS trusts.
-#[derive(Debug, Clone, Default)]
-enum Trust {
-    /// The machine's certificates.
-    #[default]
-    Machine,
-    /// These as well, a file of PEM.
-    Also(PathBuf),
-    /// These alone.
-    Only(Roots),
 }
 
 impl Outgoing {
@@ -162,16 +121,6 @@ pub fn ca_certificates(lookup: &dyn Fn(&str) -> Option<String>) -> Option<PathBu
     let name =
         |variable| lookup(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     name("CODEX_CA_CERTIFICATE").or_else(|| name("SSL_CERT_FILE")).map(PathBuf::from)
-}
-
-/// Whether a URL's host is this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::ClientBuilder;
 use url::Url;
 
-use crate::{OutgoingError, is_loopback};
+use crate::error::OutgoingError;
+use crate::loopback::is_loopback;
 
 /// Never behind a proxy, whatever `NO_PROXY` says.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";

@@ -3,17 +3,30 @@
 use std::fmt;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, crypto};
 
-use crate::{OutgoingError, Trust, file};
+use crate::error::OutgoingError;
+use crate::file;
 
 /// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
 const CERTIFICATE_BYTES: u64 = 16 << 20;
+
+/// Whom TLS trusts.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Trust {
+    /// The machine's certificates.
+    #[default]
+    Machine,
+    /// These as well, a file of PEM.
+    Also(PathBuf),
+    /// These alone.
+    Only(Roots),
+}
 
 /// Roots of trust of one's own, instead of the machine's.
 #[derive(Clone)]

@@ -4,7 +4,10 @@ use codex_config::{LoginMethod, StoreMode};
 use codex_login::signin::{self, Browser, Issuer, Notice, SignIn, SignInError, SignedIn, Waits};
 use codex_login::{ClientError, LoadError, StoreError};
 
-use super::{CHATGPT_DISABLED, Context, Refusal, browser, prompt, save};
+use super::context::Context;
+use super::keep::save;
+use super::refusal::{CHATGPT_DISABLED, Refusal};
+use super::{browser, prompt};
 use crate::output;
 use crate::setup::Setup;
 

@@ -2,7 +2,8 @@
 
 use codex_login::{HttpClient, Restrictions, Settings, Store, Variables};
 
-use super::{Refusal, start_logging};
+use super::log::start_logging;
+use super::refusal::Refusal;
 use crate::setup::Setup;
 
 /// What follows from the configuration and from the environment.

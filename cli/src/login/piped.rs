@@ -5,8 +5,10 @@ use std::fmt::Display;
 use codex_config::LoginMethod;
 use codex_login::{Credentials, ExposeSecret, LoadError, SecretString, personal_token, signin};
 
+use super::context::Context;
+use super::keep::save;
+use super::refusal::{API_KEY_DISABLED, CHATGPT_DISABLED, Refusal};
 use super::secret_input::{self, SecretInput};
-use super::{API_KEY_DISABLED, CHATGPT_DISABLED, Context, Refusal, save};
 use crate::output;
 use crate::setup::Setup;
 

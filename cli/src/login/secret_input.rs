@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read, stdin};
 use codex_login::SecretString;
 use zeroize::Zeroizing;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::output;
 
 /// The longest secret that is read, in bytes.

@@ -2,7 +2,8 @@
 
 use codex_login::{AuthKind, ExposeSecret};
 
-use super::{Context, Refusal};
+use super::context::Context;
+use super::refusal::Refusal;
 use crate::output;
 use crate::setup::Setup;
 

@@ -1,6 +1,6 @@
 //! Credentials in `auth.json` (login.md 2.3, 2.4). Writers hold the locks.
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::credentials::Credentials;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};

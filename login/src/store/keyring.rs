@@ -1,6 +1,6 @@
 //! Credentials in the system's keyring: one entry for each home directory (login.md 3.2, 3.3).
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::credentials::Credentials;
 use keyring::Entry;
 use sha2::{Digest, Sha256};

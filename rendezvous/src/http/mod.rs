@@ -1,5 +1,6 @@
 //! The HTTP surface: the registry's calls, the websocket's upgrade, and what an operator asks.
 
+mod bearer;
 mod refusal;
 mod registry;
 mod upgrade;
@@ -8,17 +9,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::accounts::Account;
 use crate::app::App;
 use crate::limits::BODY_BYTES;
 use crate::ticket;
 use crate::tokens::Role;
+use bearer::account;
 use refusal::{Refusal, Refused};
 
 /// Everything the rendezvous answers.
@@ -78,11 +79,4 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Resp
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], app.metrics.encode(app.levels())).into_response())
-}
-
-/// Whose bearer token a request brings.
-fn account(app: &App, headers: &HeaderMap) -> Option<Account> {
-    let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = header.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") { app.accounts.by_token(token.trim()) } else { None }
 }

@@ -14,7 +14,7 @@ use codex_exec_protocol::registry::{
 };
 use serde::de::DeserializeOwned;
 
-use super::account;
+use super::bearer::account;
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::app::{App, RegisterFailure};

@@ -11,7 +11,7 @@ use codex_exec_protocol::registry::Hidden;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
-use super::account;
+use super::bearer::account;
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::app::{App, now};
