@@ -10,6 +10,7 @@ pub mod orphans;
 pub mod posix;
 mod procfs;
 pub mod reap;
+pub mod signals;
 pub mod spawn;
 pub mod streams;
 pub mod terminal;

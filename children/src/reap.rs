@@ -3,8 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -71,7 +70,7 @@ impl Ending {
 /// # Errors
 /// When the kernel can't watch it (regular files), or its watch limit is reached.
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    super::descriptor::register(fd, tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE)
+    register(fd, Interest::READABLE | Interest::WRITABLE)
 }
 
 /// Waits for the program's end and reaps it. `pidfd` is that of [`super::spawn::Child`], through [`watch`].
@@ -91,7 +90,7 @@ pub async fn reap(pidfd: &AsyncFd<OwnedFd>, pid: Pid) -> io::Result<Ending> {
 /// Reaps the program if it has ended. Only this one is waited for, never "any child": the host program may have others.
 ///
 /// # Errors
-/// When `pid` is no child: it was reaped before, or SIGCHLD is ignored ([`keep_endings`]).
+/// When `pid` is no child: it was reaped before, or SIGCHLD is ignored ([`super::signals::keep_endings`]).
 pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
     // Held over the wait, so that nobody signals the pid between its release by the kernel and by us.
     let mut children = list::children();
@@ -142,76 +141,4 @@ fn wait(pid: Pid) -> io::Result<Option<Ending>> {
 fn duration(time: libc::timeval) -> Duration {
     let (seconds, micros) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
     Duration::from_secs(seconds.unwrap_or(0)) + Duration::from_micros(micros.unwrap_or(0))
-}
-
-/// SIGCHLD as something to read. A handler would interrupt the server at each program's end, only to write down that it
-/// did; this wakes nobody between two looks (signalfd(2)).
-#[derive(Debug)]
-pub struct ChildSignals(OwnedFd);
-
-/// Makes the kernel keep the endings of children, and tell of them in what is returned. For the binary, at its start,
-/// before it has a second thread, which could take the signal away: whoever started it may have set SIGCHLD to be
-/// ignored, and then exit codes are thrown away.
-///
-/// SIGCHLD is blocked from then on. Programs of ours start with nothing blocked; what the standard library starts
-/// inherits it.
-///
-/// # Errors
-/// When there are no more descriptors.
-pub fn keep_endings() -> io::Result<ChildSignals> {
-    // SAFETY: no handler of ours is replaced, for it is called before any is set; the set is filled before it is read;
-    // the descriptor is new and nobody else's.
-    unsafe {
-        if libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_ERR {
-            return Err(io::Error::last_os_error());
-        }
-        let mut only = MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigemptyset(only.as_mut_ptr());
-        libc::sigaddset(only.as_mut_ptr(), libc::SIGCHLD);
-        let refused = libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), std::ptr::null_mut());
-        if refused != 0 {
-            return Err(io::Error::from_raw_os_error(refused));
-        }
-        match libc::signalfd(-1, only.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
-            fd if fd < 0 => Err(io::Error::last_os_error()),
-            fd => Ok(ChildSignals(OwnedFd::from_raw_fd(fd))),
-        }
-    }
-}
-
-impl ChildSignals {
-    /// Listens in the event loop of the current runtime.
-    ///
-    /// # Errors
-    /// When the event loop can't watch another descriptor.
-    pub fn listen(self) -> io::Result<ChildEnds> {
-        Ok(ChildEnds(register(self.0, Interest::READABLE)?))
-    }
-}
-
-/// Tells that children have ended.
-#[derive(Debug)]
-pub struct ChildEnds(AsyncFd<OwnedFd>);
-
-impl ChildEnds {
-    /// Waits until one has since the last time. Cancel-safe.
-    ///
-    /// # Errors
-    /// When the event loop is gone.
-    pub async fn next(&mut self) -> io::Result<()> {
-        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
-        self.0.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut record)?)).await?;
-        Ok(())
-    }
-}
-
-/// Whether whoever started this process wants it to outlive its terminal, as nohup does. For the binary, at its start,
-/// before it listens for the signal.
-#[must_use]
-pub fn ignores_hangup() -> bool {
-    // SAFETY: `sigaction` is plain data, for which all zero is a value, and is only written to.
-    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: without a new action nothing is changed.
-    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) };
-    asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Winsize};
 
 /// Rows of a terminal whose client names none (8.1).
 pub const DEFAULT_ROWS: u16 = 24;
@@ -14,7 +14,8 @@ pub const DEFAULT_COLS: u16 = 80;
 
 /// Our end of a new terminal (non-blocking, close-on-exec) and the path of the child's end.
 ///
-/// The terminal has the kernel's first settings: cooked, with echo. The child's end is not opened here, so that the
+/// The terminal has the kernel's first settings, cooked with echo, and one more: what is typed is UTF-8, so that the erase
+/// key takes a whole character. The child's end is not opened here, so that the
 /// child itself opens it, after `setsid`: that makes it the controlling terminal without a call of ours in between.
 ///
 /// portable-pty, which would do for the pair, opens both ends without close-on-exec and sets it afterwards: a program
@@ -24,6 +25,9 @@ pub(super) fn open(rows: u16, cols: u16) -> io::Result<(OwnedFd, CString)> {
     rustix::pty::grantpt(&master)?;
     rustix::pty::unlockpt(&master)?;
     resize(&master, rows, cols)?;
+    let mut settings = rustix::termios::tcgetattr(&master)?;
+    settings.input_modes |= InputModes::IUTF8;
+    rustix::termios::tcsetattr(&master, OptionalActions::Now, &settings)?;
     rustix::io::ioctl_fionbio(&master, true)?;
     let path = rustix::pty::ptsname(&master, Vec::new())?;
     Ok((master, path))
@@ -36,4 +40,33 @@ pub(super) fn open(rows: u16, cols: u16) -> io::Result<(OwnedFd, CString)> {
 pub fn resize(master: impl AsFd, rows: u16, cols: u16) -> io::Result<()> {
     let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(master, size)?)
+}
+
+/// What a person types to end a program's input on this terminal as it is set now, where `last` was typed before.
+///
+/// On a line that was begun, the first end-of-file key only hands over the line (termios(3), VEOF), so there are two. A
+/// program that reads keys instead of lines gets the key once, and decides by itself. A terminal without such a key gets
+/// `^D` for it, since else nothing could end the input.
+///
+/// # Errors
+/// When `master` is no terminal.
+pub fn end_of_input(master: impl AsFd, last: u8) -> io::Result<Vec<u8>> {
+    /// What stands for no key (termios(3), `_POSIX_VDISABLE`).
+    const NO_KEY: u8 = 0;
+    let mut settings = rustix::termios::tcgetattr(&master)?;
+    let key = settings.special_codes[SpecialCodeIndex::VEOF];
+    let by_lines = settings.local_modes.contains(LocalModes::ICANON);
+    let usual = 0x04;
+    if !by_lines {
+        return Ok(vec![if key == NO_KEY { usual } else { key }]);
+    }
+    if key == NO_KEY {
+        settings.special_codes[SpecialCodeIndex::VEOF] = usual;
+        rustix::termios::tcsetattr(&master, OptionalActions::Now, &settings)?;
+    }
+    let key = settings.special_codes[SpecialCodeIndex::VEOF];
+    let other_ends = [SpecialCodeIndex::VEOL, SpecialCodeIndex::VEOL2].map(|end| settings.special_codes[end]);
+    let ends_line =
+        matches!(last, b'\n' | b'\r') || last == key || (last != NO_KEY && other_ends.contains(&last));
+    Ok(vec![key; if ends_line { 1 } else { 2 }])
 }

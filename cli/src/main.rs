@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use codex_children::reap;
+use codex_children::signals;
 use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.
@@ -85,6 +85,7 @@ fn main() -> ExitCode {
     if let Some(code) = launch::launched() {
         return code;
     }
+    signals::unblock();
     resident::keep_freed_memory();
     // Before anything else reads the environment, and before there is a second thread.
     let surroundings = Surroundings::enter();
@@ -153,7 +154,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
-                None => match reap::keep_endings() {
+                None => match signals::keep_endings() {
                     Ok(children) => start(config, strict_config, surroundings, |setup| {
                         serve::serve(exec_server.serve, exec_server.remote, setup, children)
                     }),

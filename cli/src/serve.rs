@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_children::orphans;
-use codex_children::reap::{self, ChildEnds, ChildSignals};
+use codex_children::signals::{self, ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
@@ -109,7 +109,7 @@ const SECRETS: [&str; 3] = [
     codex_exec_server::remote::BEARER_VARIABLE,
 ];
 
-/// Runs the server until a signal, or until its one client on stdio is gone. `children`: what [`reap::keep_endings`] gave.
+/// Runs the server until a signal, or until its one client on stdio is gone. `children`: what [`signals::keep_endings`] gave.
 pub(crate) async fn serve(
     args: ServeArgs,
     remote: RemoteArgs,
@@ -377,7 +377,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        let hangup = if reap::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        let hangup = if signals::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

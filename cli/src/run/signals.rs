@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use codex_children::reap;
+use codex_children::signals;
 use codex_exec_server::protocol::process::SignalName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -40,7 +40,7 @@ impl Signals {
             (Asked::Resize, SignalKind::window_change()),
         ];
         // Under nohup, both sides are to outlive the terminal.
-        if !reap::ignores_hangup() {
+        if !signals::ignores_hangup() {
             wanted.push((Asked::Forward(SignalName::Hangup, 1), SignalKind::hangup()));
         }
         let listen = |(asked, kind)| Ok((asked, signal(kind).context("can't listen for signals")?));

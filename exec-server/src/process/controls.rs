@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codex_children::{terminal, tree};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{ResizeParams, SignalName, WriteParams, WriteStatus};
 use rustix::process::Signal;
 
 use super::process::{Input, Phase, Process, State, number};
-use codex_children::tree;
 
 impl Process {
     /// `process/write` on a started process (8.4). `answer` is called in the order of the writes: at once, or when a
@@ -51,15 +51,16 @@ impl Process {
         RpcError::internal(format!("process {} was terminated and takes no more input", self.id()))
     }
 
-    /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file character.
+    /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file key.
     pub fn close_stdin(&self) {
         let mut state = self.lock();
         match &state.input {
             Input::None => {}
-            Input::Terminal(stdin, _) => {
-                // On a line that was begun, the first one only hands over the line (termios(3), VEOF).
-                let line_begun = !matches!(state.last_typed, b'\n' | b'\r' | 0x04);
-                stdin.write(vec![0x04; 1 + usize::from(line_begun)], Box::new(|_| {}));
+            Input::Terminal(stdin, terminal) => {
+                // It fails only where the terminal is gone, and with it the input.
+                if let Ok(keys) = terminal::end_of_input(terminal.get_ref(), state.last_typed) {
+                    stdin.write(keys, Box::new(|_| {}));
+                }
             }
             Input::Pipe(stdin) => {
                 stdin.end();
@@ -75,7 +76,7 @@ impl Process {
         }
     }
 
-    /// `process/terminate`: SIGKILL to the whole tree, or SIGTERM now and that after `grace`.
+    /// `process/terminate`: SIGKILL to the whole tree, or SIGTERM (and SIGCONT) now and that after `grace`.
     /// Whether it was running.
     pub fn terminate(&self, grace: Option<Duration>) -> bool {
         let mut state = self.lock();
@@ -86,6 +87,8 @@ impl Process {
             Some(grace) => {
                 state.kill_at = Some(Instant::now() + grace);
                 let _ = tree::kill_group(pid, Signal::TERM);
+                // A stopped program hears of it only when it goes on.
+                let _ = tree::kill_group(pid, Signal::CONT);
             }
         }
         if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
@@ -109,8 +112,7 @@ impl Process {
                 self.id()
             )));
         };
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(terminal.get_ref(), size).map_err(|error| {
+        terminal::resize(terminal.get_ref(), rows, cols).map_err(|error| {
             RpcError::internal(format!("can't resize the terminal of {}: {error}", self.id()))
         })
     }

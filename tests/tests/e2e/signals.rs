@@ -151,3 +151,31 @@ async fn grace_gives_a_program_time_to_say_goodbye_and_then_kills() {
     let ended = client.finish_after("rude", 1).await;
     assert_eq!((ended.code(), &ended.exited["signal"]), (137, &json!(9)));
 }
+
+#[tokio::test]
+async fn a_stopped_program_hears_that_it_is_to_end() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let command =
+        format!("trap 'echo bye; exit 9' TERM; echo $$ > {}; while :; do sleep 0.02; done", file.display());
+    client.shell("p", &command).await;
+    let pid = pid_in(&file).await;
+    client.ok("process/signal", json!({"processId": "p", "signal": "stop"})).await;
+    eventually("the program is stopped", || state(pid) == Some('T')).await;
+    client.ok("process/terminate", json!({"processId": "p", "graceMs": 60_000})).await;
+    let ended = client.finish("p").await;
+    assert_eq!((ended.stdout().as_str(), ended.code()), ("bye\n", 9));
+}
+
+#[tokio::test]
+async fn signals_that_the_parent_blocked_reach_the_server_and_its_programs() {
+    let blocking = ["env", "--block-signal", "--ignore-signal=QUIT,USR1"];
+    let mut server = Server::builder().under(blocking).start().await;
+    let mut client = server.client().await;
+    client.start("masks", ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]).await;
+    let masks = client.finish("masks").await.stdout();
+    assert_eq!(masks, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    assert!(server.stop().await.success());
+}

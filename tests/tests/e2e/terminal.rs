@@ -136,3 +136,56 @@ async fn a_program_that_cannot_start_on_a_terminal_is_refused_too() {
     client.shell_with("p", "exit 3", json!({"tty": true})).await;
     assert_eq!(client.finish("p").await.code(), 3);
 }
+
+#[tokio::test]
+async fn the_erase_key_takes_a_whole_character() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let command = "stty erase ^?; echo ready; read line; printf '%s' \"$line\" | od -An -tx1; echo over";
+    client.shell_with("p", command, json!({"tty": true})).await;
+    client.output_until("p", "ready").await;
+    client.write("p", "aé漢\x7f\x7fb\n").await;
+    let text = client.output_until("p", "over").await;
+    assert!(text.contains(" 61 62\r\n"), "{text:?}");
+}
+
+#[tokio::test]
+async fn close_stdin_types_the_terminals_own_end_of_file_key() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for (id, setting, typed, expected) in [
+        ("usual", "sane", "", ""),
+        ("begun", "sane", "abc", "abc"),
+        ("changed", "eof ^X", "", ""),
+        ("changed, begun", "eof ^X", "abc", "abc"),
+        ("the usual key is a letter", "eof ^X", "abc\x04", "abc\x04"),
+        ("without one", "eof undef", "abc", "abc"),
+        ("a line's end of its own", "eof ^X eol ;", "abc;", "abc;"),
+    ] {
+        let command = format!("stty {setting} -echo; echo ready; cat; echo over");
+        client.shell_with(id, &command, json!({"tty": true})).await;
+        client.output_until(id, "ready").await;
+        client.write(id, typed).await;
+        client.ok("process/closeStdin", json!({"processId": id})).await;
+        let text = client.output_until(id, "over").await;
+        assert!(text.ends_with(&format!("{expected}over\r\n")), "{id}: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_reads_keys_gets_the_end_of_file_key_once() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for (setting, key) in [("sane", "04"), ("eof ^X", "18"), ("eof undef", "04")] {
+        let id = setting;
+        let command =
+            format!("stty {setting}; stty -icanon -echo; echo ready; head -c 3 | od -An -tx1; echo over");
+        client.shell_with(id, &command, json!({"tty": true})).await;
+        client.output_until(id, "ready").await;
+        client.write(id, "a").await;
+        client.ok("process/closeStdin", json!({"processId": id})).await;
+        client.write(id, "z").await;
+        let text = client.output_until(id, "over").await;
+        assert!(text.contains(&format!(" 61 {key} 7a\r\n")), "{setting}: {text:?}");
+    }
+}
