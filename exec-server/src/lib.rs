@@ -5,7 +5,7 @@ mod blocking;
 mod budget;
 pub mod client;
 pub mod environment;
-pub mod filesystem;
+mod filesystem;
 pub mod http;
 pub mod limits;
 pub mod network;

@@ -412,6 +412,42 @@ pub struct MissingChangedParams {
     pub watch_id: u64,
 }
 
+/// Params that say under which sandbox the operation is to be done.
+pub trait Sandboxed: Send + 'static {
+    /// What the operation may touch.
+    fn sandbox(&self) -> Option<&Sandbox>;
+
+    /// Takes the sandbox out.
+    fn take_sandbox(&mut self) -> Option<Sandbox>;
+}
+
+macro_rules! sandboxed {
+    ($($params:ident,)*) => {
+        $(impl Sandboxed for $params {
+            fn sandbox(&self) -> Option<&Sandbox> {
+                self.sandbox.as_ref()
+            }
+
+            fn take_sandbox(&mut self) -> Option<Sandbox> {
+                self.sandbox.take()
+            }
+        })*
+    };
+}
+
+sandboxed!(
+    ReadFileParams,
+    WriteFileParams,
+    CreateDirectoryParams,
+    GetMetadataParams,
+    CanonicalizeParams,
+    ReadDirectoryParams,
+    WalkParams,
+    RemoveParams,
+    CopyParams,
+    OpenParams,
+);
+
 encode_with_serde!(
     Metadata,
     CanonicalizeResult,

@@ -5,7 +5,10 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::{Client, ClientError};
-use crate::environment::{CallError, Environment, Files, Http, MissingState, Pieces, Processes};
+use crate::environment::{
+    CallError, Environment, Files, Http, MissingState, Pieces, Processes, program_methods,
+};
+use crate::filesystem::file_methods;
 use crate::protocol::{Method, filesystem as fs, http, process};
 
 /// A machine reached through a client.
@@ -45,43 +48,33 @@ macro_rules! remote {
     };
 }
 
-remote! {
-    Processes {
-        start: process::Start;
-        read: process::Read;
-        write: process::Write;
-        signal: process::Signal;
-        terminate: process::Terminate;
-        list: process::List;
-        wait: process::Wait;
-        resize: process::Resize;
-        close_stdin: process::CloseStdin;
-    }
-}
-
-remote! {
-    Files {
-        read_file: fs::ReadFile;
-        write_file: fs::WriteFile;
-        create_directory: fs::CreateDirectory;
-        get_metadata: fs::GetMetadata;
-        canonicalize: fs::Canonicalize;
-        read_directory: fs::ReadDirectory;
-        walk: fs::Walk;
-        remove: fs::Remove;
-        copy: fs::Copy;
-        open: fs::Open;
-        read_block: fs::ReadBlock;
-        write_block: fs::WriteBlock;
-        close: fs::Close;
-        watch_missing: fs::WatchMissing;
-        => {
-            fn missing_changed(&self) -> watch::Receiver<MissingState> {
-                self.0.missing_changed()
+macro_rules! programs {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        remote! {
+            Processes {
+                read: process::Read;
+                $($name: $method;)*
             }
         }
-    }
+    };
 }
+program_methods!(programs);
+
+macro_rules! files {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        remote! {
+            Files {
+                $($name: $method;)*
+                => {
+                    fn missing_changed(&self) -> watch::Receiver<MissingState> {
+                        self.0.missing_changed()
+                    }
+                }
+            }
+        }
+    };
+}
+file_methods!(files);
 
 remote! {
     Http {

@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::machine::{Common, LocalConfig, Machine, Reply};
-use super::traits::{BodyError, CallError, Files, Http, MissingState, Pieces, Processes};
-use crate::protocol::encode::Empty;
+use super::traits::{BodyError, CallError, Files, Http, MissingState, Pieces, Processes, program_methods};
+use crate::filesystem::file_methods;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::process::{Chunk, ReadResult};
-use crate::protocol::{Base64Bytes, RpcError, filesystem as fs, http, process as wire};
+use crate::protocol::{Base64Bytes, Method, RpcError, filesystem as fs, http, process};
 
 /// This machine, as one session of its own. Clones share it; with the last one its programs end.
 #[derive(Clone)]
@@ -106,10 +106,13 @@ impl<R: Send + 'static> Reply<R> for Caller<R> {
 
 /// Implements a capability by the machine's methods.
 macro_rules! local {
-    ($name:ident { $($method:ident($params:ty) -> $result:ty;)* $(=> { $($more:tt)* })? }) => {
+    ($name:ident { $($method:ident: $wire:ty;)* $(=> { $($more:tt)* })? }) => {
         #[async_trait]
         impl $name for Local {
-            $(async fn $method(&self, params: $params) -> Result<$result, CallError> {
+            $(async fn $method(
+                &self,
+                params: <$wire as Method>::Params,
+            ) -> Result<<$wire as Method>::Result, CallError> {
                 self.call(|machine, reply| machine.$method(params, reply)).await
             })*
 
@@ -118,24 +121,22 @@ macro_rules! local {
     };
 }
 
-local! {
-    Processes {
-        start(wire::StartParams) -> wire::StartResult;
-        write(wire::WriteParams) -> wire::WriteResult;
-        signal(wire::SignalParams) -> Empty;
-        terminate(wire::TerminateParams) -> wire::TerminateResult;
-        list(wire::ListParams) -> wire::ListResult;
-        wait(wire::WaitParams) -> wire::WaitResult;
-        resize(wire::ResizeParams) -> Empty;
-        close_stdin(wire::CloseStdinParams) -> Empty;
-        => {
-            async fn read(&self, params: wire::ReadParams) -> Result<ReadResult, CallError> {
-                let reading = self.call(|machine, reply| machine.read(params, reply)).await?;
-                Ok(owned(reading.result))
+macro_rules! programs {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        local! {
+            Processes {
+                $($name: $method;)*
+                => {
+                    async fn read(&self, params: process::ReadParams) -> Result<ReadResult, CallError> {
+                        let reading = self.call(|machine, reply| machine.read(params, reply)).await?;
+                        Ok(owned(reading.result))
+                    }
+                }
             }
         }
-    }
+    };
 }
+program_methods!(programs);
 
 fn owned(read: ReadResult<bytes::Bytes>) -> ReadResult {
     let owned = |chunk: Chunk<bytes::Bytes>| Chunk {
@@ -157,33 +158,25 @@ fn owned(read: ReadResult<bytes::Bytes>) -> ReadResult {
     }
 }
 
-local! {
-    Files {
-        read_file(fs::ReadFileParams) -> fs::ReadFileResult;
-        write_file(fs::WriteFileParams) -> Empty;
-        create_directory(fs::CreateDirectoryParams) -> Empty;
-        get_metadata(fs::GetMetadataParams) -> fs::Metadata;
-        canonicalize(fs::CanonicalizeParams) -> fs::CanonicalizeResult;
-        read_directory(fs::ReadDirectoryParams) -> fs::ReadDirectoryResult;
-        walk(fs::WalkParams) -> fs::WalkResult;
-        remove(fs::RemoveParams) -> Empty;
-        copy(fs::CopyParams) -> Empty;
-        open(fs::OpenParams) -> fs::OpenResult;
-        read_block(fs::ReadBlockParams) -> fs::ReadBlockResult;
-        write_block(fs::WriteBlockParams) -> Empty;
-        close(fs::CloseParams) -> Empty;
-        watch_missing(fs::WatchMissingParams) -> fs::WatchMissingResult;
-        => {
-            fn missing_changed(&self) -> watch::Receiver<MissingState> {
-                self.0.missing.subscribe()
+macro_rules! files {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        local! {
+            Files {
+                $($name: $method;)*
+                => {
+                    fn missing_changed(&self) -> watch::Receiver<MissingState> {
+                        self.0.missing.subscribe()
+                    }
+                }
             }
         }
-    }
+    };
 }
+file_methods!(files);
 
 local! {
     Http {
-        request(http::RequestParams) -> http::RequestResult;
+        request: http::Request;
         => {
             async fn stream(
                 &self,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 pub use local::Local;
 pub use machine::LocalConfig;
+pub(crate) use traits::program_methods;
 pub use traits::{BodyError, CallError, Files, Http, MissingState, Pieces, Processes};
 
 use crate::protocol::environment::EnvironmentInfo;

@@ -1,4 +1,5 @@
-//! What an environment can do, as three traits whose methods are the protocol's.
+//! What an environment can do, as three traits whose methods are the protocol's. A method is begun when its future is first
+//! polled; those of one environment take effect in the order in which they are begun, as requests of one connection do.
 
 use std::pin::Pin;
 
@@ -6,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tokio::sync::watch;
 
+use crate::filesystem::file_methods;
 use crate::protocol::{Method, RpcError, filesystem as fs, http, process};
 
 /// Why an operation failed.
@@ -56,67 +58,60 @@ macro_rules! capability {
     };
 }
 
-capability! {
-    /// Runs programs (section 8). Output is read with [`Processes::read`], by number.
-    Processes {
-        /// Starts a program (8.1).
-        start: process::Start;
-        /// Reads retained output, waiting for more (8.3).
-        read: process::Read;
-        /// Writes to stdin or the terminal (8.4).
-        write: process::Write;
-        /// Sends a signal (8.5).
-        signal: process::Signal;
-        /// Ends a process and its tree (8.5).
-        terminate: process::Terminate;
-        /// Lists the session's processes (extension).
-        list: process::List;
-        /// Waits for a process's end (extension).
-        wait: process::Wait;
-        /// Changes a terminal's size (extension).
-        resize: process::Resize;
-        /// Ends a process's stdin (extension).
-        close_stdin: process::CloseStdin;
-    }
-}
-
-capability! {
-    /// Reads and changes files (section 10).
-    Files {
-        /// A whole file (10.1).
-        read_file: fs::ReadFile;
-        /// Creates or replaces a file's content (10.2).
-        write_file: fs::WriteFile;
-        /// Makes a directory (10.3).
-        create_directory: fs::CreateDirectory;
-        /// Kind, size and times (10.4).
-        get_metadata: fs::GetMetadata;
-        /// The real path (10.5).
-        canonicalize: fs::Canonicalize;
-        /// The names in a directory (10.6).
-        read_directory: fs::ReadDirectory;
-        /// A tree, breadth first (10.7).
-        walk: fs::Walk;
-        /// Removes a file or a tree (10.8).
-        remove: fs::Remove;
-        /// Copies a file or a tree (10.9).
-        copy: fs::Copy;
-        /// Opens a handle (10.10).
-        open: fs::Open;
-        /// Reads a block of an open file (10.10).
-        read_block: fs::ReadBlock;
-        /// Writes a block of an open file (10.10).
-        write_block: fs::WriteBlock;
-        /// Closes a handle (10.10).
-        close: fs::Close;
-        /// Watches paths that do not exist (10.11).
-        watch_missing: fs::WatchMissing;
-        => {
-            /// Tells which watch fired last, and whether something ended them all (10.11).
-            fn missing_changed(&self) -> watch::Receiver<MissingState>;
+/// Hands every `process/*` method but `process/read` to the macro `$use`: its name in Rust and its type in the protocol.
+macro_rules! program_methods {
+    ($use:ident) => {
+        $use! {
+            /// Starts a program (8.1).
+            start: process::Start;
+            /// Writes to stdin or the terminal (8.4).
+            write: process::Write;
+            /// Sends a signal (8.5).
+            signal: process::Signal;
+            /// Ends a process and its tree (8.5).
+            terminate: process::Terminate;
+            /// Lists the session's processes (extension).
+            list: process::List;
+            /// Waits for a process's end (extension).
+            wait: process::Wait;
+            /// Changes a terminal's size (extension).
+            resize: process::Resize;
+            /// Ends a process's stdin (extension).
+            close_stdin: process::CloseStdin;
         }
-    }
+    };
 }
+pub(crate) use program_methods;
+
+macro_rules! programs {
+    ($($methods:tt)*) => {
+        capability! {
+            /// Runs programs (section 8). Output is read with [`Processes::read`], by number.
+            Processes {
+                /// Reads retained output, waiting for more (8.3).
+                read: process::Read;
+                $($methods)*
+            }
+        }
+    };
+}
+program_methods!(programs);
+
+macro_rules! files {
+    ($($methods:tt)*) => {
+        capability! {
+            /// Reads and changes files (section 10).
+            Files {
+                $($methods)*
+                => {
+                    /// Tells which watch fired last, and whether something ended them all (10.11).
+                    fn missing_changed(&self) -> watch::Receiver<MissingState>;
+                }
+            }
+        }
+    };
+}
+file_methods!(files);
 
 capability! {
     /// Makes HTTP requests (section 11).

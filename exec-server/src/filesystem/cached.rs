@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use super::error::rpc_error;
 use super::metadata::{FACTS, answer, is_symlink, symlink_refused};
 use super::path::local;
-use super::sandbox::refuse_unenforced;
 use super::{local_mounts, metadata};
 use crate::protocol::RpcError;
 use crate::protocol::filesystem::{GetMetadataParams, Metadata};
@@ -19,11 +18,8 @@ use crate::protocol::filesystem::{GetMetadataParams, Metadata};
 static UNSUPPORTED: AtomicBool = AtomicBool::new(false);
 
 /// The answer of `fs/getMetadata` when it needs no waiting: the whole path is in the dentry cache, on a mount that
-/// [`get_metadata`](super::get_metadata) has found to be a local disk. None: ask a worker thread.
-pub fn metadata_if_cached(params: &GetMetadataParams) -> Option<Result<Metadata, RpcError>> {
-    if refuse_unenforced(&params.sandbox).is_err() {
-        return None;
-    }
+/// `fs/getMetadata` has found to be a local disk. None: ask a worker thread.
+pub(super) fn metadata_if_cached(params: &GetMetadataParams) -> Option<Result<Metadata, RpcError>> {
     let path = match local(&params.path) {
         Ok(path) => path,
         Err(error) => return Some(Err(error)),
@@ -46,14 +42,14 @@ pub fn metadata_if_cached(params: &GetMetadataParams) -> Option<Result<Metadata,
 
 /// Whether the path, symlinks followed, can be looked up without waiting, and lies on a mount known to be local. Such a
 /// directory or program can be used by the event loop itself. False when in doubt, also before
-/// [`learn_filesystem`] or [`get_metadata`](super::get_metadata) has seen the mount.
-pub fn resolves_without_io(path: &Path) -> bool {
+/// [`learn_filesystem`] or `fs/getMetadata` has seen the mount.
+pub(crate) fn resolves_without_io(path: &Path) -> bool {
     matches!(open_cached(path, OFlags::empty(), ResolveFlags::empty()), Some(Ok(file)) if facts(&file).is_some())
 }
 
 /// Finds out whether the mount that `path` is on is local, for [`resolves_without_io`]. Run it on a worker thread: it
 /// waits for a hanging file system.
-pub fn learn_filesystem(path: &Path) {
+pub(crate) fn learn_filesystem(path: &Path) {
     if let Ok(found) = statx(CWD, path, AtFlags::empty(), metadata::FACTS) {
         local_mounts::learn(&found, path);
     }

@@ -15,49 +15,57 @@ use rustix::io::Errno;
 use super::directory::for_each_name;
 use super::error::{not_a_file, rpc_error};
 use super::path::{local, open_parent, split};
-use super::sandbox::refuse_unenforced;
 use super::tree::{Descent, Identity, identity, open_directory};
 use super::write::NEW_FILE;
-use crate::protocol::filesystem::CopyParams;
+use super::{How, PathMethod, PathUse};
+use crate::Limits;
+use crate::protocol::filesystem::{self as fs, CopyParams};
 use crate::protocol::{RpcError, encode::Empty};
 
 /// Copies a file with its mode, a symlink as a symlink, or (with `recursive`) a directory, merging into an existing one.
 ///
-/// # Errors
-/// `-32600` for a directory without `recursive`, into itself or below itself, and for FIFOs, sockets and devices;
+/// Errors: `-32600` for a directory without `recursive`, into itself or below itself, and for FIFOs, sockets and devices;
 /// the system's otherwise.
-pub fn copy(params: &CopyParams) -> Result<Empty, RpcError> {
-    refuse_unenforced(&params.sandbox)?;
-    let source = local(&params.source_path)?;
-    let destination = local(&params.destination_path)?;
-    let (from, name) = open_parent(source, true).map_err(rpc_error)?;
-    let name = c_name(name.as_encoded_bytes())?;
-    let found = statat(&from, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(rpc_error)?;
-    match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile => {
-            let Some(file) = open_source(&from, &name)? else { return Err(unsupported()) };
-            let target = open_target(&CWD, destination, OFlags::empty()).map_err(|error| match error {
-                Errno::NXIO => not_a_file(destination),
-                error => rpc_error(error),
-            })?;
-            copy_content(file, target, destination)?;
+impl PathMethod for fs::Copy {
+    const CREATES: bool = true;
+
+    fn run(params: &CopyParams, _: &Limits) -> Result<Empty, RpcError> {
+        let source = local(&params.source_path)?;
+        let destination = local(&params.destination_path)?;
+        let (from, name) = open_parent(source, true).map_err(rpc_error)?;
+        let name = c_name(name.as_encoded_bytes())?;
+        let found = statat(&from, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(rpc_error)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => {
+                let Some(file) = open_source(&from, &name)? else { return Err(unsupported()) };
+                let target =
+                    open_target(&CWD, destination, OFlags::empty()).map_err(|error| match error {
+                        Errno::NXIO => not_a_file(destination),
+                        error => rpc_error(error),
+                    })?;
+                copy_content(file, target, destination)?;
+            }
+            FileType::Symlink => {
+                let target = readlinkat(&from, &name, Vec::new()).map_err(rpc_error)?;
+                symlinkat(&target, CWD, destination).map_err(rpc_error)?;
+            }
+            FileType::Directory if !params.recursive => {
+                return Err(RpcError::invalid_request(
+                    "fs/copy requires recursive: true when sourcePath is a directory",
+                ));
+            }
+            FileType::Directory => {
+                refuse_copy_into_itself(source, destination)?;
+                copy_tree(&open_directory(&from, &name).map_err(rpc_error)?, &found, destination)?;
+            }
+            _ => return Err(unsupported()),
         }
-        FileType::Symlink => {
-            let target = readlinkat(&from, &name, Vec::new()).map_err(rpc_error)?;
-            symlinkat(&target, CWD, destination).map_err(rpc_error)?;
-        }
-        FileType::Directory if !params.recursive => {
-            return Err(RpcError::invalid_request(
-                "fs/copy requires recursive: true when sourcePath is a directory",
-            ));
-        }
-        FileType::Directory => {
-            refuse_copy_into_itself(source, destination)?;
-            copy_tree(&open_directory(&from, &name).map_err(rpc_error)?, &found, destination)?;
-        }
-        _ => return Err(unsupported()),
+        Ok(Empty {})
     }
-    Ok(Empty {})
+
+    fn paths(params: &CopyParams) -> Vec<PathUse<'_>> {
+        vec![How::Reads.of_name(&params.source_path), How::Changes.of(&params.destination_path)]
+    }
 }
 
 fn c_name(name: &[u8]) -> Result<CString, RpcError> {

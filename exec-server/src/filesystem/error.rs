@@ -7,7 +7,7 @@ use crate::protocol::{ErrorCode, RpcError};
 
 /// The answer for an operating system's error: not found is `-32004`, invalid argument and permission denied are
 /// `-32600`, everything else is `-32603`; the sentence is the system's own.
-pub fn rpc_error(error: impl Into<io::Error>) -> RpcError {
+pub(crate) fn rpc_error(error: impl Into<io::Error>) -> RpcError {
     let error = error.into();
     let code = match error.kind() {
         ErrorKind::NotFound => ErrorCode::NOT_FOUND,

@@ -14,20 +14,16 @@ use rustix::io::{Errno, pread, pwrite};
 
 use super::dispose::dispose;
 use super::error::{out_of_memory, rpc_error};
-use super::path::local;
-use super::read::open_regular;
-use super::sandbox::refuse_unenforced;
-use super::write::open_to_replace;
 use crate::Limits;
 use crate::protocol::filesystem::{
-    CloseParams, OpenMode, OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
+    CloseParams, OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
 };
 use crate::protocol::{Base64Bytes, RpcError, encode::Empty};
 
 type Table = Arc<Mutex<HashMap<String, Arc<Slot>>>>;
 
 /// One connection's open files. Dropping it closes them.
-pub struct Handles {
+pub(crate) struct Handles {
     table: Table,
     /// Handles at once.
     capacity: usize,
@@ -50,14 +46,14 @@ enum State {
 }
 
 /// An id taken for a file that is still to be opened. Dropped unopened, it frees the id.
-pub struct Reservation {
+pub(crate) struct Reservation {
     table: Table,
     id: String,
     slot: Arc<Slot>,
 }
 
 /// A handle found in the table, for one block's work.
-pub struct Claim {
+pub(crate) struct Claim {
     table: Table,
     slot: Arc<Slot>,
     block_bytes: u64,
@@ -65,7 +61,7 @@ pub struct Claim {
 
 impl Handles {
     /// An empty table with the bounds of 10.10.
-    pub fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             table: Table::default(),
             capacity: limits.file_handles,
@@ -74,19 +70,11 @@ impl Handles {
         }
     }
 
-    /// Opens a file under the client's id, all in one. Waits for the disk.
-    ///
-    /// # Errors
-    /// Those of [`Handles::reserve`] and [`Reservation::open`].
-    pub fn open(&self, params: &OpenParams) -> Result<OpenResult, RpcError> {
-        self.reserve(params)?.open(params)
-    }
-
     /// Takes the id, so that requests behind this one find it. Never waits.
     ///
     /// # Errors
     /// `-32600` for an id that is too long or in use, and for a handle too many.
-    pub fn reserve(&self, params: &OpenParams) -> Result<Reservation, RpcError> {
+    pub(crate) fn reserve(&self, params: &OpenParams) -> Result<Reservation, RpcError> {
         let id = &params.handle_id;
         if id.len() > self.id_bytes {
             return Err(RpcError::invalid_request(format!(
@@ -118,32 +106,14 @@ impl Handles {
     ///
     /// # Errors
     /// `-32004` for an unknown id.
-    pub fn claim(&self, id: &str) -> Result<Claim, RpcError> {
+    pub(crate) fn claim(&self, id: &str) -> Result<Claim, RpcError> {
         let slot = lock(&self.table).get(id).map(Arc::clone).ok_or_else(|| unknown(id))?;
         Ok(Claim { table: Arc::clone(&self.table), slot, block_bytes: self.block_bytes })
     }
 
-    /// Reads a block, all in one. Waits for the disk.
-    ///
-    /// # Errors
-    /// `-32004` for an unknown id, and those of [`Claim::read_block`].
-    pub fn read_block(&self, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
-        check_read_length(params.len, self.block_bytes)?;
-        self.claim(&params.handle_id)?.read_block(params)
-    }
-
-    /// Writes a block, all in one. Waits for the disk.
-    ///
-    /// # Errors
-    /// `-32004` for an unknown id, and those of [`Claim::write_block`].
-    pub fn write_block(&self, params: &WriteBlockParams) -> Result<Empty, RpcError> {
-        check_write_length(params, self.block_bytes)?;
-        self.claim(&params.handle_id)?.write_block(params)
-    }
-
     /// Forgets a handle, also an unknown one. Never waits: the file is closed on a worker thread, after the blocks that
     /// are still in work.
-    pub fn close(&self, params: &CloseParams) -> Empty {
+    pub(crate) fn close(&self, params: &CloseParams) -> Empty {
         let slot = lock(&self.table).remove(&params.handle_id);
         if let Some(slot) = slot {
             dispose(slot);
@@ -152,13 +122,9 @@ impl Handles {
     }
 
     /// How many ids are taken.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         lock(&self.table).len()
-    }
-
-    /// Whether no id is taken.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -172,22 +138,8 @@ impl Drop for Handles {
 }
 
 impl Reservation {
-    /// Opens the file. Waits for the disk.
-    ///
-    /// # Errors
-    /// `-32600` when reading is asked of what is no regular file; the system's otherwise. The id is then free again.
-    pub fn open(self, params: &OpenParams) -> Result<OpenResult, RpcError> {
-        refuse_unenforced(&params.sandbox)?;
-        let path = local(&params.path)?;
-        let file = match params.mode {
-            OpenMode::Read => open_regular(path, true)?.0,
-            OpenMode::Replace => open_to_replace(path, true)?,
-        };
-        Ok(self.settle(file))
-    }
-
-    /// Takes a file that was opened elsewhere, under a sandbox.
-    pub fn settle(self, file: OwnedFd) -> OpenResult {
+    /// Takes the file, open.
+    pub(crate) fn settle(self, file: OwnedFd) -> OpenResult {
         self.slot.settle(State::Open(Arc::new(file)));
         OpenResult { handle_id: self.id.clone() }
     }
@@ -203,7 +155,7 @@ impl Drop for Reservation {
 
 impl Claim {
     /// The file, as it was named when the handle was opened.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         self.slot.path.as_deref()
     }
 
@@ -211,7 +163,7 @@ impl Claim {
     ///
     /// # Errors
     /// `-32600` for a length out of bounds; the system's otherwise, which also closes the handle.
-    pub fn read_block(&self, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
+    pub(crate) fn read_block(&self, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
         check_read_length(params.len, self.block_bytes)?;
         let file = self.slot.file().ok_or_else(|| unknown(&params.handle_id))?;
         let result = read_at(&file, params.offset, params.len);
@@ -225,7 +177,7 @@ impl Claim {
     ///
     /// # Errors
     /// `-32600` for a length out of bounds; the system's otherwise.
-    pub fn write_block(&self, params: &WriteBlockParams) -> Result<Empty, RpcError> {
+    pub(crate) fn write_block(&self, params: &WriteBlockParams) -> Result<Empty, RpcError> {
         check_write_length(params, self.block_bytes)?;
         let file = self.slot.file().ok_or_else(|| unknown(&params.handle_id))?;
         write_at(&file, params.offset, &params.chunk.0)?;

@@ -2,12 +2,14 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, StatxTimestamp, statx};
 
+use super::cached::metadata_if_cached;
 use super::error::rpc_error;
 use super::local_mounts;
 use super::path::{local, open_parent};
-use super::sandbox::refuse_unenforced;
+use super::{AtOnce, How, PathMethod, PathUse};
+use crate::Limits;
 use crate::protocol::RpcError;
-use crate::protocol::filesystem::{GetMetadataParams, Metadata};
+use crate::protocol::filesystem::{GetMetadata, GetMetadataParams, Metadata};
 
 /// The facts that an answer needs, and by which [`local_mounts`] knows the file system.
 pub(super) const FACTS: StatxFlags = StatxFlags::TYPE
@@ -19,23 +21,29 @@ pub(super) const FACTS: StatxFlags = StatxFlags::TYPE
 
 /// Kind, size and times of the target, and whether the name is a symlink.
 ///
-/// # Errors
-/// `-32600` for a symlink when they are not to be followed; the system's otherwise.
-pub fn get_metadata(params: &GetMetadataParams) -> Result<Metadata, RpcError> {
-    refuse_unenforced(&params.sandbox)?;
-    let path = local(&params.path)?;
-    if !params.follow_symlinks.unwrap_or(true) {
-        let (parent, name) = open_parent(path, false).map_err(rpc_error)?;
-        let found = statx(&parent, name, AtFlags::SYMLINK_NOFOLLOW, FACTS).map_err(rpc_error)?;
-        return if is_symlink(&found) { Err(symlink_refused()) } else { Ok(answer(&found, false)) };
+/// Errors: `-32600` for a symlink when they are not to be followed; the system's otherwise.
+impl PathMethod for GetMetadata {
+    const AT_ONCE: Option<AtOnce<Self>> = Some(metadata_if_cached);
+
+    fn run(params: &GetMetadataParams, _: &Limits) -> Result<Metadata, RpcError> {
+        let path = local(&params.path)?;
+        if !params.follow_symlinks.unwrap_or(true) {
+            let (parent, name) = open_parent(path, false).map_err(rpc_error)?;
+            let found = statx(&parent, name, AtFlags::SYMLINK_NOFOLLOW, FACTS).map_err(rpc_error)?;
+            return if is_symlink(&found) { Err(symlink_refused()) } else { Ok(answer(&found, false)) };
+        }
+        let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, FACTS).map_err(rpc_error)?;
+        local_mounts::learn(&found, path);
+        if is_symlink(&found) {
+            let target = statx(CWD, path, AtFlags::empty(), FACTS).map_err(rpc_error)?;
+            return Ok(answer(&target, true));
+        }
+        Ok(answer(&found, false))
     }
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, FACTS).map_err(rpc_error)?;
-    local_mounts::learn(&found, path);
-    if is_symlink(&found) {
-        let target = statx(CWD, path, AtFlags::empty(), FACTS).map_err(rpc_error)?;
-        return Ok(answer(&target, true));
+
+    fn paths(params: &GetMetadataParams) -> Vec<PathUse<'_>> {
+        vec![How::Reads.of(&params.path)]
     }
-    Ok(answer(&found, false))
 }
 
 /// `-32600` for a symlink as last name with `followSymlinks` false.

@@ -1,7 +1,10 @@
 //! Files on the local disk: the work behind every `fs/*` method (section 10).
 //!
+//! A method is a file here that implements [`PathMethod`], its `mod` line and its line in [`whole_file_methods`]. Those that go on
+//! with an open file or a table are done by `Machine`.
+//!
 //! The functions are synchronous and may wait for a disk: run them on a worker thread. Exceptions, made for the
-//! event loop: [`metadata_if_cached`], [`resolves_without_io`], and the table calls of [`Handles`].
+//! event loop: [`PathMethod::AT_ONCE`], [`resolves_without_io`], and the table calls of [`Handles`].
 
 mod cached;
 mod canonicalize;
@@ -12,11 +15,12 @@ mod error;
 mod handles;
 mod local_mounts;
 mod metadata;
-pub(crate) mod order;
+mod method;
+mod open;
+mod order;
 mod path;
 mod read;
 mod remove;
-mod sandbox;
 mod tree;
 mod walk;
 mod watch;
@@ -25,20 +29,61 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use cached::{learn_filesystem, metadata_if_cached, resolves_without_io};
-pub use canonicalize::canonicalize;
-pub use copy::copy;
-pub use directory::{create_directory, read_directory};
-pub use error::rpc_error;
-pub use handles::{Claim, Handles, Reservation};
-pub use metadata::get_metadata;
-pub(crate) use order::{Before, FileOrder, Touched, Touches, changes, reads};
-pub(crate) use path::local;
-pub(crate) use read::open_regular;
-pub use read::{WholeFile, read_file};
-pub use remove::remove;
-pub use sandbox::refuse_unenforced;
-pub use walk::walk;
-pub use watch::{ArmedWatch, MissingWatch};
-pub(crate) use write::open_to_replace;
-pub use write::write_file;
+pub(crate) use cached::{learn_filesystem, resolves_without_io};
+pub(crate) use error::rpc_error;
+pub(crate) use handles::{Claim, Handles};
+pub(crate) use method::{AtOnce, How, PathMethod, PathUse};
+pub(crate) use open::{Opened, ToOpen};
+pub(crate) use order::{Before, FileOrder, Touched, touched, touched_path};
+pub(crate) use read::{WholeFile, open_regular};
+pub(crate) use watch::{ArmedWatch, MissingWatch};
+pub(crate) use write::{content, open_to_replace, replace};
+
+/// The `fs/*` methods that are done as their [`PathMethod`] says, handed to the macro `$use`: the name in Rust and the type in
+/// the protocol, `fs`.
+macro_rules! whole_file_methods {
+    ($use:ident $($others:tt)*) => {
+        $use! {
+            /// Kind, size and times (10.4).
+            get_metadata: fs::GetMetadata;
+            /// Makes a directory (10.3).
+            create_directory: fs::CreateDirectory;
+            /// The real path (10.5).
+            canonicalize: fs::Canonicalize;
+            /// The names in a directory (10.6).
+            read_directory: fs::ReadDirectory;
+            /// A tree, breadth first (10.7).
+            walk: fs::Walk;
+            /// Removes a file or a tree (10.8).
+            remove: fs::Remove;
+            /// Copies a file or a tree (10.9).
+            copy: fs::Copy;
+            $($others)*
+        }
+    };
+}
+pub(crate) use whole_file_methods;
+
+/// All `fs/*` methods, handed to the macro `$use`. What is done for those that stand here is in `Machine`.
+macro_rules! file_methods {
+    ($use:ident) => {
+        $crate::filesystem::whole_file_methods! {
+            $use
+            /// A whole file (10.1).
+            read_file: fs::ReadFile;
+            /// Creates or replaces a file's content (10.2).
+            write_file: fs::WriteFile;
+            /// Opens a handle (10.10).
+            open: fs::Open;
+            /// Reads a block of an open file (10.10).
+            read_block: fs::ReadBlock;
+            /// Writes a block of an open file (10.10).
+            write_block: fs::WriteBlock;
+            /// Closes a handle (10.10).
+            close: fs::Close;
+            /// Watches paths that do not exist (10.11).
+            watch_missing: fs::WatchMissing;
+        }
+    };
+}
+pub(crate) use file_methods;

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use codex_exec_protocol::filesystem as files;
 use tokio::sync::Semaphore;
 
-use super::resolves_without_io;
+use super::{How, PathUse, resolves_without_io};
 
 /// No system call takes a longer path (bytes; path_resolution(7)), so nothing is touched by one.
 const LONGEST_PATH: usize = 4096;
@@ -30,14 +29,6 @@ pub(crate) struct FileOrder(Mutex<Vec<Arc<Turn>>>);
 pub(crate) struct Touched {
     path: PathBuf,
     how: How,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// What comes later may show, and does no harm.
-    Sees,
-    Reads,
-    Changes,
 }
 
 /// A request's turn.
@@ -105,7 +96,7 @@ fn meeting(turns: &[Arc<Turn>], touched: &[Touched]) -> Before {
 
 impl Touched {
     fn meets(&self, later: &Self) -> bool {
-        let holds_up = self.how == How::Changes || (self.how == How::Reads && later.how == How::Changes);
+        let holds_up = self.how.changes() || (self.how == How::Reads && later.how.changes());
         holds_up && (leads_to(&self.path, &later.path) || leads_to(&later.path, &self.path))
     }
 }
@@ -136,67 +127,19 @@ impl Drop for Place {
     }
 }
 
-/// What is there is looked at, as it happens to be.
-fn sees(path: &Path) -> Option<Touched> {
-    touched(path, How::Sees)
+/// What the paths of a request touch.
+pub(crate) fn touched(paths: &[PathUse<'_>]) -> Vec<Touched> {
+    let touched = |used: &PathUse<'_>| used.path.local().ok().and_then(|path| touched_path(path, used.how));
+    paths.iter().filter_map(touched).collect()
 }
 
-/// The path is read, and so is whatever is below.
-pub(crate) fn reads(path: &Path) -> Option<Touched> {
-    touched(path, How::Reads)
-}
-
-/// The path, or something below, is changed.
-pub(crate) fn changes(path: &Path) -> Option<Touched> {
-    touched(path, How::Changes)
-}
-
-fn touched(path: &Path, how: How) -> Option<Touched> {
-    (path.as_os_str().len() <= LONGEST_PATH).then(|| Touched { path: path.components().collect(), how })
-}
-
-/// Params of a file request.
-pub(crate) trait Touches {
-    fn touched(&self) -> Vec<Touched>;
-}
-
-macro_rules! touches {
-    ($($how:ident: $($params:ident)*;)*) => {
-        $($(impl Touches for files::$params {
-            fn touched(&self) -> Vec<Touched> {
-                self.path.local().ok().and_then($how).into_iter().collect()
-            }
-        })*)*
-    };
-}
-
-touches! {
-    reads: GetMetadataParams ReadFileParams CanonicalizeParams ReadDirectoryParams;
-    sees: WalkParams;
-    changes: WriteFileParams RemoveParams;
-}
-
-impl Touches for files::CopyParams {
-    fn touched(&self) -> Vec<Touched> {
-        let source = self.source_path.local().ok().and_then(reads);
-        source.into_iter().chain(self.destination_path.local().ok().and_then(changes)).collect()
+/// What is touched by doing this to a path; nothing by one that is too long for the system.
+pub(crate) fn touched_path(path: &Path, how: How) -> Option<Touched> {
+    if path.as_os_str().len() > LONGEST_PATH {
+        return None;
     }
-}
-
-impl Touches for files::OpenParams {
-    fn touched(&self) -> Vec<Touched> {
-        // For reading too: the blocks of a handle come behind it, and none may wait on a thread for it to be open.
-        self.path.local().ok().and_then(changes).into_iter().collect()
-    }
-}
-
-impl Touches for files::CreateDirectoryParams {
-    fn touched(&self) -> Vec<Touched> {
-        let path = self.path.local().ok().filter(|path| path.as_os_str().len() <= LONGEST_PATH);
-        let first =
-            path.map(|path| if self.recursive == Some(false) { path } else { first_to_be_made(path) });
-        first.and_then(changes).into_iter().collect()
-    }
+    let path = if how == How::Makes { first_to_be_made(path) } else { path };
+    Some(Touched { path: path.components().collect(), how })
 }
 
 /// A directory's parents may have to be made too: all below the last one that is surely there, as far as the kernel can
@@ -219,6 +162,18 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    fn changes(path: &Path) -> Option<Touched> {
+        touched_path(path, How::Changes)
+    }
+
+    fn reads(path: &Path) -> Option<Touched> {
+        touched_path(path, How::Reads)
+    }
+
+    fn sees(path: &Path) -> Option<Touched> {
+        touched_path(path, How::Sees)
+    }
 
     #[test]
     fn requests_meet_where_one_changes_what_the_other_touches() {
@@ -262,11 +217,9 @@ mod tests {
 
     #[test]
     fn the_longest_paths_cost_no_time() {
-        let of = |path: &str| -> files::CreateDirectoryParams {
-            serde_json::from_str(&format!(r#"{{"path":"{path}"}}"#)).expect("params")
-        };
-        assert!(of(&"/q".repeat(8 << 20)).touched().is_empty());
-        assert_eq!(of(&"/q".repeat(LONGEST_PATH / 2)).touched()[0].path, Path::new("/q"));
+        let made = |path: &str| touched_path(Path::new(path), How::Makes);
+        assert!(made(&"/q".repeat(8 << 20)).is_none());
+        assert_eq!(made(&"/q".repeat(LONGEST_PATH / 2)).expect("short enough").path, Path::new("/q"));
     }
 
     #[tokio::test]

@@ -8,26 +8,17 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, fstat, openat, 
 use rustix::io::{Errno, read};
 
 use super::error::{not_a_file, out_of_memory, rpc_error};
-use super::path::{local, open_parent};
-use super::sandbox::refuse_unenforced;
+use super::path::open_parent;
 use crate::Limits;
-use crate::protocol::filesystem::{ReadFileParams, ReadFileResult};
+use crate::protocol::filesystem::ReadFileResult;
 use crate::protocol::{Base64Bytes, RpcError};
 
 /// How much a buffer grows by once a file turned out longer than its size said, as those of `/proc` do.
 const GROWTH: usize = 64 << 10;
 
-/// A whole file.
-///
-/// # Errors
-/// `-32600` for what is no regular file or larger than `limits.read_file_bytes`; the system's otherwise.
-pub fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileResult, RpcError> {
-    WholeFile::open(params, limits)?.read_all()
-}
-
 /// A file that is open to be read whole, in two steps, so that its memory can be accounted for between them.
 #[derive(Debug)]
-pub struct WholeFile {
+pub(crate) struct WholeFile {
     file: OwnedFd,
     /// What it says of itself.
     size: u64,
@@ -36,22 +27,11 @@ pub struct WholeFile {
 }
 
 impl WholeFile {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// `-32600` for what is no regular file or larger than `limits.read_file_bytes`; the system's otherwise.
-    pub fn open(params: &ReadFileParams, limits: &Limits) -> Result<Self, RpcError> {
-        refuse_unenforced(&params.sandbox)?;
-        let path = local(&params.path)?;
-        let (file, size) = open_regular(path, params.follow_symlinks.unwrap_or(true))?;
-        Self::opened(file, size, limits)
-    }
-
-    /// Takes a regular file that was opened elsewhere, and its size.
+    /// Takes a regular file that is open, and its size.
     ///
     /// # Errors
     /// `-32600` for one larger than `limits.read_file_bytes`.
-    pub(crate) fn opened(file: OwnedFd, size: u64, limits: &Limits) -> Result<Self, RpcError> {
+    pub(crate) fn new(file: OwnedFd, size: u64, limits: &Limits) -> Result<Self, RpcError> {
         let limit = limits.read_file_bytes;
         if size > limit {
             return Err(too_large(size, limit));
@@ -61,27 +41,15 @@ impl WholeFile {
     }
 
     /// The most bytes that [`Self::read`] returns; after it returned nothing, more than before.
-    pub fn expected(&self) -> u64 {
+    pub(crate) fn expected(&self) -> u64 {
         self.expected
-    }
-
-    /// Reads to the end, in one step.
-    ///
-    /// # Errors
-    /// As for [`Self::open`].
-    pub(crate) fn read_all(mut self) -> Result<ReadFileResult, RpcError> {
-        loop {
-            if let Some(result) = self.read()? {
-                return Ok(result);
-            }
-        }
     }
 
     /// Reads to the end. Nothing when the file turned out longer than expected: then to be called once more.
     ///
     /// # Errors
-    /// As for [`Self::open`].
-    pub fn read(&mut self) -> Result<Option<ReadFileResult>, RpcError> {
+    /// `-32600` when it is larger than the limit by now; the system's otherwise.
+    pub(crate) fn read(&mut self) -> Result<Option<ReadFileResult>, RpcError> {
         let data = read_whole(&self.file, self.size, self.expected)?;
         if data.len() as u64 <= self.expected {
             return Ok(Some(ReadFileResult { data: Base64Bytes(data) }));

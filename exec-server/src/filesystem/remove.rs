@@ -11,29 +11,34 @@ use super::directory::for_each_name;
 use super::error::rpc_error;
 use super::metadata::symlink_refused;
 use super::path::{local, open_parent};
-use super::sandbox::refuse_unenforced;
 use super::tree::{Descent, open_directory};
-use crate::protocol::filesystem::RemoveParams;
+use super::{How, PathMethod, PathUse};
+use crate::Limits;
+use crate::protocol::filesystem::{Remove, RemoveParams};
 use crate::protocol::{ErrorCode, RpcError, encode::Empty};
 
 /// Removes a file, a symlink, or a directory (by default with all that is in it).
 ///
-/// # Errors
-/// `-32603` for a recursive removal without following symlinks, `-32600` for a symlink there; `-32600` for a path that
+/// Errors: `-32603` for a recursive removal without following symlinks, `-32600` for a symlink there; `-32600` for a path that
 /// ends in `.` or `..`, or is the root; the system's otherwise. With `force`, by default, a missing path is fine.
-pub fn remove(params: &RemoveParams) -> Result<Empty, RpcError> {
-    refuse_unenforced(&params.sandbox)?;
-    let follow = params.follow_symlinks.unwrap_or(true);
-    let recursive = params.recursive.unwrap_or(true);
-    if recursive && !follow {
-        return Err(RpcError::internal(
-            "recursive removal is not supported with followSymlinks false; set recursive to false",
-        ));
+impl PathMethod for Remove {
+    fn run(params: &RemoveParams, _: &Limits) -> Result<Empty, RpcError> {
+        let follow = params.follow_symlinks.unwrap_or(true);
+        let recursive = params.recursive.unwrap_or(true);
+        if recursive && !follow {
+            return Err(RpcError::internal(
+                "recursive removal is not supported with followSymlinks false; set recursive to false",
+            ));
+        }
+        match remove_name(params, recursive, follow) {
+            Err(error) if error.code == ErrorCode::NOT_FOUND && params.force.unwrap_or(true) => Ok(Empty {}),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Empty {}),
+        }
     }
-    match remove_name(params, recursive, follow) {
-        Err(error) if error.code == ErrorCode::NOT_FOUND && params.force.unwrap_or(true) => Ok(Empty {}),
-        Err(error) => Err(error),
-        Ok(()) => Ok(Empty {}),
+
+    fn paths(params: &RemoveParams) -> Vec<PathUse<'_>> {
+        vec![How::Changes.of_name(&params.path)]
     }
 }
 

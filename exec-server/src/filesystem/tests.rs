@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::{PathMethod, ToOpen, WholeFile, content, replace};
 use crate::Limits;
+use crate::protocol::encode::Empty;
+use crate::protocol::filesystem::{ReadFileParams, ReadFileResult, WriteFileParams};
 use crate::protocol::{RpcError, WireEncode, WirePath};
 
 /// A directory with the fixtures that the recorded conversations use.
@@ -73,6 +76,28 @@ pub(super) fn shown<R: WireEncode>(result: Result<R, RpcError>) -> Value {
 
 pub(super) fn limits() -> Limits {
     Limits::default()
+}
+
+/// Does a method under the usual limits.
+pub(super) fn run<M: PathMethod>(params: &M::Params) -> Result<M::Result, RpcError> {
+    M::run(params, &limits())
+}
+
+/// `fs/readFile`, in one step.
+pub(super) fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileResult, RpcError> {
+    let (file, size) = ToOpen::from(params).open()?;
+    let mut file = WholeFile::new(file, size, limits)?;
+    loop {
+        if let Some(result) = file.read()? {
+            return Ok(result);
+        }
+    }
+}
+
+/// `fs/writeFile`, in one step.
+pub(super) fn write_file(params: &WriteFileParams) -> Result<Empty, RpcError> {
+    let content = content(params)?;
+    replace(ToOpen::from(params).open()?.0, &content)
 }
 
 /// All names below, with content or link target: to see that nothing else has changed.

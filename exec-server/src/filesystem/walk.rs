@@ -13,10 +13,13 @@ use rustix::io::Errno;
 use super::directory::for_each_name;
 use super::error::rpc_error;
 use super::path::local;
-use super::sandbox::refuse_unenforced;
 use super::tree::{Identity, identity};
+use super::{How, PathMethod, PathUse};
 use crate::Limits;
-use crate::protocol::filesystem::{WalkEntry, WalkError, WalkKind, WalkOptions, WalkParams, WalkResult};
+use crate::budget::answer_bytes;
+use crate::protocol::filesystem::{
+    Walk, WalkEntry, WalkError, WalkKind, WalkOptions, WalkParams, WalkResult,
+};
 use crate::protocol::{RpcError, WirePath};
 
 /// What an entry counts beside its URI.
@@ -25,26 +28,34 @@ const ENTRY_BYTES: usize = 64;
 /// Lists the files and directories below a root; a root that is no directory, or a symlink that is not to be
 /// followed, has none.
 ///
-/// # Errors
-/// `-32600` for bounds of zero or above the limits; the system's for the root.
-pub fn walk(params: &WalkParams, limits: &Limits) -> Result<WalkResult, RpcError> {
-    refuse_unenforced(&params.sandbox)?;
-    let path = local(&params.path)?;
-    check(&params.options, limits)?;
-    let mut walk = Walk {
-        options: params.options,
-        result: WalkResult { entries: Vec::new(), errors: Vec::new(), truncated: false },
-        bytes_left: limits.walk_result_bytes,
-        queue: VecDeque::new(),
-        entered: HashSet::new(),
-    };
-    match walk.open(path) {
-        Ok(root) => walk.run(root, path)?,
-        // Not a directory, or a symlink to one.
-        Err(Errno::NOTDIR | Errno::LOOP) if statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
-        Err(error) => return Err(rpc_error(error)),
+/// Errors: `-32600` for bounds of zero or above the limits; the system's for the root.
+impl PathMethod for Walk {
+    fn run(params: &WalkParams, limits: &Limits) -> Result<WalkResult, RpcError> {
+        let path = local(&params.path)?;
+        check(&params.options, limits)?;
+        let mut walk = Descent {
+            options: params.options,
+            result: WalkResult { entries: Vec::new(), errors: Vec::new(), truncated: false },
+            bytes_left: limits.walk_result_bytes,
+            queue: VecDeque::new(),
+            entered: HashSet::new(),
+        };
+        match walk.open(path) {
+            Ok(root) => walk.run(root, path)?,
+            // Not a directory, or a symlink to one.
+            Err(Errno::NOTDIR | Errno::LOOP) if statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
+            Err(error) => return Err(rpc_error(error)),
+        }
+        Ok(walk.result)
     }
-    Ok(walk.result)
+
+    fn paths(params: &WalkParams) -> Vec<PathUse<'_>> {
+        vec![How::Sees.of(&params.path)]
+    }
+
+    fn answer_bytes(limits: &Limits) -> u64 {
+        answer_bytes(limits.walk_result_bytes as u64)
+    }
 }
 
 fn check(options: &WalkOptions, limits: &Limits) -> Result<(), RpcError> {
@@ -63,7 +74,8 @@ fn check(options: &WalkOptions, limits: &Limits) -> Result<(), RpcError> {
     Ok(())
 }
 
-struct Walk {
+/// A walk under way.
+struct Descent {
     options: WalkOptions,
     result: WalkResult,
     bytes_left: usize,
@@ -82,7 +94,7 @@ enum Outcome {
     Failed(String),
 }
 
-impl Walk {
+impl Descent {
     fn run(&mut self, root: OwnedFd, path: &Path) -> Result<(), RpcError> {
         self.entered.insert(identity(&fstat(&root).map_err(rpc_error)?));
         // The root's own failure is the answer's; those below are listed.

@@ -11,10 +11,10 @@ use tokio::task::AbortHandle;
 
 use self::chain::Watches;
 use crate::Limits;
-use crate::protocol::filesystem::{WatchMissingParams, WatchMissingResult};
+use crate::protocol::filesystem::WatchMissingParams;
 
 /// One connection's watch, of which at most one runs. Holds no descriptor until first used; dropping it ends the watch.
-pub struct MissingWatch {
+pub(crate) struct MissingWatch {
     shared: Arc<Shared>,
     /// Paths of one watch.
     capacity: usize,
@@ -33,7 +33,7 @@ struct State {
 
 /// A watch that is set but not yet told of: what changes from now on is kept until [`ArmedWatch::start`], so that the
 /// notification can be sent behind the answer. Dropped instead, the watch is over.
-pub struct ArmedWatch {
+pub(crate) struct ArmedWatch {
     id: u64,
     watches: Watches,
     shared: Weak<Shared>,
@@ -42,24 +42,14 @@ pub struct ArmedWatch {
 impl MissingWatch {
     /// `fired` is called once for each watch that ends by a change, with its id, from a task of the runtime: it must
     /// not block.
-    pub fn new(limits: &Limits, fired: Box<dyn Fn(u64) + Send + Sync>) -> Self {
+    pub(crate) fn new(limits: &Limits, fired: Box<dyn Fn(u64) + Send + Sync>) -> Self {
         let shared = Shared { state: Mutex::default(), fired };
         Self { shared: Arc::new(shared), capacity: limits.watched_paths }
     }
 
-    /// Sets and starts a watch, all in one. Looks at the disk: call it on a worker thread of a tokio runtime.
-    pub fn watch(&self, params: &WatchMissingParams) -> WatchMissingResult {
-        let armed = self.arm(params);
-        let watching = armed.is_some();
-        if let Some(armed) = armed {
-            armed.start();
-        }
-        WatchMissingResult { watching }
-    }
-
     /// Sets a watch; none is the answer `watching: false`. A good id ends the running watch either way. Looks at the
     /// disk: call it on a worker thread.
-    pub fn arm(&self, params: &WatchMissingParams) -> Option<ArmedWatch> {
+    pub(crate) fn arm(&self, params: &WatchMissingParams) -> Option<ArmedWatch> {
         {
             let mut state = self.shared.lock();
             if params.watch_id <= state.last_id {
@@ -91,7 +81,7 @@ impl Drop for MissingWatch {
 impl ArmedWatch {
     /// Begins to wait for changes, those since the watch was set included. Call it when the answer is on its way, inside
     /// a tokio runtime.
-    pub fn start(self) {
+    pub(crate) fn start(self) {
         let (Some(shared), Ok(runtime)) = (self.shared.upgrade(), Handle::try_current()) else { return };
         let mut state = shared.lock();
         // A newer call has ended this watch already.

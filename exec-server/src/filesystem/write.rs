@@ -9,26 +9,29 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use super::error::{not_a_file, rpc_error};
-use super::path::{local, open_parent};
-use super::sandbox::refuse_unenforced;
+use super::path::open_parent;
 use crate::protocol::filesystem::WriteFileParams;
 use crate::protocol::{RpcError, bytes, encode::Empty};
 
 /// Before the umask.
 pub(super) const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
 
-/// Creates a file or replaces its content.
+/// What a file is to hold.
 ///
 /// # Errors
-/// `-32600` for bad base64, and for FIFOs, sockets and block devices; the system's otherwise.
-pub fn write_file(params: &WriteFileParams) -> Result<Empty, RpcError> {
-    refuse_unenforced(&params.sandbox)?;
-    let path = local(&params.path)?;
-    let data = bytes::decode(&params.data_base64).map_err(|error| {
+/// `-32600` for bad base64.
+pub(crate) fn content(params: &WriteFileParams) -> Result<Vec<u8>, RpcError> {
+    bytes::decode(&params.data_base64).map_err(|error| {
         RpcError::invalid_request(format!("fs/writeFile requires valid base64 dataBase64: {error}"))
-    })?;
-    let file = open_to_replace(path, params.follow_symlinks.unwrap_or(true))?;
-    File::from(file).write_all(&data).map_err(rpc_error)?;
+    })
+}
+
+/// Gives a file that was opened for it its content. Blocks.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn replace(file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> {
+    File::from(file).write_all(content).map_err(rpc_error)?;
     Ok(Empty {})
 }
 

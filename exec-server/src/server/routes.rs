@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::{
-    Method, RequestId, RpcError, WireEncode, environment, filesystem as files, http, process, session,
+    Method, RequestId, RpcError, WireEncode, environment, filesystem as fs, http, process, session,
 };
 
 use super::connection::Connection;
 use super::streams;
 use crate::environment::machine::{Machine, Reading, Reply};
+use crate::environment::program_methods;
+use crate::filesystem::file_methods;
 use crate::rpc::{InFlight, Outbox, decode};
+
+/// Families of methods, as refusals name them.
+const PROGRAMS: &str = "exec";
+const FILES: &str = "filesystem";
 
 /// A request that has been read and not begun.
 pub(super) struct Request<'a> {
@@ -63,48 +69,42 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             });
         }
 
-        process::Start::NAME => program::<process::Start>(c, request, |m, p, a| m.start(p, a)),
-        process::Read::NAME => program::<process::Read>(c, request, |m, p, answer| {
-            m.read(p, ReadAnswer { connection: Arc::clone(c), answer });
+        process::Read::NAME => begin::<process::Read>(c, request, PROGRAMS, |machine, params, answer| {
+            machine.read(params, ReadAnswer { connection: Arc::clone(c), answer });
         }),
-        process::Write::NAME => program::<process::Write>(c, request, |m, p, a| m.write(p, a)),
-        process::Signal::NAME => program::<process::Signal>(c, request, |m, p, a| m.signal(p, a)),
-        process::Terminate::NAME => program::<process::Terminate>(c, request, |m, p, a| m.terminate(p, a)),
-        process::Resize::NAME => program::<process::Resize>(c, request, |m, p, a| m.resize(p, a)),
-        process::CloseStdin::NAME => {
-            program::<process::CloseStdin>(c, request, |m, p, a| m.close_stdin(p, a))
-        }
-        process::List::NAME => program::<process::List>(c, request, |m, p, a| m.list(p, a)),
-        process::Wait::NAME => program::<process::Wait>(c, request, |m, p, a| m.wait(p, a)),
-
-        files::GetMetadata::NAME => file::<files::GetMetadata>(c, request, |m, p, a| m.get_metadata(p, a)),
-        files::ReadFile::NAME => file::<files::ReadFile>(c, request, |m, p, a| m.read_file(p, a)),
-        files::WriteFile::NAME => file::<files::WriteFile>(c, request, |m, p, a| m.write_file(p, a)),
-        files::CreateDirectory::NAME => {
-            file::<files::CreateDirectory>(c, request, |m, p, a| m.create_directory(p, a));
-        }
-        files::Canonicalize::NAME => file::<files::Canonicalize>(c, request, |m, p, a| m.canonicalize(p, a)),
-        files::ReadDirectory::NAME => {
-            file::<files::ReadDirectory>(c, request, |m, p, a| m.read_directory(p, a))
-        }
-        files::Walk::NAME => file::<files::Walk>(c, request, |m, p, a| m.walk(p, a)),
-        files::Remove::NAME => file::<files::Remove>(c, request, |m, p, a| m.remove(p, a)),
-        files::Copy::NAME => file::<files::Copy>(c, request, |m, p, a| m.copy(p, a)),
-        files::Open::NAME => file::<files::Open>(c, request, |m, p, a| m.open(p, a)),
-        files::ReadBlock::NAME => file::<files::ReadBlock>(c, request, |m, p, a| m.read_block(p, a)),
-        files::WriteBlock::NAME => file::<files::WriteBlock>(c, request, |m, p, a| m.write_block(p, a)),
-        files::Close::NAME => file::<files::Close>(c, request, |m, p, a| m.close(p, a)),
-        files::WatchMissing::NAME => file::<files::WatchMissing>(c, request, |m, p, a| m.watch_missing(p, a)),
-
         http::Request::NAME => {
             begin::<http::Request>(c, request, "http", |m, params, answer| match params.stream_response {
                 true => streams::begin(m, params, answer),
                 false => m.request(params, answer),
             })
         }
-        _ => failed(request.answer, RpcError::method_not_found(method)),
+        _ => file_or_program(c, request, method),
     }
 }
+
+macro_rules! programs {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        fn program(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+            match method {
+                $(<$method as Method>::NAME => begin::<$method>(c, request, PROGRAMS, |m, p, a| m.$name(p, a)),)*
+                _ => failed(request.answer, RpcError::method_not_found(method)),
+            }
+        }
+    };
+}
+program_methods!(programs);
+
+macro_rules! files {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        fn file_or_program(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+            match method {
+                $(<$method as Method>::NAME => begin::<$method>(c, request, FILES, |m, p, a| m.$name(p, a)),)*
+                _ => program(c, request, method),
+            }
+        }
+    };
+}
+file_methods!(files);
 
 /// Begins a method, or answers with what is wrong about the request (the order of checks of 4.1).
 fn begin<M: Method>(
@@ -117,22 +117,6 @@ fn begin<M: Method>(
         Ok((machine, params)) => method(machine, params, request.answer),
         Err(error) => failed(request.answer, error),
     }
-}
-
-fn program<M: Method>(
-    c: &Arc<Connection>,
-    request: Request<'_>,
-    method: impl FnOnce(&Arc<Machine>, M::Params, Answer),
-) {
-    begin::<M>(c, request, "exec", method);
-}
-
-fn file<M: Method>(
-    c: &Arc<Connection>,
-    request: Request<'_>,
-    method: impl FnOnce(&Arc<Machine>, M::Params, Answer),
-) {
-    begin::<M>(c, request, "filesystem", method);
 }
 
 /// Answers with an error.

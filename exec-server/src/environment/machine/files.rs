@@ -1,21 +1,36 @@
 //! What is done to files (section 10): on worker threads, since a file system may hang, with the memory of answers claimed
 //! beforehand.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::encode::Empty;
-use codex_exec_protocol::filesystem as fs;
+use codex_exec_protocol::filesystem::{self as fs, Sandboxed};
+use codex_exec_protocol::sandbox::Sandbox;
+use codex_exec_protocol::{Method, RpcError};
 
 use super::{Machine, Reply};
 use crate::blocking;
 use crate::budget::{Claim, answer_bytes};
-use crate::filesystem::{self, ArmedWatch, Claim as HandleClaim, Touched, Touches, WholeFile};
-use crate::sandbox::files::ConfinedMethod;
+use crate::filesystem::{
+    self, ArmedWatch, Claim as HandleClaim, How, PathMethod, Touched, WholeFile, touched, touched_path,
+    whole_file_methods,
+};
 
-/// What a large directory's answer is taken to need (bytes); its bound is a message's.
-const LARGE_DIRECTORY: u64 = 1 << 20;
+macro_rules! whole {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        impl Machine {
+            $($(#[$doc])*
+            pub(crate) fn $name(
+                self: &Arc<Self>,
+                params: <$method as Method>::Params,
+                reply: impl Reply<<$method as Method>::Result>,
+            ) {
+                self.on_path::<$method>(params, reply);
+            })*
+        }
+    };
+}
+whole_file_methods!(whole);
 
 impl Machine {
     /// Runs `work` on a worker thread in its turn, and answers there. `bytes` is how large the answer may be, about.
@@ -56,85 +71,25 @@ impl Machine {
         });
     }
 
-    /// A method that is done as a whole, under its sandbox if that has to be enforced.
-    fn on_path<M: ConfinedMethod>(
-        self: &Arc<Self>,
-        params: M::Params,
-        bytes: u64,
-        reply: impl Reply<M::Result>,
-        work: impl FnOnce(&Self, M::Params) -> Result<M::Result, RpcError> + Send + 'static,
-    ) where
-        M::Params: Touches,
-    {
-        let touched = params.touched();
-        self.on_disk(touched, bytes, reply, |machine| {
-            machine.confined.run::<M>(params, |params| work(machine, params))
-        });
-    }
-
-    /// `fs/getMetadata` (10.4): at once where the kernel has everything in memory.
-    pub(crate) fn get_metadata(
-        self: &Arc<Self>,
-        params: fs::GetMetadataParams,
-        reply: impl Reply<fs::Metadata>,
-    ) {
-        if self.order.before(|| params.touched()).is_empty()
-            && let Some(result) = filesystem::metadata_if_cached(&params)
+    /// A method that is done as a whole, at once where that needs no waiting.
+    fn on_path<M: PathMethod>(self: &Arc<Self>, params: M::Params, reply: impl Reply<M::Result>) {
+        if let Some(at_once) = M::AT_ONCE
+            && !params.sandbox().is_some_and(Sandbox::needs_enforcement_for_files)
+            && self.order.before(|| touched(&M::paths(&params))).is_empty()
+            && let Some(result) = at_once(&params)
         {
             return reply.answer(result);
         }
-        self.on_path::<fs::GetMetadata>(params, 0, reply, |_, p| filesystem::get_metadata(&p));
+        let (touched, bytes) = (touched(&M::paths(&params)), M::answer_bytes(self.limits()));
+        self.on_disk(touched, bytes, reply, |machine| machine.confined.run::<M>(params, machine.limits()));
     }
 
     /// `fs/writeFile` (10.2).
     pub(crate) fn write_file(self: &Arc<Self>, params: fs::WriteFileParams, reply: impl Reply<Empty>) {
-        self.on_path::<fs::WriteFile>(params, 0, reply, |_, p| filesystem::write_file(&p));
-    }
-
-    /// `fs/createDirectory` (10.3).
-    pub(crate) fn create_directory(
-        self: &Arc<Self>,
-        params: fs::CreateDirectoryParams,
-        reply: impl Reply<Empty>,
-    ) {
-        self.on_path::<fs::CreateDirectory>(params, 0, reply, |_, p| filesystem::create_directory(&p));
-    }
-
-    /// `fs/canonicalize` (10.5).
-    pub(crate) fn canonicalize(
-        self: &Arc<Self>,
-        params: fs::CanonicalizeParams,
-        reply: impl Reply<fs::CanonicalizeResult>,
-    ) {
-        self.on_path::<fs::Canonicalize>(params, 0, reply, |_, p| filesystem::canonicalize(&p));
-    }
-
-    /// `fs/readDirectory` (10.6).
-    pub(crate) fn read_directory(
-        self: &Arc<Self>,
-        params: fs::ReadDirectoryParams,
-        reply: impl Reply<fs::ReadDirectoryResult>,
-    ) {
-        let large = answer_bytes(LARGE_DIRECTORY);
-        self.on_path::<fs::ReadDirectory>(params, large, reply, |machine, p| {
-            filesystem::read_directory(&p, machine.limits())
+        self.on_disk(touched(&[How::Changes.of(&params.path)]), 0, reply, move |machine| {
+            let content = filesystem::content(&params)?;
+            filesystem::replace(machine.confined.open(&params)?.0, &content)
         });
-    }
-
-    /// `fs/walk` (10.7).
-    pub(crate) fn walk(self: &Arc<Self>, params: fs::WalkParams, reply: impl Reply<fs::WalkResult>) {
-        let large = answer_bytes(self.limits().walk_result_bytes as u64);
-        self.on_path::<fs::Walk>(params, large, reply, |machine, p| filesystem::walk(&p, machine.limits()));
-    }
-
-    /// `fs/remove` (10.8).
-    pub(crate) fn remove(self: &Arc<Self>, params: fs::RemoveParams, reply: impl Reply<Empty>) {
-        self.on_path::<fs::Remove>(params, 0, reply, |_, p| filesystem::remove(&p));
-    }
-
-    /// `fs/copy` (10.9).
-    pub(crate) fn copy(self: &Arc<Self>, params: fs::CopyParams, reply: impl Reply<Empty>) {
-        self.on_path::<fs::Copy>(params, 0, reply, |_, p| filesystem::copy(&p));
     }
 
     /// `fs/readFile` (10.1). How large a file is shows only once it is open: then its memory is claimed, at once where
@@ -145,7 +100,7 @@ impl Machine {
         reply: impl Reply<fs::ReadFileResult>,
     ) {
         let machine = Arc::clone(self);
-        let place = self.order.enter(params.touched());
+        let place = self.order.enter(touched(&[How::Reads.of(&params.path)]));
         self.beside(async move {
             place.comes().await;
             let slot = Arc::clone(&machine.slots).acquire_owned().await;
@@ -167,9 +122,9 @@ impl Machine {
             Ok(reserved) => reserved,
             Err(error) => return reply.answer(Err(error)),
         };
-        self.on_disk(params.touched(), 0, reply, move |machine| match machine.confined.open(&params)? {
-            Some(file) => Ok(reserved.settle(file)),
-            None => reserved.open(&params),
+        // A change for reading too: the blocks of a handle come behind it, and none may wait on a thread for it to be open.
+        self.on_disk(touched(&[How::Changes.of(&params.path)]), 0, reply, move |machine| {
+            Ok(reserved.settle(machine.confined.open(&params)?.0))
         });
     }
 
@@ -181,20 +136,20 @@ impl Machine {
     ) {
         let claim = self.handles.claim(&params.handle_id);
         let bytes = answer_bytes(params.len.min(self.limits().block_bytes));
-        self.on_handle(claim, filesystem::reads, bytes, reply, move |handle| handle.read_block(&params));
+        self.on_handle(claim, How::Reads, bytes, reply, move |handle| handle.read_block(&params));
     }
 
     /// `fs/writeBlock` (10.10).
     pub(crate) fn write_block(self: &Arc<Self>, params: fs::WriteBlockParams, reply: impl Reply<Empty>) {
         let claim = self.handles.claim(&params.handle_id);
-        self.on_handle(claim, filesystem::changes, 0, reply, move |handle| handle.write_block(&params));
+        self.on_handle(claim, How::Changes, 0, reply, move |handle| handle.write_block(&params));
     }
 
     /// The handle was found in order, so that a close that follows at once does not take it away.
     fn on_handle<R: 'static>(
         self: &Arc<Self>,
         handle: Result<HandleClaim, RpcError>,
-        touched: fn(&Path) -> Option<Touched>,
+        how: How,
         bytes: u64,
         reply: impl Reply<R>,
         work: impl FnOnce(&HandleClaim) -> Result<R, RpcError> + Send + 'static,
@@ -203,7 +158,7 @@ impl Machine {
             Ok(handle) => handle,
             Err(error) => return reply.answer(Err(error)),
         };
-        let touched = handle.path().and_then(touched).into_iter().collect();
+        let touched = handle.path().and_then(|path| touched_path(path, how)).into_iter().collect();
         // Closing a file may wait, so that comes behind the answer.
         self.on_disk_then(touched, bytes, reply, move |_| (work(&handle), move || drop(handle)));
     }
@@ -267,10 +222,8 @@ impl<A: Reply<fs::ReadFileResult>, H: Send + 'static> WholeRead<A, H> {
     /// Under the request's sandbox, if there is something to enforce.
     fn open(&self) -> Result<WholeFile, RpcError> {
         let limits = self.machine.limits();
-        match self.machine.confined.open_whole(&self.params)? {
-            Some((file, size)) => WholeFile::opened(file, size, limits),
-            None => WholeFile::open(&self.params, limits),
-        }
+        let (file, size) = self.machine.confined.open(&self.params)?;
+        WholeFile::new(file, size, limits)
     }
 
     fn answer(

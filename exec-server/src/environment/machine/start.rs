@@ -9,7 +9,7 @@ use codex_exec_protocol::process::{StartParams, StartResult};
 
 use super::{Machine, Reply};
 use crate::blocking;
-use crate::filesystem::{self, Before, FileOrder, Touched};
+use crate::filesystem::{self, Before, FileOrder, How, Touched, touched_path};
 use crate::process::{Placed, ProcessTable};
 
 /// A start waits so long for the changes of files before it.
@@ -55,7 +55,8 @@ fn program(params: &StartParams) -> Option<&Path> {
 
 /// What a start finds on the disk: its program, and what lies where it begins.
 fn touched(params: &StartParams) -> Vec<Touched> {
-    program(params).into_iter().chain([params.cwd.0.as_path()]).filter_map(filesystem::reads).collect()
+    let paths = program(params).into_iter().chain([params.cwd.0.as_path()]);
+    paths.filter_map(|path| touched_path(path, How::Reads)).collect()
 }
 
 fn launch(table: Arc<ProcessTable>, placed: Placed, before: Before) {

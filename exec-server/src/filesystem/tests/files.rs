@@ -5,9 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::{Value, json};
 
-use super::{Fixture, limits, shown};
+use super::{Fixture, limits, read_file, run, shown, write_file};
+use crate::filesystem::cached::metadata_if_cached;
 use crate::filesystem::*;
 use crate::protocol::ErrorCode;
+use crate::protocol::filesystem::*;
+use crate::sandbox::files::FileHelpers;
 
 #[test]
 fn system_errors_map_to_codes_by_kind() {
@@ -145,7 +148,7 @@ fn create_directory_answers_as_the_spec_says() {
         (json!({"path": "a.txt/x", "followSymlinks": false}), json!(-32603)),
     ];
     for (params, wanted) in cases {
-        assert_eq!(shown(create_directory(&at.params(params.clone()))), wanted, "{params}");
+        assert_eq!(shown(run::<CreateDirectory>(&at.params(params.clone()))), wanted, "{params}");
     }
     assert!(at.path("d6/e/f").is_dir() && at.path("d6/g").is_dir() && !at.path("sub/new").exists());
 }
@@ -174,7 +177,7 @@ fn get_metadata_answers_as_the_spec_says_on_the_worker_and_from_the_cache() {
     ];
     for (params, wanted) in cases {
         let params_typed = at.params(params.clone());
-        let answer = get_metadata(&params_typed);
+        let answer = run::<GetMetadata>(&params_typed);
         let kinds = answer.clone().map(|m| [m.is_directory, m.is_file, m.is_symlink]).map_err(|e| e.code.0);
         assert_eq!(kinds, wanted, "{params}");
         if let Some(cached) = metadata_if_cached(&params_typed)
@@ -183,7 +186,7 @@ fn get_metadata_answers_as_the_spec_says_on_the_worker_and_from_the_cache() {
             assert_eq!(cached, answer, "cached {params}");
         }
     }
-    let file = get_metadata(&at.params(json!({"path": "link"}))).unwrap();
+    let file = run::<GetMetadata>(&at.params(json!({"path": "link"}))).unwrap();
     let real = std::fs::metadata(at.path("a.txt")).unwrap();
     let since = real.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
     assert_eq!((file.size, file.modified_at_ms), (6, since.as_millis() as i64));
@@ -193,7 +196,7 @@ fn get_metadata_answers_as_the_spec_says_on_the_worker_and_from_the_cache() {
 fn the_cache_answers_for_a_local_disk_it_has_learned_and_never_for_proc() {
     let at = Fixture::new();
     let params = at.params(json!({"path": "a.txt"}));
-    let answer = get_metadata(&params).unwrap();
+    let answer = run::<GetMetadata>(&params).unwrap();
     // An old kernel or a filter may lack what this needs; then every answer comes from a worker.
     if let Some(cached) = metadata_if_cached(&params) {
         assert_eq!(cached.unwrap(), answer);
@@ -221,7 +224,7 @@ fn canonicalize_answers_as_the_spec_says() {
         ("a.txt/x", json!(-32603)),
     ];
     for (path, wanted) in cases {
-        assert_eq!(shown(canonicalize(&at.params(json!({"path": path})))), wanted, "{path}");
+        assert_eq!(shown(run::<Canonicalize>(&at.params(json!({"path": path})))), wanted, "{path}");
     }
 }
 
@@ -230,7 +233,7 @@ fn read_directory_gives_names_with_the_kinds_of_their_targets() {
     let at = Fixture::new();
     std::os::unix::fs::symlink("loop", at.path("loop")).unwrap();
     std::fs::write(at.dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")), "z").unwrap();
-    let list = |path: &str| read_directory(&at.params(json!({"path": path})), &limits());
+    let list = |path: &str| ReadDirectory::run(&at.params(json!({"path": path})), &limits());
     let mut entries: Vec<_> = list("")
         .unwrap()
         .entries
@@ -252,7 +255,7 @@ fn read_directory_gives_names_with_the_kinds_of_their_targets() {
         assert_eq!(list(path).unwrap_err().code.0, code, "{path}");
     }
     let small = crate::Limits { message_bytes: 100, ..limits() };
-    let refused = read_directory(&at.params(json!({"path": ""})), &small).unwrap_err();
+    let refused = ReadDirectory::run(&at.params(json!({"path": ""})), &small).unwrap_err();
     assert_eq!(refused.code, ErrorCode::INTERNAL);
 }
 
@@ -262,7 +265,7 @@ fn a_directory_of_10_000_is_listed_whole() {
     for number in 0..10_000 {
         std::fs::write(at.path(&format!("sub/deep/{number}")), "").unwrap();
     }
-    let listed = read_directory(&at.params(json!({"path": "sub/deep"})), &limits()).unwrap();
+    let listed = ReadDirectory::run(&at.params(json!({"path": "sub/deep"})), &limits()).unwrap();
     assert_eq!(listed.entries.len(), 10_000);
 }
 
@@ -282,10 +285,14 @@ fn a_sandbox_that_cannot_be_enforced_and_a_foreign_path_are_refused() {
     let permissions = json!({"type": "managed", "network": "restricted", "file_system": {"type": "restricted",
         "entries": [{"path": {"type": "special", "value": {"kind": "root"}}, "access": "read"}]}});
     let sandbox = json!({"permissions": permissions, "windowsSandboxLevel": "disabled"});
-    let sandboxed = at.params(json!({"path": "a.txt", "sandbox": sandbox}));
-    let error = read_file(&sandboxed, &limits()).unwrap_err();
-    assert_eq!(error.code, ErrorCode::INVALID_REQUEST);
-    assert!(error.message.contains("sandbox"));
+    let nobody = FileHelpers::new(None, &limits());
+    let sandboxed = json!({"path": "a.txt", "sandbox": sandbox});
+    let opened = nobody.open::<ReadFileParams>(&at.params(sandboxed.clone())).unwrap_err();
+    let looked = nobody.run::<GetMetadata>(at.params(sandboxed), &limits()).unwrap_err();
+    for error in [opened, looked] {
+        assert_eq!(error.code, ErrorCode::INVALID_REQUEST);
+        assert!(error.message.contains("sandbox"));
+    }
     let foreign = serde_json::from_value(json!({"path": "file://other/x"})).unwrap();
     assert_eq!(read_file(&foreign, &limits()).unwrap_err().code, ErrorCode::INVALID_REQUEST);
 }

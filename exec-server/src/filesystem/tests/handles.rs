@@ -6,14 +6,36 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::{Fixture, limits, shown};
-use crate::filesystem::Handles;
+use crate::filesystem::handles::Reservation;
+use crate::filesystem::{Handles, ToOpen};
+use crate::protocol::RpcError;
+use crate::protocol::encode::Empty;
+use crate::protocol::filesystem::{
+    OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
+};
+
+fn open(handles: &Handles, params: &OpenParams) -> Result<OpenResult, RpcError> {
+    settle(handles.reserve(params)?, params)
+}
+
+fn settle(reservation: Reservation, params: &OpenParams) -> Result<OpenResult, RpcError> {
+    Ok(reservation.settle(ToOpen::from(params).open()?.0))
+}
+
+fn read_block(handles: &Handles, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
+    handles.claim(&params.handle_id)?.read_block(params)
+}
+
+fn write_block(handles: &Handles, params: &WriteBlockParams) -> Result<Empty, RpcError> {
+    handles.claim(&params.handle_id)?.write_block(params)
+}
 
 /// Makes one request by its short name.
 fn ask(at: &Fixture, handles: &Handles, method: &str, params: Value) -> Value {
     match method {
-        "open" => shown(handles.open(&at.params(params))),
-        "read" => shown(handles.read_block(&at.params(params))),
-        "write" => shown(handles.write_block(&at.params(params))),
+        "open" => shown(open(handles, &at.params(params))),
+        "read" => shown(read_block(handles, &at.params(params))),
+        "write" => shown(write_block(handles, &at.params(params))),
         _ => shown(Ok(handles.close(&at.params(params)))),
     }
 }
@@ -74,12 +96,12 @@ fn handles_answer_as_the_spec_says() {
 fn a_block_of_the_largest_size_passes_and_one_byte_more_is_refused() {
     let at = Fixture::new();
     let handles = Handles::new(&limits());
-    handles.open(&at.params(json!({"handleId": "w", "path": "big", "mode": "replace"}))).unwrap();
+    open(&handles, &at.params(json!({"handleId": "w", "path": "big", "mode": "replace"}))).unwrap();
     for (bytes, fine) in [(1 << 20, true), ((1 << 20) + 1, false)] {
         let mut params: crate::protocol::filesystem::WriteBlockParams =
             at.params(json!({"handleId": "w", "offset": 0, "chunk": ""}));
         params.chunk.0 = vec![7; bytes];
-        assert_eq!(handles.write_block(&params).is_ok(), fine);
+        assert_eq!(write_block(&handles, &params).is_ok(), fine);
     }
     assert_eq!(std::fs::metadata(at.path("big")).unwrap().len(), 1 << 20);
 }
@@ -89,7 +111,7 @@ fn at_most_128_handles_are_open_and_a_failed_open_takes_no_place() {
     let at = Fixture::new();
     let handles = Handles::new(&limits());
     let open = |id: usize, path: &str| {
-        shown(handles.open(&at.params(json!({"handleId": format!("m{id}"), "path": path}))))
+        shown(open(&handles, &at.params(json!({"handleId": format!("m{id}"), "path": path}))))
     };
     for id in 0..128 {
         assert_eq!(open(1000, "missing"), json!(-32004));
@@ -110,7 +132,7 @@ fn a_block_waits_for_its_handle_that_is_still_being_opened() {
     let claim = handles.claim("h").unwrap();
     let params = at.params(json!({"handleId": "h", "offset": 0, "len": 5}));
     let reader = thread::spawn(move || claim.read_block(&params));
-    reservation.open(&open).unwrap();
+    settle(reservation, &open).unwrap();
     assert_eq!(reader.join().unwrap().unwrap().chunk.0, b"hello");
 }
 
@@ -122,10 +144,10 @@ fn a_block_behind_a_failed_open_and_one_behind_an_abandoned_open_are_not_found()
     let open = at.params(json!({"handleId": "h", "path": "missing"}));
     let reservation = handles.reserve(&open).unwrap();
     let claim = handles.claim("h").unwrap();
-    assert!(reservation.open(&open).is_err());
+    assert!(settle(reservation, &open).is_err());
     assert_eq!(claim.read_block(&read).unwrap_err().code.0, -32004);
     drop(handles.reserve(&open).unwrap());
-    assert!(handles.is_empty());
+    assert_eq!(handles.len(), 0);
 }
 
 #[test]
@@ -136,17 +158,17 @@ fn closing_while_opening_frees_the_id_and_does_not_touch_its_next_owner() {
     let first = handles.reserve(&open).unwrap();
     handles.close(&at.params(json!({"handleId": "h"})));
     let second = handles.reserve(&open).unwrap();
-    second.open(&open).unwrap();
+    settle(second, &open).unwrap();
     drop(first);
     assert_eq!(handles.len(), 1);
-    assert!(handles.read_block(&at.params(json!({"handleId": "h", "offset": 0, "len": 5}))).is_ok());
+    assert!(read_block(&handles, &at.params(json!({"handleId": "h", "offset": 0, "len": 5}))).is_ok());
 }
 
 #[test]
 fn threads_write_their_own_blocks_of_one_file() {
     let at = Arc::new(Fixture::new());
     let handles = Arc::new(Handles::new(&limits()));
-    handles.open(&at.params(json!({"handleId": "w", "path": "many", "mode": "replace"}))).unwrap();
+    open(&handles, &at.params(json!({"handleId": "w", "path": "many", "mode": "replace"}))).unwrap();
     let threads: Vec<_> = (0..8u8)
         .map(|number| {
             let (at, handles) = (Arc::clone(&at), Arc::clone(&handles));
@@ -154,7 +176,7 @@ fn threads_write_their_own_blocks_of_one_file() {
                 let mut params: crate::protocol::filesystem::WriteBlockParams =
                     at.params(json!({"handleId": "w", "offset": u64::from(number) * 1000, "chunk": ""}));
                 params.chunk.0 = vec![number; 1000];
-                handles.write_block(&params).unwrap();
+                write_block(&handles, &params).unwrap();
             })
         })
         .collect();

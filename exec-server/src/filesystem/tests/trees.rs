@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::{Value, json};
 
-use super::{Fixture, limits, shown, snapshot};
+use super::{Fixture, limits, run, shown, snapshot};
 use crate::filesystem::*;
-use crate::protocol::filesystem::{WalkKind, WalkResult};
+use crate::protocol::filesystem::{Copy, Remove, Walk, WalkKind, WalkResult};
 
 fn walk_options(depth: u64, directories: u64, entries: u64, follow: bool, prune: bool) -> Value {
     json!({"maxDepth": depth, "maxDirectories": directories, "maxEntries": entries,
@@ -56,13 +56,13 @@ fn walk_answers_as_the_spec_says() {
     ];
     for (path, options, wanted, truncated) in cases {
         let params = at.params(json!({"path": path, "options": options}));
-        let result = walk(&params, &limits()).unwrap();
+        let result = Walk::run(&params, &limits()).unwrap();
         let wanted: Vec<_> = wanted.iter().map(|name| name[1..].to_owned()).collect();
         assert_eq!(names(at.dir.path(), &result), wanted, "{path} {options}");
         assert_eq!((result.truncated, result.errors.len()), (truncated, 0), "{path} {options}");
     }
     let followed = at.params(json!({"path": "dlink", "options": walk_options(10, 10, 10, true, false)}));
-    assert_eq!(walk(&followed, &limits()).unwrap().entries.len(), 2);
+    assert_eq!(Walk::run(&followed, &limits()).unwrap().entries.len(), 2);
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn walk_refuses_bounds_of_0_and_beyond_the_limits_and_a_missing_root() {
     ];
     for (path, options, code) in cases {
         let params = at.params(json!({"path": path, "options": options}));
-        assert_eq!(walk(&params, &limits()).unwrap_err().code.0, code, "{path} {options}");
+        assert_eq!(Walk::run(&params, &limits()).unwrap_err().code.0, code, "{path} {options}");
     }
     let largest = at.params(json!({"path": "", "options": walk_options(64, 10_000, 50_000, false, false)}));
-    assert!(walk(&largest, &limits()).is_ok());
+    assert!(Walk::run(&largest, &limits()).is_ok());
 }
 
 #[test]
@@ -90,13 +90,13 @@ fn a_walk_reports_names_that_are_not_utf8_and_counts_the_size_of_its_result() {
     let at = Fixture::new();
     std::fs::write(at.dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")), "z").unwrap();
     let params = at.params(json!({"path": "", "options": walk_options(0, 9, 99, false, false)}));
-    let result = walk(&params, &limits()).unwrap();
+    let result = Walk::run(&params, &limits()).unwrap();
     assert_eq!((result.entries.len(), result.errors.len()), (2, 1));
     assert_eq!(result.errors[0].path.local().unwrap(), at.path("bad\u{fffd}"));
     let first = 64 + crate::protocol::WirePath::uri_of(&at.path("a.txt")).len();
     for (bytes, entries) in [(first - 1, 0), (first, 1)] {
         let small = crate::Limits { walk_result_bytes: bytes, ..limits() };
-        let result = walk(&params, &small).unwrap();
+        let result = Walk::run(&params, &small).unwrap();
         assert_eq!((result.entries.len(), result.truncated), (entries, true));
     }
 }
@@ -173,13 +173,13 @@ proptest! {
         grow(root.path(), outside.path(), &steps);
         let all = naive_walk(root.path(), depth);
         let options = walk_options(depth, directories, entries, false, false);
-        let result = walk(&request(json!({"path": root.path(), "options": options})), &limits()).unwrap();
+        let result = Walk::run(&request(json!({"path": root.path(), "options": options})), &limits()).unwrap();
         let listed = names(root.path(), &result);
         prop_assert!(listed.len() as u64 <= entries);
         prop_assert_eq!(&listed[..], &all[..listed.len()]);
         prop_assert!(result.truncated || listed.len() == all.len());
         let unbounded = walk_options(depth, 1000, 1000, false, false);
-        let whole = walk(&request(json!({"path": root.path(), "options": unbounded})), &limits()).unwrap();
+        let whole = Walk::run(&request(json!({"path": root.path(), "options": unbounded})), &limits()).unwrap();
         prop_assert_eq!(names(root.path(), &whole), all);
         prop_assert!(!whole.truncated);
     }
@@ -191,7 +191,7 @@ proptest! {
         std::fs::create_dir(&top).unwrap();
         grow(&top, outside.path(), &steps);
         let before = snapshot(outside.path());
-        remove(&request(json!({"path": top}))).unwrap();
+        run::<Remove>(&request(json!({"path": top}))).unwrap();
         prop_assert!(std::fs::symlink_metadata(&top).is_err());
         prop_assert_eq!(snapshot(outside.path()), before);
     }
@@ -204,12 +204,12 @@ proptest! {
         grow(&from, outside.path(), &steps);
         let (source, around) = (snapshot(&from), snapshot(outside.path()));
         let params = json!({"sourcePath": from, "destinationPath": to, "recursive": true});
-        copy(&request(params.clone())).unwrap();
+        run::<Copy>(&request(params.clone())).unwrap();
         prop_assert_eq!(snapshot(&to), source.clone());
-        remove(&request(json!({"path": to}))).unwrap();
+        run::<Remove>(&request(json!({"path": to}))).unwrap();
         std::fs::create_dir(&to).unwrap();
         grow(&to, outside.path(), &other);
-        let _ = copy(&request(params));
+        let _ = run::<Copy>(&request(params));
         prop_assert_eq!(snapshot(outside.path()), around);
         prop_assert_eq!(snapshot(&from), source);
     }
@@ -248,13 +248,13 @@ fn remove_answers_as_the_spec_says() {
         (json!({"path": "/"}), json!(-32600)),
     ];
     for (params, wanted) in steps {
-        assert_eq!(shown(remove(&at.params(params.clone()))), wanted, "{params}");
+        assert_eq!(shown(run::<Remove>(&at.params(params.clone()))), wanted, "{params}");
     }
     let left: Vec<_> =
         snapshot(at.dir.path()).into_iter().map(|(path, _)| path.display().to_string()).collect();
     assert_eq!(left, ["a.txt", "sub", "sub/deep", "sub/x"]);
     let dots = request(json!({"path": format!("{}/sub/..", at.dir.path().display())}));
-    assert_eq!(shown(remove(&dots)), json!(-32600));
+    assert_eq!(shown(run::<Remove>(&dots)), json!(-32600));
 }
 
 #[test]
@@ -268,9 +268,9 @@ fn a_tree_deeper_than_any_stack_or_path_is_copied_and_removed() {
         level = openat(&level, "d", directory, Mode::empty()).unwrap();
     }
     let params = json!({"sourcePath": "tall", "destinationPath": "tall2", "recursive": true});
-    assert_eq!(shown(copy(&at.params(params))), json!({}));
+    assert_eq!(shown(run::<Copy>(&at.params(params))), json!({}));
     for name in ["tall", "tall2"] {
-        assert_eq!(shown(remove(&at.params(json!({"path": name, "force": false})))), json!({}));
+        assert_eq!(shown(run::<Remove>(&at.params(json!({"path": name, "force": false})))), json!({}));
         assert!(!at.path(name).exists());
     }
 }
@@ -311,7 +311,7 @@ fn copy_answers_as_the_spec_says() {
     ];
     for (source, destination, recursive, wanted) in steps {
         let params = json!({"sourcePath": source, "destinationPath": destination, "recursive": recursive});
-        assert_eq!(shown(copy(&at.params(params))), wanted, "{source} {destination} {recursive}");
+        assert_eq!(shown(run::<Copy>(&at.params(params))), wanted, "{source} {destination} {recursive}");
     }
     assert_eq!(std::fs::read(at.path("src/f")).unwrap(), b"f", "copied onto itself it is whole");
     assert_eq!(std::fs::read(at.path("f2")).unwrap(), b"hello\n");
@@ -334,7 +334,7 @@ fn a_merge_keeps_other_files_and_never_writes_through_a_symlink() {
     std::fs::write(at.path("to/other"), "kept").unwrap();
     let merge = || {
         let params = json!({"sourcePath": "from", "destinationPath": "to", "recursive": true});
-        shown(copy(&at.params(params)))
+        shown(run::<Copy>(&at.params(params)))
     };
     assert_eq!(merge(), json!({}));
     assert_eq!(std::fs::read(at.path("to/f")).unwrap(), b"new");

@@ -2,14 +2,14 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use codex_exec_protocol::RpcError;
-use codex_exec_protocol::filesystem as files;
+use codex_exec_protocol::filesystem as fs;
+use codex_exec_protocol::{Method, RpcError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::{receive, send};
-use super::words::{Asked, Opened, ToOpen, Told, Work};
-use crate::filesystem;
+use super::words::{Asked, Told};
+use crate::filesystem::{PathMethod, ToOpen, whole_file_methods};
 
 /// Serves the socket until its other end is closed.
 ///
@@ -28,50 +28,34 @@ fn answer(request: &[u8]) -> (Vec<u8>, Option<OwnedFd>) {
         Ok(asked) => asked,
         Err(error) => return (tell::<()>(Err(unreadable(&error))), None),
     };
-    let limits = asked.bounds.limits();
-    let simple = match asked.work {
-        Work::OpenToRead => return hand_over(open(&asked, filesystem::open_regular)),
-        Work::OpenToReplace => {
-            return hand_over(open(&asked, |path, follow| {
-                Ok((filesystem::open_to_replace(path, follow)?, 0))
-            }));
-        }
-        Work::GetMetadata => done(&asked, |p: files::GetMetadataParams| filesystem::get_metadata(&p)),
-        Work::CreateDirectory => {
-            done(&asked, |p: files::CreateDirectoryParams| filesystem::create_directory(&p))
-        }
-        Work::Canonicalize => done(&asked, |p: files::CanonicalizeParams| filesystem::canonicalize(&p)),
-        Work::ReadDirectory => {
-            done(&asked, |p: files::ReadDirectoryParams| filesystem::read_directory(&p, &limits))
-        }
-        Work::Walk => done(&asked, |p: files::WalkParams| filesystem::walk(&p, &limits)),
-        Work::Remove => done(&asked, |p: files::RemoveParams| filesystem::remove(&p)),
-        Work::Copy => done(&asked, |p: files::CopyParams| filesystem::copy(&p)),
-    };
-    (simple, None)
-}
-
-fn done<P: DeserializeOwned, R: Serialize>(
-    asked: &Asked<'_>,
-    work: impl FnOnce(P) -> Result<R, RpcError>,
-) -> Vec<u8> {
-    let params = serde_json::from_str(asked.params.get()).map_err(|error| unreadable(&error));
-    tell(params.and_then(work))
-}
-
-fn open(
-    asked: &Asked<'_>,
-    work: impl FnOnce(&std::path::Path, bool) -> Result<(OwnedFd, u64), RpcError>,
-) -> Result<(OwnedFd, u64), RpcError> {
-    let params: ToOpen = serde_json::from_str(asked.params.get()).map_err(|error| unreadable(&error))?;
-    work(filesystem::local(&params.path)?, params.follow)
-}
-
-fn hand_over(opened: Result<(OwnedFd, u64), RpcError>) -> (Vec<u8>, Option<OwnedFd>) {
-    match opened {
-        Ok((file, size)) => (tell(Ok(Opened { size })), Some(file)),
+    if asked.method != fs::Open::NAME {
+        return (run(&asked), None);
+    }
+    match params(&asked).and_then(|to_open: ToOpen| to_open.open()) {
+        Ok((file, size)) => (tell(Ok(size)), Some(file)),
         Err(error) => (tell::<()>(Err(error)), None),
     }
+}
+
+macro_rules! run {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        /// Does a method as a whole.
+        fn run(asked: &Asked<'_>) -> Vec<u8> {
+            match &*asked.method {
+                $(<$method as Method>::NAME => done::<$method>(asked),)*
+                other => tell::<()>(Err(RpcError::internal(format!("the helper does not know {other}")))),
+            }
+        }
+    };
+}
+whole_file_methods!(run);
+
+fn done<M: PathMethod>(asked: &Asked<'_>) -> Vec<u8> {
+    tell(params(asked).and_then(|params| M::run(&params, &asked.bounds.limits())))
+}
+
+fn params<P: DeserializeOwned>(asked: &Asked<'_>) -> Result<P, RpcError> {
+    serde_json::from_str(asked.params.get()).map_err(|error| unreadable(&error))
 }
 
 fn tell<R: Serialize>(result: Result<R, RpcError>) -> Vec<u8> {

@@ -12,5 +12,4 @@ mod prepared;
 mod words;
 
 pub(super) use helper::serve;
-pub use methods::ConfinedMethod;
 pub use pool::FileHelpers;

@@ -98,7 +98,7 @@ impl FileHelpers {
         params: &impl Serialize,
     ) -> Result<(R, Option<OwnedFd>), RpcError> {
         let confiner = self.confiner()?;
-        if work.creates() && prepared.has_placeholders() {
+        if work.creates && prepared.has_placeholders() {
             // The places are held for this one operation, so that they are not seen for longer.
             let confined = confiner.confine(&prepared.policy)?;
             let _slot = self.slot();
@@ -110,7 +110,7 @@ impl FileHelpers {
         // One that has died while it waited has done nothing; one that dies now, nothing that can't be done again.
         while let Some(helper) = self.take(&prepared.fit) {
             let sent = helper.send(&asked);
-            let may_repeat = sent.is_err() || !work.changes();
+            let may_repeat = sent.is_err() || !work.changes;
             let answer = sent.and_then(|()| helper.answer());
             let broken = answer.as_ref().err().is_some_and(is_broken);
             self.put_back(helper, broken);
@@ -184,18 +184,6 @@ impl Drop for Slot<'_> {
     }
 }
 
-impl Work {
-    /// Whether names may come to exist by it.
-    fn creates(self) -> bool {
-        matches!(self, Self::OpenToReplace | Self::CreateDirectory | Self::Copy)
-    }
-
-    /// Whether doing it twice is something else than doing it once.
-    fn changes(self) -> bool {
-        self.creates() || matches!(self, Self::Remove)
-    }
-}
-
 impl Helper {
     fn start(confiner: &Confiner, fit: Arc<Fit>) -> Result<Self, RpcError> {
         let failed =
@@ -229,7 +217,7 @@ impl Helper {
 
     fn question(work: Work, bounds: Bounds, params: &impl Serialize) -> Result<Vec<u8>, RpcError> {
         let params = serde_json::value::to_raw_value(params).map_err(broken)?;
-        serde_json::to_vec(&Asked { work, bounds, params: &params }).map_err(broken)
+        serde_json::to_vec(&Asked { method: work.method.into(), bounds, params: &params }).map_err(broken)
     }
 
     fn send(&self, question: &[u8]) -> Result<(), RpcError> {

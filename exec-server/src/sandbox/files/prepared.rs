@@ -20,7 +20,7 @@ const MOST_PREPARED: usize = 4;
 const MOST_HELD: usize = 32;
 
 /// A sandbox, resolved.
-pub struct Prepared {
+pub(super) struct Prepared {
     sandbox: Sandbox,
     lookups: Lookups,
     pub(super) policy: Policy,

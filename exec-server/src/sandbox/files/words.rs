@@ -1,6 +1,8 @@
 //! What a server and its helper say to each other.
 
-use codex_exec_protocol::{RpcError, WirePath};
+use std::borrow::Cow;
+
+use codex_exec_protocol::RpcError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -9,40 +11,22 @@ use crate::Limits;
 /// A request to a helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Asked<'a> {
-    pub(super) work: Work,
+    /// `fs/open` for a file to be handed over; its size is the answer.
+    pub(super) method: Cow<'a, str>,
     pub(super) bounds: Bounds,
-    /// The method's params, without their sandbox.
+    /// The method's params without their sandbox, or what is to be opened.
     #[serde(borrow)]
     pub(super) params: &'a RawValue,
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Work {
-    /// Open a regular file and hand it over.
-    OpenToRead,
-    /// Create or truncate a file and hand it over.
-    OpenToReplace,
-    GetMetadata,
-    CreateDirectory,
-    Canonicalize,
-    ReadDirectory,
-    Walk,
-    Remove,
-    Copy,
-}
-
-/// Params of the two that open.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct ToOpen {
-    pub(super) path: WirePath,
-    pub(super) follow: bool,
-}
-
-/// What comes with an opened file.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Opened {
-    pub(super) size: u64,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work {
+    pub(super) method: &'static str,
+    /// Names may come to exist by it.
+    pub(super) creates: bool,
+    /// Doing it twice is something else than doing it once.
+    pub(super) changes: bool,
 }
 
 /// A helper's answer.
