@@ -278,7 +278,7 @@ async fn what_is_begun_in_order_takes_effect_in_order_on_every_way() {
         assert_eq!(read.unwrap().data.0, [b'8'; 100_000], "{name}");
 
         let made = files.create_directory(params(json!({"path": directory.path().join("d")})));
-        let there = json!({"cwd": directory.path().join("d")});
+        let there = json!({"cwd": directory.path().join("d"), "pipeStdin": true});
         let started = programs.start(params(start("p", &["/bin/cat"], there.clone())));
         let again = programs.start(params(start("p", &["/bin/cat"], there)));
         let signalled = programs.signal(params(json!({"processId": "p", "signal": "kill"})));
