@@ -8,6 +8,7 @@ use codex_exec_protocol::sandbox::Sandbox;
 
 use super::abilities::{Abilities, glance, probe};
 use super::error::PolicyError;
+use super::kernel_mounts::KernelMounts;
 use super::order::{Confinement, Namespaces};
 use super::place::Lookups;
 use super::placeholders::Held;
@@ -83,6 +84,7 @@ pub struct Confiner {
     around: Surroundings,
     namespaces: NamespaceUse,
     abilities: OnceLock<Abilities>,
+    kernel_mounts: KernelMounts,
     spares: Arc<Spares>,
 }
 
@@ -90,7 +92,14 @@ impl Confiner {
     /// `launcher` is a binary that calls [`super::launcher::run`] when it is started as one: this program's own. Does
     /// no I/O.
     pub fn new(launcher: PathBuf, around: Surroundings, namespaces: NamespaceUse) -> Self {
-        Self { launcher, around, namespaces, abilities: OnceLock::new(), spares: Arc::default() }
+        Self {
+            launcher,
+            around,
+            namespaces,
+            abilities: OnceLock::new(),
+            kernel_mounts: KernelMounts::default(),
+            spares: Arc::default(),
+        }
     }
 
     /// The binary to start.
@@ -116,9 +125,14 @@ impl Confiner {
         self.policy_by(sandbox, &mut Lookups::default())
     }
 
-    /// As [`Self::policy`]; it stays the same as long as the lookups hold.
+    /// Where the kernel's own file systems are now; the same value as long as no mount came or went.
+    pub(super) fn kernel_mounts(&self) -> Arc<[PathBuf]> {
+        self.kernel_mounts.now()
+    }
+
+    /// As [`Self::policy`]; it stays the same as long as the lookups hold and the kernel mounts are the same.
     pub(super) fn policy_by(&self, sandbox: &Sandbox, lookups: &mut Lookups) -> Result<Policy, PolicyError> {
-        resolve_by(sandbox, &self.around, lookups)
+        resolve_by(sandbox, &self.around, &self.kernel_mounts(), lookups)
     }
 
     /// Prepares the enforcement of a policy.

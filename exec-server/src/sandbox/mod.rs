@@ -9,6 +9,7 @@ mod explain;
 pub mod files;
 mod globs;
 pub(crate) mod handover;
+mod kernel_mounts;
 pub mod launcher;
 mod old_form;
 pub(crate) mod order;

@@ -8,6 +8,7 @@ use wire::{Access as Word, EntryPath, FileSystem, Permissions, Profile, Sandbox,
 
 use super::error::PolicyError;
 use super::globs::Scan;
+use super::kernel_mounts::KernelMounts;
 use super::old_form;
 use super::place::{Found, Lookups, Place, climbs};
 use super::policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Rules};
@@ -70,13 +71,14 @@ impl Default for PolicyBounds {
 /// # Errors
 /// See [`PolicyError`]: whatever can't be understood is refused, never skipped.
 pub fn resolve(sandbox: &Sandbox, around: &Surroundings) -> Result<Policy, PolicyError> {
-    resolve_by(sandbox, around, &mut Lookups::default())
+    resolve_by(sandbox, around, &KernelMounts::default().now(), &mut Lookups::default())
 }
 
-/// As [`resolve`]; the policy is the same as long as the lookups hold.
+/// As [`resolve`]; the policy is the same as long as the lookups hold, with the kernel's file systems at the same places.
 pub(super) fn resolve_by(
     sandbox: &Sandbox,
     around: &Surroundings,
+    kernel: &[PathBuf],
     lookups: &mut Lookups,
 ) -> Result<Policy, PolicyError> {
     let profile = match &sandbox.permissions {
@@ -94,8 +96,10 @@ pub(super) fn resolve_by(
     };
     let files = match file_system {
         FileSystem::Unrestricted => Files::All,
-        FileSystem::Restricted { entries, glob_scan_max_depth } => Resolver::new(sandbox, around, lookups)
-            .rules(&entries, glob_scan_max_depth.map(u64::from), network)?,
+        FileSystem::Restricted { entries, glob_scan_max_depth } => Resolver::new(
+            sandbox, around, kernel, lookups,
+        )
+        .rules(&entries, glob_scan_max_depth.map(u64::from), network)?,
     };
     Ok(Policy { files, network })
 }
@@ -106,6 +110,8 @@ struct Resolver<'a> {
     roots: Vec<&'a Path>,
     tmpdir: Option<&'a Path>,
     bounds: PolicyBounds,
+    /// Where the kernel's own file systems are, parents first.
+    kernel: &'a [PathBuf],
     rules: Rules,
     /// Symlinks that grants went over: the grant's own text, and the link.
     crossed: Vec<(PathBuf, PathBuf)>,
@@ -116,7 +122,12 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(sandbox: &'a Sandbox, around: &'a Surroundings, lookups: &'a mut Lookups) -> Self {
+    fn new(
+        sandbox: &'a Sandbox,
+        around: &'a Surroundings,
+        kernel: &'a [PathBuf],
+        lookups: &'a mut Lookups,
+    ) -> Self {
         let cwd = sandbox.cwd.as_ref().map(|cwd| cwd.0.as_path());
         let roots = match &sandbox.workspace_roots {
             Some(roots) => roots.iter().map(|root| root.0.as_path()).collect(),
@@ -128,6 +139,7 @@ impl<'a> Resolver<'a> {
             roots,
             tmpdir: around.tmpdir.as_deref(),
             bounds: around.bounds,
+            kernel,
             rules: Rules::default(),
             crossed: Vec::new(),
             missing: Vec::new(),
@@ -178,6 +190,7 @@ impl<'a> Resolver<'a> {
         if self.rules.base() == Access::Write && self.rules.regions().is_empty() {
             return Ok(Files::All);
         }
+        self.keep_controls();
         Ok(Files::Rules(self.rules))
     }
 
@@ -352,6 +365,18 @@ impl<'a> Resolver<'a> {
             self.rules.cap(path.clone(), cap);
             if creatable {
                 self.rules.add_placeholder(path);
+            }
+        }
+    }
+
+    /// Keeps the kernel's controls read-only unless a rule names them: who may write a tree of files may not set the
+    /// machine because of what is mounted in there.
+    fn keep_controls(&mut self) {
+        for place in self.kernel {
+            let Decider::Grant(at, Grant::Write) = self.rules.decider(place) else { continue };
+            let is_named = self.kernel.iter().any(|kernel| at.starts_with(kernel));
+            if !is_named {
+                self.rules.grant(place.clone(), Grant::Read);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_exec_protocol::RpcError;
@@ -23,6 +23,7 @@ const MOST_HELD: usize = 32;
 pub(super) struct Prepared {
     sandbox: Sandbox,
     lookups: Lookups,
+    kernel_mounts: Arc<[PathBuf]>,
     pub(super) policy: Policy,
     /// What a helper has to be like for operations that create no names.
     pub(super) fit: Arc<Fit>,
@@ -56,13 +57,16 @@ pub(super) struct Memory(Mutex<Vec<Arc<Prepared>>>);
 impl Prepared {
     fn new(confiner: &Confiner, sandbox: &Sandbox) -> Result<Self, RpcError> {
         let mut lookups = Lookups::default();
+        let kernel_mounts = confiner.kernel_mounts();
         let policy = confiner.policy_by(sandbox, &mut lookups)?;
         let fit = Arc::new(Fit::of(confiner.confine_reading(&policy)?));
-        Ok(Self { sandbox: sandbox.clone(), lookups, policy, fit })
+        Ok(Self { sandbox: sandbox.clone(), lookups, kernel_mounts, policy, fit })
     }
 
-    fn still_holds(&self) -> bool {
-        self.lookups.still_hold() && self.fit.root_changed == root_changed()
+    fn still_holds(&self, confiner: &Confiner) -> bool {
+        self.lookups.still_hold()
+            && self.kernel_mounts == confiner.kernel_mounts()
+            && self.fit.root_changed == root_changed()
     }
 
     /// Whether names that are missing have to be kept from coming to exist.
@@ -126,7 +130,7 @@ impl Memory {
     pub(super) fn prepare(&self, confiner: &Confiner, sandbox: &Sandbox) -> Result<Arc<Prepared>, RpcError> {
         // Looking up may wait for a disk, so that is done without the lock.
         let known = self.take(sandbox);
-        let prepared = match known.filter(|known| known.still_holds()) {
+        let prepared = match known.filter(|known| known.still_holds(confiner)) {
             Some(known) => known,
             None => Arc::new(Prepared::new(confiner, sandbox)?),
         };

@@ -9,6 +9,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
+use super::ioctls;
 use crate::sandbox::order::{Confinement, Failure, Namespaces, Stage};
 
 /// Refused with `EPERM` whatever the arguments are.
@@ -76,16 +77,30 @@ const REFUSED_HERE: [c_long; 4] =
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: [c_long; 1] = [libc::SYS_kexec_file_load];
 
-/// Shared memory, semaphores and queues by number or name, which outside of a namespace are everybody's.
-const SHARED: [c_long; 8] = [
+/// The same, newer than the library that names the calls: `open_tree_attr`. (Since Linux 5.1 a new call has the same number
+/// on all kinds of machines.)
+const REFUSED_NEWER: [c_long; 1] = [467];
+
+/// Shared memory, semaphores and queues by number or name, which outside of a namespace are everybody's. All calls there
+/// are, for a number needs no `get` before it.
+const SHARED: [c_long; 17] = [
     libc::SYS_shmget,
     libc::SYS_shmat,
+    libc::SYS_shmctl,
     libc::SYS_msgget,
     libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
     libc::SYS_semget,
     libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
+    libc::SYS_mq_timedsend,
+    libc::SYS_mq_timedreceive,
+    libc::SYS_mq_notify,
+    libc::SYS_mq_getsetattr,
 ];
 
 /// Owners, modes, times and attributes of files, which Landlock does not know: without mounts that are read-only
@@ -103,8 +118,7 @@ const ATTRIBUTES: [c_long; 11] = [
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
 ];
-/// The same, newer than the library that names the calls: `fchmodat2`, `setxattrat`, `removexattrat`, `file_setattr`. (Since
-/// Linux 5.1 a new call has the same number on all kinds of machines.)
+/// The same, newer than the library: `fchmodat2`, `setxattrat`, `removexattrat`, `file_setattr`.
 const NEWER_ATTRIBUTES: [c_long; 4] = [452, 463, 466, 469];
 /// The same, of one machine's kind only.
 #[cfg(target_arch = "x86_64")]
@@ -118,19 +132,21 @@ const OLDER_ATTRIBUTES: [c_long; 6] = [
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER_ATTRIBUTES: [c_long; 0] = [];
-/// `FS_IOC_SETFLAGS`, its 32-bit form, `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION`.
-const ATTRIBUTE_COMMANDS: [u64; 4] = [0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602];
 
 /// Calls that may change another process, and the argument that is 0 for oneself.
-const OF_OTHERS: [(c_long, u8); 7] = [
+const OF_OTHERS: [(c_long, u8); 5] = [
     (libc::SYS_prlimit64, 0),
-    (libc::SYS_setpriority, 1),
-    (libc::SYS_ioprio_set, 1),
     (libc::SYS_sched_setaffinity, 0),
     (libc::SYS_sched_setscheduler, 0),
     (libc::SYS_sched_setparam, 0),
     (libc::SYS_sched_setattr, 0),
 ];
+/// The same, where 0 means oneself only if the first argument says that a process is meant: 0 is also one's whole group,
+/// which the server may be in, and one's user.
+const OF_MANY: [(c_long, u64); 2] =
+    [(libc::SYS_setpriority, PRIO_PROCESS), (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS)];
+const PRIO_PROCESS: u64 = 0;
+const IOPRIO_WHO_PROCESS: u64 = 1;
 
 /// Any of these makes a namespace, in which one is an administrator.
 const NAMESPACES: [i32; 8] = [
@@ -167,19 +183,25 @@ pub(super) fn install(confinement: &Confinement) -> Result<(), Failure> {
     };
     let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(confinement)?]) };
     let built = build().map_err(|error| failed(error.into()))?;
-    for program in foreign().iter().chain(&built) {
+    let commands = is_bare(confinement).then(ioctls::refuse_others);
+    for program in foreign().iter().chain(&built).chain(&commands) {
         seccompiler::apply_filter(program).map_err(failed)?;
     }
     Ok(())
 }
 
+/// Whether files are restricted, and no mount helps with it.
+fn is_bare(confinement: &Confinement) -> bool {
+    confinement.files && confinement.namespaces() == Namespaces::None
+}
+
 fn refused(confinement: &Confinement) -> Built<BpfProgram> {
-    let mut rules: Rules = REFUSED.iter().chain(&REFUSED_HERE).map(|call| (*call, Vec::new())).collect();
+    let everywhere = REFUSED.iter().chain(&REFUSED_HERE).chain(&REFUSED_NEWER);
+    let mut rules: Rules = everywhere.map(|call| (*call, Vec::new())).collect();
     if confinement.namespaces() == Namespaces::None {
         rules.extend(SHARED.iter().map(|call| (*call, Vec::new())));
     }
-    let bare = confinement.files && confinement.namespaces() == Namespaces::None;
-    if bare {
+    if is_bare(confinement) {
         let attributes = ATTRIBUTES.iter().chain(&NEWER_ATTRIBUTES).chain(&OLDER_ATTRIBUTES);
         rules.extend(attributes.map(|call| (*call, Vec::new())));
     }
@@ -192,11 +214,15 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
     let of_clone = NAMESPACES.iter().filter(|name| **name != CLONE_NEWTIME);
     rules.insert(libc::SYS_clone, of_clone.map(|name| flag(0, *name)).collect::<Built<_>>()?);
     let ioctl = |command| SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, command)?]);
-    let commands = [TIOCSTI, TIOCLINUX].into_iter().chain(ATTRIBUTE_COMMANDS.into_iter().filter(|_| bare));
-    rules.insert(libc::SYS_ioctl, commands.map(ioctl).collect::<Built<_>>()?);
+    rules.insert(libc::SYS_ioctl, [TIOCSTI, TIOCLINUX].map(ioctl).into_iter().collect::<Built<_>>()?);
     // The server runs as the same user, whose limits and priorities anybody of that user may change.
     for (call, argument) in OF_OTHERS {
         rules.insert(call, vec![SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, 0)?])?]);
+    }
+    for (call, process) in OF_MANY {
+        let [other_kind, other] = [(0, process), (1, 0)]
+            .map(|(argument, allowed)| SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, allowed)?]));
+        rules.insert(call, vec![other_kind?, other?]);
     }
     sockets(confinement, &mut rules)?;
     program(rules, libc::EPERM)
@@ -206,8 +232,10 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
 /// of this machine: nothing here can tell which of their files a socket's peer would touch for one.
 fn sockets(confinement: &Confinement, rules: &mut Rules) -> Built<()> {
     let not = |family: i32| word(0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
-    // A pair leads nowhere but to who has its ends.
-    rules.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![not(libc::AF_UNIX)?])?]);
+    rules.insert(libc::SYS_socketpair, all_but_closed_pairs()?);
+    if !confinement.network && !confinement.own_network {
+        lead_nowhere(rules)?;
+    }
     if confinement.own_network {
         rules.insert(libc::SYS_socket, all_but_internet()?);
     } else if !confinement.network {
@@ -226,22 +254,50 @@ fn sockets(confinement: &Confinement, rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
+/// Pairs of a kind whose ends stay joined for good lead nowhere but to who holds them. Those for datagrams can be sent from
+/// to any name, and joined anew. (`SOCK_RAW` is the same there under another name.)
+fn all_but_closed_pairs() -> Built<Vec<SeccompRule>> {
+    let mut rules =
+        vec![SeccompRule::new(vec![word(0, SeccompCmpOp::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?])?];
+    rules.extend(all_kinds_but([libc::SOCK_STREAM, libc::SOCK_SEQPACKET])?);
+    Ok(rules)
+}
+
+/// Rules for every kind of socket in the second argument but two.
+fn all_kinds_but(allowed: [i32; 2]) -> Built<Vec<SeccompRule>> {
+    /// Flags share the number with the kind.
+    const KIND: u64 = 0xf;
+    let allowed = allowed.map(|kind| u64::from(kind.unsigned_abs()));
+    let others = (0..=KIND).filter(|kind| !allowed.contains(kind));
+    others.map(|kind| SeccompRule::new(vec![word(1, SeccompCmpOp::MaskedEq(KIND), kind)?])).collect()
+}
+
+/// Takes names from the sockets that there are without network: pairs, and what came as stdin, stdout and stderr.
+fn lead_nowhere(rules: &mut Rules) -> Built<()> {
+    rules.extend([libc::SYS_connect, libc::SYS_bind, libc::SYS_listen].map(|call| (call, Vec::new())));
+    // To a name: the address of one is given. (`sendmsg` has it in memory, where a filter can't look.)
+    let named = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+    // Connects while it sends.
+    let connecting =
+        |flags| SeccompRule::new(vec![word(flags, SeccompCmpOp::MaskedEq(fast_open), fast_open)?]);
+    rules.insert(libc::SYS_sendto, vec![SeccompRule::new(vec![named])?, connecting(3)?]);
+    rules.insert(libc::SYS_sendmsg, vec![connecting(2)?]);
+    rules.insert(libc::SYS_sendmmsg, vec![connecting(3)?]);
+    Ok(())
+}
+
 /// What is neither TCP nor UDP: other families, kinds and protocols reach code in the kernel that no program here needs.
 fn all_but_internet() -> Built<Vec<SeccompRule>> {
-    const KIND: u64 = 0xf;
     let all_but = |argument, values: &[i32]| -> Built<SeccompRule> {
         let other = |value: &i32| word(argument, SeccompCmpOp::Ne, u64::from(value.unsigned_abs()));
         SeccompRule::new(values.iter().map(other).collect::<Built<_>>()?)
     };
-    let kinds = [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(|kind| u64::from(kind.unsigned_abs()));
     let mut rules = vec![
         all_but(0, &[libc::AF_INET, libc::AF_INET6])?,
         all_but(2, &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP])?,
     ];
-    // Flags share the number with the kind.
-    for kind in (0..=KIND).filter(|kind| !kinds.contains(kind)) {
-        rules.push(SeccompRule::new(vec![word(1, SeccompCmpOp::MaskedEq(KIND), kind)?])?);
-    }
+    rules.extend(all_kinds_but([libc::SOCK_STREAM, libc::SOCK_DGRAM])?);
     Ok(rules)
 }
 

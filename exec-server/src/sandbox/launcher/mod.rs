@@ -7,9 +7,11 @@
 
 mod capabilities;
 mod filter;
+mod ioctls;
 mod mounts;
 mod network;
 mod rights;
+mod streams;
 mod view;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -26,6 +28,7 @@ use rustix::fs::FileType;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Resource, Rlimit};
 
+use self::view::Purpose;
 use super::files;
 use super::order::{Bound, Confinement, Failure, Means, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
 
@@ -77,9 +80,9 @@ fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
         Order::decode(bytes.as_slice()).map_err(|_| fail(&io::Error::from_raw_os_error(libc::EBADMSG)))?;
     match order.task {
         Some(Task::Run(run)) => Err(become_program(&order.confinement, &run)),
-        Some(Task::Probe(_)) => confine(&order.confinement, || Ok(())).map(|()| 0),
+        Some(Task::Probe(_)) => confine(&order.confinement, Purpose::Program, || Ok(())).map(|()| 0),
         Some(Task::Files(_)) => {
-            confine(&order.confinement, || Ok(()))?;
+            confine(&order.confinement, Purpose::Files, || Ok(()))?;
             // Says that it is ready.
             *report = None;
             // SAFETY: whoever starts a helper gives it this descriptor, and it stays open.
@@ -125,7 +128,7 @@ pub(super) fn become_program(confinement: &Confinement, run: &Run) -> Failure {
         return Failure::new(Stage::Confine, "enter the cgroup that bounds it", &error);
     }
     let cwd = run.cwd();
-    let entered = confine(confinement, || {
+    let entered = confine(confinement, Purpose::Program, || {
         rustix::process::chdir(&cwd)
             .map_err(|error| Failure::new(Stage::Cwd, cwd.display().to_string(), &error.into()))
     });
@@ -177,16 +180,20 @@ fn bound(bounds: &[Bound]) -> Result<(), Failure> {
 }
 
 /// Applies everything, from what needs the most rights to what takes the last; `inside` comes when the view stands.
-fn confine(confinement: &Confinement, inside: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+fn confine(
+    confinement: &Confinement,
+    purpose: Purpose,
+    inside: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     if confinement.off {
         return inside();
     }
-    view::enter(confinement)?;
+    view::enter(confinement, purpose)?;
     network::enter(confinement)?;
     inside()?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| Failure::new(Stage::Confine, "give up new privileges", &error.into()))?;
-    rights::restrict(confinement)?;
+    rights::restrict(confinement, purpose)?;
     capabilities::drop_dangerous()
         .map_err(|error| Failure::new(Stage::Confine, "drop capabilities", &error))?;
     filter::install(confinement)

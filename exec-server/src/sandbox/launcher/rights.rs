@@ -9,8 +9,9 @@ use landlock::{
 };
 use rustix::fs::FileType;
 
-use super::{mounts, view};
-use crate::sandbox::order::{Confinement, Failure, Namespaces, Right, Stage};
+use super::mounts;
+use super::view::{self, Purpose};
+use crate::sandbox::order::{Area, Confinement, Failure, Namespaces, Right, Stage};
 
 /// The rights that are relied on: since Linux 6.12 a program can be kept from signalling others.
 const NEEDED: ABI = ABI::V6;
@@ -18,8 +19,8 @@ const NEEDED: ABI = ABI::V6;
 pub(crate) const NEEDED_VERSION: i64 = 6;
 
 /// Restricts this process and everything it becomes.
-pub(super) fn restrict(confinement: &Confinement) -> Result<(), Failure> {
-    let rules = build(confinement)?;
+pub(super) fn restrict(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure> {
+    let rules = build(confinement, purpose)?;
     match rules.restrict_self() {
         Ok(status) if status.ruleset == RulesetStatus::FullyEnforced => Ok(()),
         Ok(_) => Err(fail("restrict itself", "the kernel enforces only a part")),
@@ -27,7 +28,7 @@ pub(super) fn restrict(confinement: &Confinement) -> Result<(), Failure> {
     }
 }
 
-fn build(confinement: &Confinement) -> Result<RulesetCreated, Failure> {
+fn build(confinement: &Confinement, purpose: Purpose) -> Result<RulesetCreated, Failure> {
     let handled = || -> Result<RulesetCreated, RulesetError> {
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
@@ -41,7 +42,7 @@ fn build(confinement: &Confinement) -> Result<RulesetCreated, Failure> {
         rules.create()
     };
     let rules = handled().map_err(|error| fail("declare its rights", error))?;
-    if confinement.files { grant_files(confinement, rules) } else { Ok(rules) }
+    if confinement.files { grant_files(confinement, purpose, rules) } else { Ok(rules) }
 }
 
 fn fail(what: &str, error: impl std::fmt::Display) -> Failure {
@@ -57,10 +58,14 @@ fn writing() -> BitFlags<AccessFs> {
     AccessFs::from_all(NEEDED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
 }
 
-fn grant_files(confinement: &Confinement, mut rules: RulesetCreated) -> Result<RulesetCreated, Failure> {
+fn grant_files(
+    confinement: &Confinement,
+    purpose: Purpose,
+    mut rules: RulesetCreated,
+) -> Result<RulesetCreated, Failure> {
     let base = rights_of(confinement.base());
     if !base.is_empty() {
-        rules = grant_root(rules, base)?;
+        rules = grant_root(rules, base, &confinement.regions)?;
     } else if confinement.namespaces() != Namespaces::None {
         // A root of its own holds nothing but what is granted.
         rules = grant(rules, Path::new("/"), AccessFs::ReadDir.into())?;
@@ -76,7 +81,7 @@ fn grant_files(confinement: &Confinement, mut rules: RulesetCreated) -> Result<R
     }
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let own_terminal = view::own_terminal();
-    if confinement.namespaces() != Namespaces::None {
+    if confinement.namespaces() != Namespaces::None && purpose == Purpose::Program {
         rules = grant(rules, Path::new("/dev/shm"), writing())?;
         if own_terminal.is_none() {
             rules = grant(rules, Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
@@ -97,14 +102,19 @@ fn rights_of(right: Right) -> BitFlags<AccessFs> {
     }
 }
 
-/// Grants everything but `/dev`: a right on the root would hold for raw disks too.
-fn grant_root(mut rules: RulesetCreated, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
+/// Grants everything but `/dev`, since a right on the root would hold for raw disks too, and what has a right of its own.
+fn grant_root(
+    mut rules: RulesetCreated,
+    access: BitFlags<AccessFs>,
+    regions: &[Area],
+) -> Result<RulesetCreated, Failure> {
     let content = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Execute;
     rules = grant(rules, Path::new("/"), access & !content)?;
     let names = std::fs::read_dir("/").map_err(|error| fail("list the root", error))?;
     for name in names {
         let name = name.map_err(|error| fail("list the root", error))?;
-        if name.file_name() != "dev" && name.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+        let is_apart = name.file_name() == "dev" || regions.iter().any(|region| region.path() == name.path());
+        if !is_apart && name.file_type().is_ok_and(|kind| !kind.is_symlink()) {
             rules = grant(rules, &name.path(), access)?;
         }
     }

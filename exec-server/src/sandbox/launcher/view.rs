@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
 use super::mounts::{self, Covers};
+use super::streams;
 use crate::sandbox::order::{Area, Confinement, Failure, Namespaces, Right, Stage};
 
 /// Devices that do no harm.
@@ -28,32 +29,37 @@ enum Mount {
     Cover,
 }
 
+/// Whom a view is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A program. It gets shared memory and terminals that nobody else sees.
+    Program,
+    /// File operations, which do at a path what is done there outside. Stdin, stdout and stderr are the helper's own.
+    Files,
+}
+
 /// Enters namespaces of its own and builds the view in them.
-pub(super) fn enter(confinement: &Confinement) -> Result<(), Failure> {
+pub(super) fn enter(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure> {
     let namespaces = confinement.namespaces();
+    let look =
+        || if purpose == Purpose::Program { Some(streams::look(confinement)).transpose() } else { Ok(None) };
     if namespaces == Namespaces::None {
-        return Ok(());
+        return look().map(drop);
     }
     unshare(namespaces, confinement.own_network)
         .map_err(|error| fail("enter namespaces of its own", &error))?;
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
+    let given = look()?;
     if !confinement.files {
         return Ok(());
     }
-    if confinement.base() == Right::Nothing { of_its_own(confinement) } else { whole(confinement, &root) }?;
-    reopen_null().map_err(|error| fail("open /dev/null in its view", &error))
-}
-
-/// A `/dev/null` that was opened outside would let its mode be changed through the descriptor.
-fn reopen_null() -> io::Result<()> {
-    let given = rustix::fs::fstat(rustix::stdio::stdin())?;
-    let null = rustix::fs::stat("/dev/null");
-    if !null.is_ok_and(|null| null.st_rdev == given.st_rdev && null.st_mode == given.st_mode) {
-        return Ok(());
+    if confinement.base() == Right::Nothing {
+        of_its_own(confinement, purpose)?;
+    } else {
+        whole(confinement, &root, purpose)?;
     }
-    let again = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(rustix::stdio::dup2_stdin(again)?)
+    given.map_or(Ok(()), streams::Given::reopen)
 }
 
 fn fail(what: impl Into<String>, error: &io::Error) -> Failure {
@@ -85,14 +91,14 @@ fn unshare(namespaces: Namespaces, own_network: bool) -> io::Result<()> {
 }
 
 /// The ordinary root with mounts where the regions ask for them.
-fn whole(confinement: &Confinement, root: &OwnedFd) -> Result<(), Failure> {
+fn whole(confinement: &Confinement, root: &OwnedFd, purpose: Purpose) -> Result<(), Failure> {
     let wanted = mounts_of(confinement.base(), &confinement.regions);
     // All of it before anything changes, so that each keeps the flags that it has outside.
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
     if confinement.base() == Right::Read {
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
     }
-    for (path, tree) in own_devices()?.into_iter().filter(|(path, _)| path.is_dir()).chain(trees) {
+    for (path, tree) in own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir()).chain(trees) {
         let on = mounts::open(&path).map_err(|error| at("open", &path, &error))?;
         mounts::attach(tree, on).map_err(|error| at("mount over", &path, &error))?;
     }
@@ -101,7 +107,10 @@ fn whole(confinement: &Confinement, root: &OwnedFd) -> Result<(), Failure> {
 
 /// Shared memory that nobody else sees, and terminals too. One that runs on a terminal keeps the name of that instead,
 /// and can make no others.
-fn own_devices() -> Result<Vec<(PathBuf, OwnedFd)>, Failure> {
+fn own_devices(purpose: Purpose) -> Result<Vec<(PathBuf, OwnedFd)>, Failure> {
+    if purpose == Purpose::Files {
+        return Ok(Vec::new());
+    }
     let memory = mounts::memory(c"1777").map_err(|error| fail("make shared memory of its own", &error))?;
     let mut own = vec![(PathBuf::from("/dev/shm"), memory)];
     if own_terminal().is_none() {
@@ -166,7 +175,7 @@ fn read_only_clone(found: &OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// A new root with what the regions name, and the few things that every program expects.
-fn of_its_own(confinement: &Confinement) -> Result<(), Failure> {
+fn of_its_own(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure> {
     let mut wanted = mounts_of(Right::Nothing, &confinement.regions);
     wanted.entry("/proc".into()).or_insert(Mount::ReadOnly);
     for device in DEVICES.iter().map(PathBuf::from).chain(own_terminal()).filter(|device| device.exists()) {
@@ -177,7 +186,7 @@ fn of_its_own(confinement: &Confinement) -> Result<(), Failure> {
     let root = mounts::memory(c"0755").map_err(|error| fail("make a root of its own", &error))?;
     let old = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::attach(&root, old).map_err(|error| fail("mount a root of its own", &error))?;
-    for (path, tree) in own_devices()?.into_iter().chain(trees) {
+    for (path, tree) in own_devices(purpose)?.into_iter().chain(trees) {
         let mount = || -> io::Result<()> {
             let below = below_root(&path);
             match mounts::open_below(&root, below) {

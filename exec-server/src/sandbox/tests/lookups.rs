@@ -63,7 +63,7 @@ fn a_policy_is_used_again_only_while_all_that_was_looked_up_is_as_it_was() {
         ground.link("link", "other");
         let sandbox = ground.sandbox(&entries, &json!({"cwd": "@/w"}));
         let mut lookups = Lookups::default();
-        resolve_by(&sandbox, &Surroundings::default(), &mut lookups).expect("it resolves");
+        resolve_by(&sandbox, &Surroundings::default(), &[], &mut lookups).expect("it resolves");
         assert!(lookups.still_hold(), "{name}, before");
         change(&ground);
         assert_eq!(lookups.still_hold(), same, "{name}");
@@ -75,6 +75,6 @@ fn a_policy_with_a_pattern_is_looked_up_each_time() {
     let ground = Place::new();
     let sandbox = ground.sandbox(&json!([special("root", "read"), glob("@/*.key")]), &json!({"cwd": "@"}));
     let mut lookups = Lookups::default();
-    resolve_by(&sandbox, &Surroundings::default(), &mut lookups).expect("it resolves");
+    resolve_by(&sandbox, &Surroundings::default(), &[], &mut lookups).expect("it resolves");
     assert!(!lookups.still_hold(), "a name may come to match at any time");
 }

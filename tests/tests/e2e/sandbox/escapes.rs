@@ -2,9 +2,10 @@
 
 use super::attacker::asked;
 use super::attacks::{PROFILES, all};
+use super::bystander::Bystander;
 use super::*;
 
-fn profile(name: &str, ground: &Ground) -> Value {
+pub(super) fn profile(name: &str, ground: &Ground) -> Value {
     let (root, project) = (special("root", "read"), special("project_roots", "write"));
     let binary = std::env::current_exe().expect("the test knows its own file");
     let kept = entry(&ground.uri("w/sub/deep/kept"), "read");
@@ -23,6 +24,14 @@ fn profile(name: &str, ground: &Ground) -> Value {
         ),
         "path" => ground
             .profile(json!([project, entry(binary.to_str().expect("text"), "read"), kept]), "restricted"),
+        "wide" => ground.profile(
+            json!([
+                special("root", "write"),
+                entry(&ground.uri("d"), "deny"),
+                entry(&ground.uri("o/secret"), "deny")
+            ]),
+            "restricted",
+        ),
         "filtered" => ground.profile(json!([root, project]), "restricted"),
         "online" => ground.profile(json!([root, project]), "enabled"),
         _ => ground.sandbox(json!({"type": "external", "network": "restricted"})),
@@ -46,7 +55,7 @@ async fn none_of_the_attempts_gets_through() {
     if !enforceable() {
         return;
     }
-    let mut held = 0;
+    let (mut held, mut through) = (0, Vec::new());
     for (namespaces, server) in servers().await {
         let mut client = server.client().await;
         for name in PROFILES {
@@ -56,27 +65,32 @@ async fn none_of_the_attempts_gets_through() {
             }
             let ground = Ground::new();
             let sandbox = profile(name, &ground);
+            let bystander = Bystander::new();
             let mut asked = asked(&format!("profile:{name}"), &ground);
+            asked.insert(1, bystander.variable());
             let port = server.url.rsplit(':').next().expect("a port").trim_end_matches('/');
             asked.insert(1, format!("{}={port}", super::attacker::SERVER));
             let ran = run_with(&mut client, &ground, &sandbox, asked, network_of(name)).await;
             let lines = |word: &str| ran.output.lines().filter(|line| line.starts_with(word)).count();
-            let escaped: Vec<&str> = ran.output.lines().filter(|line| line.starts_with("ESCAPED")).collect();
             let context = format!("{name} with namespaces {namespaces}");
-            assert!(escaped.is_empty(), "{context}: {escaped:?}");
-            assert_eq!(ran.code, 0, "{context}: {}", ran.output);
+            let escaped = ran.output.lines().filter(|line| line.starts_with("ESCAPED"));
+            let before = through.len();
+            through.extend(escaped.map(|line| format!("{context}: {line}")));
             let expected =
                 all(&ground.root).iter().filter(|attack| attack.stopped_by.contains(&name)).count();
-            assert_eq!(lines("held"), expected, "{context}: every attempt was made: {}", ran.output);
+            let made = lines("held") + through.len() - before;
+            assert_eq!(made, expected, "{context}: every attempt was made: {}", ran.output);
             held += expected;
-            ground.is_untouched(if name == "external" { &["w/", "o/"] } else { &["w/"] });
+            let is_open = ["external", "wide"].contains(&name);
+            ground.is_untouched(if is_open { &["w/", "o/"] } else { &["w/"] });
             for protected in ["w/.git/config", "w/.git/hooks/post", "w/.codex/config.toml"] {
                 let text = std::fs::read_to_string(ground.at(protected)).expect("it is there");
-                assert!(name == "external" || !text.contains("evil"), "{context}: {protected}");
+                assert!(is_open || !text.contains("evil"), "{context}: {protected}");
             }
             assert!(!ground.at("w/.agents").join("made").exists(), "{context}");
         }
     }
+    assert!(through.is_empty(), "{}", through.join("\n"));
     assert!(held > 1000, "only {held} attempts");
 }
 
@@ -96,7 +110,10 @@ async fn the_attempts_work_where_nothing_stops_them() {
         // Each on a ground of its own, since they destroy it.
         let ground = Ground::new();
         let sandbox = ground.sandbox(json!({"type": "disabled"}));
-        let ran = run(&mut client, &ground, &sandbox, asked(&chosen.join(","), &ground)).await;
+        let bystander = Bystander::new();
+        let mut asked = asked(&chosen.join(","), &ground);
+        asked.insert(1, bystander.variable());
+        let ran = run(&mut client, &ground, &sandbox, asked).await;
         if ran.output.contains("ESCAPED") {
             works += 1;
         } else {
@@ -155,9 +172,12 @@ fn an_ordinary_user_is_confined_as_well() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(&file, profile(name, &ground)["permissions"].to_string()).expect("written");
         std::os::unix::fs::chown(file.path(), Some(NOBODY), None).expect("root may");
+        let bystander = Bystander::new();
+        let mut asked = asked(&format!("profile:{name}"), &ground);
+        asked.insert(1, bystander.variable());
         let mut command = as_nobody(codex);
         command.arg("sandbox").arg("--cwd").arg(ground.at("w")).arg("--profile").arg(file.path()).arg("--");
-        let output = command.args(asked(&format!("profile:{name}"), &ground)).output().expect("it runs");
+        let output = command.args(asked).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stdout);
         let escaped: Vec<&str> = said.lines().filter(|line| line.starts_with("ESCAPED")).collect();
         assert!(escaped.is_empty(), "{name}: {escaped:?}");

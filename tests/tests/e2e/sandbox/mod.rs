@@ -2,11 +2,13 @@
 
 mod attacker;
 mod attacks;
+mod bystander;
 mod command;
 mod escapes;
 mod files;
 mod limits;
 mod programs;
+mod stdio;
 mod tables;
 
 use std::path::PathBuf;

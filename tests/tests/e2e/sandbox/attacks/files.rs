@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use libc::{c_int, c_long};
 
-use super::{FILES, Outcome, Suite, WORKSPACES, c, call, check, fd, get, open, parent, put};
+use super::{CONTROLS, FILES, Outcome, Suite, WORKSPACES, c, call, check, fd, get, open, parent, put};
 
 /// Changing a file that may not be changed, by every route.
 pub(super) fn writes(suite: &mut Suite, ground: &Path, target: &str, stopped_by: &'static [&'static str]) {
@@ -119,6 +119,27 @@ pub(super) fn writes(suite: &mut Suite, ground: &Path, target: &str, stopped_by:
             check(unsafe { libc::ioctl(file, 0x4008_6602, &raw const flags) }).map(drop)
         }),
     );
+    // Commands of one file system or another; each does no harm, whoever may give it.
+    for (name, read, write) in [
+        ("version of ext4", 0x8008_6603, 0x4008_6604),
+        ("version", 0x8008_7601, 0x4008_7602),
+        ("extended flags", 0x801c_581f, 0x401c_5820),
+        ("delayed blocks of ext4", 0, 0x660c),
+        ("extents of ext4", 0, 0x6609),
+    ] {
+        let at = file.clone();
+        add(
+            &format!("set the {name}"),
+            Box::new(move || {
+                let file = open(&at, libc::O_RDONLY)?;
+                let mut value = [0_u64; 8];
+                if read != 0 {
+                    check(unsafe { libc::ioctl(file, read, value.as_mut_ptr()) })?;
+                }
+                check(unsafe { libc::ioctl(file, write, value.as_ptr()) }).map(drop)
+            }),
+        );
+    }
     for (name, flags) in [("reopen a descriptor", libc::O_RDONLY), ("reopen a path descriptor", libc::O_PATH)]
     {
         let at = file.clone();
@@ -369,13 +390,13 @@ pub(super) fn names(suite: &mut Suite, ground: &Path) {
     });
     for device in [libc::S_IFCHR, libc::S_IFBLK] {
         let at = work.join("device");
-        suite.add(format!("make a device {device:o}"), FILES, true, move || {
+        suite.add(format!("make a device {device:o}"), CONTROLS, true, move || {
             check(unsafe { libc::mknod(c(&at).as_ptr(), device | 0o600, libc::makedev(1, 3)) })?;
             unsafe { libc::unlink(c(&at).as_ptr()) };
             Ok(())
         });
     }
-    suite.add("read a raw disk", FILES, false, || {
+    suite.add("read a raw disk", CONTROLS, false, || {
         let listed = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
         let usual = ["vda", "sda", "xvda", "nvme0n1", "mmcblk0"].map(std::ffi::OsString::from);
         for name in listed.map(|name| name.file_name()).chain(usual) {
@@ -387,14 +408,68 @@ pub(super) fn names(suite: &mut Suite, ground: &Path) {
         }
         Err(0)
     });
+}
+
+/// What the kernel is set by, which a root that may be written doesn't hold.
+pub(super) fn controls(suite: &mut Suite) {
     for setting in [
         "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/vm/drop_caches",
         "/proc/sysrq-trigger",
+        "/proc/irq/default_smp_affinity",
+        "/proc/acpi/wakeup",
         "/proc/self/oom_score_adj",
+        "/proc/1/oom_score_adj",
+        "/proc/PARENT/oom_score_adj",
+        "/proc/PARENT/oom_adj",
+        "/proc/PARENT/coredump_filter",
+        "/proc/PARENT/clear_refs",
+        "/proc/PARENT/timerslack_ns",
+        "/proc/PARENT/uid_map",
+        "/proc/PARENT/comm",
         "/sys/kernel/uevent_helper",
+        "/sys/power/state",
+        "/sys/fs/cgroup/cgroup.procs",
+        "/sys/fs/cgroup/unified/cgroup.procs",
+        "/sys/fs/cgroup/memory/cgroup.procs",
     ] {
-        suite.add(format!("open {setting} for writing"), FILES, false, move || {
-            open(setting, libc::O_WRONLY).map(drop)
+        suite.add(format!("open {setting} for writing"), CONTROLS, false, move || {
+            open(setting.replace("PARENT", &parent().to_string()), libc::O_WRONLY).map(drop)
+        });
+    }
+    for top in ["/proc/sys", "/sys", "/proc/fs", "/proc/bus"] {
+        suite.add(format!("open anything below {top} for writing"), CONTROLS, false, move || {
+            let mut queue = vec![PathBuf::from(top)];
+            while let Some(directory) = queue.pop() {
+                for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                    match entry.file_type() {
+                        Ok(kind) if kind.is_dir() => queue.push(entry.path()),
+                        Ok(kind) if kind.is_file() && open(entry.path(), libc::O_WRONLY).is_ok() => {
+                            return Ok(());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Err(0)
+        });
+    }
+    for control in
+        ["/proc/sys/kernel/core_pattern", "/sys/power/state", "/proc/sysrq-trigger", "/sys/fs/cgroup"]
+    {
+        suite.add(format!("change the mode of {control}"), CONTROLS, false, move || {
+            let mode = std::fs::metadata(control).map_err(|_| 0)?;
+            let mode = std::os::unix::fs::MetadataExt::mode(&mode) & 0o7777;
+            check(unsafe { libc::chmod(c(control).as_ptr(), mode) }).map(drop)
+        });
+    }
+    for place in ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"] {
+        suite.add(format!("make a group in {place}"), CONTROLS, false, move || {
+            let group = c(format!("{place}/codex-e2e-evil"));
+            check(unsafe { libc::mkdir(group.as_ptr(), 0o755) })?;
+            unsafe { libc::rmdir(group.as_ptr()) };
+            Ok(())
         });
     }
 }

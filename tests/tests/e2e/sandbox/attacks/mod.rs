@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
+mod bystanders;
 mod files;
 mod networks;
 mod processes;
+mod stdio;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,17 +15,19 @@ use std::path::Path;
 use libc::{c_int, c_long};
 
 /// Profiles, by name: root read; workspace; workspace with denials; nothing but the workspace; network only; workspace with
-/// network; workspace with a filtered network.
-pub(crate) const PROFILES: [&str; 7] =
-    ["read", "workspace", "deny", "path", "external", "online", "filtered"];
+/// network; workspace with a filtered network; all but denials.
+pub(crate) const PROFILES: [&str; 8] =
+    ["read", "workspace", "deny", "path", "external", "online", "filtered", "wide"];
 /// Those that restrict files.
 const FILES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered"];
+/// Those that keep the kernel's controls and raw devices: all that say anything of files.
+const CONTROLS: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered", "wide"];
 /// Those that have a workspace to protect things in.
 const WORKSPACES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered"];
 /// Those without network.
-const OFFLINE: &[&str] = &["read", "workspace", "deny", "path", "external"];
+const OFFLINE: &[&str] = &["read", "workspace", "deny", "path", "external", "wide"];
 /// Those that reach nobody on the machine.
-const APART: &[&str] = &["read", "workspace", "deny", "path", "external", "filtered"];
+const APART: &[&str] = &["read", "workspace", "deny", "path", "external", "filtered", "wide"];
 
 /// What an attempt comes to: an error is how it was stopped.
 pub(crate) type Outcome = Result<(), c_int>;
@@ -109,12 +113,19 @@ pub(crate) fn all(ground: &Path) -> Vec<Attack> {
     {
         files::writes(&mut suite, ground, target, stopped_by);
     }
-    for (target, stopped_by) in [("d/secret", &["deny", "path"][..]), ("o/secret", &["deny", "path"])] {
+    for (target, stopped_by) in
+        [("d/secret", &["deny", "path", "wide"][..]), ("o/secret", &["deny", "path", "wide"])]
+    {
         files::reads(&mut suite, ground, target, stopped_by);
     }
     files::names(&mut suite, ground);
     networks::sockets(&mut suite, ground);
     networks::networks(&mut suite);
+    bystanders::shared(&mut suite);
+    bystanders::pairs(&mut suite);
+    bystanders::priorities(&mut suite);
+    files::controls(&mut suite);
+    stdio::streams(&mut suite, ground);
     processes::processes(&mut suite);
     processes::calls(&mut suite, ground);
     suite.0

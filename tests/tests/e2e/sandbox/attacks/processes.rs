@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{APART, FILES, OFFLINE, PROFILES, Suite, c, call, check, open, parent};
+use super::{APART, OFFLINE, PROFILES, Suite, c, call, check, open, parent};
 
 /// Other processes: signals, memory, descriptors, limits.
 pub(super) fn processes(suite: &mut Suite) {
@@ -73,11 +73,6 @@ pub(super) fn processes(suite: &mut Suite) {
         check(unsafe { libc::prlimit(parent(), libc::RLIMIT_CORE, std::ptr::null(), &raw mut limit) })?;
         check(unsafe { libc::prlimit(parent(), libc::RLIMIT_CORE, &raw const limit, std::ptr::null_mut()) })
             .map(drop)
-    });
-    suite.add("set the server's priority", ALL, false, || {
-        let pid = u32::try_from(parent()).unwrap_or(0);
-        let now = unsafe { libc::getpriority(libc::PRIO_PROCESS, pid) };
-        check(unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, now) }).map(drop)
     });
     suite.add("set the server's processors", ALL, false, || {
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -231,7 +226,7 @@ pub(super) fn calls(suite: &mut Suite, ground: &Path) {
         });
     }
     for number in [1, 0x1234] {
-        suite.add(format!("shared memory {number} of others"), FILES, false, move || {
+        suite.add(format!("shared memory {number} of others"), &PROFILES, false, move || {
             check(unsafe { libc::shmget(number, 1, 0o600) }).map(drop)
         });
     }

@@ -1,0 +1,1 @@
+//! What `codex sandbox` gives a program as stdin, stdout and stderr.
