@@ -1,5 +1,7 @@
 //! `codex sandbox`: tries a policy by hand, and says which rule decides.
 
+mod relay;
+
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
 use crate::output;
+use relay::Relays;
 
 /// This very binary, even if its file was replaced since.
 pub(crate) const LAUNCHER: &str = "/proc/self/exe";
@@ -106,6 +109,7 @@ fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
 /// A running program, with what its sandbox needs on the disk.
 struct Running {
     child: Child,
+    relays: relay::Running,
     confined: Option<Confined>,
 }
 
@@ -113,20 +117,22 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
     let confined = if policy.allows_everything() { None } else { Some(confiner.confine(policy)?) };
     let env = std::env::vars_os().collect();
     let program = Program { argv, arg0: None, cwd, env, stdio: Stdio::Pipes { stdin: false } };
+    let mut relays = Relays::of(policy).context("can't look at stdout and stderr")?;
     let child = match &confined {
         None => spawn_here(&program)?,
         Some(confined) => {
             let (launcher, limits) = (confiner.launcher(), &ProgramLimits::default());
             let program = &program;
             ConfinedProgram { program, launcher, confined, handover: None, limits, group: None }
-                .spawn_here()?
+                .spawn_here(std::mem::take(&mut relays.outputs))?
         }
     };
-    Ok(Running { child, confined })
+    let relays = relays.start().context("can't carry the program's output to its file")?;
+    Ok(Running { child, relays, confined })
 }
 
 /// Waits for the end. The terminal's signals reach the program by themselves, and must not end this process before it.
-fn wait(Running { mut child, confined }: Running) -> anyhow::Result<ExitStatus> {
+fn wait(Running { mut child, relays, confined }: Running) -> anyhow::Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -150,6 +156,7 @@ fn wait(Running { mut child, confined }: Running) -> anyhow::Result<ExitStatus> 
     });
     // Only now is nothing of it needed any more.
     drop(confined);
+    relays.finish().context("can't write the program's output to its file")?;
     status
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use codex_children::posix::Streams;
@@ -65,13 +65,15 @@ impl ConfinedProgram<'_> {
         })
     }
 
-    /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does.
+    /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does, with
+    /// `outputs` instead of stdout and stderr where there are any. Those need numbers from 8 on.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub fn spawn_here(&self) -> Result<std::process::Child, StartError> {
+    /// See [`StartError`]. It is refused where one of the three would lead the program out of its sandbox, such as a file
+    /// open for writing that the policy does not let be written.
+    pub fn spawn_here(&self, outputs: [Option<OwnedFd>; 2]) -> Result<std::process::Child, StartError> {
         let name = self.program.name()?;
-        start::start_here(self.launcher, &self.order()).map_err(|error| self.explain(name, error))
+        start::start_here(self.launcher, &self.order(), outputs).map_err(|error| self.explain(name, error))
     }
 
     fn order(&self) -> Order {

@@ -24,7 +24,7 @@ use super::launcher::NAME;
 use super::order::{Failure, ORDER, Order, REPORT};
 
 /// Descriptors for the launcher are given numbers from here on, so that none is overwritten on the way.
-const FIRST_SPARE: i32 = 8;
+pub(super) const FIRST_SPARE: i32 = 8;
 
 /// Why there is no confined process.
 #[derive(Debug)]
@@ -149,9 +149,14 @@ impl Drop for Spare {
     }
 }
 
-/// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would.
+/// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would;
+/// `outputs` instead of the last two where there are any.
 /// For a binary that has nothing open beyond those: the launcher's descriptors take their numbers here too.
-pub(crate) fn start_here(launcher: &Path, order: &Order) -> Result<std::process::Child, NotStarted> {
+pub(crate) fn start_here(
+    launcher: &Path,
+    order: &Order,
+    outputs: [Option<OwnedFd>; 2],
+) -> Result<std::process::Child, NotStarted> {
     let order = write_order(order).map_err(system("pass the launcher its order"))?;
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
     let report = spare(report).map_err(system("make a pipe for the launcher"))?;
@@ -162,6 +167,13 @@ pub(crate) fn start_here(launcher: &Path, order: &Order) -> Result<std::process:
     drop(theirs);
     let mut command = std::process::Command::new(launcher);
     command.arg0(NAME).env_clear();
+    let [stdout, stderr] = outputs;
+    if let Some(stdout) = stdout {
+        command.stdout(stdout);
+    }
+    if let Some(stderr) = stderr {
+        command.stderr(stderr);
+    }
     let mut child = command.spawn().map_err(system("start the launcher"))?;
     drop(inherited);
     let mut told = Vec::new();

@@ -20,6 +20,8 @@ const MEMORY: u32 = 1;
 const CONSOLES: u32 = 4;
 const TERMINALS: u32 = 5;
 const PSEUDO_TERMINALS: std::ops::RangeInclusive<u32> = 136..=143;
+/// Every view has it.
+const NULL: &str = "/dev/null";
 /// `/dev/ptmx` among [`TERMINALS`]: opened once more it is another one.
 const MULTIPLEXER: u32 = 2;
 
@@ -119,7 +121,7 @@ impl Stream {
         // A directory has more below it than what the view shows; a file that is written can't be on a read-only mount.
         if kind != FileType::Directory
             && !(kind == FileType::RegularFile && writes)
-            && !is_null(found.st_rdev)
+            && stream.path != Path::new(NULL)
         {
             stream.apart = stream.on_a_mount_of_its_own()?;
         }
@@ -147,8 +149,11 @@ impl Stream {
         let inside = self.by_name();
         if kind == FileType::RegularFile && access != OFlags::RDONLY {
             // What it may open by name to write it may keep: its place in the file is shared with who gave it.
-            let opened = inside.map(|file| open_again(&file, OFlags::WRONLY));
-            return opened.and_then(Result::ok).map(drop).ok_or(Refusal::Is(WRITABLE));
+            return match inside.map(|file| open_again(&file, OFlags::WRONLY)) {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(errno @ Errno::ACCESS)) => self.keep(errno),
+                Some(Err(_)) | None => Err(Refusal::Is(WRITABLE)),
+            };
         }
         let file = match (&inside, &self.apart) {
             (Some(file), _) | (None, Some(file)) => file,
@@ -176,20 +181,14 @@ impl Stream {
     }
 
     /// Leaves it as it is, if it belongs to somebody else: then nothing about it can be changed by the program. An
-    /// administrator's shell may have opened it for an ordinary user.
+    /// administrator's shell may have opened it for an ordinary user. Tried with the mode that it has.
     fn keep(&self, errno: Errno) -> Result<(), Refusal> {
-        let administrator = rustix::thread::capabilities(None).is_ok_and(|held| {
-            held.effective.contains(rustix::thread::CapabilitySet::FOWNER) && self.is_mapped()
-        });
-        let is_own = self.found.st_uid == rustix::process::geteuid().as_raw();
         let is_directory = FileType::from_raw_mode(self.found.st_mode) == FileType::Directory;
-        if is_own || administrator || is_directory { Err(errno.into()) } else { Ok(()) }
-    }
-
-    /// Whether its owner is known in this user namespace.
-    fn is_mapped(&self) -> bool {
-        const OVERFLOW: u32 = 65534;
-        self.found.st_uid != OVERFLOW
+        let same = Mode::from_raw_mode(self.found.st_mode & 0o7777);
+        match rustix::fs::fchmod(descriptor(self.index), same) {
+            Err(Errno::PERM | Errno::ROFS) if !is_directory => Ok(()),
+            _ => Err(errno.into()),
+        }
     }
 }
 
@@ -222,11 +221,6 @@ fn opens_again(device: u64) -> bool {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let is_multiplexer = major == TERMINALS && minor == MULTIPLEXER;
     [MEMORY, CONSOLES, TERMINALS].contains(&major) && !is_multiplexer || PSEUDO_TERMINALS.contains(&major)
-}
-
-/// `/dev/null`, which every view has.
-fn is_null(device: u64) -> bool {
-    (rustix::fs::major(device), rustix::fs::minor(device)) == (MEMORY, 3)
 }
 
 /// A socket may stay if it can lead nowhere else: it is joined to its other end for good.

@@ -1,5 +1,6 @@
 //! Policies by table and by random profiles.
 
+mod controls;
 mod lookups;
 mod old_forms;
 mod properties;

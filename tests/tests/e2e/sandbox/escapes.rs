@@ -127,62 +127,120 @@ async fn the_attempts_work_where_nothing_stops_them() {
 /// `nobody`, who owns nothing that matters.
 const NOBODY: u32 = 65534;
 
-#[test]
-fn an_ordinary_user_is_confined_as_well() {
-    use std::os::unix::process::CommandExt;
-    if !enforceable() {
-        return;
-    }
+/// Who runs `codex sandbox`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum User {
+    Root,
+    /// An ordinary user who may make user namespaces.
+    Ordinary,
+    /// One who may not.
+    WithoutNamespaces,
+}
+
+/// Those that there can be here: another user only where this one is root, and can be given the binary.
+pub(super) fn users() -> Vec<User> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can become another user; this user is an ordinary one anyway");
-        return;
+        return vec![User::Root];
     }
-    let as_nobody = |program: &std::path::Path| {
-        let mut command = std::process::Command::new(program);
-        command.uid(NOBODY).gid(NOBODY);
-        command
-    };
-    let codex = codex_e2e::binary::codex();
-    let doctor = match as_nobody(codex).arg("doctor").output() {
-        Ok(output) => output,
-        Err(error) => {
-            eprintln!("SKIPPED: another user can't reach {}: {error}", codex.display());
+    let ordinary = [User::Ordinary, User::WithoutNamespaces].into_iter().filter(|user| {
+        match user.codex().arg("doctor").output() {
+            // Without namespaces it says so.
+            Ok(output) if *user == User::WithoutNamespaces => output.status.code() == Some(1),
+            Ok(output) if output.status.success() => true,
+            other => {
+                eprintln!("SKIPPED: no sandbox as {user:?}: {other:?}");
+                false
+            }
+        }
+    });
+    [User::Root].into_iter().chain(ordinary).collect()
+}
+
+impl User {
+    /// The binary, as this user runs it.
+    pub(super) fn codex(self) -> std::process::Command {
+        use std::os::unix::process::CommandExt;
+        let codex = codex_e2e::binary::codex();
+        match self {
+            Self::Root => std::process::Command::new(codex),
+            Self::Ordinary => {
+                let mut command = std::process::Command::new(codex);
+                command.uid(NOBODY).gid(NOBODY);
+                command
+            }
+            Self::WithoutNamespaces => {
+                // In a user namespace in which there can be no further one, and without any capability in it.
+                let script = "echo 0 > /proc/sys/user/max_user_namespaces && \
+                              exec setpriv --bounding-set -all --inh-caps -all -- \"$@\"";
+                let mut command = std::process::Command::new("unshare");
+                command.uid(NOBODY).gid(NOBODY).args(["-U", "-r", "sh", "-c", script, "sh"]).arg(codex);
+                command
+            }
+        }
+    }
+
+    /// Whether a profile can be enforced for this user; others are refused up front, which has its own test.
+    pub(super) fn may_have(self, profile: &str) -> bool {
+        self != Self::WithoutNamespaces || ["read", "external"].contains(&profile)
+    }
+
+    /// Gives the user the ground, as far as the programs' own files go.
+    pub(super) fn owns(self, ground: &Ground) {
+        if self == Self::Root {
             return;
         }
-    };
-    let user_namespaces = doctor.status.success();
-    if !user_namespaces {
-        eprintln!("user namespaces are forbidden here: {}", String::from_utf8_lossy(&doctor.stdout));
-    }
-    // The command line has no filtered network; that is tested with a server of this user's.
-    for name in PROFILES
-        .into_iter()
-        .filter(|name| *name != "filtered" && (user_namespaces || ["read", "external"].contains(name)))
-    {
-        let ground = Ground::new();
-        let mut queue = vec![ground.at("w")];
+        let mut queue = vec![ground.root.clone()];
         while let Some(path) = queue.pop() {
             std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
             if path.is_dir() {
-                queue.extend(
-                    std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("an entry").path()),
-                );
+                let entries = std::fs::read_dir(&path).expect("readable");
+                queue.extend(entries.map(|entry| entry.expect("an entry").path()));
             }
         }
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(&file, profile(name, &ground)["permissions"].to_string()).expect("written");
-        std::os::unix::fs::chown(file.path(), Some(NOBODY), None).expect("root may");
-        let bystander = Bystander::new();
-        let mut asked = asked(&format!("profile:{name}"), &ground);
-        asked.insert(1, bystander.variable());
-        let mut command = as_nobody(codex);
-        command.arg("sandbox").arg("--cwd").arg(ground.at("w")).arg("--profile").arg(file.path()).arg("--");
-        let output = command.args(asked).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let escaped: Vec<&str> = said.lines().filter(|line| line.starts_with("ESCAPED")).collect();
-        assert!(escaped.is_empty(), "{name}: {escaped:?}");
-        assert!(output.status.success(), "{name}: {said} {}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.lines().filter(|line| line.starts_with("held")).count() > 100, "{name}: {said}");
-        ground.is_untouched(&["w/"]);
     }
+
+    /// Writes a file of the user's.
+    pub(super) fn wrote(self, path: &std::path::Path, text: &str) {
+        std::fs::write(path, text).expect("written");
+        if self != Self::Root {
+            std::os::unix::fs::chown(path, Some(NOBODY), None).expect("root may");
+        }
+    }
+}
+
+#[test]
+fn who_runs_it_by_hand_is_confined_as_well() {
+    if !enforceable() {
+        return;
+    }
+    let mut through = Vec::new();
+    for user in users() {
+        // The command line has no filtered network; that is tested with a server of this user's.
+        for name in PROFILES.into_iter().filter(|name| *name != "filtered" && user.may_have(name)) {
+            let ground = Ground::new();
+            user.owns(&ground);
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            user.wrote(file.path(), &profile(name, &ground)["permissions"].to_string());
+            let bystander = Bystander::new();
+            let mut asked = asked(&format!("profile:{name}"), &ground);
+            asked.insert(1, bystander.variable());
+            let mut command = user.codex();
+            command
+                .arg("sandbox")
+                .arg("--cwd")
+                .arg(ground.at("w"))
+                .arg("--profile")
+                .arg(file.path())
+                .arg("--");
+            let output = command.args(asked).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            let escaped = said.lines().filter(|line| line.starts_with("ESCAPED"));
+            through.extend(escaped.map(|line| format!("{name} as {user:?}: {line}")));
+            let made = said.lines().filter(|line| line.starts_with("held")).count();
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(made > 100 || !through.is_empty(), "{name} as {user:?}: {said} {told}");
+            ground.is_untouched(if ["external", "wide"].contains(&name) { &["w/", "o/"] } else { &["w/"] });
+        }
+    }
+    assert!(through.is_empty(), "{}", through.join("\n"));
 }

@@ -145,6 +145,57 @@ async fn a_helper_that_was_killed_while_it_waited_is_replaced() {
 }
 
 #[tokio::test]
+async fn what_a_call_says_is_so_also_where_programs_have_something_of_their_own() {
+    if !enforceable() {
+        return;
+    }
+    let shared = tempfile::tempdir_in("/dev/shm").expect("shared memory is there");
+    let at = |name: &str| shared.path().join(name);
+    let uri = |name: &str| format!("file://{}", at(name).display());
+    std::fs::write(at("there"), "there").expect("written");
+    for namespaces in ["any", "user"] {
+        let server = Server::builder().args(["--sandbox-namespaces", namespaces]).start().await;
+        let mut client = server.client().await;
+        let ground = Ground::new();
+        let listed = entry(&uri(""), "write");
+        let (root, project) = (special("root", "read"), special("project_roots", "write"));
+        for (name, entries, reads, writes) in [
+            ("root read", json!([root]), true, false),
+            ("project write", json!([root, project]), true, false),
+            ("named", json!([root, listed]), true, true),
+            ("only itself", json!([listed]), true, true),
+            ("only the project", json!([project]), false, false),
+            ("all but one", json!([special("root", "write"), entry(&ground.uri("d"), "deny")]), true, true),
+        ] {
+            let sandbox = ground.profile(entries, "restricted");
+            let name = format!("{name} with namespaces {namespaces}");
+            let read = client.call("fs/readFile", json!({"path": uri("there"), "sandbox": sandbox})).await;
+            assert_eq!(read.is_ok(), reads, "{name}: {read:?}");
+            for (method, params) in [
+                ("fs/writeFile", json!({"path": uri("new"), "dataBase64": base64("x"), "sandbox": sandbox})),
+                ("fs/createDirectory", json!({"path": uri("new"), "recursive": false, "sandbox": sandbox})),
+                (
+                    "fs/copy",
+                    json!({"sourcePath": uri("there"), "destinationPath": uri("new"), "recursive": false,
+                    "sandbox": sandbox}),
+                ),
+                (
+                    "fs/open",
+                    json!({"path": uri("new"), "handleId": "h", "mode": "replace", "sandbox": sandbox}),
+                ),
+            ] {
+                let answer = client.call(method, params).await;
+                assert_eq!(answer.is_ok(), writes, "{name}: {method}: {answer:?}");
+                assert_eq!(at("new").exists(), writes, "{name}: {method}");
+                let gone = client.call("fs/remove", json!({"path": uri("new"), "sandbox": sandbox})).await;
+                assert!(!at("new").exists(), "{name}: {method}: {gone:?}");
+            }
+            let _ = client.call("fs/close", json!({"handleId": "h"})).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn helpers_are_bounded_and_end_with_their_connection() {
     if !enforceable() {
         return;
