@@ -83,11 +83,11 @@ enum WsAuth {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum NamespacesArg {
-    /// Whatever works.
+    /// Whatever works here.
     Any,
     /// Those that an ordinary user could have.
     User,
-    /// None.
+    /// No namespaces.
     Off,
 }
 

@@ -8,7 +8,7 @@ pub enum ConfigError {
     /// A file can't be read, is a directory, is too large or is not UTF-8.
     #[error("Failed to read config file {}: {cause}", path.display())]
     Read {
-        /// The file.
+        /// The file that can't be read.
         path: PathBuf,
         /// What the system said.
         cause: std::io::Error,
@@ -16,9 +16,9 @@ pub enum ConfigError {
     /// Something in a file: bad TOML, a bad value, or in strict mode an unknown key.
     #[error("{}:{line}:{column}: {message}", path.display())]
     File {
-        /// The file.
+        /// The file that does not parse.
         path: PathBuf,
-        /// From 1.
+        /// Line, counted from 1.
         line: usize,
         /// From 1, in characters.
         column: usize,
@@ -28,9 +28,9 @@ pub enum ConfigError {
     /// Bad TOML in the file of a trusted project.
     #[error("Error parsing project config file {}: {excerpt}", path.display())]
     Project {
-        /// The file.
+        /// The file with the bad value.
         path: PathBuf,
-        /// From 1.
+        /// Line of the value, counted from 1.
         line: usize,
         /// From 1, in characters.
         column: usize,

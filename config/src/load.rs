@@ -51,7 +51,7 @@ pub struct Config {
     pub allowed_chatgpt_workspaces: Option<Vec<String>>,
     /// Base of the ChatGPT service.
     pub chatgpt_base_url: String,
-    /// Feature flags.
+    /// Which features are switched on or off.
     pub features: Features,
     /// Settings of the exec-server.
     pub exec_server: ExecServerConfig,

@@ -69,7 +69,7 @@ impl Overrides {
         Ok(overrides)
     }
 
-    /// The layer.
+    /// The overrides as one table, to be merged like a file.
     pub fn table(&self) -> &Table {
         &self.table
     }

@@ -119,9 +119,9 @@ pub(crate) struct ProjectToml {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TrustLevel {
-    /// It counts.
+    /// The directory's own configuration counts.
     Trusted,
-    /// It is ignored.
+    /// The directory's own configuration is ignored.
     Untrusted,
 }
 
@@ -129,12 +129,12 @@ pub(crate) enum TrustLevel {
 #[derive(Debug, Clone, JsonSchema)]
 #[schemars(untagged)]
 pub(crate) enum FeatureValue {
-    /// On or off.
+    /// The feature is on or off.
     Flag(bool),
     /// On or off by the member `enabled`, with settings that are not read here.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     Settings {
-        /// What `enabled` says.
+        /// Whether the feature is on, in the form of a table.
         enabled: Option<bool>,
     },
 }
@@ -211,9 +211,9 @@ pub(crate) struct ShellEnvironmentPolicyToml {
 pub(crate) enum EnvironmentInherit {
     /// A few that every program needs.
     Core,
-    /// All.
+    /// The whole environment.
     All,
-    /// None.
+    /// No variables.
     None,
 }
 
@@ -239,15 +239,15 @@ pub(crate) struct OtelToml {
 #[serde(rename_all = "kebab-case")]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) enum OtelExporter {
-    /// Nowhere.
+    /// Telemetry goes nowhere.
     None,
     /// To the maker of the program.
     Statsig,
     /// To an OTLP collector over HTTP.
     OtlpHttp {
-        /// The collector's address.
+        /// Address of the collector.
         endpoint: String,
-        /// Headers to send.
+        /// Headers to send along.
         #[serde(default)]
         headers: BTreeMap<String, String>,
         /// How data is encoded.
@@ -255,9 +255,9 @@ pub(crate) enum OtelExporter {
     },
     /// To an OTLP collector over gRPC.
     OtlpGrpc {
-        /// The collector's address.
+        /// Address of the collector.
         endpoint: String,
-        /// Headers to send.
+        /// Headers to send along.
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
@@ -267,8 +267,8 @@ pub(crate) enum OtelExporter {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OtelProtocol {
-    /// Protocol buffers.
+    /// As protocol buffers.
     Binary,
-    /// JSON.
+    /// As JSON.
     Json,
 }

@@ -18,7 +18,7 @@ pub struct Settings {
     pub store: Store,
     /// What the configuration allows.
     pub restrictions: Restrictions,
-    /// The environment.
+    /// What the environment says of sign-in.
     pub variables: Variables,
     /// Whether `CODEX_API_KEY` counts: for commands that use the sign-in, not for those that show it.
     pub use_api_key_variable: bool,
@@ -50,7 +50,7 @@ pub enum LoadError {
     /// A mode that only other programs know.
     #[error("this version can't use credentials of mode {mode:?}; sign in again with `codex login`")]
     Unsupported {
-        /// The mode.
+        /// The mode that this version does not know how to use.
         mode: Mode,
     },
     /// The thread that asks the store ended early, as happens when the program stops.

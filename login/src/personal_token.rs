@@ -16,7 +16,7 @@ const DEFAULT_BASE_URL: &str = "https://auth.openai.com/api/accounts";
 pub struct PersonalToken {
     /// The owner's email; may be unknown.
     pub email: Option<String>,
-    /// The owner.
+    /// Id of the user.
     pub user_id: String,
     /// The account that requests name.
     pub account_id: String,
@@ -29,10 +29,10 @@ pub struct PersonalToken {
 /// Why the owner of a personal access token is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum PersonalTokenError {
-    /// No answer.
+    /// The service did not answer.
     #[error("failed to request personal access token metadata: {0}")]
     Request(String),
-    /// The service refused.
+    /// The service answered with an error.
     #[error("personal access token metadata request failed with status {0}")]
     Status(reqwest::StatusCode),
     /// The answer is not what it should be.

@@ -17,13 +17,13 @@ const PATH: &str = "/oauth/revoke";
 /// Why the issuer may not know that the tokens are not used any more. A sign-out only logs it.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// No client.
+    /// The HTTP client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// No answer.
+    /// The service did not answer.
     #[error("no answer to the revocation: {0}")]
     Request(String),
-    /// A refusal.
+    /// The service answered with an error.
     #[error("the revocation was answered with status {0}")]
     Status(reqwest::StatusCode),
 }

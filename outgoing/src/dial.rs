@@ -38,7 +38,7 @@ pub enum DialError {
     Proxy {
         /// Its host and port.
         proxy: String,
-        /// What went wrong.
+        /// What it did, as the end of a sentence.
         problem: String,
     },
     /// Certificates or proxies that can't be used.

@@ -8,7 +8,7 @@ pub enum OutgoingError {
     /// The file of certificates can't be read.
     #[error("can't read the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE): {source}")]
     ReadCertificates {
-        /// The file.
+        /// The file that the variable names.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
@@ -16,7 +16,7 @@ pub enum OutgoingError {
     /// The file of certificates is not PEM.
     #[error("the CA certificates {path:?} (CODEX_CA_CERTIFICATE or SSL_CERT_FILE) are not a PEM bundle")]
     BadCertificates {
-        /// The file.
+        /// The file that the variable names.
         path: PathBuf,
     },
     /// The machine has no certificates, and no more were named.

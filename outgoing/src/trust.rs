@@ -24,7 +24,7 @@ pub(crate) enum Trust {
     Machine,
     /// These as well, a file of PEM.
     Also(PathBuf),
-    /// These alone.
+    /// The certificates of this file and no others.
     Only(Roots),
 }
 

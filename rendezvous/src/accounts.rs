@@ -16,7 +16,7 @@ use crate::tokens::{Grant, Role, TokenHash};
 /// A token in force.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// What it allows.
+    /// What the token allows.
     pub grant: Arc<Grant>,
     /// What it has used.
     pub usage: Arc<Usage>,
@@ -27,7 +27,7 @@ pub struct Usage {
     requests: DefaultDirectRateLimiter,
     /// Bytes queued for its sockets.
     pub budget: Arc<Budget>,
-    /// Its harness sockets.
+    /// Places for harness sockets.
     pub sockets: Arc<Quota>,
     /// The streams of its harness sockets.
     pub streams: Arc<Quota>,

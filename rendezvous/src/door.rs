@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::Metrics;
 
-/// Counts connections.
+/// Bounds how many connections are open at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     places: Arc<Semaphore>,

@@ -97,22 +97,22 @@ impl Default for Limits {
 /// A bound that can't be set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// No such bound.
+    /// There is no bound with this name.
     #[error("there is no limit `{name}`; there are: {known}")]
     Unknown {
         /// What was asked for.
         name: String,
-        /// What there is.
+        /// The names that exist.
         known: String,
     },
     /// Not a positive number.
     #[error("the limit `{name}` takes a positive whole number{unit}, not `{value}`")]
     Value {
-        /// Which bound.
+        /// Name of the bound.
         name: String,
-        /// What was given.
+        /// The value that was given.
         value: String,
-        /// What is counted.
+        /// Unit of the value.
         unit: &'static str,
     },
 }

@@ -14,9 +14,9 @@ use crate::switch::Dropped;
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From a harness.
+    /// From harness to executor.
     ToExecutor,
-    /// From an executor.
+    /// From executor to harness.
     ToHarness,
 }
 
@@ -33,19 +33,19 @@ struct ReasonLabel {
 /// Gauges that are set when somebody asks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Levels {
-    /// Environments remembered.
+    /// Environments that are remembered.
     pub environments: usize,
-    /// Executors attached.
+    /// Executors with an open socket.
     pub executors: usize,
-    /// Harness sockets.
+    /// Harness sockets that are open.
     pub harnesses: usize,
-    /// Streams open.
+    /// Streams that are open.
     pub streams: usize,
-    /// Bytes queued.
+    /// Bytes waiting in queues.
     pub queued: usize,
 }
 
-/// All counters.
+/// What `/metrics` shows.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -62,7 +62,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters at zero.
+    /// All counters at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("rendezvous");
         let frames = Family::<DirectionLabel, Counter>::default();
@@ -101,7 +101,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a frame.
+    /// Counts a frame that was passed on.
     pub fn passed(&self, direction: Direction, bytes: usize) {
         self.frames[direction as usize].inc();
         self.bytes[direction as usize].inc_by(bytes as u64);
@@ -122,7 +122,7 @@ impl Metrics {
         self.closed.get_or_create(&ReasonLabel { reason: closing.word() }).inc();
     }
 
-    /// Everything as text.
+    /// The counters and levels as OpenMetrics text.
     pub fn encode(&self, levels: Levels) -> String {
         for (gauge, level) in [
             (&self.environments, levels.environments),

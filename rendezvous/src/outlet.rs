@@ -19,7 +19,7 @@ pub enum Closing {
     Superseded,
     /// The executor of this harness has gone.
     ExecutorGone,
-    /// The program ends.
+    /// The program is ending.
     Draining,
     /// The socket took nothing for too long, or held others up.
     Slow,

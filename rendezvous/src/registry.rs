@@ -19,7 +19,7 @@ const TICKET_BYTES: usize = 32;
 /// A registration as it is kept on the disk too. Holds no secret: the ticket's hash only.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// The environment.
+    /// Id of the environment.
     pub environment: String,
     /// New with each registration.
     pub registration: String,
@@ -61,7 +61,7 @@ struct Authorization {
 /// The answer to a registration.
 #[derive(Debug)]
 pub struct Registered {
-    /// To be stored.
+    /// What has to be stored.
     pub record: Record,
     /// The secret of the executor's URL.
     pub ticket: Hidden,
@@ -74,7 +74,7 @@ pub struct Registered {
 /// The answer to a connect.
 #[derive(Debug)]
 pub struct Offer {
-    /// The executor's registration.
+    /// Id of the registration.
     pub registration: String,
     /// Whom the harness has to reach.
     pub key: PublicKey,
@@ -126,7 +126,7 @@ impl Registry {
         self.environments.len()
     }
 
-    /// Whether none is.
+    /// Whether no environment is remembered.
     pub fn is_empty(&self) -> bool {
         self.environments.is_empty()
     }

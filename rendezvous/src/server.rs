@@ -38,7 +38,7 @@ pub struct Config {
     /// `https://…` or `http://…` as executors and harnesses reach it, when a proxy stands before it or names
     /// lead to it. Without it, websocket addresses repeat the host that a request came to.
     pub public_url: Option<Url>,
-    /// Serve TLS.
+    /// Certificate and key, to serve TLS.
     pub tls: Option<TlsFiles>,
     /// The tokens in force.
     pub grants: Vec<Grant>,
@@ -48,7 +48,7 @@ pub struct Config {
     pub allow_plain: bool,
     /// Answer `/metrics` without a token.
     pub open_metrics: bool,
-    /// The bounds.
+    /// Bounds of memory, sockets and time.
     pub limits: Limits,
 }
 
@@ -57,7 +57,7 @@ pub struct Config {
 pub struct TlsFiles {
     /// The chain, leaf first.
     pub certificate: PathBuf,
-    /// The private key.
+    /// The private key, PEM.
     pub key: PathBuf,
 }
 
@@ -67,17 +67,17 @@ pub enum StartError {
     /// The address can't be listened on.
     #[error("can't listen on {address}: {source}")]
     Listen {
-        /// Which address.
+        /// The address that can't be used.
         address: SocketAddr,
-        /// Why not.
+        /// What the system says.
         source: io::Error,
     },
     /// The certificate or its key can't be used.
     #[error("can't use the TLS file {}: {reason}", path.display())]
     Tls {
-        /// Which file.
+        /// The file that can't be used.
         path: PathBuf,
-        /// Why not.
+        /// What is wrong with it.
         reason: String,
     },
     /// The public URL is none.
@@ -175,7 +175,7 @@ impl Rendezvous {
         Ok(Self { app: Running(app), handle, server, _sweeper: sweeper, tls, address })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -24,9 +24,9 @@ pub struct Socket {
     pub direction: Direction,
     /// Largest message it may send.
     pub message_bytes: usize,
-    /// The bounds.
+    /// Bounds of queues and times.
     pub limits: Arc<Limits>,
-    /// What is counted.
+    /// Counters of frames and bytes.
     pub metrics: Arc<Metrics>,
 }
 

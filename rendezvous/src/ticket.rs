@@ -25,13 +25,13 @@ impl std::fmt::Debug for Signer {
 /// What a harness's ticket says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HarnessTicket {
-    /// The environment.
+    /// Id of the environment.
     pub environment: String,
-    /// The executor's registration.
+    /// Id of the executor's registration.
     pub registration: String,
     /// Short name of the token that asked for it.
     pub account: String,
-    /// Since 1970.
+    /// End of its life, as time since 1970.
     pub expires: Duration,
 }
 
@@ -40,18 +40,18 @@ pub struct HarnessTicket {
 pub enum Wish {
     /// An executor with the secret of its registration.
     Executor {
-        /// The environment.
+        /// Id of the environment.
         environment: String,
-        /// The registration.
+        /// Id of the registration.
         registration: String,
-        /// The ticket.
+        /// The secret that proves it.
         secret: Hidden,
     },
     /// A harness with a ticket that is signed; it may have expired.
     Harness(HarnessTicket),
     /// A harness on a plain relay, which shows a token instead.
     Plain {
-        /// The environment.
+        /// Id of the environment.
         environment: String,
         /// The token, unless a header brings it.
         token: Option<Hidden>,
@@ -115,7 +115,7 @@ impl Signer {
         let signature = base64_simd::URL_SAFE_NO_PAD
             .decode_to_vec(signature.as_bytes())
             .map_err(|_| "invalid_signature")?;
-        // In constant time.
+        // `verify` compares in constant time.
         hmac::verify(&self.0, &signed(&ticket), &signature).map_err(|_| "invalid_signature")?;
         Ok(Wish::Harness(ticket))
     }

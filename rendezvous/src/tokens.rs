@@ -21,11 +21,11 @@ const LINE_BYTES: usize = 64 << 10;
 /// What a token's bearer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Registers and validates.
+    /// May register and validate.
     Executor,
-    /// Connects.
+    /// May connect.
     Harness,
-    /// Reads the metrics.
+    /// May read the metrics.
     Observer,
 }
 
@@ -47,9 +47,9 @@ impl Role {
 /// Which environments a token is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// `*`.
+    /// Every environment, `*`.
     All,
-    /// These.
+    /// These environments only.
     Only(BTreeSet<String>),
 }
 
@@ -72,11 +72,11 @@ impl TokenHash {
 /// What one token allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Its hash.
+    /// SHA-256 of the token.
     pub hash: TokenHash,
     /// What its bearer is; not empty.
     pub roles: BTreeSet<Role>,
-    /// For which environments.
+    /// The environments it is good for.
     pub scope: Scope,
     /// What people call it; may be empty.
     pub name: String,
@@ -85,32 +85,32 @@ pub struct Grant {
 /// A line of the token file that can't be used. Never shows more of the line than its words for roles and ids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFileError {
-    /// Too few words.
+    /// A line has too few words.
     #[error(
         "line {0} of the token file is not `ROLES ENVIRONMENTS SHA256 [NAME]`; make one with `rendezvous token`"
     )]
     Shape(usize),
-    /// An unknown role.
+    /// A line names a role that does not exist.
     #[error(
         "line {line} of the token file names the role {word:?}; roles are executor, harness and observer"
     )]
     Role {
-        /// Which line.
+        /// Number of the line, from 1.
         line: usize,
-        /// The word.
+        /// The word that is no role.
         word: String,
     },
-    /// Not an id.
+    /// A line names something that can't be an environment's id.
     #[error(
         "line {line} of the token file names the environment {word:?}; ids are 1 to 256 of A-Z a-z 0-9 - _, or `*` for all"
     )]
     Environment {
-        /// Which line.
+        /// Number of the line, from 1.
         line: usize,
-        /// The word.
+        /// The word that is no id.
         word: String,
     },
-    /// Not a hash.
+    /// A line has no SHA-256.
     #[error(
         "line {0} of the token file has no SHA-256 of 64 hex digits as its third word; tokens themselves do not belong there"
     )]

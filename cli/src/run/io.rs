@@ -22,7 +22,7 @@ pub(super) fn say(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "codex exec-server run: {sentence}");
 }
 
-/// Our stdin.
+/// Chunks of our stdin, read on a thread of its own.
 pub(super) struct Input(mpsc::Receiver<Vec<u8>>);
 
 impl Input {
@@ -59,7 +59,7 @@ fn read_stdin(sender: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
-/// Where output goes.
+/// Where a program's output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Out {
     Stdout,
@@ -71,7 +71,7 @@ pub(super) enum Out {
 pub(super) enum Unwritten {
     /// Nobody reads our stdout any more.
     NobodyReads,
-    /// The system refused.
+    /// The operating system refused.
     Failed { what: &'static str, error: std::io::Error },
 }
 

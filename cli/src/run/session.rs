@@ -38,7 +38,7 @@ pub(super) struct Session {
     tty: bool,
     timeout: Option<Duration>,
     presses: Presses,
-    /// SIGTERM came once.
+    /// SIGTERM has come once; a second one kills at once.
     terminating: bool,
     exit: Option<u8>,
     /// To be said once the terminal is as it was.

@@ -11,9 +11,9 @@ use crate::{Method, Notification, RpcError, WireEncode, encode};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum RequestId {
-    /// An integer id.
+    /// An integer, signed 64-bit.
     Number(i64),
-    /// A text id.
+    /// Any text.
     Text(String),
 }
 
@@ -27,32 +27,32 @@ impl RequestId {
 pub enum Incoming<'a> {
     /// Has `method` and `id`.
     Request {
-        /// To be echoed.
+        /// The answer echoes it.
         id: RequestId,
-        /// The method's name.
+        /// Name of the method.
         method: Cow<'a, str>,
         /// Raw JSON, `null` when missing.
         params: &'a str,
     },
     /// Has `method` and no `id`.
     Notification {
-        /// The notification's name.
+        /// Name of the notification.
         method: Cow<'a, str>,
         /// Raw JSON, `null` when missing.
         params: &'a str,
     },
     /// Has `id` and `result`.
     Answer {
-        /// The request's id.
+        /// Id of the request that it answers.
         id: RequestId,
         /// Raw JSON of the result.
         result: &'a str,
     },
     /// Has `id` and `error`.
     Failure {
-        /// The request's id.
+        /// Id of the request that failed.
         id: RequestId,
-        /// What went wrong.
+        /// Code and sentence.
         error: RpcError,
     },
 }

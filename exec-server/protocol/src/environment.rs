@@ -53,7 +53,7 @@ pub struct EnvironmentInfo {
 pub struct Shell {
     /// `bash`, `zsh`, `sh`, `powershell` or `cmd`.
     pub name: String,
-    /// Native path.
+    /// Absolute native path, not a URI.
     pub path: String,
 }
 

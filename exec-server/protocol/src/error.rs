@@ -28,7 +28,7 @@ impl ErrorCode {
 pub struct RpcError {
     /// What clients act on.
     pub code: ErrorCode,
-    /// What people read.
+    /// A sentence for people; programs don't read it.
     pub message: String,
 }
 

@@ -46,7 +46,7 @@ notifications! {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadFileParams {
-    /// The file.
+    /// The file to read.
     pub path: WirePath,
     /// False refuses a symlink anywhere in the path; default true.
     #[serde(default)]
@@ -59,7 +59,7 @@ pub struct ReadFileParams {
 /// Result of `fs/readFile`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadFileResult {
-    /// The file's bytes.
+    /// The file's content.
     #[serde(rename = "dataBase64")]
     pub data: Base64Bytes,
 }
@@ -80,7 +80,7 @@ impl WireEncode for ReadFileResult {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteFileParams {
-    /// The file.
+    /// The file to write.
     pub path: WirePath,
     /// Base64 text; kept undecoded since bad base64 is `-32600` here (10.2).
     pub data_base64: String,
@@ -96,7 +96,7 @@ pub struct WriteFileParams {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateDirectoryParams {
-    /// The directory.
+    /// The directory to make.
     pub path: WirePath,
     /// Make parents too; default true.
     #[serde(default)]
@@ -133,7 +133,7 @@ pub struct Metadata {
     pub is_file: bool,
     /// The name itself is a symlink.
     pub is_symlink: bool,
-    /// Bytes.
+    /// Size of the target in bytes; 0 from servers before 0.144.
     #[serde(default)]
     pub size: u64,
     /// Milliseconds since 1970; 0 when unknown.
@@ -156,7 +156,7 @@ pub struct CanonicalizeParams {
 /// Result of `fs/canonicalize`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CanonicalizeResult {
-    /// The real path.
+    /// The path with every symlink resolved.
     pub path: WirePath,
 }
 
@@ -164,7 +164,7 @@ pub struct CanonicalizeResult {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadDirectoryParams {
-    /// The directory.
+    /// The directory to list.
     pub path: WirePath,
     /// What the operation may touch.
     #[serde(default)]
@@ -174,7 +174,7 @@ pub struct ReadDirectoryParams {
 /// Result of `fs/readDirectory`, unsorted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadDirectoryResult {
-    /// The names.
+    /// One entry for each name, without `.` and `..`.
     pub entries: Vec<DirectoryEntry>,
 }
 
@@ -234,9 +234,9 @@ pub struct WalkResult {
 /// A file or directory that a walk found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkEntry {
-    /// Where it is.
+    /// Where the entry is.
     pub path: WirePath,
-    /// What it is.
+    /// Whether it is a file or a directory.
     pub kind: WalkKind,
 }
 
@@ -253,9 +253,9 @@ pub enum WalkKind {
 /// Something that a walk could not examine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkError {
-    /// Where.
+    /// The path that could not be examined.
     pub path: WirePath,
-    /// Why.
+    /// The reason, for people.
     pub message: String,
 }
 
@@ -265,7 +265,7 @@ pub struct WalkError {
 pub struct RemoveParams {
     /// The name to remove, never through a symlink.
     pub path: WirePath,
-    /// Default true.
+    /// Remove a directory with all it holds; default true.
     #[serde(default)]
     pub recursive: Option<bool>,
     /// A missing path is fine; default true.
@@ -283,9 +283,9 @@ pub struct RemoveParams {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CopyParams {
-    /// From.
+    /// What to copy.
     pub source_path: WirePath,
-    /// To.
+    /// Where the copy goes.
     pub destination_path: WirePath,
     /// Needed for a directory.
     pub recursive: bool,
@@ -300,7 +300,7 @@ pub struct CopyParams {
 pub struct OpenParams {
     /// Chosen by the client, at most 32 bytes.
     pub handle_id: String,
-    /// The file.
+    /// The file to open.
     pub path: WirePath,
     /// For reading or for replacing.
     #[serde(default)]
@@ -325,7 +325,7 @@ pub enum OpenMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenResult {
-    /// As asked.
+    /// The handle's id, as the client chose it.
     pub handle_id: String,
 }
 
@@ -333,18 +333,18 @@ pub struct OpenResult {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadBlockParams {
-    /// An open handle.
+    /// Id of a handle that is open for reading.
     pub handle_id: String,
     /// Bytes from the start.
     pub offset: u64,
-    /// 1 to 1,048,576.
+    /// Bytes to read, 1 to 1,048,576.
     pub len: u64,
 }
 
 /// Result of `fs/readBlock`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadBlockResult {
-    /// What was read.
+    /// The bytes that were read; fewer than `len` at the end of the file.
     pub chunk: Base64Bytes,
     /// Fewer than `len` bytes came back.
     pub eof: bool,
@@ -368,7 +368,7 @@ impl WireEncode for ReadBlockResult {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteBlockParams {
-    /// An open handle.
+    /// Id of a handle that is open for writing.
     pub handle_id: String,
     /// Bytes from the start; a hole is filled with zeros.
     pub offset: u64,

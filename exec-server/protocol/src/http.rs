@@ -19,12 +19,12 @@ notifications! {
 pub struct RequestParams {
     /// Any HTTP token, sent as written.
     pub method: String,
-    /// `http` or `https`.
+    /// An `http` or `https` URL.
     pub url: String,
     /// In order, repeats kept.
     #[serde(default)]
     pub headers: Vec<RequestHeader>,
-    /// The request's body.
+    /// The body to send.
     #[serde(default, rename = "bodyBase64")]
     pub body: Option<Base64Bytes>,
     /// Limit in milliseconds, the body included; none when absent.
@@ -44,9 +44,9 @@ pub struct RequestParams {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestHeader {
-    /// Header name.
+    /// The header's name, any HTTP token.
     pub name: String,
-    /// Header value.
+    /// The header's value, before that of the variable.
     pub value: String,
     /// A variable of the server's environment whose value is appended to `value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,12 +73,12 @@ pub enum RedirectPolicy {
     Stop,
 }
 
-/// A received header.
+/// A header of the response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseHeader {
-    /// Lower case.
+    /// The header's name in lower case.
     pub name: String,
-    /// Visible ASCII text.
+    /// The header's value; other than visible ASCII text is left out.
     pub value: String,
 }
 
@@ -86,9 +86,9 @@ pub struct ResponseHeader {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestResult {
-    /// The HTTP status.
+    /// The HTTP status; every status counts as an answer.
     pub status: u16,
-    /// The response's headers.
+    /// The response's headers, repeated names in their order.
     pub headers: Vec<ResponseHeader>,
     /// The whole body, or nothing when it is streamed.
     #[serde(rename = "bodyBase64")]
@@ -115,14 +115,14 @@ impl WireEncode for RequestResult {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BodyDeltaParams {
-    /// The request's id.
+    /// Id of the streamed request.
     pub request_id: String,
     /// From 1, without gaps.
     pub seq: u64,
     /// What arrived; empty in the last one.
     #[serde(rename = "deltaBase64")]
     pub delta: Base64Bytes,
-    /// The last one.
+    /// Whether this is the last part.
     pub done: bool,
     /// What broke the body, in the last one.
     pub error: Option<String>,

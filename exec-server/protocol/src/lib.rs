@@ -37,7 +37,7 @@ pub trait Method {
 pub trait Notification {
     /// The notification's name on the wire.
     const NAME: &'static str;
-    /// What it carries.
+    /// What the notification carries.
     type Params: serde::Serialize + serde::de::DeserializeOwned + Send + 'static;
 }
 

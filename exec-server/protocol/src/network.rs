@@ -22,7 +22,7 @@ notifications! {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkProxy {
-    /// What it allows.
+    /// What the proxy allows.
     pub proxy: ProxySettings,
     /// Who asks: texts by name; read for its type only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,9 +76,9 @@ pub struct ProxySettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
-    /// Those that read.
+    /// Requests that only read.
     Limited,
-    /// All.
+    /// Every request.
     Full,
 }
 
@@ -86,7 +86,7 @@ pub enum NetworkMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainRule {
-    /// Nothing.
+    /// The rule says nothing.
     None,
     /// It may be reached, unless another rule denies it.
     Allow,
@@ -120,7 +120,7 @@ pub enum Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRequestParams {
-    /// Which process.
+    /// The process that the program was started as.
     pub process_id: String,
     /// Where it wants to go.
     pub request: HostRequest,
@@ -129,18 +129,18 @@ pub struct PolicyRequestParams {
 /// Where a program wants to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRequest {
-    /// How.
+    /// How the program asked the proxy.
     pub protocol: Protocol,
     /// Lower case, without a trailing dot; an address without brackets.
     pub host: String,
-    /// 1 or more.
+    /// Port, never 0.
     pub port: u16,
 }
 
 /// Result of `network/policyRequest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyAnswer {
-    /// The decision.
+    /// What the client decided.
     pub decision: Decision,
 }
 
@@ -150,7 +150,7 @@ pub struct PolicyAnswer {
 pub enum Decision {
     /// This once it may.
     Allow,
-    /// It may not.
+    /// The program must not go there.
     Deny {
         /// For the program and the report; without one it is `not_allowed`.
         #[serde(default = "not_allowed")]
@@ -168,15 +168,15 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyDecisionParams {
-    /// Which process.
+    /// The process that the program was started as.
     pub process_id: String,
     /// RFC 3339 in UTC with milliseconds.
     pub timestamp: String,
     /// Always `domain`.
     pub scope: String,
-    /// What was decided.
+    /// The decision.
     pub decision: DecisionWord,
-    /// Who decided.
+    /// Whose decision it was.
     pub source: DecisionSource,
     /// One word of the proxy's own, or the client's text.
     pub reason: String,
@@ -194,25 +194,25 @@ pub struct PolicyDecisionParams {
     pub policy_override: bool,
 }
 
-/// What was decided.
+/// A decision in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DecisionWord {
-    /// The program may.
+    /// The program may go there.
     Allow,
-    /// It may not.
+    /// The program must not go there.
     Deny,
     /// It may not before a person was asked.
     Ask,
 }
 
-/// Who decided.
+/// Whose decision it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionSource {
     /// The client, when it was asked.
     Decider,
-    /// The rules.
+    /// The rules of the start request.
     BaselinePolicy,
 }
 

@@ -44,9 +44,9 @@ notifications! {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteParams {
-    /// Which process.
+    /// The process to write to.
     pub process_id: String,
-    /// The bytes.
+    /// The bytes to write; may be empty.
     pub chunk: Base64Bytes,
     /// Makes a retry harmless; absent from old clients, not empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub struct WriteParams {
 pub enum WriteStatus {
     /// Queued for the child.
     Accepted,
-    /// No such process.
+    /// There is no process with this id.
     UnknownProcess,
     /// Started without a writable stdin, or closed since.
     StdinClosed,
@@ -104,9 +104,9 @@ pub enum SignalName {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignalParams {
-    /// Which process.
+    /// The process to signal.
     pub process_id: String,
-    /// Which signal.
+    /// The signal to send.
     pub signal: SignalName,
 }
 
@@ -114,7 +114,7 @@ pub struct SignalParams {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminateParams {
-    /// Which process.
+    /// The process to end.
     pub process_id: String,
     /// Extension: SIGTERM now, SIGKILL after this many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ pub struct TerminateParams {
 /// Result of `process/terminate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TerminateResult {
-    /// It was running.
+    /// Whether the program was running.
     pub running: bool,
 }
 
@@ -151,7 +151,7 @@ pub struct ListResult {
 pub enum ProcessState {
     /// The start is not finished.
     Starting,
-    /// The child runs.
+    /// The program is running.
     Running,
     /// The child was reaped; something may still hold its output.
     Exited,
@@ -163,19 +163,19 @@ pub enum ProcessState {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessInfo {
-    /// The client's id.
+    /// The id that the client chose.
     pub process_id: String,
     /// The operating system's id; null while starting.
     pub pid: Option<u32>,
-    /// Program and arguments.
+    /// The program and its arguments.
     pub argv: Vec<String>,
-    /// On a terminal.
+    /// Whether it runs on a terminal.
     pub tty: bool,
-    /// Where it stands.
+    /// How far the process has come.
     pub state: ProcessState,
-    /// Null until exited.
+    /// The exit code; null while the program runs.
     pub exit_code: Option<i32>,
-    /// Null until exited.
+    /// How it ended; null while the program runs.
     pub exit: Option<ExitDetails>,
     /// The number the next event will have.
     pub next_seq: u64,
@@ -201,7 +201,7 @@ pub struct Leftover {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitParams {
-    /// Which process.
+    /// The process to wait for.
     pub process_id: String,
     /// Give up after this many milliseconds; without it, wait for the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,11 +214,11 @@ pub struct WaitParams {
 pub struct WaitResult {
     /// False when the time was up first.
     pub exited: bool,
-    /// Null until exited.
+    /// The exit code; null while the program runs.
     pub exit_code: Option<i32>,
     /// Exited, and all output seen.
     pub closed: bool,
-    /// Null until exited.
+    /// How it ended; null while the program runs.
     pub exit: Option<ExitDetails>,
 }
 
@@ -226,11 +226,11 @@ pub struct WaitResult {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResizeParams {
-    /// Which process.
+    /// The process that has the terminal.
     pub process_id: String,
-    /// 1 or more.
+    /// Rows, 1 or more.
     pub rows: u16,
-    /// 1 or more.
+    /// Columns, 1 or more.
     pub cols: u16,
 }
 
@@ -238,7 +238,7 @@ pub struct ResizeParams {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseStdinParams {
-    /// Which process.
+    /// The process whose stdin is closed.
     pub process_id: String,
 }
 

@@ -35,7 +35,7 @@ pub const AUTHENTICATION_UNAVAILABLE: &str = "authentication_service_unavailable
 pub struct Hidden(String);
 
 impl Hidden {
-    /// Takes the text.
+    /// Wraps the text.
     pub const fn new(text: String) -> Self {
         Self(text)
     }
@@ -81,9 +81,9 @@ impl fmt::Debug for Hidden {
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "PublicKeyObject", into = "PublicKeyObject")]
 pub struct PublicKey {
-    /// Raw X25519 key.
+    /// The X25519 key, 32 bytes.
     pub x25519: [u8; X25519_BYTES],
-    /// Raw ML-KEM-768 key.
+    /// The ML-KEM-768 key, 1184 bytes.
     pub mlkem768: Box<[u8; MLKEM768_BYTES]>,
 }
 
@@ -114,7 +114,7 @@ pub enum PublicKeyError {
     Key {
         /// The member of the object.
         member: &'static str,
-        /// The key's size.
+        /// How many bytes the key has.
         bytes: usize,
     },
 }
@@ -157,7 +157,7 @@ pub struct CloudRegister {
     /// The service makes one when it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
-    /// What people see.
+    /// The name that people see.
     pub name: String,
     /// Always empty from our executors.
     #[serde(default)]
@@ -170,7 +170,7 @@ pub struct CloudRegister {
 /// Contract A: the answer to a registration (2.1).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CloudRegistered {
-    /// The executor's id.
+    /// Id of the executor.
     pub id: String,
     /// The environment it serves.
     pub environment_id: String,
@@ -199,7 +199,7 @@ pub struct EnvironmentRegistered {
 /// Contract E: the body of a registration (6.1).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NoiseRegister {
-    /// [`NOISE_PROFILE`].
+    /// Always [`NOISE_PROFILE`].
     pub security_profile: String,
     /// The executor's identity, constant for its process.
     pub executor_public_key: PublicKey,
@@ -247,7 +247,7 @@ pub struct Connected {
 pub struct Validate {
     /// The executor's own registration.
     pub executor_registration_id: String,
-    /// Who shook hands.
+    /// The key that shook hands.
     pub harness_public_key: PublicKey,
     /// What that harness brought.
     pub harness_key_authorization: Hidden,
@@ -264,7 +264,7 @@ pub struct Validated {
 /// The body of an error answer (1.2).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What went wrong.
+    /// Code and sentence, where the body has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
 }
@@ -275,7 +275,7 @@ pub struct ErrorDetail {
     /// What programs act on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What people read.
+    /// A sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

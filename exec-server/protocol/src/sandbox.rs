@@ -16,7 +16,7 @@ use crate::path::LocalPath;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Sandbox {
-    /// What is allowed.
+    /// The permission profile.
     pub permissions: Permissions,
     /// What relative globs, `current_working_directory` and (before 0.169) `project_roots` mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub struct Sandbox {
     pub workspace_roots: Option<Vec<LocalPath>>,
     /// Required by every release; means nothing here.
     pub windows_sandbox_level: WindowsSandboxLevel,
-    /// Means nothing here.
+    /// Concerns Windows; ignored here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows_sandbox_proxy_settings_mode: Option<ProxySettingsMode>,
     /// Asks for the older of two Linux mechanisms; ours to ignore.
@@ -75,13 +75,13 @@ pub enum SandboxOverride {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Permissions {
-    /// Tagged by `type`.
+    /// The form with a `type`.
     Tagged(Profile),
     /// An object without `type` (0.125 to 0.144): kept as it came, so always in need of enforcement.
     Untagged(Map<String, Value>),
 }
 
-/// A permission profile.
+/// What a sandbox allows, in the form with a `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Profile {
@@ -92,11 +92,11 @@ pub enum Profile {
         /// Whether sockets are allowed.
         network: Network,
     },
-    /// The server confines.
+    /// The server enforces what follows.
     Managed {
         /// Whether sockets are allowed.
         network: Network,
-        /// Which files.
+        /// The files that may be touched.
         #[serde(deserialize_with = "object")]
         file_system: FileSystem,
     },
@@ -106,9 +106,9 @@ pub enum Profile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// No.
+    /// No sockets.
     Restricted,
-    /// Yes.
+    /// Sockets are allowed.
     Enabled,
 }
 
@@ -116,11 +116,11 @@ pub enum Network {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FileSystem {
-    /// All of them.
+    /// Every file may be touched.
     Unrestricted,
     /// Those that the entries name.
     Restricted {
-        /// The rules.
+        /// Rules; the most specific one decides.
         #[serde(deserialize_with = "objects")]
         entries: Vec<Entry>,
         /// How deep globs look, at least 1.
@@ -132,10 +132,10 @@ pub enum FileSystem {
 /// One rule: what may be done where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Where.
+    /// The place that the rule is about.
     #[serde(deserialize_with = "object")]
     pub path: EntryPath,
-    /// What.
+    /// What may be done there.
     pub access: Access,
     /// What a missing path means. `"skip"` is the only word seen; 0.144 ignores the member, so any
     /// value decodes.
@@ -147,9 +147,9 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
-    /// Read.
+    /// Reading only.
     Read,
-    /// Read and write.
+    /// Reading and writing.
     Write,
     /// Nothing; `none` is the older word, answered and sent as `deny`.
     #[serde(alias = "none")]
@@ -162,7 +162,7 @@ pub enum Access {
 pub enum EntryPath {
     /// A path and what is below it.
     Path {
-        /// In either dialect.
+        /// Native path or URI.
         path: LocalPath,
     },
     /// What matches a pattern.
@@ -172,7 +172,7 @@ pub enum EntryPath {
     },
     /// A place known by name.
     Special {
-        /// Which.
+        /// The name of the place.
         #[serde(deserialize_with = "object")]
         value: Special,
     },
@@ -200,7 +200,7 @@ pub enum Special {
     SlashTmp,
     /// A place that the client's own client named.
     Unknown {
-        /// Its name.
+        /// The name of the place.
         path: String,
         /// A place below it.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,7 +22,7 @@ pub enum Host {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no host name and no address")]
 pub struct NoHost {
-    /// As given.
+    /// The text as the program or rule gave it.
     pub text: String,
 }
 

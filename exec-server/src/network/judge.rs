@@ -44,7 +44,7 @@ pub(super) struct Judge {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) kind: Kind,
-    /// For people.
+    /// The refusal in words, for people.
     pub(super) sentence: String,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Kind {
     Forbidden,
     /// Nobody knows the host.
     NotFound,
-    /// Nothing answers there.
+    /// The address does not answer.
     Unreachable,
     /// It took too long.
     TimedOut,

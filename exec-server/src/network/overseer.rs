@@ -60,7 +60,7 @@ impl Network {
         }
     }
 
-    /// Ends every proxy.
+    /// Ends every proxy that is open.
     pub fn end(&self) {
         self.ended.send_replace(true);
     }

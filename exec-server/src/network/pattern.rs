@@ -5,7 +5,7 @@ use super::host::Host;
 /// Patterns of one kind in a request; more are refused.
 const MOST_PATTERNS: usize = 4096;
 
-/// One pattern.
+/// A pattern of hosts, as a rule has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     hosts: Hosts,
@@ -23,7 +23,7 @@ enum Hosts {
     Below(String),
     /// `**.a.test`: it, and what is below. Holds `.a.test`.
     AtAndBelow(String),
-    /// Wildcards elsewhere.
+    /// Other wildcards.
     Glob(String),
 }
 
@@ -46,13 +46,13 @@ pub enum PatternError {
          with the host itself), an address, or `*`, and a port behind it if you like"
     )]
     Unusable {
-        /// As sent.
+        /// The pattern as the client sent it.
         pattern: String,
     },
-    /// Too many.
+    /// More patterns than are taken.
     #[error("there are {count} host patterns, and at most {MOST_PATTERNS} are taken; use wildcards")]
     TooMany {
-        /// How many.
+        /// How many patterns there are.
         count: usize,
     },
 }

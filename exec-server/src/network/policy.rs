@@ -26,13 +26,13 @@ pub struct Rules {
 /// Where a program wants to go, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
-    /// How.
+    /// How the program asks.
     pub protocol: Protocol,
-    /// Where.
+    /// The host it wants.
     pub host: Host,
-    /// Where; not 0.
+    /// The port it wants; not 0.
     pub port: u16,
-    /// The HTTP method.
+    /// The HTTP method, where there is one.
     pub method: Option<String>,
     /// Whether it sends more than a head.
     pub has_body: bool,
@@ -43,7 +43,7 @@ pub struct Wish {
 pub enum Verdict {
     /// It may, if its addresses may.
     Allowed,
-    /// It may not.
+    /// The program must not go there.
     Refused(Reason),
     /// Somebody has to be asked; without anybody it may not.
     Undecided,
@@ -52,9 +52,9 @@ pub enum Verdict {
 /// An address that a host turned out to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// Which.
+    /// The address to connect to.
     pub address: IpAddr,
-    /// Where on it.
+    /// The port to connect to.
     pub port: u16,
     /// Whether it is one of this machine's.
     pub is_own: bool,

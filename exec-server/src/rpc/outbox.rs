@@ -58,7 +58,7 @@ struct Turns {
 }
 
 impl Outbox {
-    /// An empty queue.
+    /// An outbox with nothing in it.
     pub fn new(framing: Framing, limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             framing,

@@ -17,7 +17,7 @@ const USUAL_BYTES: usize = 32 * 1024;
 pub struct DocumentError {
     /// `syntax`, `data` or `unexpected end`.
     pub class: &'static str,
-    /// From 1.
+    /// Line, counted from 1.
     pub line: usize,
     /// From 1; 0 at the very start.
     pub column: usize,

@@ -13,7 +13,7 @@ const DETAIL_CHARS: usize = 2000;
 /// Shorter values are no secrets worth looking for in foreign text.
 const SECRET_CHARS: usize = 4;
 
-/// A whole answer.
+/// An answer with its whole body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Zeroizing<Vec<u8>>,

@@ -14,7 +14,7 @@ pub enum SignInError {
     /// The callback server can't listen for another reason than a taken port.
     #[error("can't listen on 127.0.0.1:{port} for the sign-in's callback: {cause}")]
     Listen {
-        /// The port.
+        /// The port that was tried.
         port: u16,
         /// What the system said.
         cause: std::io::Error,

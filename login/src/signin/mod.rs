@@ -135,7 +135,7 @@ pub enum Notice<'a> {
     EnterCode {
         /// Where to enter it.
         page: &'a str,
-        /// What to enter.
+        /// The code that the user enters.
         code: &'a str,
     },
     /// The id token has no `https://api.openai.com/auth` object; the sign-in goes on.

@@ -85,7 +85,7 @@ impl CallbackServer {
         Self { visits, stop, task: tokio::spawn(accept(listener, sender, stopped)) }
     }
 
-    /// The next visit.
+    /// Waits for the next visit.
     pub(super) async fn next(&mut self) -> Visit {
         match self.visits.recv().await {
             Some(visit) => visit,

@@ -10,7 +10,7 @@ pub enum StoreError {
     /// `auth.json` is there and can't be read.
     #[error("failed to read CLI auth from file {path:?}: {source}")]
     ReadFile {
-        /// The file.
+        /// Path of `auth.json`.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
@@ -21,7 +21,7 @@ pub enum StoreError {
     /// `auth.json` can't be written.
     #[error("failed to write CLI auth to file {path:?}: {source}")]
     WriteFile {
-        /// The file.
+        /// Path of `auth.json`.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
@@ -29,7 +29,7 @@ pub enum StoreError {
     /// `auth.json` can't be removed.
     #[error("failed to remove CLI auth file {path:?}: {source}")]
     RemoveFile {
-        /// The file.
+        /// Path of `auth.json`.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,

@@ -14,7 +14,7 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// For programs and for the metrics.
     pub(crate) code: &'static str,
-    /// For people.
+    /// A sentence for people.
     pub(crate) message: String,
     /// For the log of an executor whose upgrade is refused.
     pub(crate) rejection: Option<&'static str>,
@@ -60,7 +60,7 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, REGISTRATION_CONFLICT, message)
     }
 
-    /// The program ends.
+    /// The program is ending: come back later.
     pub(crate) fn draining(path: &str) -> Self {
         let message = "this rendezvous restarts; try again in a moment";
         if path.ends_with("/register") {

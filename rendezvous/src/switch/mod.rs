@@ -54,13 +54,13 @@ pub trait Port: Send + Sync {
 pub enum Passed {
     /// It is in the other socket's queue.
     Sent,
-    /// It leads nowhere.
+    /// Nobody is there to take it.
     Dropped(Dropped),
     /// The other socket's queue is full: push it there when there is room, and read no more until then.
     Full {
-        /// The frame.
+        /// The frame that waits.
         frame: Bytes,
-        /// The full queue.
+        /// The queue that has no room.
         outlet: Arc<Outlet>,
         /// Whether other sockets wait for the same reader meanwhile.
         shared: bool,

@@ -8,7 +8,7 @@ use crate::{Base64Bytes, WireEncode, encode};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadParams {
-    /// Which process.
+    /// The process to read from.
     pub process_id: String,
     /// Return what comes after this number; default 0.
     #[serde(default)]
@@ -29,7 +29,7 @@ pub enum Stream {
     Stdout,
     /// The pipe of file descriptor 2.
     Stderr,
-    /// The terminal.
+    /// Output of a terminal, both streams together.
     Pty,
 }
 
@@ -47,11 +47,11 @@ impl Stream {
 /// One piece of retained output; `B` holds the bytes (the server's are reference-counted).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Chunk<B = Base64Bytes> {
-    /// Its number.
+    /// Sequence number of the chunk.
     pub seq: u64,
     /// Where it came from.
     pub stream: Stream,
-    /// The bytes.
+    /// The output itself.
     pub chunk: B,
 }
 
@@ -116,11 +116,11 @@ impl StreamTotals {
 pub struct ReadResult<B = Base64Bytes> {
     /// Retained output after `afterSeq`, in order.
     pub chunks: Vec<Chunk<B>>,
-    /// Section 8.3.
+    /// What to read after, as 8.3 defines it.
     pub next_seq: u64,
     /// The child was reaped.
     pub exited: bool,
-    /// Null until `exited`.
+    /// The exit code; null until `exited`.
     pub exit_code: Option<i32>,
     /// Exited, and all output seen.
     pub closed: bool,
@@ -187,13 +187,13 @@ impl AsRef<[u8]> for Base64Bytes {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputParams {
-    /// Which process.
+    /// The process that printed it.
     pub process_id: String,
-    /// Its number.
+    /// Sequence number of the output.
     pub seq: u64,
     /// Where it came from.
     pub stream: Stream,
-    /// The bytes.
+    /// The output itself.
     pub chunk: Base64Bytes,
 }
 
@@ -214,9 +214,9 @@ pub fn encode_output(process_id_json: &str, seq: u64, stream: Stream, bytes: &[u
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExitedParams {
-    /// Which process.
+    /// The process that ended.
     pub process_id: String,
-    /// Its number.
+    /// Sequence number of the exit.
     pub seq: u64,
     /// 0 to 255, 128 + n for a signal, 1 for a signal on a terminal (8.6).
     pub exit_code: i32,
@@ -232,7 +232,7 @@ pub struct ExitedParams {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClosedParams {
-    /// Which process.
+    /// The process that is closed.
     pub process_id: String,
     /// Its number, always the last.
     pub seq: u64,

@@ -16,7 +16,7 @@ pub struct StartParams {
     pub process_id: String,
     /// Program and arguments; at least one element.
     pub argv: Vec<String>,
-    /// Working directory.
+    /// Working directory of the program.
     pub cwd: LocalPath,
     /// The child's environment, or what is added to [`EnvPolicy`]'s.
     pub env: BTreeMap<String, String>,
@@ -37,16 +37,16 @@ pub struct StartParams {
     /// Only with a sandbox (section 13).
     #[serde(default)]
     pub enforce_managed_network: bool,
-    /// Section 13.
+    /// Bounds of a managed network (13).
     #[serde(default)]
     pub managed_network: Option<ManagedNetwork>,
-    /// Section 13.
+    /// A filtering proxy for the program (13).
     #[serde(default)]
     pub network_proxy: Option<NetworkProxy>,
-    /// Section 8.1.
+    /// Use of a remembered shell environment (8.1).
     #[serde(default)]
     pub shell_snapshot: Option<ShellSnapshot>,
-    /// Who asks.
+    /// On whose behalf the client asks.
     #[serde(default)]
     pub metadata: Option<StartMetadata>,
     /// Extension: the terminal's rows; default 24.
@@ -104,19 +104,19 @@ pub enum Enforcement {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimitsEnforced {
-    /// For `memoryBytes`.
+    /// What enforces `memoryBytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<Enforcement>,
-    /// For `processes`.
+    /// What enforces `processes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<Enforcement>,
-    /// For `cpuSeconds`.
+    /// What enforces `cpuSeconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<Enforcement>,
-    /// For `openFiles`.
+    /// What enforces `openFiles`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_files: Option<Enforcement>,
-    /// For `fileSizeBytes`.
+    /// What enforces `fileSizeBytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_size_bytes: Option<Enforcement>,
 }
@@ -156,11 +156,11 @@ pub struct EnvPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EnvInherit {
-    /// Everything.
+    /// All of the server's variables.
     All,
     /// A short list of names.
     Core,
-    /// Nothing.
+    /// No variables.
     None,
 }
 
@@ -178,9 +178,9 @@ pub struct ManagedNetwork {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShellSnapshot {
-    /// Who shares it.
+    /// Snapshots are shared within this scope.
     pub scope_id: String,
-    /// Which shell.
+    /// The shell that made the snapshot.
     pub shell: crate::environment::Shell,
 }
 
@@ -188,10 +188,10 @@ pub struct ShellSnapshot {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StartMetadata {
-    /// A UUID.
+    /// The agent's thread, a UUID.
     #[serde(deserialize_with = "uuid_text")]
     pub thread_id: Option<String>,
-    /// Any text.
+    /// The tool call that starts the program.
     pub tool_call_id: Option<String>,
 }
 
@@ -215,7 +215,7 @@ fn uuid_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartResult {
-    /// As asked.
+    /// The id that the client chose.
     pub process_id: String,
     /// `none` or `linuxSeccomp`; absent from servers before 0.169.
     #[serde(default, skip_serializing_if = "Option::is_none")]
