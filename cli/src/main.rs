@@ -101,7 +101,7 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-/// The server's own flags mean nothing to a subcommand. (clap could refuse them by itself, but then -c and its like too.)
+/// The server's own flags mean nothing to a subcommand. (clap could refuse them by itself, but it would refuse -c and --strict-config as well.)
 fn refuse_server_flags_for_subcommands(matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some(exec_server) = matches.subcommand_matches("exec-server") else { return Ok(()) };
     let Some(name) = exec_server.subcommand_name() else { return Ok(()) };
@@ -179,7 +179,7 @@ fn start<W: Future<Output = anyhow::Result<u8>>>(
     block_on(work(Setup::new(surroundings, config, strict)))
 }
 
-/// Like [`start`], for `login` and its like: never strict, and without logs on stderr, where what these commands say is
+/// Like [`start`], for `login` and `logout`: never strict, and without logs on stderr, where what these commands say is
 /// an interface.
 fn start_never_strict<W: Future<Output = anyhow::Result<u8>>>(
     command: &str,

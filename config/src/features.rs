@@ -128,7 +128,7 @@ pub(crate) fn is_known(name: &str) -> bool {
 pub struct Features(pub(crate) BTreeMap<String, bool>);
 
 impl Features {
-    /// Whether a flag was set, and to what; its default is the business of whoever asks.
+    /// Whether a flag was set, and to what; the caller decides what an unset one means.
     pub fn get(&self, name: &str) -> Option<bool> {
         self.0.get(name).copied()
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a file for reading. A named pipe is refused: opening one waits for a writer, who may never come.
+/// Opens a file for reading. A named pipe is refused: opening one waits for a writer that may never come.
 ///
 /// # Errors
 /// It can't be opened, or is a named pipe.

@@ -73,7 +73,7 @@ fn main_repository(cwd: &Path) -> Option<PathBuf> {
 }
 
 /// The root of the repository that lists the worktree with this `.git` file as its own. The file alone proves nothing:
-/// whoever made the directory wrote it, and could point it at a repository that is trusted.
+/// the author of the directory wrote it, and could point it at a repository that is trusted.
 fn worktree_owner(git_file: &Path) -> Option<PathBuf> {
     let admin = PathBuf::from(first_line(git_file)?.strip_prefix("gitdir:")?.trim_start());
     let admin = git_file.parent()?.join(admin).canonicalize().ok()?;

@@ -44,7 +44,7 @@ pub enum LoadError {
     /// An agent's identity, which this version can't use.
     #[error("failed to decode agent identity JWT: invalid agent identity JWT format")]
     AgentIdentity,
-    /// The service does not say whose the personal access token is.
+    /// The service does not name the owner of the personal access token.
     #[error(transparent)]
     PersonalToken(#[from] PersonalTokenError),
     /// A mode that only other programs know.

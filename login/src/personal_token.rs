@@ -1,4 +1,4 @@
-//! Personal access tokens: whose they are is asked of the service each time they are loaded (login.md 9.1).
+//! Personal access tokens: the service is asked for their owner each time they are loaded (login.md 9.1).
 
 use crate::claims::Plan;
 use crate::client::{ClientError, HttpClient};
@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 pub const PREFIX: &str = "at-";
 const DEFAULT_BASE_URL: &str = "https://auth.openai.com/api/accounts";
 
-/// Whose a personal access token is.
+/// The owner of a personal access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonalToken {
     /// The owner's email; may be unknown.
@@ -55,7 +55,7 @@ struct Answer {
     chatgpt_account_is_fedramp: bool,
 }
 
-/// Asks the service whose `token` is.
+/// Asks the service for the owner of `token`.
 pub async fn look_up(
     client: &HttpClient,
     variables: &Variables,

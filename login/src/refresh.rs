@@ -107,7 +107,7 @@ pub(crate) fn due(auth: &Auth, now: Timestamp) -> Option<RefreshReason> {
     }
 }
 
-/// Where a refresh goes, and in whose name.
+/// The URL that a refresh goes to, and the client id it uses.
 #[derive(Debug, PartialEq, Eq)]
 struct Endpoint {
     url: String,

@@ -114,7 +114,7 @@ fn machine() -> RootCertStore {
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OutgoingError> {
     let unread = |source| OutgoingError::ReadCertificates { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(unread)?.file_type().is_fifo() {
-        // Opening one waits for a writer, who may never come.
+        // Opening a pipe waits for a writer that may never come.
         return Err(unread(io::Error::new(io::ErrorKind::InvalidInput, "it is a named pipe")));
     }
     let pem = file::read(path, CERTIFICATE_BYTES).map_err(unread)?;

@@ -104,7 +104,7 @@ impl Accounts {
         found
     }
 
-    /// Whose token this is.
+    /// The account that this token belongs to.
     pub fn by_token(&self, token: &str) -> Option<Account> {
         let hash = TokenHash::of(token);
         self.select(|grant| grant.matches(&hash))

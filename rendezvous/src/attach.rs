@@ -16,7 +16,7 @@ use crate::socket::Socket;
 use crate::switch::{HarnessSocket, Port};
 use crate::tokens::{Role, TokenHash};
 
-/// A socket that is open, and by whose right.
+/// An open socket and the account that it counts for.
 pub(crate) struct OpenSocket {
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) token: TokenHash,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// Largest file that is read, in bytes: room for ten thousand tokens.
 const FILE_BYTES: u64 = 16 << 20;
 
-/// All of a file; wiped after use. A named pipe is refused, since opening one waits for a writer who may never come.
+/// All of a file; wiped after use. A named pipe is refused, since opening one waits for a writer that may never come.
 ///
 /// # Errors
 /// It can't be read, is a named pipe, or has more than 16 MiB.

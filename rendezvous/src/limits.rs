@@ -36,7 +36,7 @@ pub struct Limits {
     pub socket_streams: usize,
     /// Longest stream id in bytes; frames with a longer one are dropped.
     pub stream_id_bytes: usize,
-    /// Bytes queued for one socket. While its queue is full, whoever writes to it is not read. One message of
+    /// Bytes queued for one socket. While its queue is full, the socket that writes to it is not read. One message of
     /// any size fits into an empty queue.
     pub queue_bytes: usize,
     /// Bytes queued for all sockets of one token. The socket whose queue goes over it is closed with 1013.
@@ -50,7 +50,7 @@ pub struct Limits {
     pub ticket_life: Duration,
     /// Authorizations of one environment that wait for their handshake. At the bound the oldest is dropped.
     pub authorizations: usize,
-    /// How long an environment is remembered whose executor is away.
+    /// How long an environment is remembered while its executor is away.
     pub retention: Duration,
     /// How long a request's head may take, a TLS handshake, and the whole of a request.
     pub request_time: Duration,

@@ -78,7 +78,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     pub fn new(bound: usize) -> Self {
         Self { queued: AtomicUsize::new(0), bound }
     }

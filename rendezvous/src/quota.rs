@@ -15,7 +15,7 @@ pub struct Quota {
 pub struct Share(Arc<Quota>);
 
 impl Quota {
-    /// A quota of so many.
+    /// A quota of this many places.
     pub fn new(bound: usize) -> Arc<Self> {
         Arc::new(Self { held: AtomicUsize::new(0), bound })
     }

@@ -65,7 +65,7 @@ pub struct Registered {
     pub record: Record,
     /// The secret of the executor's URL.
     pub ticket: Hidden,
-    /// The registration that is no more, whose sockets are to be closed.
+    /// The registration that this one replaces; its sockets have to be closed.
     pub replaced: Option<String>,
     /// An environment forgotten to make room.
     pub forgotten: Option<Record>,

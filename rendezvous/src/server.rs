@@ -104,7 +104,7 @@ impl fmt::Debug for Rendezvous {
     }
 }
 
-/// The state, whose sockets end with their owner.
+/// The shared state; its sockets end when it is dropped.
 struct Running(Arc<App>);
 
 impl Drop for Running {

@@ -50,7 +50,7 @@ impl Socket {
             closing = self.read_frames(&mut reader, &life) => closing,
             closing = self.keep_alive(&life) => closing,
         };
-        // Whoever still waits for room here is told now; the first reason stays.
+        // Sockets that still wait for room here are told now; the first reason stays.
         self.outlet.close(closing);
         self.outlet.clear();
         self.metrics.closed(closing);

@@ -57,7 +57,7 @@ async fn interrupt() {
     }
 }
 
-/// Signs out whoever is signed in, then signs in; who gives up half-way is signed out (login.md 8.3).
+/// Signs out the current user, then signs in; giving up half-way leaves nobody signed in (login.md 8.3).
 async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
     let settings = &context.settings;
     // A client that can't be made is no reason to sign anybody out.

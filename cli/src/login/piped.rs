@@ -45,7 +45,7 @@ pub(super) async fn with_access_token(setup: &Setup) -> Result<u8, Refusal> {
     Ok(0)
 }
 
-/// The credentials of a personal access token, once the service has said whose it is and its account may be used.
+/// The credentials of a personal access token, once the service has named its owner and the account is allowed.
 async fn personal_token(context: &Context, token: SecretString) -> Result<Credentials, TokenError> {
     if !token.expose_secret().starts_with(personal_token::PREFIX) {
         return Err(LoadError::AgentIdentity.into());

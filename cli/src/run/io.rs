@@ -126,7 +126,7 @@ impl Outcome {
 fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> Result<(), Unwritten> {
     let mut stderr_open = true;
     let mut chunks = Vec::new();
-    // All places at once: whoever waits for one is woken only when there are many.
+    // All places at once: a waiting reader is woken only when there are many.
     while receiver.blocking_recv_many(&mut chunks, QUEUED_OUTPUT) > 0 {
         for (out, bytes) in chunks.drain(..) {
             let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };

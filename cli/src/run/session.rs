@@ -98,7 +98,7 @@ impl Session {
                 }
                 () = &mut deadline => return self.abort(TIMED_OUT).await,
                 () = until(end_at) => return self.abort(INTERRUPTED).await,
-                // Whoever reads our stdout is slow: more of the program's own output may be behind it.
+                // The reader of our stdout is slow: more of the program's own output may be behind it.
                 () = &mut linger => {
                     if output.is_full() {
                         linger.set(sleep_for(Some(LINGER)));

@@ -33,7 +33,7 @@ pub struct NetworkProxy {
     /// Read for its type only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<String>,
-    /// Its presence switches the questions on; the client promises to decide within so many milliseconds. 0 is refused.
+    /// Its presence switches the questions on; the client promises to decide within this many milliseconds. 0 is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_decision_timeout_ms: Option<NonZeroU64>,
 }
@@ -67,7 +67,7 @@ pub struct ProxySettings {
     /// Host patterns that are asked about even where a rule allows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review_domains: Option<Vec<String>>,
-    /// Whose credentials are to be put into requests; the content is not determined.
+    /// Providers of credentials that the proxy is to add to requests; their content is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_providers: Option<BTreeMap<String, serde_json::Value>>,
 }

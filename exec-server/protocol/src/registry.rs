@@ -21,7 +21,7 @@ pub const AUTHORIZATION_BYTES: usize = 4096;
 pub const STREAM_ID_HEADER: &str = "x-codex-noise-stream-id";
 /// What a rendezvous may put on a refused upgrade (8.1).
 pub const REJECTION_HEADER: &str = "x-codex-rendezvous-rejection-reason";
-/// What our rendezvous says, with 1012, to an executor whose environment a newer one has registered (section 10).
+/// What our rendezvous says, with 1012, to an executor when a newer one has registered its environment (section 10).
 pub const SUPERSEDED: &str = "a newer executor of this environment has registered";
 /// The error code of a registration that is to be tried again, with 503 (6.1).
 pub const REGISTRATION_CONFLICT: &str = "registration_conflict";

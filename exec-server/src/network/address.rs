@@ -62,7 +62,7 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
 ];
 
-/// Whether what answers there takes whoever asks for this machine: loopback, link-local, and what clouds tell their
+/// Whether a service at this address takes every caller for this machine: loopback, link-local, and what clouds tell their
 /// machines.
 pub fn is_for_this_machine(address: IpAddr) -> bool {
     let address = embedded(address).map_or(address, IpAddr::V4);

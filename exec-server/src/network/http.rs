@@ -235,7 +235,7 @@ fn strip(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // The length is the request's own, whoever says otherwise.
+    // The length is that of the request itself, whatever its headers say.
     for name in named.iter().chain(&OF_ONE_HOP).filter(|name| **name != header::CONTENT_LENGTH) {
         headers.remove(name);
     }

@@ -1,4 +1,5 @@
-//! Whoever is asked about hosts and told what was decided: the connection that has the session, while there is one.
+//! The overseer: answers questions about hosts and hears what was decided. It is the connection that has the session, while
+//! there is one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 /// This part of the descriptors that the server may have is the number of places. Each takes two.
 const PART: u64 = 8;
-/// There are always so many.
+/// This many places always exist.
 const LEAST: usize = 16;
 
 static PLACES: LazyLock<Arc<Semaphore>> =

@@ -197,7 +197,7 @@ impl Rules {
         if !self.local && (is_own || !is_public(address)) {
             return Err(Reason::NotAllowedLocal);
         }
-        // Whoever runs an allowed name can lead it anywhere.
+        // The owner of an allowed name can lead it anywhere.
         let may_lead_there = matches!(host, Host::Address(_))
             || (host.is_localhost() && address.is_loopback())
             || (self.allows(&as_host, port) && !any(&self.review, &as_host, port, Reach::Name));

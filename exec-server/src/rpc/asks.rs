@@ -57,7 +57,7 @@ impl Asks {
             return false;
         }
         if let Some(sender) = waiting.answers.remove(number) {
-            // Whoever waited may have given up just now.
+            // The task that waited may have given up just now.
             let _ = sender.send(answer);
         }
         true

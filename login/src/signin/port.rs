@@ -42,7 +42,7 @@ async fn listen_on(port: u16) -> Result<Option<TcpListener>, SignInError> {
             Err(cause) => return Err(SignInError::Listen { port, cause }),
         }
         if attempt == 0 {
-            // Whoever holds the port may be no sign-in at all: any outcome is fine, the next attempt tells.
+            // The port may be held by something other than a sign-in. Any outcome is fine: the next attempt shows it.
             let _ = tokio::time::timeout(CANCEL_TIME, cancel(port)).await;
         }
         tokio::time::sleep(PAUSE).await;

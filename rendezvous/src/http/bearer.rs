@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! Finds the account that a request comes from.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -6,7 +6,7 @@ use axum::http::header::AUTHORIZATION;
 use crate::accounts::Account;
 use crate::app::App;
 
-/// Whose bearer token a request brings.
+/// The account of the bearer token that a request brings.
 pub(super) fn account(app: &App, headers: &HeaderMap) -> Option<Account> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;

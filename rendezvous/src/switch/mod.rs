@@ -1,6 +1,6 @@
 //! Where frames pass from one socket to another (`remote.md` 10, rendezvous 3 to 6).
 //!
-//! [`Switch`] is the seam at which several instances could later share a message broker: whoever implements it
+//! [`Switch`] is the seam at which several instances could later share a message broker: an implementation of it
 //! brings a frame from a socket here to a socket there. [`InProcess`] is the one for a single process.
 
 mod in_process;
