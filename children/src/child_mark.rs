@@ -4,6 +4,9 @@
 //! `/proc/PID/limits`, and its values here, more than 100,000 years of uninterrupted real-time work, bound nothing. An
 //! environment variable would do the same, but programs are promised exactly the environment that was asked for (8.1).
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
@@ -18,8 +21,12 @@ const FIRST: u64 = 1 << 62;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Mark(u64);
 
-/// Numbers of this server, apart from those of any other that runs in a program of ours or that we run in.
-static SERVER: LazyLock<u64> = LazyLock::new(|| u64::from(rand::random::<u32>() >> 2) << 32);
+/// What the marks of one server have in common, apart from those of any other that runs in a program of it or that it runs
+/// in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Server(u32);
+
+static SERVER: LazyLock<Server> = LazyLock::new(|| Server(rand::random::<u32>() >> 2));
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// What programs get from us; `None` when somebody has set a bound that is not to be touched.
@@ -38,7 +45,7 @@ impl Mark {
     /// start instead, when it has hardly begun.
     pub(super) fn put<E>(start: impl FnOnce() -> Result<Pid, E>) -> Result<(Pid, Option<Self>), E> {
         let Some(inherited) = INHERITED.as_ref() else { return Ok((start()?, None)) };
-        let mark = Self(FIRST | *SERVER | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
+        let mark = Self(FIRST | SERVER.bits() | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
         let marked = Rlimit { current: Some(mark.0), maximum: inherited.maximum };
         if let Ok(_alone) = OURS.try_lock()
             && setrlimit(Resource::Rttime, marked).is_ok()
@@ -54,7 +61,52 @@ impl Mark {
 
     /// The mark of a process, if it has one of this server's.
     pub(super) fn of(pid: Pid) -> Option<Self> {
-        let soft = procfs::realtime_limit(pid)?;
-        (soft >> 32 == (FIRST | *SERVER) >> 32).then_some(Self(soft))
+        SERVER.mark_of(pid)
     }
+
+    /// The mark as it is passed on.
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl Server {
+    /// This process.
+    pub(super) fn own() -> Self {
+        *SERVER
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self.0) << 32
+    }
+
+    /// The mark of a process, if it has one of this server's.
+    pub(super) fn mark_of(self, pid: Pid) -> Option<Mark> {
+        let soft = realtime_limit(pid).or_else(|| procfs::realtime_limit(pid))?;
+        (soft >> 32 == (FIRST | self.bits()) >> 32).then_some(Mark(soft))
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Server {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+/// Asks the kernel, which tells of a process of the same user even where `/proc` hides it.
+fn realtime_limit(pid: Pid) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: nothing is changed, and the answer goes to a live local.
+    #[allow(unsafe_code)]
+    let asked =
+        unsafe { libc::prlimit(pid.as_raw_pid(), libc::RLIMIT_RTTIME, std::ptr::null(), &raw mut limit) };
+    (asked == 0).then_some(limit.rlim_cur)
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, WaitOptions};
 
 use super::child_mark::Mark;
+use super::keeper;
 use super::list::{self, Children};
 use super::procfs::{self, Snapshot, Stat};
 pub use super::procfs::{ProcessStamp, StartTime};
@@ -129,6 +130,9 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
         children.claimed.insert(orphan.stamp.pid, orphan.session);
     }
     drop(children);
+    if !left.is_empty() {
+        keeper::left_on_purpose(mark);
+    }
     Ok(alive(&snapshot, left.iter().map(|orphan| orphan.stamp.pid).collect()))
 }
 
@@ -144,12 +148,15 @@ pub fn still_running(origin: Origin) -> io::Result<Vec<ProcessStamp>> {
     Ok(stats.filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp).collect())
 }
 
-/// Whether this process still runs.
+/// Whether this process still runs. One that `/proc` came to hide from us does, as far as can be told.
 ///
 /// # Errors
 /// When `/proc` can't be read.
 pub fn is_running(stamp: ProcessStamp) -> io::Result<bool> {
-    Ok(name(stamp)?.is_some())
+    match procfs::stat(stamp.pid)? {
+        Some(stat) => Ok(stat.stamp == stamp && !stat.is_zombie()),
+        None => Ok(procfs::is_hidden(stamp.pid)),
+    }
 }
 
 /// The kernel's name for a process's program now; `None` once it has ended.

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -88,6 +89,12 @@ pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether there is a process with this number although `/proc` shows none: it is mounted so that it hides other users'
+/// processes (`hidepid`), and with them ours that made themselves undumpable.
+pub(super) fn is_hidden(pid: Pid) -> bool {
+    !matches!(rustix::process::test_kill_process(pid), Err(Errno::SRCH))
 }
 
 /// What `/proc` says of a process or thread that has ended.

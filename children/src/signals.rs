@@ -84,6 +84,13 @@ pub fn unblock() {
     }
 }
 
+/// Has a write beyond the limit of a file's size (`RLIMIT_FSIZE`) fail with EFBIG instead of ending this process. For the
+/// binary, at its start; programs start with nothing ignored.
+pub fn survive_large_files() {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Whether whoever started this process wants it to outlive its terminal, as nohup does. For the binary, at its start,
 /// before it listens for the signal.
 #[must_use]

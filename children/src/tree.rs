@@ -39,15 +39,38 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 /// # Errors
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
-    sweep(signal, || {
-        if !list::children().spawned.contains_key(&root) {
-            return Ok(Vec::new());
-        }
-        let snapshot = surroundings(root)?;
+    if signal == Signal::KILL && !matches!(procfs::stat(root), Ok(Some(_))) {
+        // First, so that it doesn't see those end that it waits for.
+        kill_hidden(root);
+    }
+    let swept = sweep(signal, || {
+        let Some(mark) = list::children().spawned.get(&root).copied() else { return Ok(Vec::new()) };
+        let Surroundings { seen, hidden } = surroundings(root)?;
         let mut roots = vec![root];
-        roots.extend(own_orphans(&snapshot, root));
-        Ok(living(&snapshot.tree(roots)))
-    })
+        roots.extend(own_orphans(&seen, root));
+        if hidden && mark.is_some() {
+            // What leads to some of them can't be seen.
+            roots.extend(seen.iter().map(|stat| stat.stamp.pid).filter(|pid| Mark::of(*pid) == mark));
+        }
+        Ok(living(&seen.tree(roots)))
+    });
+    if signal == Signal::KILL {
+        kill_hidden(root);
+    }
+    swept
+}
+
+/// Kills what belongs to a program of ours though `/proc` may not show it. A child that is not reaped can't be gone, and
+/// its number nobody else's.
+fn kill_hidden(root: Pid) {
+    let ours = if orphans::is_subreaper() { procfs::our_children().ok().flatten() } else { None };
+    let children = list::children();
+    let Some(mark) = children.spawned.get(&root).copied() else { return };
+    let _ = rustix::process::kill_process_group(root, Signal::KILL);
+    let orphans = ours.into_iter().flatten().filter(|pid| children.is_unclaimed(*pid));
+    for orphan in orphans.filter(|pid| mark.is_some() && Mark::of(*pid) == mark) {
+        let _ = rustix::process::kill_process(orphan, Signal::KILL);
+    }
 }
 
 /// Signals leftovers and their descendants, as [`kill_tree`] does.
@@ -85,12 +108,17 @@ pub fn has_stranger(pids: &[i32]) -> io::Result<bool> {
 /// most often a handful; without the kernel's lists of children, it is all of `/proc`.
 ///
 /// The orphans come last: what leaves the program meanwhile comes to us.
-fn surroundings(root: Pid) -> io::Result<Snapshot> {
+fn surroundings(root: Pid) -> io::Result<Surroundings> {
+    let all = |hidden| Ok(Surroundings { seen: Snapshot::take()?, hidden });
     let mut found = Snapshot::default();
-    if !orphans::is_subreaper() || !found.add_tree(root)? {
-        return Snapshot::take();
+    let lists_children = found.add_tree(root)?;
+    if found.get(root).is_none() {
+        return all(true);
     }
-    let Some(ours) = procfs::our_children()? else { return Snapshot::take() };
+    if !orphans::is_subreaper() || !lists_children {
+        return all(false);
+    }
+    let Some(ours) = procfs::our_children()? else { return all(false) };
     let (orphans, programs): (Vec<Pid>, Vec<Pid>) = {
         let children = list::children();
         ours.into_iter().partition(|pid| children.is_unclaimed(*pid))
@@ -103,8 +131,18 @@ fn surroundings(root: Pid) -> io::Result<Snapshot> {
     }
     for pid in orphans {
         found.add_tree(pid)?;
+        if found.get(pid).is_none() && procfs::is_hidden(pid) {
+            return all(true);
+        }
     }
-    Ok(found)
+    Ok(Surroundings { seen: found, hidden: false })
+}
+
+/// Whatever may belong to a program's tree.
+struct Surroundings {
+    seen: Snapshot,
+    /// There is more than `/proc` shows.
+    hidden: bool,
 }
 
 /// Those that were not dead when they were seen.

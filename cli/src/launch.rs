@@ -1,11 +1,18 @@
-//! The hidden entry by which this binary confines itself and becomes a sandboxed program.
+//! The hidden entries by which this binary confines itself and becomes a sandboxed program, or keeps a server's programs
+//! from outliving it.
 
 use std::process::ExitCode;
 
+use codex_children::keeper;
 use codex_exec_server::sandbox::launcher;
 
-/// Acts as the launcher if this process was started as one; returns only if it was and no program took its place.
+/// Acts as the launcher or keeper if this process was started as one; returns only if it was, and no program took its
+/// place.
 pub(crate) fn launched() -> Option<ExitCode> {
-    let arg0 = std::env::args_os().next();
+    let mut arguments = std::env::args_os();
+    let arg0 = arguments.next();
+    if keeper::is_keeper(arg0.as_deref()) {
+        return Some(ExitCode::from(keeper::run(arguments)));
+    }
     launcher::is_launcher(arg0.as_deref()).then(|| ExitCode::from(launcher::run()))
 }

@@ -175,6 +175,7 @@ fn start<W: Future<Output = anyhow::Result<u8>>>(
     if let Err(error) = config.check_features() {
         return fail(&error.to_string());
     }
+    signals::survive_large_files();
     output::start_logging();
     block_on(work(Setup::new(surroundings, config, strict)))
 }
@@ -194,6 +195,7 @@ fn start_never_strict<W: Future<Output = anyhow::Result<u8>>>(
     if let Err(error) = config.check_features() {
         return fail(&error.to_string());
     }
+    signals::survive_large_files();
     block_on(work(Setup::new(surroundings, config, false)))
 }
 

@@ -3,12 +3,13 @@
 mod configured;
 mod stdio;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use codex_children::keeper;
 use codex_children::orphans;
 use codex_children::signals::{self, ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
@@ -143,6 +144,7 @@ pub(crate) async fn serve(
         return Ok(WRONG_USAGE);
     }
     let auth = auth(&args)?;
+    let _kept = keeper();
     orphans::become_subreaper().context("can't take care of orphans")?;
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
@@ -166,6 +168,7 @@ async fn serve_remote(
     let limits = configured::limits(&settings.exec_server)?;
     let args = args.or(settings.exec_server.clone());
     let mut signals = Signals::new().context("can't listen for signals")?;
+    let _kept = keeper();
     orphans::become_subreaper().context("can't take care of orphans")?;
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
@@ -336,6 +339,12 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
             Ok(Auth::new(config)?)
         }
     }
+}
+
+/// Has programs end when this process is killed. Dropped at its ordinary end.
+fn keeper() -> Option<keeper::Kept> {
+    let started = keeper::start(Path::new(sandbox::LAUNCHER));
+    started.map_err(|error| tracing::warn!(%error, "programs will outlive this server if it is killed")).ok()
 }
 
 /// How often, at most, the list of adopted orphans is looked through.

@@ -82,3 +82,33 @@ async fn a_bad_word_is_a_usage_error() {
     let refused = Server::builder().args(["--leftovers", "sometimes"]).refused().await;
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
 }
+
+#[tokio::test]
+async fn a_server_that_is_killed_takes_its_running_programs_along_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start().await;
+    let mut client = server.client().await;
+    let left = leave_one_behind(&mut client, directory.path()).await;
+    let mut pids = Vec::new();
+    for index in 0..10 {
+        let files = ["root", "child", "session", "daemon"]
+            .map(|name| directory.path().join(format!("{name}{index}")));
+        let [root, child, session, daemon] = files.each_ref().map(|file| file.display());
+        let command = format!(
+            "sleep 1000 & echo $! > {child}; setsid sh -c 'echo $$ > {session}; exec sleep 1000' & \
+             (setsid sh -c 'echo $$ > {daemon}; exec sleep 1000' >/dev/null 2>&1 </dev/null &); \
+             echo $$ > {root}; wait"
+        );
+        client.shell_with(&format!("running{index}"), &command, json!({"tty": index % 2 == 0})).await;
+        for file in &files {
+            pids.push(pid_in(file).await);
+        }
+    }
+    server.signal(rustix::process::Signal::KILL);
+    server.ended().await;
+    for pid in pids {
+        eventually("every descendant of every program is gone", || !alive(pid)).await;
+    }
+    assert!(alive(left), "what a program left behind on purpose is no running program's");
+    codex_e2e::machine::kill(left);
+}

@@ -170,3 +170,38 @@ async fn many_clients_come_and_go_and_nothing_stays() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_limit_of_file_sizes_ends_no_server_and_the_programs_that_meet_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("large");
+    // In blocks of 512 bytes: 1 MiB, which leaves room for what the server logs.
+    let limited = ["sh", "-c", "ulimit -f 2048; exec \"$@\"", "sh"];
+    let mut server = Server::builder().under(limited).start().await;
+    let mut client = server.client().await;
+    let large = "A".repeat(4 << 20);
+    let params = json!({"path": file, "dataBase64": large});
+    let (code, message) = client.call("fs/writeFile", params).await.unwrap_err();
+    assert_eq!(code, -32603, "{message}");
+    assert!(message.contains("too large"), "{message}");
+    let command = format!("exec head -c 4M /dev/zero > {}", file.display());
+    let ended = client.run("p", &command).await;
+    assert_eq!((ended.code(), &ended.exited["signal"]), (128 + 25, &json!(25)));
+    assert!(server.stop().await.success());
+}
+
+#[test]
+fn run_says_that_its_output_met_a_limit_of_file_sizes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(directory.path().join("output")).unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(codex_e2e::binary::codex())
+        .args(["exec-server", "run", "--", "head", "-c", "1M", "/dev/zero"])
+        .stdout(file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("stdout") && told.contains("too large"), "{told}");
+}

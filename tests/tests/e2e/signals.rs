@@ -1,5 +1,7 @@
 //! `process/signal` and `process/terminate` (section 8.5 and the extensions).
 
+use std::os::unix::fs::PermissionsExt;
+
 use codex_e2e::Server;
 use codex_e2e::machine::{alive, eventually, pid_in, state};
 use serde_json::json;
@@ -178,4 +180,61 @@ async fn signals_that_the_parent_blocked_reach_the_server_and_its_programs() {
     let masks = client.finish("masks").await.stdout();
     assert_eq!(masks, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     assert!(server.stop().await.success());
+}
+
+/// A server that sees less in `/proc` than there is: nothing, or nothing of programs that made themselves undumpable.
+async fn server_under(proc: &str) -> Option<Server> {
+    let enter = format!("{proc} && exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"");
+    let under = ["unshare", "-m", "sh", "-c", &enter, "sh"];
+    let codex = codex_e2e::binary::codex();
+    let tried = std::process::Command::new(under[0]).args(&under[1..]).arg(codex).arg("--version").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED: only root can mount /proc otherwise, and become another user");
+        return None;
+    }
+    Some(Server::builder().under(under).start().await)
+}
+
+#[tokio::test]
+async fn a_program_that_can_not_be_seen_ends_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(at, 0o777);
+    // What may be executed and not read is undumpable.
+    let shell = at.join("shell");
+    std::fs::copy("/bin/sh", &shell).unwrap();
+    mode(&shell, 0o111);
+    for (case, proc) in [
+        ("hidden", "mount -t proc -o hidepid=2 proc /proc"),
+        ("none", "mount -t tmpfs -o size=4k tmpfs /proc"),
+    ] {
+        let Some(server) = server_under(proc).await else { return };
+        let mut client = server.client().await;
+        for (end, more) in [("terminate", json!({})), ("deadline", json!({"timeoutMs": 2000}))] {
+            let id = format!("{case} {end}");
+            let files = ["root", "child", "session"].map(|name| at.join(format!("{name} {id}")));
+            let [root, child, session] = files.each_ref().map(|file| format!("'{}'", file.display()));
+            let command = format!(
+                "sleep 1000 & echo $! > {child}; \
+                 [ {case} = none ] && echo $! > {session} || setsid sh -c \"echo \\$\\$ > {session}; exec sleep 1000\" & \
+                 echo $$ > {root}; wait"
+            );
+            client.start_with(&id, [shell.to_str().unwrap(), "-c", &command], more).await;
+            let mut pids = Vec::new();
+            for file in &files {
+                pids.push(pid_in(file).await);
+            }
+            if end == "terminate" {
+                let answer = client.ok("process/terminate", json!({"processId": id})).await;
+                assert_eq!(answer["running"], true, "{id}");
+            }
+            assert_eq!(client.finish(&id).await.code(), 137, "{id}");
+            for pid in pids {
+                eventually(&format!("{id}: all are gone"), || !alive(pid)).await;
+            }
+        }
+    }
 }

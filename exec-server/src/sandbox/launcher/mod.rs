@@ -22,7 +22,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use codex_children::{lookup, posix};
+use codex_children::{lookup, posix, signals};
 use prost::Message;
 use rustix::fs::FileType;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -82,6 +82,7 @@ fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
         Some(Task::Run(run)) => Err(become_program(&order.confinement, &run)),
         Some(Task::Probe(_)) => confine(&order.confinement, Purpose::Program, || Ok(())).map(|()| 0),
         Some(Task::Files(_)) => {
+            signals::survive_large_files();
             confine(&order.confinement, Purpose::Files, || Ok(()))?;
             // Says that it is ready.
             *report = None;

@@ -1,0 +1,137 @@
+//! Ends the programs of a server that was itself killed: a small process that outlives it, and sleeps until then.
+//!
+//! The kernel can signal a child when its parent dies (`PR_SET_PDEATHSIG`), but it means the parent's *thread*, of which
+//! those that start programs come and go, and it reaches no grandchild. The keeper waits for the end of a pipe that only
+//! the server holds open, and then kills whatever carries one of the server's marks ([`super::child_mark`]). A start
+//! costs nothing more for it.
+//!
+//! It is no child of the server, so that it is never among the server's programs or orphans.
+
+#![allow(unsafe_code)]
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, Signal};
+
+use super::child_mark::{Mark, Server};
+use super::orphans::ProcessStamp;
+use super::{procfs, tree};
+
+/// The keeper's `argv[0]`, by which the binary knows that it is one.
+pub const NAME: &str = "codex-exec-keeper";
+/// Said instead of a mark: the server ends in the ordinary way.
+const GOODBYE: u64 = 0;
+/// Looks at what is still there. Who is being killed makes no more, so one is most often enough.
+const MOST_LOOKS: usize = 100;
+
+/// Where this process tells its keeper things.
+static KEEPER: OnceLock<PipeWriter> = OnceLock::new();
+
+/// Dropped at the ordinary end of a server, whose programs have ended by then or are meant to go on.
+#[derive(Debug)]
+pub struct Kept(());
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        say(GOODBYE);
+    }
+}
+
+/// Starts the keeper of this process: `binary` once more, which has to call [`run`] when [`is_keeper`] says so. Once per
+/// process, before it becomes a subreaper; waits until the keeper is nobody's child.
+///
+/// # Errors
+/// When it can't be started. Programs then outlive a server that is killed.
+pub fn start(binary: &Path) -> io::Result<Kept> {
+    let (reader, writer) = io::pipe()?;
+    let mut keeper = Command::new(binary);
+    keeper.arg0(NAME).arg(Server::own().to_string()).env_clear().current_dir("/");
+    let started = keeper.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if !started.success() {
+        return Err(io::Error::other(format!("the keeper of programs ended with {started}")));
+    }
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    KEEPER.set(writer).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    Ok(Kept(()))
+}
+
+/// What runs with this mark was left behind by a program that ended by itself, and is meant to go on.
+pub(crate) fn left_on_purpose(mark: Option<Mark>) {
+    if let Some(mark) = mark {
+        say(mark.number());
+    }
+}
+
+/// A keeper that doesn't listen any more can't be helped.
+fn say(number: u64) {
+    if let Some(mut keeper) = KEEPER.get() {
+        let _ = keeper.write_all(&number.to_le_bytes());
+    }
+}
+
+/// Whether this process was started as a keeper. Ask before anything else is done.
+#[must_use]
+pub fn is_keeper(arg0: Option<&OsStr>) -> bool {
+    arg0 == Some(OsStr::new(NAME))
+}
+
+/// Does a keeper's work, with the arguments that follow its name, and returns its exit code: that of the starting process
+/// at once, that of the keeper after its server's end. Before any thread is started.
+#[must_use]
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
+    let Some(server) = arguments.next().and_then(|text| text.to_str()?.parse().ok()) else { return 2 };
+    // SAFETY: there is no other thread, whose locks the child could miss.
+    match unsafe { libc::fork() } {
+        0 => {}
+        pid => return u8::from(pid < 0),
+    }
+    // Neither the keys of the server's terminal nor whoever ends the server's group are meant for it.
+    let _ = rustix::process::setsid();
+    // SAFETY: ignoring signals runs no code.
+    unsafe {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
+    if let Some(left) = wait_for_death(io::stdin().lock()) {
+        end_programs(server, &left);
+    }
+    0
+}
+
+/// The marks of what is meant to go on, once the server died; `None` if it said goodbye.
+fn wait_for_death(mut server: impl Read) -> Option<HashSet<u64>> {
+    let mut left = HashSet::new();
+    let mut number = [0; size_of::<u64>()];
+    while server.read_exact(&mut number).is_ok() {
+        match u64::from_le_bytes(number) {
+            GOODBYE => return None,
+            mark => left.insert(mark),
+        };
+    }
+    Some(left)
+}
+
+fn end_programs(server: Server, left: &HashSet<u64>) {
+    for _ in 0..MOST_LOOKS {
+        let running = running(server, left);
+        if running.is_empty() {
+            return;
+        }
+        // Whom we may not signal, nobody else of this user may.
+        let _ = tree::kill_leftovers(&running, Signal::KILL);
+    }
+}
+
+fn running(server: Server, left: &HashSet<u64>) -> Vec<ProcessStamp> {
+    let meant = |pid: &Pid| server.mark_of(*pid).is_some_and(|mark| !left.contains(&mark.number()));
+    let marked = procfs::processes().into_iter().flatten().filter(meant);
+    let seen = marked.filter_map(|pid| procfs::stat(pid).ok().flatten());
+    seen.filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp).collect()
+}
