@@ -1,6 +1,8 @@
 //! Lends a machine to a coding agent: programs, files and HTTP, served to and asked of an exec-server.
 
 mod alarm;
+mod backoff;
+mod bearer;
 mod blocking;
 mod budget;
 pub mod client;
@@ -9,7 +11,9 @@ mod filesystem;
 pub mod http;
 pub mod limits;
 pub mod network;
+mod own_port;
 pub mod process;
+mod registry;
 pub mod remote;
 pub mod rpc;
 pub mod sandbox;

@@ -1,6 +1,5 @@
 //! Answers of sign-in services, read with a bound, and their failures in words that hold no secret.
 
-use std::error::Error;
 use zeroize::Zeroizing;
 
 /// The largest answer that is read.
@@ -10,15 +9,7 @@ const USUAL_BYTES: usize = 32 * 1024;
 
 /// A transport failure with its causes, without the address: an address may hold a secret in its query.
 pub(crate) fn cause(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    codex_outgoing::sentence(&error.without_url())
 }
 
 /// The class and place of a JSON error, without the value.

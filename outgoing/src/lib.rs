@@ -10,6 +10,7 @@ mod error;
 pub mod file;
 mod loopback;
 mod proxies;
+mod sentence;
 mod trust;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use dial::{DialError, Stream};
 pub use error::OutgoingError;
 pub use loopback::is_loopback;
 pub use proxies::Proxies;
+pub use sentence::sentence;
 pub use trust::{Roots, RootsError};
 use trust::{Tls, Trust};
 

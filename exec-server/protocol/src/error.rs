@@ -20,6 +20,8 @@ impl ErrorCode {
     pub const NOT_FOUND: Self = Self(-32004);
     /// The session is attached to another connection.
     pub const SESSION_ATTACHED: Self = Self(-32010);
+    /// Ours: the server asks for a bearer token, which lines can't show.
+    pub const TOKEN_WANTED: Self = Self(-32011);
 }
 
 /// An error answer: a code for programs, a sentence for people.
@@ -52,6 +54,11 @@ impl RpcError {
     /// `-32603`: the operating system or a peer failed.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::INTERNAL, message)
+    }
+    /// `-32011`: a token is asked for, which only an upgrade can show.
+    pub fn token_wanted() -> Self {
+        let message = "this exec-server asks for a bearer token: connect with a websocket upgrade";
+        Self::new(ErrorCode::TOKEN_WANTED, message)
     }
     /// `-32004`: no such file or handle.
     pub fn not_found(message: impl Into<String>) -> Self {

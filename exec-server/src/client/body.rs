@@ -2,50 +2,13 @@
 
 use std::sync::Arc;
 
-use super::inbox::{Inbox, lock};
+use super::calls::Retry;
+use super::error::ClientError;
+use super::inbox::BodyInbox;
+use super::session::Client;
 use super::shared::Shared;
-use super::{Client, ClientError, Retry};
 use crate::environment::BodyError;
-use crate::protocol::http::{BodyDeltaParams, Request, RequestParams, RequestResult};
-
-/// What arrives of a body.
-pub(super) type Piece = Result<Vec<u8>, BodyError>;
-
-/// The driver's end of a body.
-#[derive(Debug)]
-pub(super) struct BodyInbox {
-    pub(super) queue: Inbox<Piece>,
-    expected: std::sync::Mutex<u64>,
-}
-
-impl BodyInbox {
-    /// Takes a delta; true when it was the last.
-    pub(super) fn accept(&self, delta: BodyDeltaParams) -> bool {
-        let mut expected = lock(&self.expected);
-        if delta.seq != *expected {
-            let error = format!("piece {} came where piece {} was due", delta.seq, *expected);
-            self.fail(error);
-            return true;
-        }
-        *expected += 1;
-        if !delta.delta.0.is_empty() {
-            let weight = delta.delta.0.len();
-            self.queue.push(Ok(delta.delta.0), weight);
-        }
-        match (delta.done, delta.error) {
-            (true, Some(error)) => self.fail(error),
-            (true, None) => self.queue.end(),
-            (false, _) => return false,
-        }
-        true
-    }
-
-    /// Nothing more can come.
-    pub(super) fn fail(&self, reason: String) {
-        self.queue.push(Err(BodyError(reason)), 64);
-        self.queue.end();
-    }
-}
+use crate::protocol::http::{Request, RequestParams, RequestResult};
 
 /// A body under way. Dropping it drops what still comes: the protocol has no way to cancel one.
 pub struct Body {
@@ -78,7 +41,7 @@ impl Client {
     /// [`ClientError::Usage`] when the request's id is taken by a running body; else as for [`Client::call`].
     pub async fn http_stream(&self, mut params: RequestParams) -> Result<(RequestResult, Body), ClientError> {
         params.stream_response = true;
-        let inbox = Arc::new(BodyInbox { queue: Inbox::new(), expected: std::sync::Mutex::new(1) });
+        let inbox = Arc::new(BodyInbox::new());
         // Registered first, so that no piece can come too early.
         self.shared.add_body(&params.request_id, &inbox)?;
         let body = Body { shared: Arc::clone(&self.shared), request_id: params.request_id.clone(), inbox };

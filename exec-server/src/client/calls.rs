@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::ClientError;
+use super::error::ClientError;
 use crate::protocol::process::{Read, Terminate, Write};
 use crate::protocol::{ErrorCode, Method, RpcError};
 

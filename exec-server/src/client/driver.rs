@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 
-use super::ClientError;
-use super::endpoint::{Again, Endpoint, Link, OpenError};
+use super::dial::{Again, Endpoint, Link, OpenError};
+use super::error::ClientError;
 use super::handshake::handshake;
 use super::inbox::lock;
-use super::schedule::{Reconnect, Step};
 use super::shared::Shared;
+use crate::backoff::{Reconnect, Step};
 use crate::protocol::{ErrorCode, RpcError};
 
 /// Ends everything should the driver be dropped with its runtime.
@@ -122,9 +122,8 @@ impl Driver {
             return Err("its programs ended with it".into());
         }
         let options = &shared.options;
-        let longest_pause = again.longest_pause(options.retry_pause);
-        let mut schedule =
-            Reconnect::new(Instant::now(), options.recovery_time, options.retry_pause, longest_pause);
+        let pauses = again.pauses(options.retry_pause);
+        let mut schedule = Reconnect::new(Instant::now(), options.recovery_time, pauses);
         let mut last = String::from("no attempt was made");
         loop {
             match schedule.step(Instant::now()) {
@@ -164,7 +163,7 @@ impl Driver {
                         Ok(Err(failed)) => last = failed.error.to_string(),
                         Err(_) => last = "the last attempt took too long".into(),
                     }
-                    schedule.failed(Instant::now(), rand::random());
+                    schedule.failed(Instant::now(), &mut rand::random::<f64>);
                 }
             }
         }

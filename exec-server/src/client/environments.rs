@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use tokio::sync::Mutex;
 
-use super::{Client, ClientError, ClientOptions, Endpoint};
+use super::dial::Endpoint;
+use super::error::ClientError;
+use super::options::ClientOptions;
+use super::session::Client;
 use crate::environment::{Environment, LocalConfig};
 
 /// The name of this machine's own environment (15.1).

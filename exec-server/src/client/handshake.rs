@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ClientError;
-use super::endpoint::{Again, Link};
+use super::dial::{Again, Link, LinkWriter};
+use super::error::ClientError;
 use super::inbox::lock;
-use super::link::LinkWriter;
 use super::shared::Shared;
 use crate::protocol::encode::Empty;
 use crate::protocol::session::{Initialize, InitializeParams, InitializeResult, Initialized};
-use crate::protocol::{Incoming, Method, RequestId, RpcError, envelope};
-use crate::transport::TOKEN_WANTED;
+use crate::protocol::{ErrorCode, Incoming, Method, RequestId, RpcError, envelope};
 
 /// `initialize` and `initialized` (section 5), within this time.
 pub(super) async fn handshake(
@@ -31,13 +29,13 @@ pub(super) async fn handshake(
         envelope::request::<Initialize>(&id, &params, &mut message);
         send(&mut link.writer, message.into()).await.map_err(&failed)?;
         // An error that answers nothing: why the server is about to end the connection.
-        let mut said: Option<String> = None;
+        let mut said: Option<RpcError> = None;
         let session = loop {
             let message = link.reader.next().await.map_err(|error| failed(error.to_string()))?;
             let Some(message) = message else {
                 return Err(match said {
-                    Some(said) if said == TOKEN_WANTED => again.unauthorized(),
-                    Some(said) => failed(format!("it ended the connection: {said}")),
+                    Some(said) if said.code == ErrorCode::TOKEN_WANTED => again.unauthorized(),
+                    Some(said) => failed(format!("it ended the connection: {}", said.message)),
                     None => failed("it ended the connection in the handshake".into()),
                 });
             };
@@ -50,7 +48,7 @@ pub(super) async fn handshake(
                 Ok(Incoming::Failure { id: answered, error }) if answered == id => {
                     return Err(ClientError::Rpc(error));
                 }
-                Ok(Incoming::Failure { error, .. }) => said = Some(error.message),
+                Ok(Incoming::Failure { error, .. }) => said = Some(error),
                 Ok(_) => {}
                 Err(RpcError { message, .. }) => {
                     return Err(failed(format!("it is no exec-server: {message}")));

@@ -1,9 +1,14 @@
-//! A queue for one follower whose bound makes the reader of the socket wait.
+//! A queue for one follower whose bound makes the reader of the socket wait, and what is queued for whom.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use super::order::{Follow, ProcessEvent};
+use crate::environment::BodyError;
+use crate::protocol::http::BodyDeltaParams;
+use crate::protocol::process::{ExitedParams, OutputParams, ReadResult};
 
 /// Takes a lock; a panic elsewhere does not spoil what it guards, since every change is a single step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,5 +103,106 @@ impl<T> Inbox<T> {
             }
             self.news.notified().await;
         }
+    }
+}
+
+/// The driver's end of a process's events.
+#[derive(Debug)]
+pub(super) struct ProcessInbox {
+    pub(super) queue: Inbox<ProcessEvent>,
+    follow: Mutex<Follow>,
+}
+
+impl ProcessInbox {
+    pub(super) fn new() -> Self {
+        Self { queue: Inbox::new(), follow: Mutex::new(Follow::default()) }
+    }
+
+    /// Where a recovery reads from; none when everything was seen.
+    pub(super) fn recover_after(&self) -> Option<u64> {
+        let follow = lock(&self.follow);
+        (!follow.is_closed()).then(|| follow.published())
+    }
+
+    pub(super) fn output(&self, output: OutputParams, held_bytes: usize) {
+        let event = ProcessEvent::Output { stream: output.stream, bytes: output.chunk.0 };
+        self.feed(|follow, out| follow.accept(output.seq, event, held_bytes, out));
+    }
+
+    pub(super) fn exited(&self, exited: ExitedParams, held_bytes: usize) {
+        let event = ProcessEvent::Exited { code: exited.exit_code, details: exited.exit };
+        self.feed(|follow, out| follow.accept(exited.seq, event, held_bytes, out));
+    }
+
+    pub(super) fn closed(&self, seq: u64, held_bytes: usize) {
+        self.feed(|follow, out| follow.accept(seq, ProcessEvent::Closed, held_bytes, out));
+    }
+
+    pub(super) fn recovered(&self, read: ReadResult) {
+        self.feed(|follow, out| follow.recover(read, out));
+    }
+
+    /// Nothing more is known of it.
+    pub(super) fn disconnected(&self, reason: String) {
+        let event = ProcessEvent::Disconnected { reason };
+        self.queue.push(event, 64);
+        self.queue.end();
+    }
+
+    /// The order of the queue is the order of `follow`, whose lock is therefore held while pushing.
+    fn feed(&self, step: impl FnOnce(&mut Follow, &mut Vec<ProcessEvent>)) {
+        let mut follow = lock(&self.follow);
+        let mut ready = Vec::new();
+        step(&mut follow, &mut ready);
+        for event in ready {
+            let weight = event.weight();
+            self.queue.push(event, weight);
+        }
+        if follow.is_closed() {
+            self.queue.end();
+        }
+    }
+}
+
+/// What arrives of a body.
+pub(super) type Piece = Result<Vec<u8>, BodyError>;
+
+/// The driver's end of a body.
+#[derive(Debug)]
+pub(super) struct BodyInbox {
+    pub(super) queue: Inbox<Piece>,
+    expected: Mutex<u64>,
+}
+
+impl BodyInbox {
+    pub(super) fn new() -> Self {
+        Self { queue: Inbox::new(), expected: Mutex::new(1) }
+    }
+
+    /// Takes a delta; true when it was the last.
+    pub(super) fn accept(&self, delta: BodyDeltaParams) -> bool {
+        let mut expected = lock(&self.expected);
+        if delta.seq != *expected {
+            let error = format!("piece {} came where piece {} was due", delta.seq, *expected);
+            self.fail(error);
+            return true;
+        }
+        *expected += 1;
+        if !delta.delta.0.is_empty() {
+            let weight = delta.delta.0.len();
+            self.queue.push(Ok(delta.delta.0), weight);
+        }
+        match (delta.done, delta.error) {
+            (true, Some(error)) => self.fail(error),
+            (true, None) => self.queue.end(),
+            (false, _) => return false,
+        }
+        true
+    }
+
+    /// Nothing more can come.
+    pub(super) fn fail(&self, reason: String) {
+        self.queue.push(Err(BodyError(reason)), 64);
+        self.queue.end();
     }
 }

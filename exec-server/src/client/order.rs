@@ -177,5 +177,4 @@ fn is_exit(event: &ProcessEvent) -> bool {
 }
 
 #[cfg(test)]
-#[path = "order_tests.rs"]
 mod tests;

@@ -1,77 +1,19 @@
 //! A program on the server's machine: its events, its input, its end.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::inbox::{Inbox, lock};
-use super::order::{Follow, ProcessEvent};
+use super::calls::Retry;
+use super::error::ClientError;
+use super::inbox::ProcessInbox;
+use super::order::ProcessEvent;
+use super::session::Client;
 use super::shared::Shared;
-use super::{Client, ClientError, Retry};
 use crate::protocol::process::{
-    CloseStdin, CloseStdinParams, ExitDetails, ExitedParams, OutputParams, ReadResult, Resize, ResizeParams,
-    Signal, SignalName, SignalParams, Start, StartParams, Terminate, TerminateParams, Write, WriteParams,
-    WriteStatus,
+    CloseStdin, CloseStdinParams, ExitDetails, Resize, ResizeParams, Signal, SignalName, SignalParams, Start,
+    StartParams, Terminate, TerminateParams, Write, WriteParams, WriteStatus,
 };
 use crate::protocol::{ErrorCode, RpcError};
-
-/// The driver's end of a process's events.
-#[derive(Debug)]
-pub(super) struct ProcessInbox {
-    pub(super) queue: Inbox<ProcessEvent>,
-    follow: Mutex<Follow>,
-}
-
-impl ProcessInbox {
-    fn new() -> Self {
-        Self { queue: Inbox::new(), follow: Mutex::new(Follow::default()) }
-    }
-
-    /// Where a recovery reads from; none when everything was seen.
-    pub(super) fn recover_after(&self) -> Option<u64> {
-        let follow = lock(&self.follow);
-        (!follow.is_closed()).then(|| follow.published())
-    }
-
-    pub(super) fn output(&self, output: OutputParams, held_bytes: usize) {
-        let event = ProcessEvent::Output { stream: output.stream, bytes: output.chunk.0 };
-        self.feed(|follow, out| follow.accept(output.seq, event, held_bytes, out));
-    }
-
-    pub(super) fn exited(&self, exited: ExitedParams, held_bytes: usize) {
-        let event = ProcessEvent::Exited { code: exited.exit_code, details: exited.exit };
-        self.feed(|follow, out| follow.accept(exited.seq, event, held_bytes, out));
-    }
-
-    pub(super) fn closed(&self, seq: u64, held_bytes: usize) {
-        self.feed(|follow, out| follow.accept(seq, ProcessEvent::Closed, held_bytes, out));
-    }
-
-    pub(super) fn recovered(&self, read: ReadResult) {
-        self.feed(|follow, out| follow.recover(read, out));
-    }
-
-    /// Nothing more is known of it.
-    pub(super) fn disconnected(&self, reason: String) {
-        let event = ProcessEvent::Disconnected { reason };
-        self.queue.push(event, 64);
-        self.queue.end();
-    }
-
-    /// The order of the queue is the order of `follow`, whose lock is therefore held while pushing.
-    fn feed(&self, step: impl FnOnce(&mut Follow, &mut Vec<ProcessEvent>)) {
-        let mut follow = lock(&self.follow);
-        let mut ready = Vec::new();
-        step(&mut follow, &mut ready);
-        for event in ready {
-            let weight = event.weight();
-            self.queue.push(event, weight);
-        }
-        if follow.is_closed() {
-            self.queue.end();
-        }
-    }
-}
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

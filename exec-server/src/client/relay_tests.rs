@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codex_exec_protocol::registry::{NOISE_PROFILE, PublicKey};
 use codex_relay::{Event, ExecutorStreams, Identity, RelayLimits, StreamKey, Verdict, frame};
@@ -264,7 +264,7 @@ async fn an_answer_that_can_not_be_used_is_final() {
         (ResponseTemplate::new(409).set_body_json(error), "nobody there"),
         (ResponseTemplate::new(302).insert_header("location", "/elsewhere"), "302"),
         (ResponseTemplate::new(200).set_body_string("no json"), "can't be used"),
-        (ResponseTemplate::new(200).set_body_bytes(vec![b' '; 70_000]), "65536"),
+        (ResponseTemplate::new(200).set_body_bytes(vec![b' '; (1 << 20) + 1]), "1048576"),
         (changed(&|bundle| bundle["environment_id"] = json!("env-2")), "another environment"),
         (changed(&|bundle| bundle["security_profile"] = json!("plain")), "plain"),
         (changed(&|bundle| bundle["executor_registration_id"] = json!(" ")), "blank"),

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::{Client, ClientError};
+use super::error::ClientError;
+use super::session::Client;
 use crate::environment::{
     CallError, Environment, Files, Http, MissingState, Pieces, Processes, program_methods,
 };

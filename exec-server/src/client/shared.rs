@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::body::BodyInbox;
 use super::calls::{Calls, Retry};
-use super::inbox::lock;
-use super::process::ProcessInbox;
-use super::{ClientError, ClientOptions};
+use super::error::ClientError;
+use super::inbox::{BodyInbox, ProcessInbox, lock};
+use super::options::ClientOptions;
 use crate::environment::MissingState;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::filesystem::MissingChanged;

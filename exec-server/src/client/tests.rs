@@ -1,8 +1,10 @@
 //! The client against scripted servers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use codex_outgoing::Roots;
+use codex_outgoing::{Outgoing, Roots};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};

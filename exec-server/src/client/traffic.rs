@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::ClientError;
 use super::calls::Retry;
+use super::dial::{LinkReader, LinkWriter};
+use super::error::ClientError;
 use super::inbox::{Inbox, lock};
-use super::link::{LinkReader, LinkWriter};
 use super::shared::{After, Shared};
 use crate::protocol::process::{Read, ReadParams, Terminate, TerminateParams};
 use crate::protocol::{RequestId, envelope};

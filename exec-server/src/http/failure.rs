@@ -1,25 +1,11 @@
 //! Says what went wrong without saying a secret: URLs may hold passwords and tokens.
 
-use std::error::Error;
-
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 /// The whole chain of causes as one sentence, without the URL.
 pub(super) fn sentence(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some causes are already told by what they caused.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
+    codex_outgoing::sentence(&error.without_url())
 }
 
 /// What an error may show of a URL: no user info, no query, no fragment.

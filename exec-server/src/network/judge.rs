@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use super::dial;
 use super::host::Host;
 use super::overseer::Seat;
-use super::own;
 use super::policy::{Found, Reason, Rules, Verdict, Wish};
+use crate::own_port;
 
 /// How much longer than the client promised its answer is waited for (13).
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ impl Judge {
                 address: found.ip(),
                 port: found.port(),
                 is_own: dial::is_own(found.ip()),
-                is_this_server: own::is_ours(found.port()),
+                is_this_server: own_port::is_ours(found.port()),
             };
             self.rules.check_address(&wish.host, found)
         });

@@ -10,7 +10,6 @@ mod hosts_file;
 mod http;
 mod judge;
 mod overseer;
-pub(crate) mod own;
 pub mod pattern;
 mod places;
 pub mod policy;

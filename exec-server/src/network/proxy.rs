@@ -18,11 +18,11 @@ use tokio::time::timeout;
 
 use super::judge::Judge;
 use super::overseer::Network;
-use super::own::OwnPort;
 use super::policy::{Rules, Wish};
-use super::{dial, http, own, places, socks, tunnel};
+use super::{dial, http, places, socks, tunnel};
 use crate::Limits;
 use crate::blocking;
+use crate::own_port::{self, OwnPort};
 use codex_children::descriptor::register;
 use codex_children::orphans::{self, Origin, ProcessStamp};
 
@@ -173,7 +173,7 @@ fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<(TcpStream, SocketAddr)> {
 
 async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
     // It may have become one of ours since the program was started.
-    if own::is_ours(port) {
+    if own_port::is_ours(port) {
         return;
     }
     let connecting = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));

@@ -11,9 +11,9 @@ use codex_exec_protocol::network::NetworkProxy;
 use codex_exec_protocol::process::StartParams;
 use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
 
-use crate::network::own::{self, OwnPort};
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
+use crate::own_port::{self, OwnPort};
 use crate::sandbox::{self, Confined, handover};
 
 /// Ports of loopback that one program may reach; more are refused.
@@ -62,7 +62,7 @@ impl NetworkPlan {
                 "loopbackPorts takes at most {MOST_PORTS} ports, each from 1 to 65535"
             )));
         }
-        if let Some(port) = bridges.iter().find(|port| own::is_ours(**port)) {
+        if let Some(port) = bridges.iter().find(|port| own_port::is_ours(**port)) {
             return Err(RpcError::invalid_request(format!(
                 "loopbackPorts can't lead to port {port}, which this server itself listens on; leave it out"
             )));

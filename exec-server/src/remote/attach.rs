@@ -6,36 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::Registration;
-use super::backoff::{Backoff, Jitter};
-use super::contract::Contract;
-use super::error::RemoteError;
+use super::outcome::{Ended, Unattached};
 use super::socket::address;
 use super::status::Status;
-
-/// Why no websocket came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unattached {
-    /// In words, without secrets.
-    pub(super) reason: String,
-    /// The upgrade was refused with a 4xx: the registration is worth nothing any more (8.1).
-    pub(super) forgotten: bool,
-}
-
-/// How a websocket ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// In words, without secrets.
-    pub(super) reason: String,
-    /// A newer executor has registered with the same id.
-    pub(super) superseded: bool,
-}
-
-impl From<String> for Ended {
-    fn from(reason: String) -> Self {
-        Self { reason, superseded: false }
-    }
-}
+use crate::backoff::{Backoff, Jitter};
+use crate::registry::{Contract, Registration, RemoteError};
 
 /// A connection that lived this long was not one of two executors that take each other's place in turn.
 const STEADY_TIME: Duration = Duration::from_secs(300);

@@ -8,8 +8,9 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::attach::Ended;
-use super::socket::{CLOSED, Socket, farewell, sentence};
+use super::outcome::Ended;
+use super::socket::{CLOSED, farewell, sentence};
+use crate::registry::Socket;
 use crate::server::{Due, Liveness, Server};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 

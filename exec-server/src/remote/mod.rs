@@ -3,19 +3,13 @@
 //! [`Remote::run_until`] registers, connects out, serves every session that comes over the websocket, and does so again
 //! when the websocket is lost. Sessions and their programs live on meanwhile.
 
-mod answer;
 mod attach;
-mod backoff;
-mod contract;
-mod credential;
 mod direct;
-mod error;
+mod outcome;
 mod parting;
-mod registry;
 mod relay;
 mod socket;
 mod status;
-mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,23 +17,20 @@ use std::time::Duration;
 use codex_outgoing::Outgoing;
 use codex_relay::{ExecutorStreams, Identity, RelayLimits};
 
-pub use answer::Registration;
-pub use backoff::Jitter;
-pub use contract::{Contract, UnknownContract};
-pub use credential::{
-    BEARER_VARIABLE, Credential, CredentialKind, Credentials, Fixed, NoCredential, Recovery,
+pub use crate::backoff::Jitter;
+pub use crate::registry::{
+    BEARER_VARIABLE, Cause, Contract, Credential, CredentialKind, Credentials, Fixed, NoCredential, Recovery,
+    Registration, RemoteError, Target, UnknownContract,
 };
-pub use error::{Cause, RemoteError};
 pub use status::Status;
-pub use target::Target;
 
 use crate::Limits;
+use crate::registry::{ExecutorRegistry, Socket};
 use crate::server::Server;
-use attach::{Ended, Policy, Steps, Unattached};
+use attach::{Policy, Steps};
+use outcome::{Ended, Unattached};
 use parting::Parting;
-use registry::Registry;
 use relay::Relay;
-use socket::Socket;
 
 /// How long an executor that is stopped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(300);
@@ -77,7 +68,7 @@ struct Attachment {
     secure: bool,
     outgoing: Outgoing,
     server: Arc<Server>,
-    registry: Arc<Registry>,
+    registry: Arc<ExecutorRegistry>,
     identity: Option<Arc<Identity>>,
     parting: Arc<Parting>,
     tell: Box<dyn FnMut(Status) + Send>,
@@ -100,7 +91,8 @@ impl Remote {
             _ => None,
         };
         let secure = target.is_secure();
-        let registry = Arc::new(Registry::new(target, credentials, name, identity.clone(), outgoing.clone()));
+        let registry =
+            Arc::new(ExecutorRegistry::new(target, credentials, name, identity.clone(), outgoing.clone()));
         let parting = Arc::default();
         let attachment = Attachment { contract, secure, outgoing, server, registry, identity, parting, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })

@@ -16,17 +16,18 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::attach::Ended;
+use super::outcome::Ended;
 use super::parting::Parting;
-use super::registry::Registry;
-use super::socket::{CLOSED, Socket, farewell, sentence};
+use super::socket::{CLOSED, farewell, sentence};
+use crate::registry::ExecutorRegistry;
+use crate::registry::Socket;
 use crate::server::{Due, Liveness, Server};
 use lanes::Lanes;
 
 /// What the streams of one websocket are served by.
 pub(super) struct Relay<'a> {
     pub(super) server: &'a Arc<Server>,
-    pub(super) registry: &'a Arc<Registry>,
+    pub(super) registry: &'a Arc<ExecutorRegistry>,
     /// Contract E: part of every validation.
     pub(super) registration_id: Option<&'a str>,
     /// What the relay carries at most, in bytes; a longer answer becomes an error.

@@ -2,54 +2,26 @@
 
 use std::time::Duration;
 
-use codex_exec_protocol::registry::{Hidden, REJECTION_HEADER, SUPERSEDED};
-use codex_outgoing::{Outgoing, Stream, is_loopback};
+use codex_exec_protocol::registry::{Hidden, SUPERSEDED};
+use codex_outgoing::{Outgoing, is_loopback};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use rand::RngCore;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
-use super::attach::{Ended, Unattached};
-use super::contract::Contract;
+use super::outcome::{Ended, Unattached};
+use crate::registry::{self, Contract, Socket, UpgradeError, in_brackets};
 
 /// From the first packet to the answer of the upgrade (8.1).
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
 /// From the other side's close frame to the end of the connection.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
-/// Read at once; several small frames, or a good part of a large one.
-const READ_BYTES: usize = 64 << 10;
 
 /// What is told of a websocket that ended without a fault.
 pub(super) const CLOSED: &str = "the connection was closed";
-
-/// The words a rendezvous may give for a refusal; others are not repeated (8.1).
-const REJECTIONS: [&str; 17] = [
-    "expired",
-    "missing_role",
-    "missing_expiry",
-    "missing_signature",
-    "missing_version",
-    "missing_executor_registration_id",
-    "unexpected_executor_registration_id",
-    "malformed_query",
-    "invalid_role",
-    "invalid_expiry",
-    "invalid_signature",
-    "invalid_secret",
-    "extra_query_param",
-    "pod_draining",
-    "unknown_route",
-    "wrong_rendezvous_cluster",
-    "route_unavailable",
-];
-
-/// An open websocket.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
 
 /// Connects to `url` as it stands. `secure_base`: the registry was asked over TLS.
 pub(super) async fn connect(
@@ -98,26 +70,22 @@ async fn open(
             )));
         }
     }
-    let connector = outgoing.connector(&parsed).await.map_err(|error| failed(error.to_string()))?;
-    let mut request = url
-        .into_client_request()
-        .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
+    let mut headers = HeaderMap::new();
     if contract == Contract::Noise {
         let id = HeaderValue::try_from(request_id());
-        request.headers_mut().extend(id.ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+        headers.extend(id.ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     }
-    let stream = outgoing.dial(&parsed).await.map_err(|error| failed(error.to_string()))?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(contract.message_bytes()))
-        .max_frame_size(Some(contract.message_bytes()))
-        .read_buffer_size(READ_BYTES);
-    tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), Some(connector))
-        .await
-        .map(|(socket, _)| socket)
-        .map_err(|error| match error {
-            Error::Http(answer) => refused(&answer),
-            other => failed(sentence(&other)),
-        })
+    let request = registry::request(url, headers)
+        .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
+    registry::upgrade(&parsed, request, contract.message_bytes(), outgoing).await.map_err(|error| match error
+    {
+        UpgradeError::Status(status, why) => Unattached {
+            reason: format!("the rendezvous refused the upgrade with {status}{}", in_brackets(why)),
+            forgotten: status.is_client_error(),
+        },
+        UpgradeError::Socket(error) => failed(sentence(&error)),
+        error => failed(error.to_string()),
+    })
 }
 
 fn request_id() -> String {
@@ -128,17 +96,6 @@ fn request_id() -> String {
 
 fn failed(reason: String) -> Unattached {
     Unattached { reason, forgotten: false }
-}
-
-fn refused(answer: &Response<Option<Vec<u8>>>) -> Unattached {
-    let why = answer.headers().get(REJECTION_HEADER).and_then(|value| value.to_str().ok());
-    let why = why.and_then(|why| REJECTIONS.iter().find(|known| **known == why));
-    let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-    let status = answer.status();
-    Unattached {
-        reason: format!("the rendezvous refused the upgrade with {status}{why}"),
-        forgotten: status.is_client_error(),
-    }
 }
 
 /// Answers a close frame; what it says, in words that no terminal obeys.

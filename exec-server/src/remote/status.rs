@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::contract::Contract;
+use crate::registry::Contract;
 
 /// News of the attachment. Displayed as one line without any secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

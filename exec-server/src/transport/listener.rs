@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,11 +12,17 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use super::address::ListenAddress;
+use super::auth::Auth;
+use super::bind_error::BindError;
+use super::carrier::Carrier;
+use super::frame::Framing;
 use super::http::{self, Outcome};
+use super::reader::MessageReader;
 use super::socket_file::SocketFile;
-use super::{Auth, Carrier, Framing, ListenAddress, MessageReader};
 use crate::Limits;
-use crate::network::own::OwnPort;
+use crate::own_port::OwnPort;
+use crate::protocol::{RequestId, RpcError, envelope};
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -29,52 +34,6 @@ const LINGER_BYTES: u64 = 256 << 10;
 const FIRST_READ_BYTES: usize = 1 << 10;
 /// Refusals for want of room that are answered at once; beyond them connections are closed without a word.
 const REFUSALS: usize = 64;
-
-/// Why a listener can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The TCP socket can't be bound.
-    #[error("cannot listen on ws://{address}: {source}")]
-    Tcp {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The Unix socket can't be bound.
-    #[error("cannot listen on unix://{}: {source}{}", path.display(), hint(path, source))]
-    Unix {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A live server has the socket file.
-    #[error("another server listens on unix://{}; stop it or choose another path", .0.display())]
-    InUse(PathBuf),
-    /// Something else stands in the way.
-    #[error("{} exists and is not a socket; remove it or choose another path", .0.display())]
-    NotASocket(PathBuf),
-    /// stdio has one connection and no listener.
-    #[error("stdio is not listened on; serve its one connection instead")]
-    Stdio,
-}
-
-/// What to do about it, where that is known.
-fn hint(path: &Path, source: &io::Error) -> String {
-    match (source.raw_os_error(), path.parent()) {
-        (Some(libc::ENOENT), Some(directory)) if !directory.exists() => {
-            format!("; make the directory {} first, or choose another path", directory.display())
-        }
-        (Some(libc::ENAMETOOLONG), _) => {
-            format!("; a socket's path may have up to {LONGEST_PATH} bytes")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Room for a socket's path (unix(7), `sun_path` without its NUL).
-const LONGEST_PATH: usize = 107;
 
 /// A bound socket. Dropping it stops listening and removes its socket file.
 #[derive(Debug)]
@@ -253,10 +212,6 @@ enum Wish {
     Gone,
 }
 
-/// What lines are told where a token is asked for.
-pub(crate) const TOKEN_WANTED: &str =
-    "this exec-server asks for a bearer token: connect with a websocket upgrade";
-
 struct Handshake<'a, R, W> {
     read: R,
     write: W,
@@ -302,9 +257,13 @@ where
         }
         let lines = self.lines && (bytes[0] == b'{' || bytes[0].is_ascii_whitespace());
         Ok(match (lines, full) {
-            (true, true) => Wish::Refused(refusal_line("this exec-server has too many connections")),
+            (true, true) => Wish::Refused(refusal_line(&RpcError::invalid_request(
+                "this exec-server has too many connections",
+            ))),
             // A token can't be shown on lines, so they would be a way around it.
-            (true, false) if !self.shared.auth.is_open() => Wish::Refused(refusal_line(TOKEN_WANTED)),
+            (true, false) if !self.shared.auth.is_open() => {
+                Wish::Refused(refusal_line(&RpcError::token_wanted()))
+            }
             (true, false) => Wish::Lines(bytes),
             (false, true) => Wish::Refused(http::full(SystemTime::now())),
             (false, false) => return self.upgrade(bytes).await,
@@ -353,8 +312,11 @@ where
 }
 
 /// A refusal for a peer that speaks lines (4.3).
-fn refusal_line(message: &str) -> Vec<u8> {
-    format!("{}\n", serde_json::json!({"error": {"code": -32600, "message": message}, "id": -1})).into_bytes()
+fn refusal_line(error: &RpcError) -> Vec<u8> {
+    let mut line = Vec::new();
+    envelope::failure(&RequestId::Number(-1), error, &mut line);
+    line.push(b'\n');
+    line
 }
 
 /// A sink that holds its connection's place.

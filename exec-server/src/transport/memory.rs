@@ -2,7 +2,9 @@
 
 use tokio::io::{DuplexStream, duplex, split};
 
-use super::{Carrier, Framing, MessageReader};
+use super::carrier::Carrier;
+use super::frame::Framing;
+use super::reader::MessageReader;
 use crate::Limits;
 
 /// What either direction holds before its writer waits.

@@ -2,8 +2,12 @@
 
 pub mod address;
 pub mod auth;
+mod bind_error;
+mod carrier;
+mod event;
 pub mod frame;
 mod http;
+mod inlet;
 mod jwt;
 pub mod listener;
 pub mod memory;
@@ -12,31 +16,16 @@ mod socket_file;
 pub mod stdio;
 pub mod stream;
 
-use tokio::io::AsyncWrite;
-
 pub use address::{AddressError, ListenAddress};
 pub use auth::{Auth, AuthConfig, AuthError};
+pub use bind_error::BindError;
+pub use carrier::Carrier;
+pub use event::{Event, ReadError};
 pub use frame::{FrameBuffer, Framing};
-pub(crate) use listener::TOKEN_WANTED;
-pub use listener::{BindError, Listener, Pending};
-pub use reader::{Event, MessageReader, ReadError};
-pub use stream::{Inlet, Outbound, Outlet, StreamBounds};
-
-/// One connection that carries text messages, ready for the server.
-pub struct Carrier {
-    /// Reads messages and control frames.
-    pub reader: MessageReader,
-    /// Takes what a [`FrameBuffer`] of `framing` holds.
-    pub sink: Box<dyn AsyncWrite + Send + Unpin>,
-    /// How messages are told apart on this connection.
-    pub framing: Framing,
-}
-
-impl std::fmt::Debug for Carrier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Carrier").field("framing", &self.framing).finish_non_exhaustive()
-    }
-}
+pub use inlet::Inlet;
+pub use listener::{Listener, Pending};
+pub use reader::MessageReader;
+pub use stream::{Outbound, Outlet, StreamBounds};
 
 /// For fuzzing: what a listener that lets everybody in answers to the first bytes of a connection, and how many of them
 /// that answers; none as long as it waits for more.

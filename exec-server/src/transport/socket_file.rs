@@ -11,7 +11,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-use super::listener::BindError;
+use super::bind_error::BindError;
 
 const OWNER_ONLY: u32 = 0o600;
 /// Connections the kernel holds until they are accepted.

@@ -18,7 +18,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::unix::pipe;
 
-use super::{Carrier, Framing, MessageReader};
+use super::carrier::Carrier;
+use super::frame::Framing;
+use super::reader::MessageReader;
 use crate::Limits;
 
 /// Most bytes of one read from a socket or terminal; the room is zeroed first, so it is kept small.

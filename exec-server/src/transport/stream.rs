@@ -6,16 +6,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
-use tokio::sync::{Notify, mpsc};
 
-use super::frame::{LENGTH_BYTES, Prefix};
-use super::{Carrier, Framing, MessageReader};
+use super::carrier::Carrier;
+use super::frame::{Framing, LENGTH_BYTES, Prefix};
+use super::inlet::{Inlet, inlet};
+use super::reader::MessageReader;
 
 /// The bounds of one stream.
 #[derive(Debug, Clone, Copy)]
@@ -31,103 +31,15 @@ pub struct StreamBounds {
 /// A carrier for the server and the other ends of it. `news` is called when the outlet has something after it had
 /// nothing.
 pub fn stream(bounds: StreamBounds, news: impl Fn() + Send + Sync + 'static) -> (Carrier, Inlet, Outlet) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let incoming = Arc::new(Incoming { bytes: AtomicUsize::new(0), taken: Notify::new() });
+    let (inlet, inbox) = inlet(bounds.incoming_bytes);
     let outgoing =
         Arc::new(Outgoing { news: Box::new(news), bound: bounds.outgoing_bytes, queue: Mutex::default() });
-    let inbox = Inbox { receiver, current: Bytes::new(), incoming: Arc::clone(&incoming) };
     let carrier = Carrier {
         reader: MessageReader::stream(inbox),
         sink: Box::new(Sink { outgoing: Arc::clone(&outgoing), partial: BytesMut::new() }),
         framing: Framing::Stream { longest_message: bounds.longest_message },
     };
-    (carrier, Inlet { sender, incoming, bound: bounds.incoming_bytes }, Outlet { outgoing })
-}
-
-#[derive(Debug)]
-struct Incoming {
-    bytes: AtomicUsize,
-    taken: Notify,
-}
-
-/// What comes in for the server.
-#[derive(Debug)]
-enum Inbound {
-    Message(Bytes),
-    Pong(Bytes),
-}
-
-/// Where messages for the server are put. Dropping it is the end of the connection.
-#[derive(Debug)]
-pub struct Inlet {
-    sender: mpsc::UnboundedSender<Inbound>,
-    incoming: Arc<Incoming>,
-    bound: usize,
-}
-
-impl Inlet {
-    /// Hands a message to the server; gives it back when too much waits already.
-    ///
-    /// # Errors
-    /// The message, when it has no room.
-    pub fn push(&self, message: Bytes) -> Result<(), Bytes> {
-        let waiting = self.waiting();
-        if waiting > 0 && waiting.saturating_add(message.len()) > self.bound {
-            return Err(message);
-        }
-        self.incoming.bytes.fetch_add(message.len(), Ordering::Relaxed);
-        // A server that is gone reads nothing more; its end is seen elsewhere.
-        let _ = self.sender.send(Inbound::Message(message));
-        Ok(())
-    }
-
-    /// How many bytes wait for the server.
-    pub fn waiting(&self) -> usize {
-        self.incoming.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the server has taken something. To be asked again, not relied upon.
-    pub async fn taken(&self) {
-        let taken = self.incoming.taken.notified();
-        if self.waiting() > 0 && !self.sender.is_closed() {
-            tokio::select! {
-                () = taken => {}
-                () = self.sender.closed() => {}
-            }
-        }
-    }
-
-    /// Tells the server that its ping with this payload was answered.
-    pub fn pong(&self, payload: Bytes) {
-        let _ = self.sender.send(Inbound::Pong(payload));
-    }
-}
-
-/// The server's end of an [`Inlet`].
-#[derive(Debug)]
-pub(super) struct Inbox {
-    receiver: mpsc::UnboundedReceiver<Inbound>,
-    current: Bytes,
-    incoming: Arc<Incoming>,
-}
-
-impl Inbox {
-    /// The next event; cancel-safe.
-    pub(super) async fn next(&mut self) -> super::Event<'_> {
-        match self.receiver.recv().await {
-            None => super::Event::End,
-            Some(Inbound::Message(message)) => {
-                self.incoming.bytes.fetch_sub(message.len(), Ordering::Relaxed);
-                self.incoming.taken.notify_one();
-                self.current = message;
-                super::Event::Message(&self.current)
-            }
-            Some(Inbound::Pong(payload)) => {
-                self.current = payload;
-                super::Event::Pong(&self.current)
-            }
-        }
-    }
+    (carrier, inlet, Outlet { outgoing })
 }
 
 /// What goes out.

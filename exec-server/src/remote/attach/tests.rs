@@ -6,8 +6,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use tokio::time::Instant;
 
-use super::super::error::Cause;
 use super::*;
+use crate::registry::Cause;
 
 /// What happens at one step.
 enum Step {

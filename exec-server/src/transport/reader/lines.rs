@@ -1,6 +1,7 @@
 //! One message for each line (section 3).
 
-use super::{Buffer, Found, ReadError};
+use super::{Buffer, Found};
+use crate::transport::event::ReadError;
 
 pub(super) struct Lines {
     limit: usize,

@@ -6,48 +6,14 @@ mod websocket;
 
 use std::ops::Range;
 
-use codex_websocket::FrameError;
 use tokio::io::AsyncRead;
 
-use super::stream::Inbox;
+use super::event::{Event, ReadError};
+use super::inlet::Inbox;
 use crate::Limits;
 use buffer::Buffer;
 use lines::Lines;
 use websocket::WebSocket;
-
-/// What a peer sent.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// One whole message, text or binary (they are treated alike).
-    Message(&'a [u8]),
-    /// A ping, to be answered with the same payload.
-    Ping(&'a [u8]),
-    /// A pong.
-    Pong(&'a [u8]),
-    /// A close frame with its code, to be answered.
-    Close(Option<u16>),
-    /// The peer is gone, or has said everything.
-    End,
-}
-
-/// Why a connection can't be read any further.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The socket failed.
-    #[error("connection lost: {0}")]
-    Io(#[from] std::io::Error),
-    /// A frame, message or line over its bound.
-    #[error("{what} of more than {limit} bytes")]
-    TooLarge {
-        /// What was too large.
-        what: &'static str,
-        /// Its bound.
-        limit: usize,
-    },
-    /// Not a websocket frame that a client may send.
-    #[error("websocket protocol error: {0}")]
-    Protocol(#[from] FrameError),
-}
 
 /// Where an event lies in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use codex_websocket::{FrameError, Head, Opcode, close, unmask};
 
-use super::{Buffer, Found, ReadError};
+use super::{Buffer, Found};
+use crate::transport::event::ReadError;
 
 pub(super) struct WebSocket {
     frame_limit: usize,

@@ -80,3 +80,34 @@ async fn a_full_inlet_gives_the_message_back_until_the_server_reads() {
     let reading = async { assert!(matches!(carrier.reader.next().await.unwrap(), Event::Message(_))) };
     tokio::join!(waiting, reading);
 }
+
+#[tokio::test]
+async fn messages_and_pongs_of_no_length_are_bounded_too() {
+    let bounds = StreamBounds { incoming_bytes: 64 << 10, ..BOUNDS };
+    let (mut carrier, inlet, _outlet) = stream(bounds, || {});
+    for _ in 0..100_000 {
+        inlet.pong(Bytes::new());
+    }
+    let taken = (0..100_000).take_while(|_| inlet.push(Bytes::new()).is_ok()).count();
+    assert!((100..1000).contains(&taken), "{taken} empty messages wait in 64 KiB");
+    let (mut messages, mut pongs) = (0, 0);
+    drop(inlet);
+    loop {
+        match carrier.reader.next().await.unwrap() {
+            Event::Message(message) => messages += usize::from(message.is_empty()),
+            Event::Pong(_) => pongs += 1,
+            Event::End => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(messages, taken);
+    assert!((64..1000).contains(&pongs), "{pongs} pongs");
+}
+
+#[tokio::test]
+async fn a_small_message_keeps_no_large_frame() {
+    let (_carrier, inlet, _outlet) = stream(StreamBounds { incoming_bytes: 1 << 20, ..BOUNDS }, || {});
+    let frame = Bytes::from(vec![b'x'; 100_000]);
+    inlet.push(frame.slice(99_000..)).unwrap();
+    assert!(frame.is_unique(), "the queue holds the frame's memory");
+}

@@ -10,52 +10,16 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::DuplexStream;
 use tokio::net::UnixStream;
 use tokio::process::Child;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use zeroize::Zeroizing;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::link::{LinkReader, LinkWriter, lines};
-use super::registry::RegistryEnvironment;
 use super::route::Route;
-use super::websocket::{UpgradeError, check_url, is_nobody, is_relay, open_unix, open_websocket, public_url};
-use super::{ClientError, ClientOptions};
-
-/// Between two attempts to reach an environment through a registry, at most.
-const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(5);
-
-/// A bearer token: never shown, wiped after use.
-#[derive(Clone)]
-pub struct Bearer(Zeroizing<String>);
-
-impl Bearer {
-    /// Takes the token's text.
-    pub fn new(token: String) -> Self {
-        Self(Zeroizing::new(token))
-    }
-}
-
-impl Bearer {
-    /// The value of an `authorization` header, marked as sensitive.
-    pub(super) fn header(&self) -> Result<HeaderValue, String> {
-        let mut value = HeaderValue::try_from(Zeroizing::new(format!("Bearer {}", self.0.trim())).as_str())
-            .map_err(|_| "the bearer token holds characters that a header can't carry")?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-
-    /// A text of others without this token, should they have repeated it.
-    pub(super) fn hidden_in(&self, text: &str) -> String {
-        match self.0.trim() {
-            "" => text.to_owned(),
-            token => text.replace(token, "[hidden]"),
-        }
-    }
-}
-
-impl std::fmt::Debug for Bearer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Bearer(hidden)")
-    }
-}
+use super::websocket::{check_url, is_relay, open_unix, open_websocket, public_url};
+use crate::backoff::Backoff;
+use crate::bearer::Bearer;
+use crate::client::error::ClientError;
+use crate::client::options::ClientOptions;
+use crate::registry::{RegistryEnvironment, UpgradeError, is_nobody};
 
 /// What becomes of a child server's stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,15 +82,15 @@ impl Endpoint {
 }
 
 /// A made connection.
-pub(super) struct Link {
-    pub(super) reader: LinkReader,
-    pub(super) writer: LinkWriter,
-    pub(super) child: Option<ServerChild>,
+pub(in crate::client) struct Link {
+    pub(in crate::client) reader: LinkReader,
+    pub(in crate::client) writer: LinkWriter,
+    pub(in crate::client) child: Option<ServerChild>,
 }
 
 /// What is left of an endpoint once its first connection is made.
 #[derive(Debug)]
-pub(super) enum Again {
+pub(in crate::client) enum Again {
     WebSocket {
         url: String,
         bearer: Option<Bearer>,
@@ -144,10 +108,10 @@ pub(super) enum Again {
 
 /// Why a connection could not be made.
 #[derive(Debug)]
-pub(super) struct OpenError {
-    pub(super) error: ClientError,
+pub(in crate::client) struct OpenError {
+    pub(in crate::client) error: ClientError,
     /// Nobody listens at the address: there is no server, and so no session.
-    pub(super) nobody: bool,
+    pub(in crate::client) nobody: bool,
 }
 
 impl From<ClientError> for OpenError {
@@ -164,14 +128,14 @@ impl From<OpenError> for ClientError {
 
 impl Endpoint {
     /// Connects; also tells how to connect again.
-    pub(super) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
+    pub(in crate::client) async fn open(self, options: &ClientOptions) -> Result<(Link, Again), ClientError> {
         match self {
             Self::WebSocket { url, bearer } => {
                 let again = Again::WebSocket { url, bearer };
                 Ok((again.open(options).await?, again))
             }
             Self::Registry(environment) => {
-                let again = Again::Registry(Box::new(Route::new(environment)?));
+                let again = Again::Registry(Box::new(Route::new(environment, options.outgoing.clone())?));
                 Ok((again.open(options).await?, again))
             }
             Self::Unix { path, bearer } => {
@@ -193,7 +157,7 @@ impl Endpoint {
 
 impl Again {
     /// The address for messages: without query and user info, which may hold secrets.
-    pub(super) fn target(&self) -> String {
+    pub(in crate::client) fn target(&self) -> String {
         match self {
             Self::WebSocket { url, .. } => public_url(url),
             Self::Registry(route) => route.target(),
@@ -203,24 +167,27 @@ impl Again {
     }
 
     /// Whether a session can be taken up again (15.4).
-    pub(super) const fn possible(&self) -> bool {
+    pub(in crate::client) const fn possible(&self) -> bool {
         !matches!(self, Self::Never { .. })
     }
 
     /// Whether an address where nobody listens any more means that the session is gone: always on this machine; across
     /// a network when the server said that it ends, since what stands between may be away as well.
-    pub(super) const fn is_gone(&self, said_goodbye: bool) -> bool {
+    pub(in crate::client) const fn is_gone(&self, said_goodbye: bool) -> bool {
         said_goodbye || matches!(self, Self::Unix { .. })
     }
 
-    /// The longest pause between two attempts. Behind a registry stand services that others share, so the pauses
-    /// grow there.
-    pub(super) fn longest_pause(&self, pause: Duration) -> Duration {
-        if matches!(self, Self::Registry(_)) { pause.max(LONGEST_REGISTRY_PAUSE) } else { pause }
+    /// The pauses between attempts to come back. Behind a registry stand services that others share, so they grow there.
+    pub(in crate::client) fn pauses(&self, pause: Duration) -> Backoff {
+        if matches!(self, Self::Registry(_)) {
+            Backoff::of_shared_reconnect(pause)
+        } else {
+            Backoff::steady(pause)
+        }
     }
 
     /// The server wants a token, or another one.
-    pub(super) fn unauthorized(&self) -> ClientError {
+    pub(in crate::client) fn unauthorized(&self) -> ClientError {
         let bearer = match self {
             Self::WebSocket { bearer, .. } | Self::Unix { bearer, .. } => bearer.as_ref(),
             Self::Registry(_) | Self::Never { .. } => None,
@@ -232,25 +199,33 @@ impl Again {
         }
     }
 
+    /// Whether a rendezvous stands at the address.
+    fn is_relay(&self) -> bool {
+        matches!(self, Self::WebSocket { url, .. } if is_relay(url))
+    }
+
     /// The longest message that may be sent, in bytes.
-    pub(super) fn longest_message(&self) -> usize {
+    pub(in crate::client) fn longest_message(&self) -> usize {
         let limits = RelayLimits::default();
         match self {
-            Self::WebSocket { url, .. } if is_relay(url) => limits.plain_message_bytes,
+            Self::WebSocket { .. } if self.is_relay() => limits.plain_message_bytes,
             Self::Registry(_) => limits.message_bytes,
             _ => usize::MAX,
         }
     }
 
     /// Connects, within the time of the options.
-    pub(super) async fn open(&self, options: &ClientOptions) -> Result<Link, OpenError> {
+    pub(in crate::client) async fn open(&self, options: &ClientOptions) -> Result<Link, OpenError> {
         let time = options.connect_time;
         let unmade = |reason: String, nobody: bool| OpenError {
             error: ClientError::Connect { target: self.target(), reason },
             nobody,
         };
         let not_upgraded = |error: UpgradeError| match error {
-            UpgradeError::Unauthorized => self.unauthorized().into(),
+            // A rendezvous refuses the URL's ticket; a server, the token.
+            UpgradeError::Status(StatusCode::UNAUTHORIZED, _) if !self.is_relay() => {
+                self.unauthorized().into()
+            }
             error => unmade(error.to_string(), matches!(error, UpgradeError::Nobody(_))),
         };
         let opening = async {
@@ -306,7 +281,7 @@ fn spawn(command: Command) -> Result<Link, ClientError> {
 }
 
 /// Owns a server that was started as a child; dropping it kills the child's process group.
-pub(super) struct ServerChild {
+pub(in crate::client) struct ServerChild {
     child: Child,
     ended: bool,
 }
@@ -321,14 +296,14 @@ impl ServerChild {
     }
 
     /// Waits up to `time` for it to end by itself; its exit code, if it has one.
-    pub(super) async fn ended_with(&mut self, time: Duration) -> Option<i32> {
+    pub(in crate::client) async fn ended_with(&mut self, time: Duration) -> Option<i32> {
         let status = tokio::time::timeout(time, self.child.wait()).await.ok()?.ok()?;
         self.ended = true;
         status.code()
     }
 
     /// SIGTERM to the group, and SIGKILL once `grace` is over.
-    pub(super) async fn end(mut self, grace: Duration) {
+    pub(in crate::client) async fn end(mut self, grace: Duration) {
         self.signal(Signal::TERM);
         if tokio::time::timeout(grace, self.child.wait()).await.is_err() {
             self.signal(Signal::KILL);

@@ -1,42 +1,31 @@
-//! Talks to a registry over HTTP: registers, and has handshakes validated (2.1, 3, 6.1, 6.3).
+//! An executor registers, and has handshakes validated (2.1, 3, 6.1, 6.3).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use codex_exec_protocol::registry::{
     CloudRegister, NOISE_PROFILE, NoiseRegister, STREAM_ID_HEADER, Validate, Validated,
 };
-use codex_outgoing::{Outgoing, OutgoingError};
+use codex_outgoing::Outgoing;
 use codex_relay::{Handshake, Identity, Verdict};
 use rand::RngCore;
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{RequestBuilder, StatusCode};
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
 use url::Url;
 
 use super::answer::{self, Registration};
+use super::client::{Answer, REQUEST_TIME, RegistryClient, RequestError};
 use super::contract::Contract;
 use super::credential::{self, Credential, CredentialKind, Credentials, NextTry};
 use super::error::{Cause, RemoteError};
 use super::target::Target;
-use crate::blocking;
-
-/// To make a connection, and for one request from its start to the end of its answer (6.1, 6.3).
-const CONNECT_TIME: Duration = Duration::from_secs(10);
-const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// Largest answer that is read; a registration has less than a kilobyte.
-const ANSWER_BYTES: usize = 1 << 20;
-/// How long a connection waits for another request.
-const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// One executor's registry.
-pub(super) struct Registry {
+pub(crate) struct ExecutorRegistry {
     target: Target,
     credentials: Arc<dyn Credentials>,
     name: String,
     identity: Option<Arc<Identity>>,
-    outgoing: Outgoing,
-    client: OnceCell<Client>,
+    client: RegistryClient,
     /// Random for this process: part of contract A's idempotency id.
     launch: [u8; 16],
 }
@@ -50,9 +39,9 @@ struct Answered {
     mismatch: bool,
 }
 
-impl Registry {
+impl ExecutorRegistry {
     /// `identity` is for [`Contract::Noise`].
-    pub(super) fn new(
+    pub(crate) fn new(
         target: Target,
         credentials: Arc<dyn Credentials>,
         name: String,
@@ -61,35 +50,15 @@ impl Registry {
     ) -> Self {
         let mut launch = [0; 16];
         rand::rng().fill_bytes(&mut launch);
-        Self { target, credentials, name, identity, outgoing, client: OnceCell::new(), launch }
-    }
-
-    async fn client(&self) -> Result<&Client, RemoteError> {
-        let contract = self.target.contract();
-        let finished = |builder: ClientBuilder| {
-            let builder = builder.redirect(redirect::Policy::none());
-            builder.connect_timeout(CONNECT_TIME).pool_idle_timeout(IDLE_TIME).build()
-        };
-        let build = || async {
-            let builder = match self.target.is_local() {
-                // Certificates take longer to read than a whole registration over loopback.
-                true => Ok(Outgoing::local_http()),
-                false => {
-                    let outgoing = self.outgoing.clone();
-                    let read = blocking::spawn(move || outgoing.http()).await;
-                    read.unwrap_or_else(|error| Err(OutgoingError::Tls(error.to_string())))
-                }
-            };
-            finished(builder?).map_err(|error| failed(contract, &error))
-        };
-        self.client.get_or_try_init(build).await
+        let client = RegistryClient::new(outgoing, target.is_local());
+        Self { target, credentials, name, identity, client, launch }
     }
 
     /// Registers once; a refused credential is recovered once.
     ///
     /// # Errors
     /// In the words of 1.2.
-    pub(super) async fn register(&self) -> Result<Registration, RemoteError> {
+    pub(crate) async fn register(&self) -> Result<Registration, RemoteError> {
         let contract = self.target.contract();
         let answered = self
             .ask(
@@ -128,7 +97,7 @@ impl Registry {
     }
 
     /// Asks whether a harness may open a stream. Whatever is no clear yes is a no.
-    pub(super) async fn validate(&self, registration_id: &str, handshake: Handshake) -> Verdict {
+    pub(crate) async fn validate(&self, registration_id: &str, handshake: Handshake) -> Verdict {
         let stream = handshake.id;
         let body = Validate {
             executor_registration_id: registration_id.to_owned(),
@@ -185,23 +154,16 @@ impl Registry {
         fill: &impl Fn(RequestBuilder, &Credential) -> RequestBuilder,
     ) -> Result<Answered, RemoteError> {
         let contract = self.target.contract();
-        let request = self
-            .client()
-            .await?
-            .post(url)
-            .timeout(REQUEST_TIME)
-            .headers(credential::headers(contract, &credential)?);
-        let response = fill(request, &credential).send().await.map_err(|error| failed(contract, &error))?;
-        let status = response.status();
-        tracing::debug!(%status, "the registry answered");
-        let body = read(response).await.map_err(|error| failed(contract, &error))?;
+        let headers = credential::headers(contract, &credential)?;
+        let answered = self.client.post(url, |request| fill(request.headers(headers), &credential));
+        let Answer { status, body, .. } = answered.await.map_err(|error| unanswered(contract, error))?;
         Ok(Answered { status, body, credential, mismatch: false })
     }
 }
 
-impl std::fmt::Debug for Registry {
+impl std::fmt::Debug for ExecutorRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("ExecutorRegistry").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
@@ -218,21 +180,13 @@ fn verdict(answered: &Answered) -> Verdict {
     }
 }
 
-/// The body, cut off at its bound: what is cut can't be decoded, and errors show less anyway.
-async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await? {
-        let room = ANSWER_BYTES - body.len();
-        body.extend_from_slice(piece.get(..room).unwrap_or(&piece));
-        if body.len() >= ANSWER_BYTES {
-            break;
+fn unanswered(contract: Contract, error: RequestError) -> RemoteError {
+    match error {
+        RequestError::Outgoing(error) => error.into(),
+        RequestError::Http(error) => {
+            RemoteError::Request { contract, text: error.to_string(), cause: Cause::of(&error) }
         }
     }
-    Ok(body)
-}
-
-fn failed(contract: Contract, error: &reqwest::Error) -> RemoteError {
-    RemoteError::Request { contract, text: error.to_string(), cause: Cause::of(error) }
 }
 
 /// Contract A's id of this launch: the same at every reconnect (2.1).

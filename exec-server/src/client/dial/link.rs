@@ -5,18 +5,16 @@ use std::io;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::relayed::{RelayReader, RelayWriter};
 
 /// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
 /// ends the connection.
-pub(super) const LONGEST_MESSAGE: usize = 1 << 30;
-
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<codex_outgoing::Stream>>;
+pub(in crate::client) const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// What a websocket receives, whatever it goes over.
 type Received = Box<dyn Stream<Item = Result<Message, WsError>> + Send + Unpin>;
@@ -24,7 +22,7 @@ type Received = Box<dyn Stream<Item = Result<Message, WsError>> + Send + Unpin>;
 type Sent = Box<dyn Sink<Message, Error = WsError> + Send + Unpin>;
 
 /// The receiving half.
-pub(super) enum LinkReader {
+pub(in crate::client) enum LinkReader {
     WebSocket {
         stream: Received,
         /// The server said that it ends.
@@ -39,14 +37,14 @@ pub(super) enum LinkReader {
 }
 
 /// The sending half.
-pub(super) enum LinkWriter {
+pub(in crate::client) enum LinkWriter {
     WebSocket(Sent),
     Relay(Box<RelayWriter>),
     Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
 }
 
 /// Both halves of a websocket.
-pub(super) fn websocket(
+pub(in crate::client) fn websocket(
     socket: WebSocketStream<impl AsyncRead + AsyncWrite + Send + Unpin + 'static>,
 ) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
@@ -55,7 +53,7 @@ pub(super) fn websocket(
 }
 
 /// Both halves of anything that carries lines.
-pub(super) fn lines(
+pub(in crate::client) fn lines(
     input: impl AsyncRead + Send + Unpin + 'static,
     output: impl AsyncWrite + Send + Unpin + 'static,
 ) -> (LinkReader, LinkWriter) {
@@ -68,7 +66,7 @@ pub(super) fn lines(
 
 impl LinkReader {
     /// Whether the server said that it ends, and did not just lose the connection.
-    pub(super) const fn is_going_away(&self) -> bool {
+    pub(in crate::client) const fn is_going_away(&self) -> bool {
         match self {
             Self::WebSocket { going_away, .. } => *going_away,
             Self::Relay(relay) => relay.is_stopped(),
@@ -77,7 +75,7 @@ impl LinkReader {
     }
 
     /// The next message; none when the server ended the connection. Cancel-safe.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Utf8Bytes>> {
+    pub(in crate::client) async fn next(&mut self) -> io::Result<Option<Utf8Bytes>> {
         match self {
             Self::WebSocket { stream, going_away } => loop {
                 match stream.next().await {
@@ -129,7 +127,7 @@ impl LinkReader {
 
 impl LinkWriter {
     /// Queues one message; [`Self::flush`] sends it.
-    pub(super) async fn feed(&mut self, message: Bytes) -> io::Result<()> {
+    pub(in crate::client) async fn feed(&mut self, message: Bytes) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => {
                 let text = Utf8Bytes::try_from(message).map_err(io::Error::other)?;
@@ -144,7 +142,7 @@ impl LinkWriter {
     }
 
     /// Sends what was fed.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
+    pub(in crate::client) async fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => sink.flush().await.map_err(io::Error::other),
             Self::Relay(relay) => Ok(relay.flush().await?),
@@ -153,7 +151,7 @@ impl LinkWriter {
     }
 
     /// Waits until the connection itself has something to send; only one through a rendezvous ever does. Cancel-safe.
-    pub(super) async fn chore(&mut self) {
+    pub(in crate::client) async fn chore(&mut self) {
         match self {
             Self::Relay(relay) => relay.chore().await,
             Self::WebSocket(_) | Self::Lines(_) => std::future::pending().await,
@@ -161,7 +159,7 @@ impl LinkWriter {
     }
 
     /// Sends what [`Self::chore`] waited for.
-    pub(super) async fn do_chores(&mut self) -> io::Result<()> {
+    pub(in crate::client) async fn do_chores(&mut self) -> io::Result<()> {
         match self {
             Self::Relay(relay) => Ok(relay.do_chores().await?),
             Self::WebSocket(_) | Self::Lines(_) => Ok(()),
@@ -169,7 +167,7 @@ impl LinkWriter {
     }
 
     /// Tells the server that nothing more comes.
-    pub(super) async fn close(&mut self) -> io::Result<()> {
+    pub(in crate::client) async fn close(&mut self) -> io::Result<()> {
         match self {
             Self::WebSocket(sink) => sink.close().await.map_err(io::Error::other),
             Self::Relay(relay) => Ok(relay.close().await?),

@@ -12,16 +12,16 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
-use super::ClientOptions;
-use super::inbox::lock;
-use super::link::Socket;
+use crate::client::inbox::lock;
+use crate::client::options::ClientOptions;
+use crate::registry::Socket;
 
 /// Pings don't come more often, whatever the options say.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why a stream was not opened, or is over.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RelayError {
+pub(in crate::client) enum RelayError {
     #[error(transparent)]
     Stream(#[from] HarnessError),
     #[error("the rendezvous sent a text message, which no relay does")]
@@ -43,7 +43,7 @@ impl From<RelayError> for io::Error {
 }
 
 /// The receiving half.
-pub(super) struct RelayReader {
+pub(in crate::client) struct RelayReader {
     socket: SplitStream<Socket>,
     stream: Arc<Mutex<HarnessStream>>,
     silence: Duration,
@@ -53,7 +53,7 @@ pub(super) struct RelayReader {
 }
 
 /// The sending half.
-pub(super) struct RelayWriter {
+pub(in crate::client) struct RelayWriter {
     socket: SplitSink<Socket, Message>,
     stream: Arc<Mutex<HarnessStream>>,
     ping: Interval,
@@ -64,7 +64,7 @@ pub(super) struct RelayWriter {
 }
 
 /// Opens the stream on its websocket: resume, and for Noise the handshake and its answer.
-pub(super) async fn open(
+pub(in crate::client) async fn open(
     socket: Socket,
     stream: HarnessStream,
     options: &ClientOptions,
@@ -89,12 +89,12 @@ pub(super) async fn open(
 
 impl RelayReader {
     /// Whether the executor said that it ends.
-    pub(super) const fn is_stopped(&self) -> bool {
+    pub(in crate::client) const fn is_stopped(&self) -> bool {
         self.stopped
     }
 
     /// The next message; none when the rendezvous ended the connection. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Option<Utf8Bytes>, RelayError> {
+    pub(in crate::client) async fn next(&mut self) -> Result<Option<Utf8Bytes>, RelayError> {
         loop {
             if let Some(message) = lock(&self.stream).next_message() {
                 let text = Utf8Bytes::try_from(message);
@@ -134,7 +134,7 @@ impl RelayReader {
 
 impl RelayWriter {
     /// Queues one message; [`Self::flush`] sends it.
-    pub(super) async fn feed(&mut self, message: Bytes) -> Result<(), RelayError> {
+    pub(in crate::client) async fn feed(&mut self, message: Bytes) -> Result<(), RelayError> {
         lock(&self.stream).send(message).map_err(RelayError::Send)?;
         self.transmit().await
     }
@@ -153,12 +153,12 @@ impl RelayWriter {
     }
 
     /// Sends what was fed.
-    pub(super) async fn flush(&mut self) -> Result<(), RelayError> {
+    pub(in crate::client) async fn flush(&mut self) -> Result<(), RelayError> {
         self.flush_socket().await
     }
 
     /// Waits until a ping or an ack is due. Cancel-safe.
-    pub(super) async fn chore(&mut self) {
+    pub(in crate::client) async fn chore(&mut self) {
         tokio::select! {
             _ = self.ping.tick() => self.owes_ping = true,
             () = self.control.notified() => {}
@@ -166,7 +166,7 @@ impl RelayWriter {
     }
 
     /// Asks the rendezvous for a sign of life, and tells the executor what was taken, if that is due.
-    pub(super) async fn do_chores(&mut self) -> Result<(), RelayError> {
+    pub(in crate::client) async fn do_chores(&mut self) -> Result<(), RelayError> {
         if std::mem::take(&mut self.owes_ping) {
             self.socket.feed(Message::Ping(Bytes::new())).await.map_err(Box::new)?;
         }
@@ -175,7 +175,7 @@ impl RelayWriter {
     }
 
     /// Tells the executor, and then the rendezvous, that nothing more comes.
-    pub(super) async fn close(&mut self) -> Result<(), RelayError> {
+    pub(in crate::client) async fn close(&mut self) -> Result<(), RelayError> {
         let goodbye = lock(&self.stream).goodbye();
         self.socket.feed(Message::Binary(goodbye)).await.map_err(Box::new)?;
         Ok(self.socket.close().await.map_err(Box::new)?)

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::client::Told;
 use super::contract::Contract;
 use super::error::{Cause, RemoteError};
 
@@ -106,7 +107,7 @@ fn shape(body: &[u8]) -> Option<Contract> {
 }
 
 /// Makes an error of an answer that is no success. `secrets` are never repeated from the body.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     contract: Contract,
     status: StatusCode,
     body: &[u8],
@@ -114,8 +115,10 @@ pub(super) fn refusal(
     secret: &str,
 ) -> RemoteError {
     let unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let (code, mut message) =
-        told(body, if unauthorized { "empty error body" } else { "empty or malformed error body" });
+    let Told { code, message } = Told::by(body);
+    let code = code.map(|code| printable(&code, 100));
+    let empty = if unauthorized { "empty error body" } else { "empty or malformed error body" };
+    let mut message = message.map_or_else(|| empty.to_owned(), |text| printable(&text, SHOWN_CHARACTERS));
     if hide_body {
         message = "environment registry executor registration failed".to_owned();
     } else if !secret.is_empty() {
@@ -126,26 +129,6 @@ pub(super) fn refusal(
     }
     let code = code.filter(|code| !hide_body && (secret.is_empty() || !code.contains(secret)));
     RemoteError::Refused { contract, status, code, message }
-}
-
-/// Code and message of an error body.
-fn told(body: &[u8], empty: &str) -> (Option<String>, String) {
-    let text = String::from_utf8_lossy(body);
-    let text = text.trim();
-    let parsed: Option<Value> = serde_json::from_str(text).ok();
-    let detail = parsed.as_ref().and_then(|value| {
-        ["error", "detail"].iter().find_map(|name| value.get(name).filter(|detail| detail.is_object()))
-    });
-    let member = |name: &str| {
-        let text = detail?.get(name)?.as_str()?;
-        (!text.is_empty()).then(|| printable(text, SHOWN_CHARACTERS))
-    };
-    let message = match member("message") {
-        Some(message) => message,
-        None if text.is_empty() => empty.to_owned(),
-        None => printable(text, SHOWN_CHARACTERS),
-    };
-    (member("code").map(|code| printable(&code, 100)), message)
 }
 
 /// At most so many characters, without those that would control a terminal.

@@ -1,54 +1,53 @@
 //! The way to an environment through its registry: `/connect`, upgrade, handshake, and rounds of them (remote.md 9.2).
 
-use std::time::Duration;
-
-use backon::{BackoffBuilder, ExponentialBuilder};
 use codex_exec_protocol::registry::Connected;
+use codex_outgoing::Outgoing;
 use codex_relay::{HarnessError, HarnessStream, Identity, RelayLimits, StreamId, Target};
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::link::{LinkReader, LinkWriter};
-use super::registry::{Refusal, Registry, RegistryEnvironment};
 use super::relayed::{self, RelayError};
-use super::websocket::{UpgradeError, open_socket};
-use super::{ClientError, ClientOptions};
+use super::websocket::open_socket;
+use crate::backoff::Backoff;
+use crate::client::error::ClientError;
+use crate::client::options::ClientOptions;
+use crate::registry::{HarnessRegistry, Refusal, RegistryEnvironment, UpgradeError};
 
-/// Between attempts of a round: this long and up to twice as long, doubled each time. So the attempts come after
-/// about 0.6, 1.8 and 4 s, as those of released clients.
-const FIRST_PAUSE: Duration = Duration::from_millis(400);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Largest websocket message of a Noise relay (remote.md 8).
 const LONGEST_MESSAGE: usize = 256 << 10;
 
 /// A registry's environment, and who we are to it: the identity stays the same for every attempt of a client.
 #[derive(Debug)]
-pub(super) struct Route {
-    registry: Registry,
+pub(in crate::client) struct Route {
+    registry: HarnessRegistry,
     identity: Identity,
 }
 
 impl Route {
-    pub(super) fn new(environment: RegistryEnvironment) -> Result<Self, ClientError> {
-        let registry = Registry::new(environment).map_err(ClientError::Usage)?;
+    pub(in crate::client) fn new(
+        environment: RegistryEnvironment,
+        outgoing: Outgoing,
+    ) -> Result<Self, ClientError> {
+        let registry = HarnessRegistry::new(environment, outgoing).map_err(ClientError::Usage)?;
         let identity = Identity::generate().map_err(|error| ClientError::Usage(error.to_string()))?;
         Ok(Self { registry, identity })
     }
 
     /// What messages call it; holds no secret.
-    pub(super) fn target(&self) -> String {
+    pub(in crate::client) fn target(&self) -> String {
         self.registry.target()
     }
 
     /// One round: attempts until one works, one is refused for good, or the time is up.
-    pub(super) async fn open(
+    pub(in crate::client) async fn open(
         &self,
         options: &ClientOptions,
     ) -> Result<(LinkReader, LinkWriter), ClientError> {
         let time = options.connect_time;
         let deadline = Instant::now() + time;
         let target = self.target();
-        let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
-        let mut pauses = pauses.with_jitter().without_max_times().build();
+        let mut pauses = Backoff::of_registry_round();
         let mut again_after_401 = true;
         loop {
             let Ok(outcome) = timeout_at(deadline, self.attempt(options, &mut again_after_401)).await else {
@@ -60,7 +59,7 @@ impl Route {
                 Err(Refusal::Now(reason)) => return Err(ClientError::Connect { target, reason }),
                 Err(Refusal::Soon(reason)) => reason,
             };
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            let pause = pauses.next(&mut rand::random::<f64>);
             if Instant::now() + pause >= deadline {
                 return Err(ClientError::Connect { target, reason });
             }
@@ -76,12 +75,12 @@ impl Route {
         again_after_401: &mut bool,
     ) -> Result<(LinkReader, LinkWriter), Refusal> {
         loop {
-            let connected = self.registry.connect(self.identity.public_key(), &options.outgoing).await?;
+            let connected = self.registry.connect(self.identity.public_key()).await?;
             let stream = self.stream(&connected)?;
             let socket =
                 match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, &options.outgoing).await {
                     Ok(socket) => socket,
-                    Err(UpgradeError::Status(401, _)) if *again_after_401 => {
+                    Err(UpgradeError::Status(StatusCode::UNAUTHORIZED, _)) if *again_after_401 => {
                         *again_after_401 = false;
                         continue;
                     }
@@ -109,7 +108,9 @@ fn upgrade_refused(error: &UpgradeError) -> Refusal {
     let reason = format!("the rendezvous: {error}");
     match error {
         // The executor is away for the moment (remote.md 10).
-        UpgradeError::Status(500 | 502 | 503 | 504, _) => Refusal::Soon(reason),
+        UpgradeError::Status(status, _) if matches!(status.as_u16(), 500 | 502 | 503 | 504) => {
+            Refusal::Soon(reason)
+        }
         _ => Refusal::Now(reason),
     }
 }

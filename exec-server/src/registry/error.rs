@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use codex_outgoing::sentence;
 use reqwest::StatusCode;
 
 use super::contract::Contract;
@@ -121,13 +122,7 @@ impl RemoteError {
 
     /// The error and its causes in one line.
     pub fn sentence(&self) -> String {
-        let mut told = self.to_string();
-        let mut cause = self.source();
-        while let Some(next) = cause {
-            told = format!("{told}: {next}");
-            cause = next.source();
-        }
-        told
+        sentence(self)
     }
 }
 

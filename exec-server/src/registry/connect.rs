@@ -1,22 +1,13 @@
-//! Asks a registry for a way to an environment (`remote.md` 6.2, 9.2).
+//! A harness asks a registry the way to an environment (`remote.md` 6.2, 9.2).
 
-use std::error::Error as _;
-use std::time::Duration;
+use codex_exec_protocol::registry::{Connect, Connected, NOISE_PROFILE, PublicKey};
+use codex_outgoing::{Outgoing, is_loopback, sentence};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{StatusCode, Url};
 
-use codex_exec_protocol::registry::{Connect, Connected, ErrorBody, NOISE_PROFILE, PublicKey};
-use codex_outgoing::{Outgoing, OutgoingError, is_loopback};
-use reqwest::header::HeaderValue;
-use reqwest::{Response, StatusCode, Url, redirect};
-use tokio::sync::OnceCell;
+use super::client::{ANSWER_BYTES, RegistryClient, RequestError, Told};
+use crate::bearer::Bearer;
 
-use super::endpoint::Bearer;
-
-use crate::blocking;
-
-/// For one request; a round of attempts has its own bound.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// Largest answer that is read; a bundle has about 6 KiB.
-const LONGEST_ANSWER: usize = 64 << 10;
 /// How much of an answer's text an error shows, in characters.
 const SHOWN: usize = 1024;
 /// Longest environment id.
@@ -47,7 +38,7 @@ impl RegistryEnvironment {
 
 /// Why there is no way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Asking again would end the same way.
     Final(String),
     /// It may work later; this attempt is over.
@@ -58,64 +49,61 @@ pub(super) enum Refusal {
 
 /// A registry's `/connect` for one environment.
 #[derive(Debug)]
-pub(super) struct Registry {
+pub(crate) struct HarnessRegistry {
     base: Url,
     environment: RegistryEnvironment,
-    client: OnceCell<reqwest::Client>,
+    client: RegistryClient,
 }
 
-impl Registry {
+impl HarnessRegistry {
     /// Checks everything that can be checked before anything is sent.
     ///
     /// # Errors
     /// A sentence for whoever wrote the URL, the id or the token.
-    pub(super) fn new(environment: RegistryEnvironment) -> Result<Self, String> {
+    pub(crate) fn new(environment: RegistryEnvironment, outgoing: Outgoing) -> Result<Self, String> {
         let (base, id) = address(&environment.url, &environment.environment_id)?;
         environment.token.header()?;
         if environment.account_id.as_deref().is_some_and(|id| HeaderValue::from_str(id).is_err()) {
             return Err("the account id holds characters that a header can't carry".into());
         }
         let environment = RegistryEnvironment { environment_id: id, ..environment };
-        Ok(Self { base, environment, client: OnceCell::new() })
+        let client = RegistryClient::new(outgoing, base.scheme() == "http");
+        Ok(Self { base, environment, client })
     }
 
     /// What messages call it; holds no secret.
-    pub(super) fn target(&self) -> String {
+    pub(crate) fn target(&self) -> String {
         format!("{} (environment {})", self.base, self.environment.environment_id)
     }
 
-    pub(super) fn environment_id(&self) -> &str {
+    pub(crate) fn environment_id(&self) -> &str {
         &self.environment.environment_id
     }
 
     /// Asks for one websocket attempt's bundle, and checks it.
-    pub(super) async fn connect(
-        &self,
-        harness: &PublicKey,
-        outgoing: &Outgoing,
-    ) -> Result<Connected, Refusal> {
+    pub(crate) async fn connect(&self, harness: &PublicKey) -> Result<Connected, Refusal> {
         let path = format!("cloud/environment/{}/connect", self.environment.environment_id);
-        let url = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
+        let url = Url::parse(&format!("{}/{path}", self.base.as_str().trim_end_matches('/')));
+        let url =
+            url.map_err(|error| Refusal::Final(format!("the registry's URL can't be used: {error}")))?;
         let token = self.environment.token.header().map_err(Refusal::Final)?;
-        let mut request = self
-            .client(outgoing)
-            .await?
-            .post(url)
-            .timeout(REQUEST_TIME)
-            .header(reqwest::header::AUTHORIZATION, token)
-            .json(&Connect { harness_public_key: harness.clone() });
-        if let Some(account) = &self.environment.account_id {
-            request = request.header("chatgpt-account-id", account);
+        let answered = self.client.post(url, |request| {
+            let request =
+                request.header(AUTHORIZATION, token).json(&Connect { harness_public_key: harness.clone() });
+            match &self.environment.account_id {
+                Some(account) => request.header("chatgpt-account-id", account),
+                None => request,
+            }
+        });
+        let answer = answered.await.map_err(unanswered)?;
+        if answer.cut {
+            return Err(Refusal::Final(format!("the registry's answer has over {ANSWER_BYTES} bytes")));
         }
-        let failed = |error| Refusal::Now(format!("the registry can't be reached: {}", sentence(error)));
-        let response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        let body = body(response).await?;
-        if !status.is_success() {
-            return Err(refused(status, &body, &self.environment.token));
+        if !answer.status.is_success() {
+            return Err(refused(answer.status, &answer.body, &self.environment.token));
         }
         let unusable = |why: String| Refusal::Final(format!("the registry's answer can't be used: {why}"));
-        let connected = serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()))?;
+        let connected = serde_json::from_slice(&answer.body).map_err(|error| unusable(error.to_string()))?;
         self.check(&connected).map_err(unusable)?;
         Ok(connected)
     }
@@ -138,24 +126,6 @@ impl Registry {
             "ws" => Err("a rendezvous that is not on this machine needs wss://".into()),
             other => Err(format!("its URL has the scheme {other:?} instead of wss")),
         }
-    }
-
-    async fn client(&self, outgoing: &Outgoing) -> Result<&reqwest::Client, Refusal> {
-        let build = || async {
-            let builder = match self.base.scheme() {
-                "https" => {
-                    let outgoing = outgoing.clone();
-                    let read = blocking::spawn(move || outgoing.http()).await;
-                    read.unwrap_or_else(|error| Err(OutgoingError::Tls(error.to_string())))
-                }
-                // On this machine: there is nothing to trust.
-                _ => Ok(Outgoing::local_http()),
-            };
-            let builder = builder.map_err(|error| Refusal::Final(error.to_string()))?;
-            let built = builder.redirect(redirect::Policy::none()).build();
-            built.map_err(|error| Refusal::Final(format!("no HTTP client can be made: {error}")))
-        };
-        self.client.get_or_try_init(build).await
     }
 }
 
@@ -184,22 +154,6 @@ fn address(url: &str, id: &str) -> Result<(Url, String), String> {
     Ok((base, id.to_owned()))
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, Refusal> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Ok(body),
-            Ok(Some(chunk)) if body.len() + chunk.len() > LONGEST_ANSWER => {
-                return Err(Refusal::Final(format!("the registry's answer has over {LONGEST_ANSWER} bytes")));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) => {
-                return Err(Refusal::Now(format!("the registry's answer broke off: {}", sentence(error))));
-            }
-        }
-    }
-}
-
 /// What a status other than 2xx means (9.2).
 fn refused(status: StatusCode, body: &[u8], token: &Bearer) -> Refusal {
     let sentence = format!("the registry answered {}", told(status, body, token));
@@ -211,28 +165,25 @@ fn refused(status: StatusCode, body: &[u8], token: &Bearer) -> Refusal {
 
 /// The status, and the error body's code and sentence (1.2), without our token, control characters and great length.
 fn told(status: StatusCode, body: &[u8], token: &Bearer) -> String {
-    let error = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.error);
-    let error = error.unwrap_or_default();
+    let Told { code, message } = Told::by(body);
     let shown = |text: String| -> String {
         let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
         token.hidden_in(&text).chars().take(SHOWN).collect()
     };
-    let code = error.code.map(|code| format!(", {}", shown(code))).unwrap_or_default();
-    let text = shown(error.message.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned()));
+    let code = code.map(|code| format!(", {}", shown(code))).unwrap_or_default();
+    let text = shown(message.unwrap_or_default());
     if text.is_empty() { format!("{status}{code}") } else { format!("{status}{code}: {text}") }
 }
 
-/// The whole chain of causes, without the URL.
-fn sentence(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+/// Why no answer came.
+fn unanswered(error: RequestError) -> Refusal {
+    match error {
+        RequestError::Outgoing(error) => Refusal::Final(error.to_string()),
+        RequestError::Http(error) => {
+            let causes = sentence(&error.without_url());
+            Refusal::Now(format!("the registry can't be reached: {causes}"))
+        }
     }
-    text
 }
 
 #[cfg(test)]
@@ -262,18 +213,24 @@ mod tests {
             ("https://registry.example", "é", "A-Z"),
         ];
         for (url, id, word) in wrong {
-            let refused = Registry::new(environment(url, id)).unwrap_err();
+            let refused = HarnessRegistry::new(environment(url, id), Outgoing::default()).unwrap_err();
             assert!(refused.contains(word), "{url} {id}: {refused}");
             assert!(!refused.contains("pw"), "{refused}");
         }
-        assert!(Registry::new(environment("https://registry.example", &"x".repeat(257))).is_err());
+        assert!(
+            HarnessRegistry::new(
+                environment("https://registry.example", &"x".repeat(257)),
+                Outgoing::default()
+            )
+            .is_err()
+        );
         let account_id = Some("a\nb".to_owned());
         let odd = RegistryEnvironment { account_id, ..environment("https://registry.example", "e") };
-        assert!(Registry::new(odd).unwrap_err().contains("account id"));
+        assert!(HarnessRegistry::new(odd, Outgoing::default()).unwrap_err().contains("account id"));
         for url in
             [" https://registry.example/base// ", "http://127.0.0.1:1", "http://[::1]:1/", "http://localhost"]
         {
-            let registry = Registry::new(environment(url, " env_1-A ")).unwrap();
+            let registry = HarnessRegistry::new(environment(url, " env_1-A "), Outgoing::default()).unwrap();
             assert_eq!(registry.environment_id(), "env_1-A");
             assert!(!format!("{registry:?} {}", registry.target()).contains("sesame"));
         }

@@ -1,0 +1,14 @@
+//! Makes a client's connections: straight to a server, to a child, or through a registry and a rendezvous.
+
+mod endpoint;
+mod link;
+mod relayed;
+mod route;
+mod websocket;
+
+pub use crate::bearer::Bearer;
+pub use crate::registry::RegistryEnvironment;
+pub use endpoint::{Command, Endpoint, Stderr};
+
+pub(super) use endpoint::{Again, Link, OpenError};
+pub(super) use link::{LinkReader, LinkWriter};

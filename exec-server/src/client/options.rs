@@ -1,0 +1,56 @@
+//! What a client is told of waits and bounds.
+
+use std::time::Duration;
+
+use codex_outgoing::Outgoing;
+
+/// The waits and bounds of a client; the defaults are those of section 16.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Who connects, for the server's logs.
+    pub client_name: String,
+    /// For the connection and, on a websocket, its upgrade.
+    pub connect_time: Duration,
+    /// For `initialize` and its answer.
+    pub initialize_time: Duration,
+    /// After a loss, for as long as this a resume is tried; then everything fails.
+    pub recovery_time: Duration,
+    /// Between two attempts to resume.
+    pub retry_pause: Duration,
+    /// Between our pings to a rendezvous, which sits between two connections: only we look after ours.
+    pub ping_interval: Duration,
+    /// Without anything from a rendezvous for this long, the connection counts as lost.
+    pub silence_time: Duration,
+    /// Bytes queued for one follower; then the socket is not read.
+    pub queue_bytes: usize,
+    /// The same while a call waits for its answer.
+    pub queue_bytes_with_calls: usize,
+    /// Bytes held back behind a missing number; then the gap is reported as lost.
+    pub held_bytes: usize,
+    /// Requests queued for the socket; then further calls wait.
+    pub queued_requests: usize,
+    /// For a server that was started as a child, from SIGTERM to SIGKILL.
+    pub child_grace: Duration,
+    /// Whom TLS trusts, and through which proxies servers, registries and rendezvous are reached.
+    pub outgoing: Outgoing,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            client_name: "codex-environment".into(),
+            connect_time: Duration::from_secs(10),
+            initialize_time: Duration::from_secs(10),
+            recovery_time: Duration::from_secs(25),
+            retry_pause: Duration::from_millis(100),
+            ping_interval: Duration::from_secs(30),
+            silence_time: Duration::from_secs(90),
+            queue_bytes: 2 << 20,
+            queue_bytes_with_calls: 16 << 20,
+            held_bytes: 4 << 20,
+            queued_requests: 128,
+            child_grace: Duration::from_secs(2),
+            outgoing: Outgoing::default(),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Why an address can't be listened at.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Room for a socket's path (unix(7), `sun_path` without its NUL).
+const LONGEST_PATH: usize = 107;
+
+/// Why a listener can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The TCP socket can't be bound.
+    #[error("cannot listen on ws://{address}: {source}")]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The Unix socket can't be bound.
+    #[error("cannot listen on unix://{}: {source}{}", path.display(), hint(path, source))]
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A live server has the socket file.
+    #[error("another server listens on unix://{}; stop it or choose another path", .0.display())]
+    InUse(PathBuf),
+    /// Something else stands in the way.
+    #[error("{} exists and is not a socket; remove it or choose another path", .0.display())]
+    NotASocket(PathBuf),
+    /// stdio has one connection and no listener.
+    #[error("stdio is not listened on; serve its one connection instead")]
+    Stdio,
+}
+
+/// What to do about it, where that is known.
+fn hint(path: &Path, source: &io::Error) -> String {
+    match (source.raw_os_error(), path.parent()) {
+        (Some(libc::ENOENT), Some(directory)) if !directory.exists() => {
+            format!("; make the directory {} first, or choose another path", directory.display())
+        }
+        (Some(libc::ENAMETOOLONG), _) => {
+            format!("; a socket's path may have up to {LONGEST_PATH} bytes")
+        }
+        _ => String::new(),
+    }
+}
