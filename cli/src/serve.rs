@@ -247,8 +247,14 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     let facts = MachineFacts {
         shell: account.as_ref().map(|account| account.shell.clone().into()),
         cwd: std::env::current_dir().context("can't tell the working directory")?,
-        home: std::env::home_dir().or_else(|| account.map(|account| account.home)),
-        temp_dir: Some(std::env::temp_dir()),
+        // A relative one names another place for every program.
+        home: std::env::home_dir()
+            .filter(|home| home.is_absolute())
+            .or_else(|| account.map(|account| account.home)),
+        temp_dir: Some(std::env::temp_dir()).map(|directory| match directory.as_os_str().is_empty() {
+            true => "/tmp".into(),
+            false => directory,
+        }),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let leftovers = match args.leftovers {

@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 pub struct MachineFacts {
     /// Working directory of the server, absolute.
     pub cwd: PathBuf,
-    /// Home directory of the server's user, absolute.
+    /// Home directory of the server's user; left out unless it is absolute.
     pub home: Option<PathBuf>,
     /// The user's shell from the passwd database; none or empty means `/bin/sh`, as passwd(5) says.
     pub shell: Option<PathBuf>,
-    /// The temporary directory, absolute.
+    /// The temporary directory; left out unless it is absolute.
     pub temp_dir: Option<PathBuf>,
     /// The server's version.
     pub version: String,
@@ -28,11 +28,11 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
         provider_id: Some(provider_id(&facts.version)),
         executor_version: Some(facts.version),
         cwd: Some(facts.cwd.into()),
-        user_home_dir: facts.home.map(WirePath::from),
+        user_home_dir: whole(facts.home),
         platform_os: Some(std::env::consts::OS.to_owned()),
         prepend_path_dirs: Vec::new(),
         temporary_directories: Vec::new(),
-        temp_dir: facts.temp_dir.map(WirePath::from),
+        temp_dir: whole(facts.temp_dir),
         capabilities: Capabilities {
             fs_watch_missing: true,
             http_header_env_vars: true,
@@ -40,6 +40,11 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
             ..Capabilities::default()
         },
     }
+}
+
+/// A path that means the same to everybody; a relative one makes no URI.
+fn whole(path: Option<PathBuf>) -> Option<WirePath> {
+    path.filter(|path| path.is_absolute()).map(WirePath::from)
 }
 
 /// Clients write commands in the language that the name tells, so a shell of another language

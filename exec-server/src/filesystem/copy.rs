@@ -1,17 +1,18 @@
 //! `fs/copy` (10.9): a file, a symlink, or a tree merged into another.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 use rustix::ffi::{CStr, CString};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, ftruncate, mkdirat, openat, readlinkat,
-    statat, symlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat, fchmod, fstat, ftruncate, ioctl_ficlone, mkdirat,
+    openat, readlinkat, seek, statat, symlinkat,
 };
 use rustix::io::Errno;
 
+use super::content;
 use super::directory::for_each_name;
 use super::error::{not_a_file, rpc_error};
 use super::path::{local, open_parent, split};
@@ -56,6 +57,7 @@ impl PathMethod for fs::Copy {
             }
             FileType::Directory => {
                 refuse_copy_into_itself(source, destination)?;
+                make_parents(destination)?;
                 copy_tree(&open_directory(&from, &name).map_err(rpc_error)?, &found, destination)?;
             }
             _ => return Err(unsupported()),
@@ -64,7 +66,8 @@ impl PathMethod for fs::Copy {
     }
 
     fn paths(params: &CopyParams) -> Vec<PathUse<'_>> {
-        vec![How::Reads.of_name(&params.source_path), How::Changes.of(&params.destination_path)]
+        let changed = if params.recursive { How::Makes } else { How::Changes };
+        vec![How::Reads.of_name(&params.source_path), changed.of(&params.destination_path)]
     }
 }
 
@@ -86,12 +89,30 @@ fn refuse_copy_into_itself(source: &Path, destination: &Path) -> Result<(), RpcE
     if real_destination(destination)?.starts_with(&source) { Err(into_itself()) } else { Ok(()) }
 }
 
+/// Where the destination is, or will be once its missing parents are there.
 fn real_destination(destination: &Path) -> Result<PathBuf, RpcError> {
     if let Ok(real) = std::fs::canonicalize(destination) {
         return Ok(real);
     }
-    let (parent, name) = split(destination);
-    Ok(std::fs::canonicalize(parent).map_err(rpc_error)?.join(name))
+    let (mut parent, name) = split(destination);
+    let mut missing = vec![name];
+    loop {
+        match std::fs::canonicalize(parent) {
+            Ok(real) => return Ok(missing.iter().rev().fold(real, |path, name| path.join(name))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (above, name) = split(parent);
+                missing.push(name);
+                parent = above;
+            }
+            Err(error) => return Err(rpc_error(error)),
+        }
+    }
+}
+
+/// Makes the directories that a copied one is to lie in, as released servers do.
+fn make_parents(destination: &Path) -> Result<(), RpcError> {
+    let (parent, _) = split(destination);
+    if parent.is_dir() { Ok(()) } else { std::fs::create_dir_all(parent).map_err(rpc_error) }
 }
 
 /// Opens a regular file for copying; none when it is something else by now. Never waits for a FIFO.
@@ -125,10 +146,61 @@ fn copy_content(source: OwnedFd, target: OwnedFd, name: &Path) -> Result<(), Rpc
     if FileType::from_raw_mode(to.st_mode) != FileType::RegularFile {
         return Err(not_a_file(name));
     }
-    ftruncate(&target, 0).map_err(rpc_error)?;
-    let (mut source, mut target) = (File::from(source), File::from(target));
-    io::copy(&mut source, &mut target).map_err(rpc_error)?;
-    fchmod(&target, Mode::from_raw_mode(from.st_mode & 0o7777)).map_err(rpc_error)
+    let size = u64::try_from(from.st_size).unwrap_or(0);
+    // The copy shares the blocks where the file system can.
+    let target = if ioctl_ficlone(&target, &source).is_ok() {
+        ftruncate(&target, size).map_err(rpc_error)?;
+        File::from(target)
+    } else if is_sparse(&from) {
+        ftruncate(&target, 0).map_err(rpc_error)?;
+        content::replace(target, size, |target| copy_data(&File::from(source), target))?
+    } else {
+        content::replace(target, size, |target| io::copy(&mut File::from(source), target).map(drop))?
+    };
+    fchmod(&target, mode_of_copy(&from, &to)).map_err(rpc_error)
+}
+
+/// The source's, but for the set-ID bits of another owner: who copies a program does not take it over as one of their own.
+fn mode_of_copy(source: &Stat, copy: &Stat) -> Mode {
+    let lent = match (source.st_uid == copy.st_uid, source.st_gid == copy.st_gid) {
+        (true, true) => Mode::empty(),
+        (true, false) => Mode::SGID,
+        (false, _) => Mode::SUID | Mode::SGID,
+    };
+    Mode::from_raw_mode(source.st_mode & 0o7777) - lent
+}
+
+/// Whether a file takes less of the disk than it is long. Its unit of blocks is 512 bytes (stat(2)).
+fn is_sparse(found: &Stat) -> bool {
+    found.st_blocks.saturating_mul(512) < found.st_size
+}
+
+/// Copies what is between the holes, which stay holes.
+fn copy_data(source: &File, target: &mut File) -> io::Result<()> {
+    let mut at = 0;
+    loop {
+        match seek(source, SeekFrom::Data(at)) {
+            Ok(data) => at = data,
+            // Behind the last data, or on a file system that knows no holes.
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL) => {
+                seek(source, SeekFrom::Start(at))?;
+                return io::copy(&mut &*source, target).map(drop);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let end = seek(source, SeekFrom::Hole(at))?;
+        seek(source, SeekFrom::Start(at))?;
+        seek(&*target, SeekFrom::Start(at))?;
+        at += io::copy(&mut source.take(end - at), target)?;
+        if at < end {
+            break;
+        }
+    }
+    let size = source.metadata()?.len();
+    target.set_len(size)?;
+    seek(&*target, SeekFrom::Start(size))?;
+    Ok(())
 }
 
 /// Makes or finds the directory to copy into. It gets the source's mode under the umask, and stays usable by us.

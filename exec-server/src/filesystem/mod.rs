@@ -8,6 +8,7 @@
 
 mod cached;
 mod canonicalize;
+mod content;
 mod copy;
 mod directory;
 mod dispose;
@@ -37,7 +38,7 @@ pub(crate) use open::{Opened, ToOpen};
 pub(crate) use order::{Before, FileOrder, Touched, touched, touched_path};
 pub(crate) use read::{WholeFile, open_regular};
 pub(crate) use watch::{ArmedWatch, MissingWatch};
-pub(crate) use write::{content, open_to_replace, replace};
+pub(crate) use write::{content, empty, open_to_replace, replace};
 
 /// The `fs/*` methods that are done as their [`PathMethod`] says, handed to the macro `$use`: the name in Rust and the type in
 /// the protocol, `fs`.

@@ -23,7 +23,7 @@ pub(crate) struct ToOpen {
 pub(crate) type Opened = (OwnedFd, u64);
 
 impl ToOpen {
-    /// Opens it. Blocks; looks at no sandbox.
+    /// Opens it, with what it holds still in it. Blocks; looks at no sandbox.
     ///
     /// # Errors
     /// `-32600` for what is no regular file (devices may be written); the system's otherwise.

@@ -42,8 +42,10 @@ impl PathMethod for Walk {
         };
         match walk.open(path) {
             Ok(root) => walk.run(root, path)?,
-            // Not a directory, or a symlink to one.
-            Err(Errno::NOTDIR | Errno::LOOP) if statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
+            // A symlink that leads nowhere is no empty directory.
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                statat(CWD, path, AtFlags::empty()).map_err(rpc_error)?;
+            }
             Err(error) => return Err(rpc_error(error)),
         }
         Ok(walk.result)

@@ -1,11 +1,10 @@
 //! `fs/writeFile` (10.2), and how a file is opened to be replaced.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, ftruncate, openat};
 use rustix::io::Errno;
 
 use super::error::{not_a_file, rpc_error};
@@ -29,19 +28,30 @@ pub(crate) fn content(params: &WriteFileParams) -> Result<Vec<u8>, RpcError> {
 /// Gives a file that was opened for it its content. Blocks.
 ///
 /// # Errors
-/// The system's.
+/// The system's; where there is no room, the file keeps what it held if its file system can say so beforehand.
 pub(crate) fn replace(file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> {
-    File::from(file).write_all(content).map_err(rpc_error)?;
+    super::content::replace(file, content.len() as u64, |file| file.write_all(content))?;
     Ok(Empty {})
 }
 
-/// Creates or truncates a file for writing. A character device such as `/dev/null` is fine, and is never waited for.
+/// Empties a regular file that was opened for writing.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn empty(file: &OwnedFd) -> Result<(), RpcError> {
+    let found = fstat(file).map_err(rpc_error)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size > 0 {
+        ftruncate(file, 0).map_err(rpc_error)?;
+    }
+    Ok(())
+}
+
+/// Creates a file or opens it for writing, with what it holds still in it. A character device such as `/dev/null` is fine, and is never waited for.
 ///
 /// # Errors
 /// `-32600` for FIFOs, sockets and block devices; the system's otherwise.
 pub(crate) fn open_to_replace(path: &Path, follow: bool) -> Result<OwnedFd, RpcError> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = if follow {
         openat(CWD, path, flags, NEW_FILE)
     } else {

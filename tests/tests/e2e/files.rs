@@ -26,6 +26,7 @@ async fn refusals_have_the_codes_of_their_kinds() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let (_kept, path) = tree();
+    let options = |follow: bool| json!({"maxDepth": 1, "maxDirectories": 9, "maxEntries": 9, "followDirectorySymlinks": follow});
     let cases = [
         ("fs/readFile", json!({"path": path("missing")}), -32004),
         ("fs/readFile", json!({"path": path("dangling")}), -32004),
@@ -50,6 +51,11 @@ async fn refusals_have_the_codes_of_their_kinds() {
         ("fs/getMetadata", json!({"path": path("dirlink/deep"), "followSymlinks": false}), -32603),
         ("fs/canonicalize", json!({"path": path("dangling")}), -32004),
         ("fs/readDirectory", json!({"path": path("file")}), -32603),
+        ("fs/walk", json!({"path": path("dangling"), "options": options(false)}), -32004),
+        ("fs/walk", json!({"path": path("dangling"), "options": options(true)}), -32004),
+        ("fs/walk", json!({"path": path("loop"), "options": options(false)}), -32603),
+        ("fs/walk", json!({"path": path("loop"), "options": options(true)}), -32603),
+        ("fs/walk", json!({"path": path("file/x"), "options": options(false)}), -32603),
         ("fs/remove", json!({"path": path("missing"), "force": false}), -32004),
         ("fs/remove", json!({"path": path("dir"), "recursive": false}), -32603),
         ("fs/remove", json!({"path": path("file/x")}), -32603),
@@ -174,6 +180,170 @@ async fn copies_keep_modes_links_and_other_files() {
     assert_eq!(mode & 0o777, 0o751);
     assert_eq!(std::fs::read_link(kept.path().join("new/to-script")).unwrap().to_str(), Some("script"));
     assert_eq!(client.refused("fs/copy", copy).await, -32603, "a taken symlink's name stops a merge");
+}
+
+#[tokio::test]
+async fn a_copied_directory_gets_the_parents_that_are_missing() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let (kept, path) = tree();
+    let copy = |from: &str, to: &str| json!({"sourcePath": path(from), "destinationPath": path(to), "recursive": true});
+    client.ok("fs/copy", copy("dir", "one/two/three")).await;
+    assert!(kept.path().join("one/two/three/deep").is_dir());
+    // Only a directory's are made, and none for a copy that is refused.
+    assert_eq!(client.refused("fs/copy", copy("file", "no/file")).await, -32004);
+    assert_eq!(client.refused("fs/copy", copy("dir", "dir/deep/no/such")).await, -32600);
+    assert_eq!(client.refused("fs/copy", copy("dir", "file/x/y")).await, -32603);
+    assert!(!kept.path().join("no").exists() && !kept.path().join("dir/deep/no").exists());
+    // What follows finds the parents that an unanswered copy makes.
+    let waiting = client.send("fs/copy", copy("dir", "four/five/six")).await;
+    client.ok("fs/writeFile", json!({"path": path("four/five/new"), "dataBase64": ""})).await;
+    client.answer(waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn set_id_bits_are_copied_only_where_the_owner_stays_the_same() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can make files of another user");
+        return;
+    }
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let (kept, path) = tree();
+    let make = |name: &str, user: u32, group: u32| {
+        let file = kept.path().join(name);
+        std::fs::write(&file, name).unwrap();
+        std::os::unix::fs::chown(&file, Some(user), Some(group)).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o6755)).unwrap();
+    };
+    let mode = |name: &str| std::fs::metadata(kept.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    for (name, user, group, expected) in
+        [("dir/ours", 0, 0, 0o6755), ("dir/group", 0, 12345, 0o4755), ("dir/theirs", 12345, 0, 0o755)]
+    {
+        make(name, user, group);
+        let copy = json!({"sourcePath": path(name), "destinationPath": path("copy"), "recursive": false});
+        client.ok("fs/copy", copy).await;
+        assert_eq!(mode("copy"), expected, "{name}");
+        std::fs::remove_file(kept.path().join("copy")).unwrap();
+    }
+    client
+        .ok("fs/copy", json!({"sourcePath": path("dir"), "destinationPath": path("tree"), "recursive": true}))
+        .await;
+    assert_eq!((mode("tree/ours"), mode("tree/group"), mode("tree/theirs")), (0o6755, 0o4755, 0o755));
+    // The copy may be somebody's already.
+    make("mine", 12345, 12345);
+    client
+        .ok(
+            "fs/copy",
+            json!({"sourcePath": path("dir/ours"), "destinationPath": path("mine"), "recursive": false}),
+        )
+        .await;
+    assert_eq!(mode("mine"), 0o755);
+}
+
+#[tokio::test]
+async fn a_copy_has_the_holes_of_its_source() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let (kept, path) = tree();
+    let blocks = |name: &str| std::fs::metadata(kept.path().join(name)).unwrap().blocks();
+    const SIZE: u64 = 64 << 20;
+    for (name, pieces) in [
+        ("empty", [].as_slice()),
+        ("within", &[(1 << 20, "one"), (50 << 20, "two")]),
+        ("ends", &[(0, "first"), (SIZE - 4, "last")]),
+    ] {
+        let sparse = std::fs::File::create(kept.path().join(name)).unwrap();
+        sparse.set_len(SIZE).unwrap();
+        pieces.iter().for_each(|(at, text)| sparse.write_all_at(text.as_bytes(), *at).unwrap());
+        if blocks(name) > 1000 {
+            eprintln!("SKIPPED: the file system knows no holes");
+            return;
+        }
+        std::fs::write(kept.path().join("full"), vec![b'x'; 1 << 20]).unwrap();
+        for to in ["new", "full"] {
+            let copy = json!({"sourcePath": path(name), "destinationPath": path(to), "recursive": false});
+            client.ok("fs/copy", copy).await;
+            let copied = std::fs::File::open(kept.path().join(to)).unwrap();
+            assert!(blocks(to) < 1000, "{name} to {to}: {} blocks", blocks(to));
+            assert_eq!(copied.metadata().unwrap().len(), SIZE, "{name} to {to}");
+            let equal = std::process::Command::new("cmp")
+                .arg(kept.path().join(name))
+                .arg(kept.path().join(to))
+                .status();
+            assert!(equal.unwrap().success(), "{name} to {to}");
+        }
+    }
+}
+
+/// A file system of one MiB, as long as this is.
+struct Small(TempDir);
+
+impl Small {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(directory.path())
+            .output();
+        if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+            eprintln!("SKIPPED: no file system can be mounted here");
+            return None;
+        }
+        Some(Self(directory))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_on_the_disk_leaves_what_was_there() {
+    use std::os::unix::fs::MetadataExt;
+
+    let Some(small) = Small::mount() else { return };
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let at = |name: &str| small.0.path().join(name);
+    let large = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(large.path(), vec![b'n'; 2 << 20]).unwrap();
+    std::fs::write(at("kept"), "what was there").unwrap();
+    std::fs::hard_link(at("kept"), at("other name")).unwrap();
+    let inode = std::fs::metadata(at("kept")).unwrap().ino();
+
+    let write = |name: &str, content: &[u8]| json!({"path": at(name), "dataBase64": base64(content)});
+    let copy =
+        |name: &str| json!({"sourcePath": large.path(), "destinationPath": at(name), "recursive": false});
+    for (method, params) in [("fs/writeFile", write("kept", &vec![b'n'; 2 << 20])), ("fs/copy", copy("kept"))]
+    {
+        let refused = client.call(method, params).await.unwrap_err();
+        assert_eq!(refused.0, -32603, "{method}");
+        let said = refused.1;
+        assert!(
+            said.starts_with("No space left on device (os error 28)") && said.contains("keeps"),
+            "{said}"
+        );
+        assert_eq!(std::fs::read_to_string(at("other name")).unwrap(), "what was there", "{method}");
+    }
+    // A file that held nothing tells how far it came.
+    let refused = client.call("fs/writeFile", write("new", &vec![b'n'; 2 << 20])).await.unwrap_err();
+    let held = std::fs::metadata(at("new")).unwrap().len();
+    assert!(refused.1.contains(&format!("the first {held} of 2097152")), "{refused:?}");
+    std::fs::remove_file(at("new")).unwrap();
+    // What fits replaces all of it, in the same file.
+    for content in ["longer than what was there before", "short", ""] {
+        client.ok("fs/writeFile", write("kept", content.as_bytes())).await;
+        assert_eq!(std::fs::read_to_string(at("other name")).unwrap(), content);
+    }
+    std::fs::write(large.path(), "copied").unwrap();
+    client.ok("fs/copy", copy("kept")).await;
+    assert_eq!(std::fs::read_to_string(at("other name")).unwrap(), "copied");
+    assert_eq!(std::fs::metadata(at("kept")).unwrap().ino(), inode);
 }
 
 #[tokio::test]

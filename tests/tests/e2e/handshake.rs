@@ -8,6 +8,22 @@ use tokio_tungstenite::tungstenite::Message;
 const INIT: &str = r#"{"id":1,"method":"initialize","params":{"clientName":"e2e"}}"#;
 
 #[tokio::test]
+async fn directories_without_a_whole_path_are_left_out_or_resolved() {
+    for (name, value) in [("HOME", "rel"), ("HOME", ""), ("TMPDIR", ""), ("TMPDIR", "rel/to")] {
+        let server = Server::builder().env(name, value).start().await;
+        let info = server.client().await.ok("environment/info", json!({})).await;
+        for member in ["userHomeDir", "tempDir"] {
+            let told = info[member].as_str();
+            assert!(
+                told.is_none_or(|path| path.starts_with("file:///")),
+                "{name}={value}: {member} is {told:?}"
+            );
+        }
+        assert!(value == "rel/to" || info["tempDir"].is_string(), "{name}={value}");
+    }
+}
+
+#[tokio::test]
 async fn initialize_gives_a_session_id_and_describes_the_machine() {
     let server = Server::start().await;
     let mut client = server.connect().await;

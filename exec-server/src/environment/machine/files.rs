@@ -124,7 +124,11 @@ impl Machine {
         };
         // A change for reading too: the blocks of a handle come behind it, and none may wait on a thread for it to be open.
         self.on_disk(touched(&[How::Changes.of(&params.path)]), 0, reply, move |machine| {
-            Ok(reserved.settle(machine.confined.open(&params)?.0))
+            let (file, _) = machine.confined.open(&params)?;
+            if params.mode == fs::OpenMode::Replace {
+                filesystem::empty(&file)?;
+            }
+            Ok(reserved.settle(file))
         });
     }
 

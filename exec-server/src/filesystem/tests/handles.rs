@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::{Fixture, limits, shown};
 use crate::filesystem::handles::Reservation;
-use crate::filesystem::{Handles, ToOpen};
+use crate::filesystem::{Handles, ToOpen, empty};
 use crate::protocol::RpcError;
 use crate::protocol::encode::Empty;
 use crate::protocol::filesystem::{
-    OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
+    OpenMode, OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
 };
 
 fn open(handles: &Handles, params: &OpenParams) -> Result<OpenResult, RpcError> {
@@ -19,7 +19,11 @@ fn open(handles: &Handles, params: &OpenParams) -> Result<OpenResult, RpcError> 
 }
 
 fn settle(reservation: Reservation, params: &OpenParams) -> Result<OpenResult, RpcError> {
-    Ok(reservation.settle(ToOpen::from(params).open()?.0))
+    let (file, _) = ToOpen::from(params).open()?;
+    if params.mode == OpenMode::Replace {
+        empty(&file)?;
+    }
+    Ok(reservation.settle(file))
 }
 
 fn read_block(handles: &Handles, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
