@@ -19,21 +19,25 @@ impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Number<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_u64(InRange::<MIN, MAX>).map(Self)
+        deserializer.deserialize_u64(InRange { least: MIN, most: MAX }).map(Self)
     }
 }
 
-struct InRange<const MIN: u64, const MAX: u64>;
+/// Takes a whole number in a range, both ends included.
+pub(crate) struct InRange {
+    pub(crate) least: u64,
+    pub(crate) most: u64,
+}
 
-impl<const MIN: u64, const MAX: u64> Visitor<'_> for InRange<MIN, MAX> {
+impl Visitor<'_> for InRange {
     type Value = u64;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "a whole number from {MIN} to {MAX}")
+        write!(out, "a whole number from {} to {}", self.least, self.most)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
-        if (MIN..=MAX).contains(&number) {
+        if (self.least..=self.most).contains(&number) {
             Ok(number)
         } else {
             Err(E::invalid_value(Unexpected::Unsigned(number), &self))

@@ -1,0 +1,161 @@
+//! Every bound of the exec-server, in groups by owner.
+//!
+//! The defaults are the released programs' where `protocol.md` section 16 has one, but for larger chunks of output, which
+//! cost less for each byte, and longer queues of writes.
+
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// Milliseconds.
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+crate::limits! {
+    /// The exec-server's bounds. Sizes are bytes.
+    pub struct Limits {
+        /// Accepting connections and reading what they send.
+        transport: TransportLimits {
+            /// Connections at once; one more is refused with HTTP 503.
+            connections: usize = 1024, 1..=1_000_000;
+            /// Received websocket frame; a larger one ends the connection (2.3).
+            frame_bytes: usize = 16 * MIB, { 4 * KIB }..=GIB;
+            /// Received websocket message; a larger one ends the connection (2.3).
+            message_bytes: usize = 64 * MIB, { 4 * KIB }..=GIB;
+            /// Received line on a pipe or Unix socket; a longer one ends the connection (3).
+            line_bytes: usize = 64 * MIB, { 4 * KIB }..=GIB;
+            /// HTTP request head of an upgrade; a larger one is answered with 431.
+            http_head_bytes: usize = 16 * KIB, KIB..=MIB;
+            /// Time for a peer to send its HTTP head or first line; then the connection ends.
+            handshake_time: Duration = 30 * SECOND, 1..=HOUR;
+            /// Between pings of the server (2.3).
+            ping_interval: Duration = 30 * SECOND, 1..=HOUR;
+            /// Without any sign of life for this long, a peer counts as gone.
+            silence_time: Duration = 90 * SECOND, 1..=DAY;
+        }
+        /// The requests and answers of one connection.
+        connection: ConnectionLimits {
+            /// Requests of one connection in work or waiting for their answer to be sent; then the reader stops reading.
+            requests_in_flight: usize = 1024, 1..=1_000_000;
+            /// Bytes of the requests in flight; then the reader stops reading.
+            in_flight_bytes: usize = 64 * MIB, { 4 * KIB }..={ 16 * GIB };
+            /// Memory of one connection's answers that hold files or directories, and once more of those that hold HTTP bodies,
+            /// from before they are read until the socket took them; more wait. A single larger one goes alone.
+            answer_bytes: usize = 64 * MIB, { 4 * KIB }..={ 16 * GIB };
+            /// Slow requests (files, HTTP) of one connection that run, or whose answers the socket has not taken, at once;
+            /// more wait their turn. A waiting `process/read` or `process/wait` needs no turn.
+            concurrent_requests: usize = 64, 1..=4_294_967_295;
+            /// Encoded answers and notifications that wait for a socket, for one connection; then nothing more is encoded.
+            outgoing_bytes: usize = 512 * KIB, { 4 * KIB }..=GIB;
+            /// Largest wait of a request (`waitMs`, `timeoutMs`, `graceMs`); longer ones are cut to it.
+            longest_wait: Duration = DAY, 1..={ 7 * DAY };
+        }
+        /// Sessions and how long they live.
+        session: SessionLimits {
+            /// Sessions, attached and detached; one more `initialize` is refused with `-32600`.
+            sessions: usize = 1024, 1..=1_000_000;
+            /// Life of a session without connection; then everything it owns ends (5.3).
+            detached_time: Duration = 80 * SECOND, 1..={ 7 * DAY };
+            /// How long an attached connection may take to answer the ping that a newcomer sets off.
+            challenge_time: Duration = 2 * SECOND, 1..=MINUTE;
+            /// Processes of one session; one more start evicts the oldest closed one, or is refused with `-32600`.
+            processes_per_session: usize = 1024, 1..=1_000_000;
+        }
+        /// One process: its output and its input.
+        process: ProcessLimits {
+            /// Output retained for one process, over all streams; then the oldest goes, or the program waits.
+            retained_output_bytes: usize = MIB, { 4 * KIB }..=GIB;
+            /// Largest chunk of output, the size of one read.
+            output_chunk_bytes: usize = 64 * KIB, KIB..={ 16 * MIB };
+            /// How long a full log stalls its program with nobody attached; then the oldest output goes.
+            hold_time: Duration = 30 * SECOND, 0..={ 7 * DAY };
+            /// Life of an ended process's record after close (8.6).
+            ended_process_time: Duration = 80 * SECOND, 1..={ 7 * DAY };
+            /// Bytes queued for one process's stdin; then the next write waits for its answer.
+            queued_write_bytes: usize = 8 * MIB, KIB..=GIB;
+            /// Writes queued for one process's stdin; then the next write waits for its answer.
+            queued_writes: usize = 4096, 1..=1_000_000;
+            /// `writeId`s remembered for one process; the oldest is forgotten first (8.4).
+            remembered_write_ids: usize = 4096, 1..=1_000_000;
+        }
+        /// The `fs/*` methods.
+        files: FileLimits {
+            /// Open file handles of one connection (10.10); one more is refused with `-32600`.
+            file_handles: usize = 128, 1..=1_000_000;
+            /// Length of a file handle's id in bytes (10.10).
+            handle_id_bytes: usize = 32, 1..={ 64 * KIB };
+            /// Largest file for `fs/readFile` (10.1); a larger one is refused with `-32600`.
+            read_file_bytes: u64 = 512 * MIB, 1..={ 4 * GIB };
+            /// Largest block (10.10); a larger one is refused with `-32600`.
+            block_bytes: u64 = MIB, 1..={ 64 * MIB };
+            /// Paths of one `fs/watchMissing` (10.11); more make it answer false.
+            watched_paths: usize = 64, 1..=1_000_000;
+            /// Depth of a walk (10.7); a larger option is refused with `-32600`.
+            walk_depth: u64 = 64, 1..=4_096;
+            /// Directories of a walk (10.7).
+            walk_directories: u64 = 10_000, 1..=10_000_000;
+            /// Entries of a walk (10.7).
+            walk_entries: u64 = 50_000, 1..=10_000_000;
+            /// Size of a walk's result, counted as 64 bytes and the URI for each entry (10.7).
+            walk_result_bytes: usize = 4 * MIB, KIB..=GIB;
+        }
+        /// Profiles of sandboxes, and the helpers that work on files under them.
+        sandbox: SandboxLimits {
+            /// Helpers for file operations under sandboxes, of one connection at once; more operations wait for one.
+            file_helpers: usize = 8, 1..=1_024;
+            /// Those of them that are kept ready between operations; the one that was not used for the longest time goes.
+            idle_file_helpers: usize = 4, 0..=1_024;
+            /// Entries of a sandbox's profile; more are refused with `-32600`.
+            sandbox_entries: usize = 1024, 1..=65_536;
+            /// Names looked at to find what the patterns of a profile deny; for more the profile is refused with `-32600`.
+            sandbox_scanned_names: usize = 200_000, 1..=100_000_000;
+            /// Paths denied by the patterns of a profile, each of which costs a mount; for more it is refused with `-32600`.
+            sandbox_matches: usize = 1024, 1..=65_536;
+        }
+        /// `http/request`.
+        http: HttpLimits {
+            /// Buffered HTTP response body; a larger one is `-32603`, with the advice to stream it.
+            http_body_bytes: usize = 512 * MIB, 1..={ 4 * GIB };
+            /// Running HTTP streams of one connection; one more is refused with `-32602`.
+            http_streams: usize = 128, 1..=65_536;
+            /// Redirects followed for one request; one more is `-32603`.
+            http_redirects: usize = 10, 0..=1_000;
+        }
+        /// The filtering proxies of programs.
+        network: NetworkLimits {
+            /// Connections of one process to its network proxy at once, at most a sixteenth of the descriptors that the server
+            /// may open; more wait (13).
+            network_connections: usize = 256, 1..=65_536;
+            /// HTTP request head at a network proxy; a larger one is answered with 431.
+            network_head_bytes: usize = 64 * KIB, { 8 * KIB }..=MIB;
+            /// Time for a program to send a request's head to its network proxy, or its next one; then the connection ends.
+            network_head_time: Duration = 60 * SECOND, 1..=HOUR;
+            /// Time for a network proxy to look a host up and to connect to it; then it answers with 504.
+            network_connect_time: Duration = 30 * SECOND, 1..=HOUR;
+            /// `network/policyRequest`s that one connection has not answered; more wait their turn, and their time runs.
+            network_questions: usize = 64, 1..=65_536;
+        }
+        /// Virtual streams through a rendezvous.
+        relay: RelayLimits {
+            /// Bytes of a virtual stream's messages that wait for their turn; one more message ends the stream (remote.md 8).
+            stream_incoming_bytes: usize = 64 * MIB, { 64 * KIB }..=GIB;
+            /// Bytes of a virtual stream's messages that wait for the websocket; then nothing more is encoded for it.
+            stream_outgoing_bytes: usize = 256 * KIB, { 4 * KIB }..=GIB;
+            /// Longest message on a relay (remote.md 7.1); a longer answer becomes `-32603`.
+            stream_message_bytes: usize = 64 * MIB, { 64 * KIB }..={ 64 * MIB };
+            /// Open streams of one rendezvous' websocket; one more is refused (Noise) or not made (plain relay).
+            relay_streams: usize = 128, 1..=65_536;
+            /// Handshakes that wait for the registry at once; one more is refused.
+            relay_handshakes: usize = 32, 1..=65_536;
+            /// Failed handshakes of one websocket; then all are refused for `relay_failure_pause`.
+            relay_failures: u32 = 8, 1..=1_000_000;
+            /// How long handshakes are refused after too many failed ones.
+            relay_failure_pause: Duration = 10 * SECOND, 1..=HOUR;
+            /// Incomplete messages of all streams of one websocket; the stream that goes beyond it is closed.
+            relay_assembled_bytes: usize = 256 * MIB, { 64 * KIB }..={ 16 * GIB };
+        }
+    }
+}
