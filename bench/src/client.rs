@@ -146,11 +146,19 @@ impl Connection {
 
     /// Reads until `process` is closed; the bytes of its output.
     pub fn drain(&mut self, wanted: &str) -> Result<u64> {
-        let mut total = 0;
+        self.drain_counted(wanted).map(|(bytes, _)| bytes)
+    }
+
+    /// As [`Self::drain`]; the bytes, and in how many notifications they came.
+    pub fn drain_counted(&mut self, wanted: &str) -> Result<(u64, u64)> {
+        let (mut total, mut messages) = (0, 0);
         loop {
             match self.receive()? {
-                Message::Output { process, bytes } if process == wanted.as_bytes() => total += bytes,
-                Message::Closed { process } if process == wanted.as_bytes() => return Ok(total),
+                Message::Output { process, bytes } if process == wanted.as_bytes() => {
+                    total += bytes;
+                    messages += 1;
+                }
+                Message::Closed { process } if process == wanted.as_bytes() => return Ok((total, messages)),
                 Message::Answer { ok: false, body, .. } => bail!("{}", String::from_utf8_lossy(body)),
                 _ => {}
             }

@@ -103,6 +103,23 @@ fn read_all(mut from: impl Read) -> Result<u64> {
     }
 }
 
+/// Both ends of a new terminal.
+pub fn open_terminal() -> Result<(OwnedFd, OwnedFd)> {
+    let (mut master, mut slave) = (-1, -1);
+    // SAFETY: the two integers are ours; null is allowed for name, attributes and size.
+    let opened = unsafe {
+        libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null(), std::ptr::null())
+    };
+    if opened != 0 {
+        return Err(std::io::Error::last_os_error()).context("opening a terminal");
+    }
+    // SAFETY: openpty has just given us these two descriptors; nobody else owns them.
+    let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    // A child that held the master would keep the terminal alive for ever.
+    rustix::io::fcntl_setfd(&master, rustix::io::FdFlags::CLOEXEC)?;
+    Ok((master, slave))
+}
+
 /// A program on a bare terminal.
 pub struct Terminal {
     /// Our side.
@@ -113,18 +130,7 @@ pub struct Terminal {
 impl Terminal {
     /// Opens a terminal and runs a program on it.
     pub fn run(program: &str, arguments: &[&str]) -> Result<Self> {
-        let (mut master, mut slave) = (-1, -1);
-        // SAFETY: the two integers are ours; null is allowed for name, attributes and size.
-        let opened = unsafe {
-            libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null(), std::ptr::null())
-        };
-        if opened != 0 {
-            return Err(std::io::Error::last_os_error()).context("opening a terminal");
-        }
-        // SAFETY: openpty has just given us these two descriptors; nobody else owns them.
-        let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
-        // A child that held the master would keep the terminal alive for ever.
-        rustix::io::fcntl_setfd(&master, rustix::io::FdFlags::CLOEXEC)?;
+        let (master, slave) = open_terminal()?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         let child = command.spawn().with_context(|| format!("running {program}"))?;

@@ -2,6 +2,7 @@
 
 mod cases;
 mod client;
+mod floor;
 mod machine;
 mod remote;
 mod report;
@@ -19,7 +20,8 @@ use server::ServerCommand;
 #[derive(Debug, Parser)]
 #[command(name = "codex-bench")]
 struct Arguments {
-    /// Command of an exec-server that prints `ws://IP:PORT`; may be given several times. Without it: ours.
+    /// Command of an exec-server that prints `ws://IP:PORT`; may be given several times. Without it: ours. The word `floor`
+    /// stands for the least that a server for this protocol can be.
     #[arg(long, value_name = "CMD")]
     server: Vec<String>,
     /// Measure our own server too, before those of --server.
@@ -40,6 +42,9 @@ struct Arguments {
     /// Print one JSON array instead of the table.
     #[arg(long)]
     json: bool,
+    /// Be that least server.
+    #[arg(long, hide = true)]
+    serve_floor: bool,
     /// Exit with 1 when a bar is missed.
     #[arg(long)]
     check: bool,
@@ -48,6 +53,9 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     allow_many_files()?;
+    if arguments.serve_floor {
+        return floor::serve().map(|()| ExitCode::SUCCESS);
+    }
     let mut servers = Vec::new();
     if arguments.ours || arguments.server.is_empty() {
         servers.push(ServerCommand::ours()?);

@@ -19,13 +19,22 @@ pub struct ServerCommand {
 }
 
 impl ServerCommand {
-    /// A command line, split at white space.
+    /// A command line, split at white space, or the word `floor`.
     pub fn parse(text: &str) -> Result<Self> {
+        if text == "floor" {
+            return Self::floor();
+        }
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
         if words.is_empty() {
             bail!("--server needs a command");
         }
         Ok(Self { words, ours: false })
+    }
+
+    /// The least that a server for this protocol can be ([`crate::floor`]).
+    pub fn floor() -> Result<Self> {
+        let own = std::env::current_exe().context("finding the bench's own path")?;
+        Ok(Self { words: vec![own.display().to_string(), "--serve-floor".into()], ours: false })
     }
 
     /// `target/release/codex exec-server` beside the bench's own binary, built when it is missing.
@@ -41,6 +50,9 @@ impl ServerCommand {
 
     /// A short name for the table.
     pub fn name(&self) -> String {
+        if self.words.get(1).is_some_and(|word| word == "--serve-floor") {
+            return "floor".into();
+        }
         let program = self.words.first().map_or("", String::as_str);
         program.rsplit('/').next().unwrap_or(program).to_owned()
     }

@@ -46,6 +46,7 @@ pub const ALL: &[Case] = &[
     ("terminal", terminal::run),
     ("pipe", throughput::pipe),
     ("pty", throughput::pty),
+    ("lines", throughput::lines),
     ("files", files::run),
     ("latency", latency::long_poll),
     ("stall", latency::stalled_reader),
