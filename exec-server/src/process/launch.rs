@@ -80,16 +80,17 @@ impl Streams {
         let stdin = |fd| Stdin::new(fd, limits.queued_write_bytes, limits.queued_writes);
         Ok(match ends {
             Ends::Terminal { master } => {
-                let master = Arc::new(register(master, Interest::READABLE | Interest::WRITABLE)?);
+                let outputs = vec![Output::new(master.try_clone()?, Stream::Pty)?];
+                let master = Arc::new(register(master, Interest::WRITABLE)?);
                 Self {
-                    outputs: vec![Output::terminal(Arc::clone(&master))],
+                    outputs,
                     stdin: Some(stdin(Arc::clone(&master))),
                     terminal: Some(master),
                 }
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
                 let outputs =
-                    vec![Output::pipe(stdout, Stream::Stdout)?, Output::pipe(stderr, Stream::Stderr)?];
+                    vec![Output::new(stdout, Stream::Stdout)?, Output::new(stderr, Stream::Stderr)?];
                 let input = input.map(|fd| register(fd, Interest::WRITABLE)).transpose()?;
                 Self { outputs, stdin: input.map(|fd| stdin(Arc::new(fd))), terminal: None }
             }

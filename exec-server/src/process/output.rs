@@ -1,16 +1,15 @@
 //! One open end that a program's output comes from: how it is read, and when it is worth reading.
 //!
-//! A pipe wakes us at each write, and on a busy processor that keeps the program from making the next one: its output
-//! then comes in pieces of a few KiB, each with its own way through every hop. So while output floods in, the pipe is
-//! taken out of the event loop and looked at in short intervals instead, as a network driver polls under load (Linux's
-//! NAPI).
+//! A pipe or terminal wakes us at each write, and on a busy processor that keeps the program from making the next one: its
+//! output then comes in pieces of a few KiB, on a terminal of a few lines, each with its own way through every hop. So
+//! while output floods in, it is taken out of the event loop and looked at in short intervals instead, as a network
+//! driver polls under load (Linux's NAPI).
 
 use std::cell::RefCell;
 use std::future::pending;
 use std::io::{Error, ErrorKind, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,8 +51,7 @@ pub(super) struct Output {
 }
 
 enum Source {
-    Terminal(Arc<AsyncFd<OwnedFd>>),
-    Pipe(AsyncFd<OwnedFd>),
+    Awaited(AsyncFd<OwnedFd>),
     Flooded(Flooded),
     /// While it becomes another.
     Gone,
@@ -63,8 +61,7 @@ impl Source {
     /// What the event loop watches.
     fn awaited(&self) -> Option<&AsyncFd<OwnedFd>> {
         match self {
-            Self::Terminal(fd) => Some(fd),
-            Self::Pipe(fd) => Some(fd),
+            Self::Awaited(fd) => Some(fd),
             Self::Flooded(_) | Self::Gone => None,
         }
     }
@@ -77,7 +74,7 @@ impl Source {
     }
 }
 
-/// A pipe that the event loop does not know.
+/// A pipe or terminal that the event loop does not know.
 struct Flooded {
     fd: OwnedFd,
     alarm: Alarm,
@@ -113,22 +110,15 @@ pub(super) struct Chunk {
 }
 
 impl Output {
-    /// The output of a terminal, which others use too.
-    pub(super) fn terminal(master: Arc<AsyncFd<OwnedFd>>) -> Self {
-        Self::new(Source::Terminal(master), Stream::Pty)
-    }
-
-    /// The read end of a pipe.
+    /// The read end of a pipe, or a descriptor of a terminal's own for reading: input is written through another, so that
+    /// this one can leave the event loop alone.
     ///
     /// # Errors
     /// When the event loop can't take it.
-    pub(super) fn pipe(fd: OwnedFd, stream: Stream) -> Result<Self> {
-        Ok(Self::new(Source::Pipe(register(fd, Interest::READABLE)?), stream))
-    }
-
-    fn new(source: Source, stream: Stream) -> Self {
+    pub(super) fn new(fd: OwnedFd, stream: Stream) -> Result<Self> {
+        let source = Source::Awaited(register(fd, Interest::READABLE)?);
         let pace = Pace { last: Instant::now(), inputs: 0, quick: 0 };
-        Self { source, stream, ended: false, full_reads: 0, pace }
+        Ok(Self { source, stream, ended: false, full_reads: 0, pace })
     }
 
     /// Waits until reading is worth it.
@@ -136,11 +126,9 @@ impl Output {
         match &self.source {
             Source::Flooded(flooded) if flooded.more => {}
             Source::Flooded(flooded) => flooded.alarm.rings().await,
-            source => match source.awaited() {
-                // Readiness is kept until a read says "again", so nothing is consumed here.
-                Some(fd) => drop(fd.readable().await),
-                None => pending().await,
-            },
+            // Readiness is kept until a read says "again", so nothing is consumed here.
+            Source::Awaited(fd) => drop(fd.readable().await),
+            Source::Gone => pending().await,
         }
     }
 
@@ -174,7 +162,7 @@ impl Output {
     pub(super) fn settle(&mut self, now: Instant, inputs: u64, read: usize, more: bool) {
         let flood = read > 0 && self.pace.is_flood(now, inputs);
         self.source = match std::mem::replace(&mut self.source, Source::Gone) {
-            Source::Pipe(fd) if flood && !self.ended => flooded(fd),
+            Source::Awaited(fd) if flood && !self.ended => flooded(fd),
             Source::Flooded(flooded) if !self.ended => flooded.settle(read, more),
             source => source,
         };
@@ -186,7 +174,7 @@ impl Output {
 /// pipe.
 fn awaited(fd: OwnedFd) -> Source {
     match register(fd, Interest::READABLE) {
-        Ok(fd) => Source::Pipe(fd),
+        Ok(fd) => Source::Awaited(fd),
         Err(error) => {
             tracing::warn!(%error, "a program's output can't be watched any more");
             Source::Gone
@@ -198,7 +186,7 @@ fn awaited(fd: OwnedFd) -> Source {
 fn flooded(fd: AsyncFd<OwnedFd>) -> Source {
     match Alarm::new() {
         Ok(alarm) => Source::Flooded(Flooded { fd: fd.into_inner(), alarm, more: true, in_vain: 0 }),
-        Err(_) => Source::Pipe(fd),
+        Err(_) => Source::Awaited(fd),
     }
 }
 

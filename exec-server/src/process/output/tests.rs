@@ -10,7 +10,7 @@ const CHUNK: usize = 64 << 10;
 fn pipe() -> (Output, OwnedFd) {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
     rustix::io::ioctl_fionbio(&ours, true).expect("non-blocking");
-    (Output::pipe(ours, Stream::Stdout).expect("it can be watched"), theirs)
+    (Output::new(ours, Stream::Stdout).expect("it can be watched"), theirs)
 }
 
 fn is_flooded(output: &Output) -> bool {
