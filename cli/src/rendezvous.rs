@@ -266,7 +266,7 @@ fn limits(settings: &[String]) -> anyhow::Result<Limits> {
     for setting in settings {
         let (name, value) =
             setting.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {setting:?}"))?;
-        limits.set(name, value)?;
+        limits.set_text(name, value)?;
     }
     Ok(limits)
 }

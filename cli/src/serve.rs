@@ -223,12 +223,12 @@ async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut S
 
 fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Result<LocalConfig> {
     if let Some(requests) = args.concurrent_requests {
-        limits.concurrent_requests = requests as usize;
+        limits.connection.concurrent_requests = requests as usize;
     }
     for limit in &args.limit {
         let (name, value) =
             limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
-        limits.set(name, value)?;
+        limits.set_text(name, value)?;
     }
     let account = passwd::account().unwrap_or_else(|error| {
         tracing::warn!(%error, "can't read the user's entry in the passwd database");

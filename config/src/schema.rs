@@ -80,7 +80,7 @@ mod tests {
             check(name, definition);
         }
         let limits = definitions["Limits"]["properties"].as_object().unwrap();
-        assert_eq!(limits.len(), crate::Limits::NAMES.len());
+        assert_eq!(limits.len(), codex_limits::Limits::DECLARED.len());
         assert_eq!(limits["sessions"]["minimum"], 1);
     }
 }

@@ -9,7 +9,6 @@ pub mod client;
 pub mod environment;
 mod filesystem;
 pub mod http;
-pub mod limits;
 pub mod network;
 mod own_port;
 pub mod process;
@@ -21,6 +20,7 @@ pub mod server;
 pub mod transport;
 
 pub use codex_exec_protocol as protocol;
+pub use codex_limits::server as limits;
 pub use limits::Limits;
 
 /// The examples of the README, compiled as tests.

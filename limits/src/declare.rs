@@ -68,6 +68,13 @@ macro_rules! limits {
                 },
             )*)*];
 
+            /// The same bounds, but for what `change` sets.
+            #[must_use]
+            pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+                change(&mut self);
+                self
+            }
+
             /// Sets a bound by its name; the number of a time is milliseconds.
             ///
             /// # Errors

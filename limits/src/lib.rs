@@ -10,6 +10,6 @@ pub mod server;
 mod value;
 
 pub use server::Limits;
+pub use value::{Declared, LimitError, Unit, Value};
 #[doc(hidden)]
 pub use value::{declared, out_of_range};
-pub use value::{Declared, LimitError, Unit, Value};

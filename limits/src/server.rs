@@ -139,7 +139,7 @@ crate::limits! {
             network_questions: usize = 64, 1..=65_536;
         }
         /// Virtual streams through a rendezvous.
-        relay: RelayLimits {
+        relay: StreamLimits {
             /// Bytes of a virtual stream's messages that wait for their turn; one more message ends the stream (remote.md 8).
             stream_incoming_bytes: usize = 64 * MIB, { 64 * KIB }..=GIB;
             /// Bytes of a virtual stream's messages that wait for the websocket; then nothing more is encoded for it.

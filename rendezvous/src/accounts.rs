@@ -41,13 +41,13 @@ impl fmt::Debug for Usage {
 
 impl Usage {
     fn new(limits: &Limits) -> Self {
-        let per_second = NonZeroU32::new(limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(limits.request_burst).unwrap_or(NonZeroU32::MIN);
+        let per_second = NonZeroU32::new(limits.callers.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(limits.callers.request_burst).unwrap_or(NonZeroU32::MIN);
         Self {
             requests: RateLimiter::direct(Rate::per_second(per_second).allow_burst(burst)),
-            budget: Arc::new(Budget::new(limits.token_queue_bytes)),
-            sockets: Quota::new(limits.sockets),
-            streams: Quota::new(limits.streams),
+            budget: Arc::new(Budget::new(limits.queues.token_queue_bytes)),
+            sockets: Quota::new(limits.callers.sockets),
+            streams: Quota::new(limits.callers.streams),
         }
     }
 
@@ -139,7 +139,10 @@ mod tests {
 
     #[test]
     fn tokens_are_found_and_those_that_stay_keep_what_they_used() {
-        let limits = Arc::new(Limits { requests_per_second: 1, request_burst: 2, ..Limits::default() });
+        let limits = Arc::new(Limits::default().with(|limits| {
+            limits.callers.requests_per_second = 1;
+            limits.callers.request_burst = 2;
+        }));
         let make = |role| mint([role].into(), scope("a").unwrap(), "");
         let ((first, first_grant), (second, second_grant)) = (make(Role::Executor), make(Role::Harness));
         let accounts = Accounts::new(vec![first_grant.clone(), second_grant.clone()], limits);

@@ -133,7 +133,7 @@ impl App {
         // An error is logged where it happens. It does not fail the registration: executors would exit, while
         // after a restart they register again.
         if let Some(stored) = stored
-            && tokio::time::timeout(self.limits.store_time, stored).await.is_err()
+            && tokio::time::timeout(self.limits.store.store_time, stored).await.is_err()
         {
             tracing::warn!(
                 environment,
@@ -202,7 +202,7 @@ impl App {
             environment: environment.to_owned(),
             registration: registration.to_owned(),
             account: account.grant.hash.short(),
-            expires: now() + self.limits.ticket_life,
+            expires: now() + self.limits.callers.ticket_life,
         })
     }
 
@@ -224,7 +224,7 @@ impl App {
         }
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         // Each socket takes at most a farewell; twice that is for the slow machine.
-        let patience = self.limits.farewell * 2;
+        let patience = self.limits.times.farewell * 2;
         let _ = tokio::time::timeout(patience, async { while tasks.join_next().await.is_some() {} }).await;
     }
 

@@ -110,8 +110,8 @@ impl App {
         let socket = HarnessSocket {
             outlet: Arc::clone(&outlet),
             streams: Arc::clone(&account.usage.streams),
-            socket_streams: self.limits.socket_streams,
-            stream_id_bytes: self.limits.stream_id_bytes,
+            socket_streams: self.limits.callers.socket_streams,
+            stream_id_bytes: self.limits.callers.stream_id_bytes,
         };
         let port = self.switch.attach_harness(registration, socket).ok_or(AttachFailure::Away)?;
         Ok(self.attachment(outlet, port, Direction::ToExecutor, record, account.clone(), Some(share)))

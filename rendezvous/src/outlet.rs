@@ -146,7 +146,7 @@ pub enum Next {
 impl Outlet {
     /// An empty queue with the bounds of `limits`.
     pub fn new(limits: &Limits, budget: Arc<Budget>) -> Arc<Self> {
-        let bound = limits.queue_bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let bound = limits.queues.queue_bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let now = Instant::now();
         let queue = Queue {
             frames: VecDeque::new(),
@@ -154,7 +154,7 @@ impl Outlet {
             ping: false,
             bytes: 0,
             progress: now,
-            credit: limits.hold,
+            credit: limits.queues.hold,
             credited: now,
         };
         Arc::new(Self {
@@ -164,7 +164,7 @@ impl Outlet {
             closing: SetOnce::new(),
             budget,
             bound,
-            hold: limits.hold,
+            hold: limits.queues.hold,
         })
     }
 

@@ -108,10 +108,10 @@ impl Registry {
     pub fn new(limits: &Limits) -> Self {
         Self {
             environments: HashMap::new(),
-            max_environments: limits.environments,
-            max_authorizations: limits.authorizations,
-            authorization_life: limits.ticket_life,
-            retention: limits.retention,
+            max_environments: limits.callers.environments,
+            max_authorizations: limits.callers.authorizations,
+            authorization_life: limits.callers.ticket_life,
+            retention: limits.callers.retention,
         }
     }
 

@@ -145,11 +145,11 @@ impl Rendezvous {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let local_url = Url::parse(&format!("{scheme}://{address}"))
             .map_err(|error| listen(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let queue = config.limits.store_queue;
+        let queue = config.limits.store.store_queue;
         // Opening reads the whole store; nothing else runs yet.
         let store = config.store.as_deref().map(|path| Store::open(path, queue)).transpose()?;
-        let connections = config.limits.connections;
-        let request_time = config.limits.request_time;
+        let connections = config.limits.callers.connections;
+        let request_time = config.limits.times.request_time;
         let app = App::new(Parts {
             limits: config.limits,
             grants: config.grants,
@@ -221,7 +221,7 @@ impl Rendezvous {
     /// Lets nobody in any more, closes every socket with 1012, and comes back when all have heard it.
     pub async fn drain(self) {
         self.app.0.drain().await;
-        self.handle.graceful_shutdown(Some(self.app.0.limits.farewell));
+        self.handle.graceful_shutdown(Some(self.app.0.limits.times.farewell));
         let mut server = self.server;
         let _ = (&mut server.0).await;
         let app = Arc::clone(&self.app.0);

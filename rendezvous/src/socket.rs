@@ -57,7 +57,7 @@ impl Socket {
         let Self { port, limits, .. } = self;
         drop(port);
         // A peer that takes nothing any more, or is gone, costs no more than this.
-        let _ = timeout(limits.farewell, say_farewell(closing, batch, &mut reader, &mut write)).await;
+        let _ = timeout(limits.times.farewell, say_farewell(closing, batch, &mut reader, &mut write)).await;
         closing
     }
 
@@ -76,7 +76,7 @@ impl Socket {
                         Passed::Dropped(dropped) => self.metrics.dropped(dropped),
                         Passed::Full { frame, outlet, shared } => {
                             life.held.store(true, Ordering::Relaxed);
-                            hold(&outlet, frame, shared, self.limits.stall).await;
+                            hold(&outlet, frame, shared, self.limits.queues.stall).await;
                             life.held.store(false, Ordering::Relaxed);
                         }
                     }
@@ -94,14 +94,14 @@ impl Socket {
         // In pauses, not by the clock: after this machine slept, the peer has not been silent.
         let mut silence = Duration::ZERO;
         loop {
-            sleep(self.limits.ping_every).await;
+            sleep(self.limits.times.ping_every).await;
             // A socket that is not read because another one is full can't be heard.
             if life.seen.swap(false, Ordering::Relaxed) || life.held.load(Ordering::Relaxed) {
                 silence = Duration::ZERO;
             } else {
-                silence += self.limits.ping_every;
+                silence += self.limits.times.ping_every;
             }
-            if silence >= self.limits.silence {
+            if silence >= self.limits.times.silence {
                 return Closing::Silent;
             }
             self.outlet.ping();

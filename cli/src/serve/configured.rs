@@ -2,16 +2,16 @@
 
 use codex_config::{ExecServerConfig, Leftovers, WsAuth};
 use codex_exec_server::Limits;
-use codex_exec_server::limits::LimitError;
 use codex_exec_server::transport::ListenAddress;
+use codex_limits::LimitError;
 
 use super::{LeftoversArg, ServeArgs, WsAuth as WsAuthArg};
 
 /// The bounds that the configuration sets, over the defaults.
 pub(super) fn limits(settings: &ExecServerConfig) -> Result<Limits, LimitError> {
     let mut limits = Limits::default();
-    for (name, value) in settings.limits.given() {
-        limits.set(name, &value.to_string())?;
+    for &(name, number) in settings.limits.given() {
+        limits.set(name, number)?;
     }
     Ok(limits)
 }

@@ -100,9 +100,11 @@ impl Machine {
         let limits = &common.limits;
         Arc::new(Self {
             processes,
-            slots: Arc::new(Semaphore::new(limits.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS))),
-            answers: Budget::new(limits.answer_bytes),
-            bodies: Budget::new(limits.answer_bytes),
+            slots: Arc::new(Semaphore::new(
+                limits.connection.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            answers: Budget::new(limits.connection.answer_bytes),
+            bodies: Budget::new(limits.connection.answer_bytes),
             tasks: Mutex::default(),
             handles: Handles::new(limits),
             order: Arc::default(),

@@ -81,7 +81,7 @@ fn create_all_without_symlinks(path: &Path) -> Result<(), Errno> {
 
 /// The names in a directory, unsorted, with the kinds of their targets. What cannot be examined is left out.
 ///
-/// Errors: The system's; `-32603` when the answer would pass `limits.message_bytes`.
+/// Errors: The system's; `-32603` when the answer would pass `limits.transport.message_bytes`.
 impl PathMethod for ReadDirectory {
     fn run(params: &ReadDirectoryParams, limits: &Limits) -> Result<ReadDirectoryResult, RpcError> {
         let path = local(&params.path)?;
@@ -98,10 +98,10 @@ impl PathMethod for ReadDirectory {
                 known => known,
             };
             bytes += name.count_bytes() + ENTRY_OVERHEAD;
-            if bytes > limits.message_bytes {
+            if bytes > limits.transport.message_bytes {
                 return Err(RpcError::internal(format!(
                     "the directory has too many names for one answer of {} bytes; use fs/walk with bounds",
-                    limits.message_bytes
+                    limits.transport.message_bytes
                 )));
             }
             entries.push(DirectoryEntry {

@@ -64,9 +64,9 @@ impl Handles {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             table: Table::default(),
-            capacity: limits.file_handles,
-            id_bytes: limits.handle_id_bytes,
-            block_bytes: limits.block_bytes,
+            capacity: limits.files.file_handles,
+            id_bytes: limits.files.handle_id_bytes,
+            block_bytes: limits.files.block_bytes,
         }
     }
 

@@ -30,9 +30,9 @@ impl WholeFile {
     /// Takes a regular file that is open, and its size.
     ///
     /// # Errors
-    /// `-32600` for one larger than `limits.read_file_bytes`.
+    /// `-32600` for one larger than `limits.files.read_file_bytes`.
     pub(crate) fn new(file: OwnedFd, size: u64, limits: &Limits) -> Result<Self, RpcError> {
-        let limit = limits.read_file_bytes;
+        let limit = limits.files.read_file_bytes;
         if size > limit {
             return Err(too_large(size, limit));
         }

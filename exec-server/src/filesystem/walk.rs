@@ -36,7 +36,7 @@ impl PathMethod for Walk {
         let mut walk = Descent {
             options: params.options,
             result: WalkResult { entries: Vec::new(), errors: Vec::new(), truncated: false },
-            bytes_left: limits.walk_result_bytes,
+            bytes_left: limits.files.walk_result_bytes,
             queue: VecDeque::new(),
             entered: HashSet::new(),
         };
@@ -56,7 +56,7 @@ impl PathMethod for Walk {
     }
 
     fn answer_bytes(limits: &Limits) -> u64 {
-        answer_bytes(limits.walk_result_bytes as u64)
+        answer_bytes(limits.files.walk_result_bytes as u64)
     }
 }
 
@@ -64,13 +64,13 @@ fn check(options: &WalkOptions, limits: &Limits) -> Result<(), RpcError> {
     if options.max_directories == 0 || options.max_entries == 0 {
         return Err(RpcError::invalid_request("filesystem walk limits must be greater than zero"));
     }
-    if options.max_depth > limits.walk_depth
-        || options.max_directories > limits.walk_directories
-        || options.max_entries > limits.walk_entries
+    if options.max_depth > limits.files.walk_depth
+        || options.max_directories > limits.files.walk_directories
+        || options.max_entries > limits.files.walk_entries
     {
         return Err(RpcError::invalid_request(format!(
             "filesystem walk limits exceed maximums: depth={}, directories={}, entries={}",
-            limits.walk_depth, limits.walk_directories, limits.walk_entries
+            limits.files.walk_depth, limits.files.walk_directories, limits.files.walk_entries
         )));
     }
     Ok(())

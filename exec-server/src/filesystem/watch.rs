@@ -44,7 +44,7 @@ impl MissingWatch {
     /// not block.
     pub(crate) fn new(limits: &Limits, fired: Box<dyn Fn(u64) + Send + Sync>) -> Self {
         let shared = Shared { state: Mutex::default(), fired };
-        Self { shared: Arc::new(shared), capacity: limits.watched_paths }
+        Self { shared: Arc::new(shared), capacity: limits.files.watched_paths }
     }
 
     /// Sets a watch; none is the answer `watching: false`. A good id ends the running watch either way. Looks at the

@@ -101,9 +101,9 @@ impl LocalHttp {
             following: OnceCell::new(),
             stopping: OnceCell::new(),
             variable: Box::new(variable),
-            redirects: limits.http_redirects,
-            body_bytes: limits.http_body_bytes,
-            longest_wait: limits.longest_wait,
+            redirects: limits.http.http_redirects,
+            body_bytes: limits.http.http_body_bytes,
+            longest_wait: limits.connection.longest_wait,
         }
     }
 

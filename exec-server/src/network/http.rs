@@ -61,7 +61,7 @@ struct Conversation {
 
 /// Serves one connection of a program until it ends.
 pub(super) async fn serve(stream: TcpStream, client: Option<String>, judge: Arc<Judge>, limits: &Limits) {
-    let head_bytes = limits.network_head_bytes.max(LEAST_HEAD_BYTES);
+    let head_bytes = limits.network.network_head_bytes.max(LEAST_HEAD_BYTES);
     let shared = Arc::new(Conversation { judge, client, head_bytes, tunnel: Mutex::default() });
     let asked = Arc::clone(&shared);
     let service = hyper::service::service_fn(move |request| {
@@ -70,7 +70,7 @@ pub(super) async fn serve(stream: TcpStream, client: Option<String>, judge: Arc<
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.network_head_time.min(limits.longest_wait))
+        .header_read_timeout(limits.network.network_head_time.min(limits.connection.longest_wait))
         .max_buf_size(head_bytes)
         .max_headers(MOST_HEADERS)
         .preserve_header_case(true)

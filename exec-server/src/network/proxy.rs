@@ -70,7 +70,7 @@ pub(crate) fn open(
     limits: &Arc<Limits>,
     origin: Origin,
 ) -> io::Result<Lease> {
-    let slots = places::of_one(limits.network_connections);
+    let slots = places::of_one(limits.network.network_connections);
     let (mut open, mut own_ports) = (Vec::new(), Vec::new());
     for (listener, door) in doors {
         listener.set_nonblocking(true)?;
@@ -82,8 +82,8 @@ pub(crate) fn open(
                     rules: plan.rules.clone(),
                     patience: plan.patience,
                     seat: network.seat(),
-                    connect_time: limits.network_connect_time,
-                    longest_wait: limits.longest_wait,
+                    connect_time: limits.network.network_connect_time,
+                    longest_wait: limits.connection.longest_wait,
                     lookups: dial::lookups(),
                     own_network: own_port.is_none(),
                 };
@@ -178,7 +178,7 @@ async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
     }
     let connecting = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     // A program that is not let in sees its connection end.
-    if let Ok(Ok(mut target)) = timeout(limits.network_connect_time, connecting).await
+    if let Ok(Ok(mut target)) = timeout(limits.network.network_connect_time, connecting).await
         && target.set_nodelay(true).is_ok()
     {
         tunnel::carry(&mut stream, &mut target).await;
@@ -188,7 +188,7 @@ async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
 /// No HTTP method begins with SOCKS's version.
 async fn greet(stream: TcpStream, client: SocketAddr, socks: bool, judge: Arc<Judge>, limits: &Limits) {
     let mut first = [0];
-    let Ok(Ok(1)) = timeout(limits.network_head_time, stream.peek(&mut first)).await else { return };
+    let Ok(Ok(1)) = timeout(limits.network.network_head_time, stream.peek(&mut first)).await else { return };
     let client = Some(client.to_string());
     if socks && first == [socks::VERSION] {
         by_socks(stream, client, &judge, limits).await;
@@ -198,7 +198,7 @@ async fn greet(stream: TcpStream, client: SocketAddr, socks: bool, judge: Arc<Ju
 }
 
 async fn by_socks(mut stream: TcpStream, client: Option<String>, judge: &Judge, limits: &Limits) {
-    let received = timeout(limits.network_head_time, socks::receive(&mut stream)).await;
+    let received = timeout(limits.network.network_head_time, socks::receive(&mut stream)).await;
     let Ok(Ok(socks::Target { host, port })) = received else { return };
     let wish = Wish { protocol: Protocol::Socks5Tcp, host, port, method: None, has_body: false };
     match judge.admit(&wish, client.as_deref()).await {

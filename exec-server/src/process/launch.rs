@@ -55,7 +55,7 @@ pub(super) fn launch(
         }
     };
     process.set_running(pid, since, streams.stdin, streams.terminal, kept);
-    let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.longest_wait));
+    let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.connection.longest_wait));
     let watched = Watched {
         pid,
         origin,
@@ -63,7 +63,7 @@ pub(super) fn launch(
         outputs: streams.outputs,
         timeout: bounded(params.timeout_ms),
         idle_timeout: bounded(params.idle_timeout_ms),
-        chunk_bytes: limits.output_chunk_bytes,
+        chunk_bytes: limits.process.output_chunk_bytes,
     };
     Ok(tokio::spawn(pump::run(Arc::clone(process), watched)).abort_handle())
 }
@@ -77,7 +77,7 @@ struct Streams {
 
 impl Streams {
     fn register(ends: Ends, limits: &Limits) -> io::Result<Self> {
-        let stdin = |fd| Stdin::new(fd, limits.queued_write_bytes, limits.queued_writes);
+        let stdin = |fd| Stdin::new(fd, limits.process.queued_write_bytes, limits.process.queued_writes);
         Ok(match ends {
             Ends::Terminal { master } => {
                 let outputs = vec![Output::new(master.try_clone()?, Stream::Pty)?];

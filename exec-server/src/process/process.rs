@@ -115,9 +115,9 @@ impl Process {
             state: Mutex::new(State {
                 phase: Phase::Starting,
                 deferred: Some(Vec::new()),
-                log: OutputLog::new(limits.retained_output_bytes),
+                log: OutputLog::new(limits.process.retained_output_bytes),
                 input: Input::None,
-                writes: WriteMemory::new(limits.remembered_write_ids),
+                writes: WriteMemory::new(limits.process.remembered_write_ids),
                 last_typed: b'\n',
                 inputs: 0,
                 in_news: false,

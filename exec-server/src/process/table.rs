@@ -186,7 +186,8 @@ impl ProcessTable {
         if entries.by_id.contains_key(&params.process_id) {
             return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
         }
-        if entries.by_id.len() >= self.limits.processes_per_session && !entries.evict_oldest_closed() {
+        if entries.by_id.len() >= self.limits.session.processes_per_session && !entries.evict_oldest_closed()
+        {
             return Err(RpcError::invalid_request(format!(
                 "this session already has {} running processes, the most it may have; wait for one to end",
                 entries.by_id.len()
@@ -255,7 +256,7 @@ impl ProcessTable {
             }
             entries.closed.insert(number, Arc::clone(&process));
         }
-        tokio::time::sleep(self.limits.ended_process_time).await;
+        tokio::time::sleep(self.limits.process.ended_process_time).await;
         self.lock().evict(number, &process);
     }
 

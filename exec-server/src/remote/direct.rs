@@ -21,8 +21,8 @@ const LONGEST_MESSAGE: usize = 1 << 30;
 pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> Ended {
     let limits = server.limits();
     let bounds = StreamBounds {
-        incoming_bytes: limits.stream_incoming_bytes,
-        outgoing_bytes: limits.stream_outgoing_bytes,
+        incoming_bytes: limits.relay.stream_incoming_bytes,
+        outgoing_bytes: limits.relay.stream_outgoing_bytes,
         longest_message: LONGEST_MESSAGE,
     };
     let news = Arc::new(Notify::new());
@@ -32,7 +32,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> Ended {
     tokio::select! {
         () = server.serve(carrier) => "the connection was ended by a message that no client may send".to_owned().into(),
         reason = read(server, source, &inlet, &news) => reason,
-        reason = write(sink, &outlet, &news, server.limits().ping_interval) => reason.into(),
+        reason = write(sink, &outlet, &news, server.limits().transport.ping_interval) => reason.into(),
     }
 }
 

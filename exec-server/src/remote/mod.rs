@@ -168,13 +168,13 @@ impl Steps for Attachment {
 fn relay_limits(limits: &Limits) -> RelayLimits {
     let wire = RelayLimits::default();
     RelayLimits {
-        streams: limits.relay_streams,
-        handshakes: limits.relay_handshakes,
-        failures: limits.relay_failures,
-        failure_pause: limits.relay_failure_pause,
-        message_bytes: limits.stream_message_bytes.min(wire.message_bytes),
-        assembled_bytes: limits.relay_assembled_bytes,
-        plain_message_bytes: limits.stream_message_bytes.min(wire.plain_message_bytes),
+        streams: limits.relay.relay_streams,
+        handshakes: limits.relay.relay_handshakes,
+        failures: limits.relay.relay_failures,
+        failure_pause: limits.relay.relay_failure_pause,
+        message_bytes: limits.relay.stream_message_bytes.min(wire.message_bytes),
+        assembled_bytes: limits.relay.relay_assembled_bytes,
+        plain_message_bytes: limits.relay.stream_message_bytes.min(wire.plain_message_bytes),
         ..wire
     }
 }

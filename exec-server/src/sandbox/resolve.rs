@@ -53,9 +53,9 @@ pub struct PolicyBounds {
 impl From<&Limits> for PolicyBounds {
     fn from(limits: &Limits) -> Self {
         Self {
-            entries: limits.sandbox_entries,
-            scanned_names: limits.sandbox_scanned_names,
-            matches: limits.sandbox_matches,
+            entries: limits.sandbox.sandbox_entries,
+            scanned_names: limits.sandbox.sandbox_scanned_names,
+            matches: limits.sandbox.sandbox_matches,
         }
     }
 }

@@ -30,11 +30,11 @@ pub(crate) enum Due {
 impl Liveness {
     pub(crate) fn new(now: Instant, limits: &Limits) -> Self {
         Self {
-            ping_interval: limits.ping_interval,
-            silence_time: limits.silence_time,
-            challenge_time: limits.challenge_time,
+            ping_interval: limits.transport.ping_interval,
+            silence_time: limits.transport.silence_time,
+            challenge_time: limits.session.challenge_time,
             last_heard: now,
-            next_ping: now + limits.ping_interval,
+            next_ping: now + limits.transport.ping_interval,
             challenged_until: None,
         }
     }
@@ -42,7 +42,10 @@ impl Liveness {
     /// Of a virtual stream: the websocket below it is watched elsewhere, so only a challenge can find it gone.
     pub(crate) fn of_stream(now: Instant, limits: &Limits) -> Self {
         const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
-        let limits = Limits { ping_interval: NEVER, silence_time: NEVER, ..limits.clone() };
+        let limits = limits.clone().with(|limits| {
+            limits.transport.ping_interval = NEVER;
+            limits.transport.silence_time = NEVER;
+        });
         Self::new(now, &limits)
     }
 

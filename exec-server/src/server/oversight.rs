@@ -25,7 +25,7 @@ pub(super) struct Oversight {
 
 impl Oversight {
     pub(super) fn new(outbox: Arc<Outbox>, limits: &Limits) -> Self {
-        let slots = Semaphore::new(limits.network_questions.clamp(1, Semaphore::MAX_PERMITS));
+        let slots = Semaphore::new(limits.network.network_questions.clamp(1, Semaphore::MAX_PERMITS));
         Self { outbox, asks: Arc::default(), slots }
     }
 

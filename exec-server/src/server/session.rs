@@ -52,7 +52,7 @@ impl Sessions {
     /// `-32600` when there are too many.
     pub(super) fn create(&self, connection: ConnectionId) -> Result<Arc<Session>, RpcError> {
         let mut sessions = self.lock();
-        if sessions.len() >= self.common.limits.sessions {
+        if sessions.len() >= self.common.limits.session.sessions {
             return Err(RpcError::invalid_request(format!(
                 "this server already has {} sessions, the most it may have; try again when one has ended",
                 sessions.len()
@@ -61,7 +61,7 @@ impl Sessions {
         let session = Arc::new(Session {
             id: uuid::Uuid::new_v4().to_string(),
             processes: self.common.processes(),
-            life: Mutex::new(Life::new(connection, self.common.limits.detached_time)),
+            life: Mutex::new(Life::new(connection, self.common.limits.session.detached_time)),
             challenge: Notify::new(),
         });
         session.processes.attach();
@@ -99,7 +99,7 @@ impl Sessions {
         let (sessions, session) = (Arc::clone(self), Arc::clone(session));
         // Ends by itself at the deadline; a resumed session makes it stop earlier.
         tokio::spawn(async move {
-            let release = since + sessions.common.limits.hold_time;
+            let release = since + sessions.common.limits.process.hold_time;
             if release < deadline {
                 tokio::time::sleep_until(release.into()).await;
                 // Also when it was resumed since: a client that reads nothing of what it missed must not stall

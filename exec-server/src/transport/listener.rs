@@ -97,7 +97,7 @@ impl Listener {
             }
             ListenAddress::Stdio => return Err(BindError::Stdio),
         };
-        let places = limits.connections.min(Semaphore::MAX_PERMITS);
+        let places = limits.transport.connections.min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             auth,
             limits: limits.clone(),
@@ -228,7 +228,7 @@ where
 {
     async fn run(mut self) -> io::Result<Option<Carrier>> {
         let limits = &self.shared.limits;
-        let wish = match timeout(limits.handshake_time, self.wish()).await {
+        let wish = match timeout(limits.transport.handshake_time, self.wish()).await {
             Ok(wish) => wish?,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         };
@@ -237,7 +237,7 @@ where
             Wish::Refused(answer) => return self.refuse(&answer).await.map(|()| None),
             Wish::Lines(read) => (MessageReader::lines(self.read, read, limits), Framing::Lines),
             Wish::WebSocket { answer, rest } => {
-                timeout(limits.handshake_time, self.write.write_all(&answer)).await??;
+                timeout(limits.transport.handshake_time, self.write.write_all(&answer)).await??;
                 (MessageReader::web_socket(self.read, rest, limits), Framing::WebSocket)
             }
         };
@@ -271,7 +271,7 @@ where
     }
 
     async fn upgrade(&mut self, mut bytes: Vec<u8>) -> io::Result<Wish> {
-        let limit = self.shared.limits.http_head_bytes;
+        let limit = self.shared.limits.transport.http_head_bytes;
         let mut scanned = 0;
         loop {
             // The first bytes are parsed at once, so that what is not HTTP is told early.

@@ -51,7 +51,7 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         }
         next.run(request).await
     };
-    let answer = tokio::time::timeout(app.limits.request_time, answer).await.unwrap_or_else(|_| {
+    let answer = tokio::time::timeout(app.limits.times.request_time, answer).await.unwrap_or_else(|_| {
         Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long to arrive")
             .into_response()
     });

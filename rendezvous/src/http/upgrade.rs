@@ -41,7 +41,7 @@ pub(super) async fn upgrade(
         Wish::Plain { environment, token } => plain(&app, request.headers(), &environment, token)?,
     };
     let upgraded = hyper::upgrade::on(&mut request);
-    let patience = app.limits.request_time;
+    let patience = app.limits.times.request_time;
     app.serve(attachment, async move {
         tokio::time::timeout(patience, upgraded).await.ok()?.ok().map(TokioIo::new)
     });

@@ -3,7 +3,7 @@
 use super::*;
 
 fn outlet(queue_bytes: usize, budget: usize) -> Arc<Outlet> {
-    let limits = Limits { queue_bytes, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.queues.queue_bytes = queue_bytes);
     Outlet::new(&limits, Arc::new(Budget::new(budget)))
 }
 

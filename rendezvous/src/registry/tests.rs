@@ -13,13 +13,12 @@ fn owner(name: &str) -> TokenHash {
 }
 
 fn registry() -> Registry {
-    let limits = Limits {
-        environments: 2,
-        authorizations: 3,
-        ticket_life: Duration::from_secs(60),
-        retention: Duration::from_secs(1000),
-        ..Limits::default()
-    };
+    let limits = Limits::default().with(|limits| {
+        limits.callers.environments = 2;
+        limits.callers.authorizations = 3;
+        limits.callers.ticket_life = Duration::from_secs(60);
+        limits.callers.retention = Duration::from_secs(1000);
+    });
     Registry::new(&limits)
 }
 

@@ -10,8 +10,8 @@ use crate::support::{Server, Socket, data, pair, patiently, text};
 #[tokio::test]
 async fn a_token_that_asks_too_often_is_slowed_down_and_registrations_in_the_form_that_is_tried_again() {
     let server = Server::start_with(|config| {
-        config.limits.requests_per_second = 1;
-        config.limits.request_burst = 3;
+        config.limits.callers.requests_per_second = 1;
+        config.limits.callers.request_burst = 3;
     })
     .await;
     let _executor = server.executor("env").await;
@@ -25,7 +25,7 @@ async fn a_token_that_asks_too_often_is_slowed_down_and_registrations_in_the_for
 
 #[tokio::test]
 async fn a_token_has_only_so_many_environments_but_those_away_make_room() {
-    let server = Server::start_with(|config| config.limits.environments = 2).await;
+    let server = Server::start_with(|config| config.limits.callers.environments = 2).await;
     let _first = server.executor("a").await;
     let second = server.executor("b").await;
     let (status, answer) = server.post("/cloud/environment/c/register", &server.token, None).await;
@@ -45,9 +45,9 @@ async fn a_token_has_only_so_many_environments_but_those_away_make_room() {
 #[tokio::test]
 async fn a_token_has_only_so_many_sockets_and_streams() {
     let server = Server::start_with(|config| {
-        config.limits.sockets = 2;
-        config.limits.streams = 3;
-        config.limits.socket_streams = 2;
+        config.limits.callers.sockets = 2;
+        config.limits.callers.streams = 3;
+        config.limits.callers.socket_streams = 2;
     })
     .await;
     let mut executor = server.executor("env").await.socket;
@@ -77,7 +77,7 @@ async fn a_token_has_only_so_many_sockets_and_streams() {
 
 #[tokio::test]
 async fn connections_over_the_bound_are_closed() {
-    let server = Server::start_with(|config| config.limits.connections = 2).await;
+    let server = Server::start_with(|config| config.limits.callers.connections = 2).await;
     let executor = server.executor("env").await;
     // The executor holds one place, the connection that registered it another.
     let mut refused = TcpStream::connect(server.rendezvous.address()).await.unwrap();
@@ -88,7 +88,8 @@ async fn connections_over_the_bound_are_closed() {
 
 #[tokio::test]
 async fn heads_that_take_too_long_or_are_too_large_end_the_connection() {
-    let server = Server::start_with(|config| config.limits.request_time = Duration::from_millis(200)).await;
+    let server =
+        Server::start_with(|config| config.limits.times.request_time = Duration::from_millis(200)).await;
     let mut slow = TcpStream::connect(server.rendezvous.address()).await.unwrap();
     slow.write_all(b"GET /readyz HTTP/1.1\r\n").await.unwrap();
     let mut answer = Vec::new();

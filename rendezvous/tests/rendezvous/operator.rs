@@ -22,7 +22,7 @@ async fn draining_closes_every_socket_with_1012_and_lets_nobody_in() {
 
 #[tokio::test]
 async fn while_it_drains_requests_are_told_to_come_again() {
-    let server = Server::start_with(|config| config.limits.farewell = Duration::from_secs(600)).await;
+    let server = Server::start_with(|config| config.limits.times.farewell = Duration::from_secs(600)).await;
     // Nothing reads this socket, so nothing answers its close, and the drain waits for it.
     let executor = server.executor("env").await;
     let (_, harness) = server.connect("env", 9).await;

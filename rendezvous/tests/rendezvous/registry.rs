@@ -158,7 +158,7 @@ async fn validate_answers_true_once_for_the_right_key_and_registration_and_200_a
 #[tokio::test]
 async fn authorizations_and_tickets_expire() {
     let life = std::time::Duration::from_millis(1);
-    let server = Server::start_with(|config| config.limits.ticket_life = life).await;
+    let server = Server::start_with(|config| config.limits.callers.ticket_life = life).await;
     let executor = server.executor("env").await;
     let (_, answer) = server.connect("env", 9).await;
     // Tickets count in whole seconds; this one was made for the second that has begun.

@@ -212,8 +212,8 @@ async fn pings_are_answered_and_sent_and_a_silent_peer_is_let_go() {
     use futures_util::StreamExt;
     use std::time::Duration;
     let server = Server::start_with(|config| {
-        config.limits.ping_every = Duration::from_millis(20);
-        config.limits.silence = Duration::from_millis(200);
+        config.limits.times.ping_every = Duration::from_millis(20);
+        config.limits.times.silence = Duration::from_millis(200);
     })
     .await;
     // Nothing polls the executor's socket, so nothing answers the pings.

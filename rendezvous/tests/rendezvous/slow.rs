@@ -35,7 +35,7 @@ async fn open(executor: &mut Socket, harness: &mut Socket, id: &str) {
 
 #[tokio::test]
 async fn a_harness_that_pauses_gets_every_byte_in_the_end() {
-    let server = Server::start_with(|config| config.limits.queue_bytes = 1 << 20).await;
+    let server = Server::start_with(|config| config.limits.queues.queue_bytes = 1 << 20).await;
     let mut executor = server.executor("env").await.socket;
     let mut harness = server.harness("env").await;
     open(&mut executor, &mut harness, "A").await;
@@ -61,8 +61,8 @@ async fn a_harness_that_pauses_gets_every_byte_in_the_end() {
 #[tokio::test]
 async fn a_stalled_harness_is_closed_and_the_others_go_on() {
     let server = Server::start_with(|config| {
-        config.limits.queue_bytes = 1 << 20;
-        config.limits.stall = Duration::from_millis(300);
+        config.limits.queues.queue_bytes = 1 << 20;
+        config.limits.queues.stall = Duration::from_millis(300);
     })
     .await;
     let mut executor = server.executor("env").await.socket;
@@ -81,8 +81,8 @@ async fn a_stalled_harness_is_closed_and_the_others_go_on() {
 #[tokio::test]
 async fn a_harness_that_holds_its_neighbours_up_is_closed_though_it_moves() {
     let server = Server::start_with(|config| {
-        config.limits.queue_bytes = 256 << 10;
-        config.limits.hold = Duration::from_millis(50);
+        config.limits.queues.queue_bytes = 256 << 10;
+        config.limits.queues.hold = Duration::from_millis(50);
     })
     .await;
     let mut executor = server.executor("env").await.socket;
@@ -105,7 +105,7 @@ async fn a_harness_that_holds_its_neighbours_up_is_closed_though_it_moves() {
 
 #[tokio::test]
 async fn a_stalled_environment_is_not_another_one_s_trouble() {
-    let server = Server::start_with(|config| config.limits.queue_bytes = 256 << 10).await;
+    let server = Server::start_with(|config| config.limits.queues.queue_bytes = 256 << 10).await;
     let mut flooded = server.executor("slow").await.socket;
     let mut quick = server.executor("quick").await.socket;
     let mut stalled = server.harness("slow").await;
@@ -123,8 +123,8 @@ async fn a_stalled_environment_is_not_another_one_s_trouble() {
 #[tokio::test]
 async fn a_stalled_executor_is_closed_and_may_come_back() {
     let server = Server::start_with(|config| {
-        config.limits.queue_bytes = 256 << 10;
-        config.limits.stall = Duration::from_millis(300);
+        config.limits.queues.queue_bytes = 256 << 10;
+        config.limits.queues.stall = Duration::from_millis(300);
     })
     .await;
     let executor = server.executor("env").await;

@@ -8,78 +8,12 @@ use codex_config::{Overrides, Sources};
 
 use super::*;
 
-/// A limit as the number that sets it.
-trait Plain {
-    fn plain(&self) -> u64;
-}
-
-impl Plain for usize {
-    fn plain(&self) -> u64 {
-        *self as u64
-    }
-}
-
-impl Plain for u32 {
-    fn plain(&self) -> u64 {
-        u64::from(*self)
-    }
-}
-
-impl Plain for u64 {
-    fn plain(&self) -> u64 {
-        *self
-    }
-}
-
-impl Plain for Duration {
-    fn plain(&self) -> u64 {
-        u64::try_from(self.as_millis()).unwrap()
-    }
-}
-
-/// Every field of the server's limits with its default. A field that is missing here does not compile.
-fn defaults() -> Vec<(&'static str, u64)> {
-    macro_rules! fields {
-        ($($field:ident)*) => {{
-            let Limits { $($field),* } = Limits::default();
-            vec![$((stringify!($field), $field.plain())),*]
-        }};
-    }
-    fields! {
-        connections sessions processes_per_session retained_output_bytes output_chunk_bytes frame_bytes message_bytes
-        line_bytes http_head_bytes handshake_time outgoing_bytes requests_in_flight in_flight_bytes answer_bytes concurrent_requests
-        queued_write_bytes queued_writes remembered_write_ids detached_time hold_time ended_process_time challenge_time
-        ping_interval silence_time file_handles handle_id_bytes read_file_bytes block_bytes watched_paths walk_depth
-        walk_directories walk_entries walk_result_bytes file_helpers idle_file_helpers sandbox_entries sandbox_scanned_names
-        sandbox_matches http_body_bytes http_streams http_redirects
-        network_connections network_head_bytes network_head_time network_connect_time network_questions
-        stream_incoming_bytes stream_outgoing_bytes stream_message_bytes
-        relay_streams relay_handshakes relay_failures relay_failure_pause relay_assembled_bytes longest_wait
-    }
-}
-
-#[test]
-fn the_configuration_names_every_limit_of_the_server_and_no_other() {
-    let names: Vec<&str> = defaults().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, codex_config::Limits::NAMES);
-    let mut limits = Limits::default();
-    for (name, value) in defaults() {
-        limits.set(name, &value.to_string()).unwrap();
-    }
-    assert_eq!(limits, Limits::default());
-}
-
 /// `CODEX_UPDATE_DOCS=1 cargo test -p codex-cli` rewrites the table.
 #[test]
-fn the_table_of_limits_in_docs_is_current_and_every_default_is_in_its_range() {
-    let schema = codex_config::schema();
-    let described = &schema.as_value()["definitions"]["Limits"]["properties"];
+fn the_table_of_limits_in_docs_is_current() {
     let mut table = String::from("\n| limit | default | range | meaning |\n| --- | --- | --- | --- |\n");
-    for (name, default) in defaults() {
-        let limit = &described[name];
-        let (least, most) = (limit["minimum"].as_u64().unwrap(), limit["maximum"].as_u64().unwrap());
-        assert!((least..=most).contains(&default), "{name}");
-        let meaning = limit["description"].as_str().unwrap();
+    for limit in Limits::DECLARED {
+        let codex_limits::Declared { name, default, least, most, meaning, .. } = limit;
         writeln!(table, "| `{name}` | {default} | {least} to {most} | {meaning} |").unwrap();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
@@ -129,7 +63,7 @@ fn a_flag_beats_the_key_of_its_name() {
     let (args, limits) = together(&[], settings);
     assert_eq!(args.listen.as_deref(), Some("unix:///s"));
     assert_eq!((args.leftovers, args.concurrent_requests), (Some(LeftoversArg::Kill), Some(3)));
-    assert_eq!((limits.sessions, limits.hold_time), (7, Duration::from_millis(5)));
+    assert_eq!((limits.session.sessions, limits.process.hold_time), (7, Duration::from_millis(5)));
     let flags = &["--listen", "ws://127.0.0.1:1", "--leftovers", "keep", "--concurrent-requests", "9"];
     let (args, _) = together(flags, settings);
     assert_eq!(args.listen.as_deref(), Some("ws://127.0.0.1:1"));

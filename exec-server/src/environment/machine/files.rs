@@ -139,7 +139,7 @@ impl Machine {
         reply: impl Reply<fs::ReadBlockResult>,
     ) {
         let claim = self.handles.claim(&params.handle_id);
-        let bytes = answer_bytes(params.len.min(self.limits().block_bytes));
+        let bytes = answer_bytes(params.len.min(self.limits().files.block_bytes));
         self.on_handle(claim, How::Reads, bytes, reply, move |handle| handle.read_block(&params));
     }
 

@@ -49,7 +49,7 @@ impl Machine {
     }
 
     fn reserve(self: &Arc<Self>, id: &str) -> Result<ReservedStream, RpcError> {
-        let most = self.limits().http_streams;
+        let most = self.limits().http.http_streams;
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if streams.contains(id) {
             return Err(RpcError::invalid_params(format!("requestId {id:?} names a stream that still runs")));

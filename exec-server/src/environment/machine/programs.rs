@@ -30,7 +30,7 @@ impl Machine {
             Ok((Some(result), process)) => return reply.answer(Ok(Reading { result, process })),
             Ok((None, process)) => process,
         };
-        let longest = self.limits().longest_wait;
+        let longest = self.limits().connection.longest_wait;
         // Without a slot: as many as may be in flight leave the slots to others.
         self.beside(async move {
             tokio::select! {
@@ -50,7 +50,7 @@ impl Machine {
             Err(error) => return reply.answer(Err(error)),
             Ok(process) => process,
         };
-        let longest = self.limits().longest_wait;
+        let longest = self.limits().connection.longest_wait;
         let timeout = params.timeout_ms.map_or(longest, |ms| Duration::from_millis(ms).min(longest));
         self.beside(async move {
             tokio::select! {

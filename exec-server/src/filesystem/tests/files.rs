@@ -80,9 +80,9 @@ fn a_file_of_any_size_is_read_whole_up_to_the_limit() {
         std::fs::write(at.path("big"), &bytes).unwrap();
         let params = at.params(json!({"path": "big"}));
         assert!(read_file(&params, &limits()).unwrap().data.0 == bytes);
-        let exact = crate::Limits { read_file_bytes: size as u64, ..limits() };
+        let exact = limits().with(|limits| limits.files.read_file_bytes = size as u64);
         assert!(read_file(&params, &exact).is_ok());
-        let less = crate::Limits { read_file_bytes: size as u64 - 1, ..limits() };
+        let less = limits().with(|limits| limits.files.read_file_bytes = size as u64 - 1);
         assert_eq!(read_file(&params, &less).unwrap_err().code, ErrorCode::INVALID_REQUEST);
     }
 }
@@ -93,7 +93,7 @@ fn a_proc_file_of_size_0_is_read_whole_and_bounded() {
     let params = at.params(json!({"path": "/proc/self/status"}));
     let data = read_file(&params, &limits()).unwrap().data.0;
     assert!(String::from_utf8(data).unwrap().contains("Pid:"));
-    let less = crate::Limits { read_file_bytes: 10, ..limits() };
+    let less = limits().with(|limits| limits.files.read_file_bytes = 10);
     assert_eq!(read_file(&params, &less).unwrap_err().code, ErrorCode::INVALID_REQUEST);
 }
 
@@ -254,7 +254,7 @@ fn read_directory_gives_names_with_the_kinds_of_their_targets() {
     for (path, code) in [("a.txt", -32603), ("fifo", -32603), ("missing", -32004), ("dangling", -32004)] {
         assert_eq!(list(path).unwrap_err().code.0, code, "{path}");
     }
-    let small = crate::Limits { message_bytes: 100, ..limits() };
+    let small = limits().with(|limits| limits.transport.message_bytes = 100);
     let refused = ReadDirectory::run(&at.params(json!({"path": ""})), &small).unwrap_err();
     assert_eq!(refused.code, ErrorCode::INTERNAL);
 }

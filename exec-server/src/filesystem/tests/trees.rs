@@ -95,7 +95,7 @@ fn a_walk_reports_names_that_are_not_utf8_and_counts_the_size_of_its_result() {
     assert_eq!(result.errors[0].path.local().unwrap(), at.path("bad\u{fffd}"));
     let first = 64 + crate::protocol::WirePath::uri_of(&at.path("a.txt")).len();
     for (bytes, entries) in [(first - 1, 0), (first, 1)] {
-        let small = crate::Limits { walk_result_bytes: bytes, ..limits() };
+        let small = limits().with(|limits| limits.files.walk_result_bytes = bytes);
         let result = Walk::run(&params, &small).unwrap();
         assert_eq!((result.entries.len(), result.truncated), (entries, true));
     }

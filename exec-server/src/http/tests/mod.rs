@@ -146,7 +146,7 @@ async fn params_that_make_no_request_are_refused_without_showing_a_secret() {
 #[tokio::test]
 async fn redirects_are_followed_with_a_referer_up_to_the_limit_or_not_at_all() {
     let peer = Peer::start(script).await;
-    let http = http_with(&Limits { http_redirects: 3, ..Limits::default() });
+    let http = http_with(&Limits::default().with(|limits| limits.http.http_redirects = 3));
     let followed = http.request(params(&peer.url("/redir"), json!({}))).await.unwrap();
     assert_eq!((followed.status, followed.body.0.as_slice()), (200, &b"hello"[..]));
     assert!(peer.last().contains(&format!("\r\nreferer: {}\r\n", peer.url("/redir"))), "{}", peer.last());
@@ -237,8 +237,8 @@ async fn a_content_length_must_be_the_bodys() {
 #[tokio::test]
 async fn a_buffered_body_over_the_limit_is_refused_with_the_advice_to_stream() {
     let peer = Peer::start(script).await;
-    let exact = http_with(&Limits { http_body_bytes: 100, ..Limits::default() });
-    let tight = http_with(&Limits { http_body_bytes: 99, ..Limits::default() });
+    let exact = http_with(&Limits::default().with(|limits| limits.http.http_body_bytes = 100));
+    let tight = http_with(&Limits::default().with(|limits| limits.http.http_body_bytes = 99));
     for path in ["/big", "/big-chunked"] {
         let whole = exact.request(params(&peer.url(path), json!({}))).await.unwrap();
         assert_eq!(whole.body.0.len(), 100);

@@ -54,6 +54,6 @@ async fn a_body_that_breaks_or_takes_too_long_ends_with_the_reason() {
 #[tokio::test]
 async fn a_stream_over_the_limit_of_buffered_bodies_passes() {
     let peer = Peer::start(script).await;
-    let http = http_with(&Limits { http_body_bytes: 9, ..Limits::default() });
+    let http = http_with(&Limits::default().with(|limits| limits.http.http_body_bytes = 9));
     check(&deltas(&http, params(&peer.url("/big"), json!({}))).await, &[b'x'; 100], None);
 }

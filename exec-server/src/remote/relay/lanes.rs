@@ -57,8 +57,8 @@ impl Lanes {
     /// `longest_message`: what the relay carries at most, in bytes.
     pub(super) fn new(streams: ExecutorStreams, longest_message: usize, limits: &Limits) -> Self {
         let bounds = StreamBounds {
-            incoming_bytes: limits.stream_incoming_bytes,
-            outgoing_bytes: limits.stream_outgoing_bytes,
+            incoming_bytes: limits.relay.stream_incoming_bytes,
+            outgoing_bytes: limits.relay.stream_outgoing_bytes,
             longest_message,
         };
         let state = State {

@@ -62,8 +62,8 @@ impl FileHelpers {
         Self {
             confiner,
             bounds: Bounds::of(limits),
-            most: limits.file_helpers.max(1),
-            most_idle: limits.idle_file_helpers,
+            most: limits.sandbox.file_helpers.max(1),
+            most_idle: limits.sandbox.idle_file_helpers,
             prepared: Memory::default(),
             helpers: Mutex::default(),
             one_less: Condvar::new(),

@@ -49,22 +49,21 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn of(limits: &Limits) -> Self {
         Self {
-            walk_depth: limits.walk_depth,
-            walk_directories: limits.walk_directories,
-            walk_entries: limits.walk_entries,
-            walk_result_bytes: limits.walk_result_bytes,
-            message_bytes: limits.message_bytes,
+            walk_depth: limits.files.walk_depth,
+            walk_directories: limits.files.walk_directories,
+            walk_entries: limits.files.walk_entries,
+            walk_result_bytes: limits.files.walk_result_bytes,
+            message_bytes: limits.transport.message_bytes,
         }
     }
 
     pub(super) fn limits(self) -> Limits {
-        Limits {
-            walk_depth: self.walk_depth,
-            walk_directories: self.walk_directories,
-            walk_entries: self.walk_entries,
-            walk_result_bytes: self.walk_result_bytes,
-            message_bytes: self.message_bytes,
-            ..Limits::default()
-        }
+        Limits::default().with(|limits| {
+            limits.files.walk_depth = self.walk_depth;
+            limits.files.walk_directories = self.walk_directories;
+            limits.files.walk_entries = self.walk_entries;
+            limits.files.walk_result_bytes = self.walk_result_bytes;
+            limits.transport.message_bytes = self.message_bytes;
+        })
     }
 }

@@ -103,7 +103,7 @@ async fn http_is_answered_as_the_released_program_answers() {
 
 #[tokio::test]
 async fn odd_requests_are_refused_with_a_status() {
-    let limits = Limits { http_head_bytes: 1000, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.transport.http_head_bytes = 1000);
     let (listener, address) = listener(Auth::open(), &limits);
     let _server = serve(listener);
     // With `GET / HTTP/1.1`, a header that makes a head of exactly so many bytes.
@@ -210,7 +210,7 @@ async fn accepted_sockets_send_small_packets_at_once() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_answered_503_until_there_is_room() {
-    let limits = Limits { connections: 1, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.transport.connections = 1);
     let (mut listener, address) = listener(Auth::open(), &limits);
     let connecting = tokio::spawn(async move { peer(TcpStream::connect(address).await.unwrap()).await });
     let carrier = listener.accept().await.unwrap().handshake().await.unwrap();
@@ -226,7 +226,7 @@ async fn one_connection_too_many_is_answered_503_until_there_is_room() {
 
 #[tokio::test]
 async fn a_peer_that_says_nothing_is_let_go() {
-    let limits = Limits { handshake_time: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.transport.handshake_time = Duration::from_millis(20));
     let (mut listener, address) = listener(Auth::open(), &limits);
     for said in ["", "GET / HTTP/1.1\r\n"] {
         let mut socket = TcpStream::connect(address).await.unwrap();

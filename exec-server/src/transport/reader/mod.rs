@@ -56,17 +56,17 @@ impl MessageReader {
         already_read: Vec<u8>,
         limits: &Limits,
     ) -> Self {
-        let parser = WebSocket::new(limits.frame_bytes, limits.message_bytes);
+        let parser = WebSocket::new(limits.transport.frame_bytes, limits.transport.message_bytes);
         Self::new(Box::new(read), already_read, Parser::WebSocket(parser))
     }
 
-    /// Reads lines of at most `limits.line_bytes`; `already_read` came before what `read` yields.
+    /// Reads lines of at most `limits.transport.line_bytes`; `already_read` came before what `read` yields.
     pub fn lines(
         read: impl AsyncRead + Send + Unpin + 'static,
         already_read: Vec<u8>,
         limits: &Limits,
     ) -> Self {
-        Self::new(Box::new(read), already_read, Parser::Lines(Lines::new(limits.line_bytes)))
+        Self::new(Box::new(read), already_read, Parser::Lines(Lines::new(limits.transport.line_bytes)))
     }
 
     /// Reads what is put into a virtual stream.

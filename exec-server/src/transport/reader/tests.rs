@@ -9,7 +9,11 @@ use tokio::io::AsyncWriteExt;
 use super::*;
 
 fn limits(frame: usize, message: usize, line: usize) -> Limits {
-    Limits { frame_bytes: frame, message_bytes: message, line_bytes: line, ..Limits::default() }
+    Limits::default().with(|limits| {
+        limits.transport.frame_bytes = frame;
+        limits.transport.message_bytes = message;
+        limits.transport.line_bytes = line;
+    })
 }
 
 /// A client's frame: first byte, masked payload, the shortest length.

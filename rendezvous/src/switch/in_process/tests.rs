@@ -9,7 +9,10 @@ use crate::outlet::{Budget, Next};
 use crate::quota::Quota;
 
 fn outlet() -> Arc<Outlet> {
-    Outlet::new(&Limits { queue_bytes: 2000, ..Limits::default() }, Arc::new(Budget::new(usize::MAX)))
+    Outlet::new(
+        &Limits::default().with(|limits| limits.queues.queue_bytes = 2000),
+        Arc::new(Budget::new(usize::MAX)),
+    )
 }
 
 pub(super) fn socket(outlet: &Arc<Outlet>, streams: usize) -> HarnessSocket {
