@@ -55,7 +55,8 @@ pub(super) fn launch(
         }
     };
     process.set_running(pid, since, streams.stdin, streams.terminal, kept);
-    let bounded = |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.connection.longest_wait));
+    let bounded =
+        |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.connection.longest_wait));
     let watched = Watched {
         pid,
         origin,
@@ -82,11 +83,7 @@ impl Streams {
             Ends::Terminal { master } => {
                 let outputs = vec![Output::new(master.try_clone()?, Stream::Pty)?];
                 let master = Arc::new(register(master, Interest::WRITABLE)?);
-                Self {
-                    outputs,
-                    stdin: Some(stdin(Arc::clone(&master))),
-                    terminal: Some(master),
-                }
+                Self { outputs, stdin: Some(stdin(Arc::clone(&master))), terminal: Some(master) }
             }
             Ends::Pipes { stdin: input, stdout, stderr } => {
                 let outputs =

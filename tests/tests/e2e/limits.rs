@@ -39,7 +39,7 @@ async fn as_many_concurrent_requests_as_anybody_likes_may_be_allowed() {
         ["--concurrent-requests", "4294967295"],
         ["-c", "exec_server.concurrent_requests=4294967295"],
         ["-c", "exec_server.limits.concurrent_requests=4294967295"],
-        ["--limit", "concurrent_requests=18446744073709551615"],
+        ["--limit", "concurrent_requests=4294967295"],
     ] {
         let server = Server::builder().args(["--strict-config"]).args(arguments).start().await;
         let mut client = server.client().await;
