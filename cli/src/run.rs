@@ -19,7 +19,6 @@ use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
 use codex_outgoing::{Outgoing, file};
 
 pub(crate) use args::RunArgs;
-pub(crate) use registry::TOKEN_VARIABLE as REGISTRY_TOKEN_VARIABLE;
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
 use crate::setup::Setup;
@@ -30,7 +29,7 @@ use signals::Signals;
 use terminal::RawMode;
 
 /// Holds the token for a server with --ws-auth; never handed on to programs.
-pub(crate) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_TOKEN";
+const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_TOKEN";
 
 /// No connection, or it was lost.
 const UNREACHABLE: u8 = 255;

@@ -18,6 +18,7 @@ use codex_exec_protocol::sandbox::{
 use codex_exec_server::sandbox::{
     Confined, ConfinedProgram, Confiner, NamespaceUse, Policy, PolicyBounds, StartError, Surroundings,
 };
+use codex_exec_server::secrets::inherited;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
@@ -115,7 +116,7 @@ struct Running {
 
 fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf) -> anyhow::Result<Running> {
     let confined = if policy.allows_everything() { None } else { Some(confiner.confine(policy)?) };
-    let env = std::env::vars_os().collect();
+    let env = inherited(std::env::vars_os()).collect();
     let program = Program { argv, arg0: None, cwd, env, stdio: Stdio::Pipes { stdin: false } };
     let mut relays = Relays::of(policy).context("can't look at stdout and stderr")?;
     let child = match &confined {

@@ -17,6 +17,7 @@ use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Groups, LaunchContext, Leftovers, passwd};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
+use codex_exec_server::secrets::inherited;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,13 +103,6 @@ enum LeftoversArg {
 
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
-
-/// Tokens of this program's own, which the programs it runs do not inherit.
-const SECRETS: [&str; 3] = [
-    crate::run::TOKEN_VARIABLE,
-    crate::run::REGISTRY_TOKEN_VARIABLE,
-    codex_exec_server::remote::BEARER_VARIABLE,
-];
 
 /// Runs the server until a signal, or until its one client on stdio is gone. `children`: what [`signals::keep_endings`] gave.
 pub(crate) async fn serve(
@@ -237,9 +231,7 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     let confiner = confiner(args.sandbox_namespaces, &limits);
     let unlimited = warn_of_limits(&confiner);
     let host = LaunchContext {
-        environment: std::env::vars_os()
-            .filter(|(name, _)| !SECRETS.iter().any(|secret| name == secret))
-            .collect(),
+        environment: inherited(std::env::vars_os()).collect(),
         login_shell: account.as_ref().map(|account| account.shell.clone()),
         confiner: Some(Arc::new(confiner)),
         groups,

@@ -16,6 +16,7 @@ mod registry;
 pub mod remote;
 pub mod rpc;
 pub mod sandbox;
+pub mod secrets;
 pub mod server;
 pub mod transport;
 

@@ -8,7 +8,7 @@ use codex_outgoing::file;
 use zeroize::Zeroizing;
 
 /// Holds the registry's access token, as released clients have it.
-pub(crate) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
+pub(super) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
 /// Holds the account that is sent along, if any.
 const ACCOUNT_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_CHATGPT_ACCOUNT_ID";
 

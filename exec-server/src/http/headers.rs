@@ -7,14 +7,12 @@ use codex_exec_protocol::RpcError;
 use codex_exec_protocol::http::{RequestHeader, ResponseHeader};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
-/// Variables that never leave in a header: credentials of the server itself. The list of section
-/// 11.1, then relatives of its members that hold the same kind of secret.
+use crate::secrets::is_secret;
+
+/// Variables that never leave in a header beside this program's own credentials: the list of section 11.1, then relatives
+/// of its members that hold the same kind of secret.
 const REFUSED: &[&str] = &[
-    "CODEX_API_KEY",
-    "CODEX_ACCESS_TOKEN",
     "OPENAI_API_KEY",
-    "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN",
-    "CODEX_CONNECTORS_TOKEN",
     "AZURE_CLIENT_SECRET",
     "AZURE_FEDERATED_TOKEN_FILE",
     "AWS_ACCESS_KEY_ID",
@@ -22,21 +20,14 @@ const REFUSED: &[&str] = &[
     "AWS_SESSION_TOKEN",
     "GOOGLE_APPLICATION_CREDENTIALS",
     // Ours:
-    "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN",
-    "CODEX_REFRESH_TOKEN",
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "AWS_SECURITY_TOKEN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 ];
 
-/// Whole families of such variables.
-const REFUSED_PREFIXES: &[&str] = &["CODEX_EXEC_SERVER_NOISE_"];
-
 fn is_refused(name: &str) -> bool {
-    let starts =
-        |prefix: &&str| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-    REFUSED.iter().any(|refused| refused.eq_ignore_ascii_case(name)) || REFUSED_PREFIXES.iter().any(starts)
+    is_secret(name.as_ref()) || REFUSED.iter().any(|refused| refused.eq_ignore_ascii_case(name))
 }
 
 /// The request's headers, with the variables' values appended.

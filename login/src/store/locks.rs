@@ -52,7 +52,7 @@ impl Locks {
     pub(super) fn take(home: &Path) -> Result<Self, LockError> {
         std::fs::create_dir_all(home).map_err(|source| LockError::Home { path: home.to_owned(), source })?;
         let path = home.join(FIRST);
-        let first = open(&path, 0o666)?;
+        let first = open(&path)?;
         while let Err(source) = first.lock() {
             // A signal ends the wait, but nobody asked for that.
             if source.kind() != io::ErrorKind::Interrupted {
@@ -65,7 +65,7 @@ impl Locks {
 }
 
 fn poll(path: &Path, limit: Duration) -> Result<File, LockError> {
-    let file = open(path, 0o600)?;
+    let file = open(path)?;
     let start = Instant::now();
     while !try_lock(&file, path)? {
         if start.elapsed() >= limit {
@@ -76,14 +76,14 @@ fn poll(path: &Path, limit: Duration) -> Result<File, LockError> {
     Ok(file)
 }
 
-/// Opens a lock file for its owner, making it if it is missing.
-pub(crate) fn open(path: &Path, mode: u32) -> Result<File, LockError> {
+/// Opens a lock file, making it for its owner alone if it is missing: whoever may open it can keep everybody waiting.
+pub(crate) fn open(path: &Path) -> Result<File, LockError> {
     OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(mode)
+        .mode(0o600)
         .open(path)
         .map_err(|source| LockError::Io { path: path.to_owned(), source })
 }

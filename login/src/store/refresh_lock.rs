@@ -27,7 +27,7 @@ impl RefreshLock {
             return Ok(Self { _file: None });
         }
         let path = store.home().join(NAME);
-        let file = locks::open(&path, 0o600)?;
+        let file = locks::open(&path)?;
         let start = Instant::now();
         while !locks::try_lock(&file, &path)? {
             if start.elapsed() >= TIMEOUT {

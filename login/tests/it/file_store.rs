@@ -33,6 +33,8 @@ fn a_save_makes_the_home_the_locks_and_a_private_file() {
     Store::new(&home, StoreMode::File).save(&key("sk")).unwrap();
     assert_eq!(mode_of(&home.join("auth.json")), 0o600);
     assert_eq!(mode_of(&home.join("auth.json.lock")), 0o600);
+    // Whatever the umask is: who may open it can hold it.
+    assert_eq!(mode_of(&home.join("auth.lock")), 0o600);
     let mut names: Vec<_> =
         std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

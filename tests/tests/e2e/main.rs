@@ -27,6 +27,7 @@ mod rendezvous;
 mod resume;
 mod run;
 mod sandbox;
+mod secrets;
 mod signals;
 mod stdio;
 mod terminal;

@@ -1,0 +1,60 @@
+//! Which variables of its own environment a server keeps to itself.
+
+use std::ffi::{OsStr, OsString};
+
+/// Credentials of this program and of its sign-in: neither programs nor headers of HTTP requests get them.
+const SECRETS: [&str; 11] = [
+    "CODEX_API_KEY",
+    "CODEX_ACCESS_TOKEN",
+    "CODEX_REFRESH_TOKEN",
+    "CODEX_CONNECTORS_TOKEN",
+    "CODEX_GUARDIAN_DECISIONS_API_KEY",
+    "CODEX_EXEC_SERVER_TOKEN",
+    "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN",
+    // A workload's identity.
+    "OPENAI_FEDERATION_RULE_ID",
+    "OPENAI_IDENTITY_TOKEN_FILE",
+    "OPENAI_WORKLOAD_IDENTITY_CONTEXT",
+    "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN",
+];
+/// A whole family of them.
+const SECRET_PREFIX: &str = "CODEX_EXEC_SERVER_NOISE_";
+/// More about a workload's identity, for no program, though headers may have it.
+const WITHHELD: [&str; 3] = ["OPENAI_IDENTITY_TOKEN_SOURCE", "OPENAI_SPIFFE_ID", "OPENAI_SPIFFE_AUDIENCE"];
+
+/// Whether a variable is a credential of this program or its sign-in, whatever the case of its letters.
+pub(crate) fn is_secret(name: &OsStr) -> bool {
+    let starts = |name: &str| {
+        let head = name.get(..SECRET_PREFIX.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(SECRET_PREFIX))
+    };
+    is_one_of(&SECRETS, name) || name.to_str().is_some_and(starts)
+}
+
+/// What a program inherits of this one's variables: all but its credentials, and what says who it is signed in as. Every
+/// way to start a program takes this.
+pub fn inherited(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, OsString)> {
+    variables.into_iter().filter(|(name, _)| !is_secret(name) && !is_one_of(&WITHHELD, name))
+}
+
+fn is_one_of(names: &[&str], name: &OsStr) -> bool {
+    names.iter().any(|one| name.eq_ignore_ascii_case(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_and_everything_else_goes_on() {
+        let names =
+            ["PATH", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "CODEX_HOME", "CODEX_EXEC_SERVER_URL"];
+        let more = ["codex_api_key", "CODEX_EXEC_SERVER_NOISE_ANYTHING"];
+        let all = names.into_iter().chain(SECRETS).chain(WITHHELD).chain(more);
+        let got: Vec<OsString> =
+            inherited(all.map(|name| (name.into(), "x".into()))).map(|(name, _)| name).collect();
+        assert_eq!(got, names);
+    }
+}
