@@ -116,6 +116,16 @@ fn refuse_server_flags_for_subcommands(matches: &ArgMatches) -> Result<(), clap:
     Ok(())
 }
 
+/// An error of `codex exec-server`, as the parser words one.
+fn wrong_usage(kind: ErrorKind, text: &str) -> clap::Error {
+    let mut command = Cli::command();
+    command.build();
+    match command.find_subcommand_mut("exec-server") {
+        Some(exec_server) => exec_server.error(kind, text),
+        None => command.error(kind, text),
+    }
+}
+
 fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
     let Cli { mut config, mut strict_config, profile, command } = cli;
     if profile.is_some() {
@@ -156,7 +166,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 }
                 None => match signals::keep_endings() {
                     Ok(children) => start(config, strict_config, surroundings, |setup| {
-                        serve::serve(exec_server.serve, exec_server.remote, setup, children)
+                        serve::serve(exec_server.serve, exec_server.remote, setup, children, wrong_usage)
                     }),
                     Err(error) => fail(&format!("can't have the ends of programs reported: {error}")),
                 },

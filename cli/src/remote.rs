@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Once};
 
 use anyhow::anyhow;
+use clap::ValueEnum;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, ValueEnum};
 use codex_config::Config;
 use codex_exec_server::remote::{
     BEARER_VARIABLE, Contract, CredentialKind, Credentials, DEFAULT_NAME, Fixed, Remote, RemoteConfig,
@@ -116,12 +116,12 @@ impl RemoteArgs {
     /// What to do; nothing without `--remote`. `listens`: there is a `--listen`; `variable` looks up the environment.
     ///
     /// # Errors
-    /// Flags that do not go together: a usage error.
+    /// Flags that do not go together.
     pub(crate) fn plan(
         self,
         listens: bool,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Plan>, clap::Error> {
+    ) -> Result<Option<Plan>, WrongUsage> {
         let Some(base) = self.remote else { return Ok(None) };
         if listens {
             return Err(usage(
@@ -186,7 +186,7 @@ fn the_id(
     contract: Contract,
     environment: Option<String>,
     executor: Option<String>,
-) -> Result<Option<String>, clap::Error> {
+) -> Result<Option<String>, WrongUsage> {
     let (wanted, right, wrong) = match contract {
         Contract::Executor => ("--executor-id <ID>", executor, environment.map(|_| "--environment-id <ID>")),
         _ => ("--environment-id <ID>", environment, executor.map(|_| "--executor-id <ID>")),
@@ -206,13 +206,15 @@ fn the_id(
     }
 }
 
-fn usage(kind: ErrorKind, text: &str) -> clap::Error {
-    let mut command = crate::Cli::command();
-    command.build();
-    match command.find_subcommand_mut("exec-server") {
-        Some(exec_server) => exec_server.error(kind, text),
-        None => command.error(kind, text),
-    }
+/// Flags that do not go together, in the parser's words.
+#[derive(Debug)]
+pub(crate) struct WrongUsage {
+    pub(crate) kind: ErrorKind,
+    pub(crate) text: String,
+}
+
+fn usage(kind: ErrorKind, text: &str) -> WrongUsage {
+    WrongUsage { kind, text: text.to_owned() }
 }
 
 /// Stays attached until `stop`, stdin's end where that counts, or a failure for good; the exit code.

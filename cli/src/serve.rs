@@ -1,17 +1,21 @@
 //! `codex exec-server`: listens, serves, and ends cleanly.
 
+mod args;
 mod configured;
+mod ending;
 mod stdio;
 
-use std::path::{Path, PathBuf};
+pub(crate) use args::ServeArgs;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
+use clap::error::ErrorKind;
 use codex_children::keeper;
 use codex_children::orphans;
-use codex_children::signals::{self, ChildEnds, ChildSignals};
+use codex_children::signals::{ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
@@ -20,86 +24,14 @@ use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::secrets::inherited;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::codes::WRONG_USAGE;
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::{Setup, SetupError};
 use crate::{output, resident, sandbox};
-
-/// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
-const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
-
-/// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct ServeArgs {
-    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
-    /// [default: ws://127.0.0.1:0].
-    #[arg(long, value_name = "URL")]
-    listen: Option<String>,
-    /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
-    #[arg(long, value_name = "MODE")]
-    ws_auth: Option<WsAuth>,
-    /// File that holds the token for --ws-auth capability-token.
-    #[arg(long, value_name = "PATH")]
-    ws_token_file: Option<PathBuf>,
-    /// SHA-256 of the token for --ws-auth capability-token, as 64 hex digits.
-    #[arg(long, value_name = "HEX")]
-    ws_token_sha256: Option<String>,
-    /// File that holds the secret of at least 32 bytes for --ws-auth signed-bearer-token.
-    #[arg(long, value_name = "PATH")]
-    ws_shared_secret_file: Option<PathBuf>,
-    /// The issuer (iss) that a signed token must name.
-    #[arg(long, value_name = "ISSUER")]
-    ws_issuer: Option<String>,
-    /// The audience (aud) that a signed token must name.
-    #[arg(long, value_name = "AUDIENCE")]
-    ws_audience: Option<String>,
-    /// How far the clocks of both sides may differ, in seconds [default: 30].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
-    ws_max_clock_skew_seconds: Option<u64>,
-    /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    concurrent_requests: Option<u32>,
-    /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
-    #[arg(long, value_name = "WHAT")]
-    leftovers: Option<LeftoversArg>,
-    /// Which namespaces sandboxes may use; for tests.
-    #[arg(long, value_name = "WHICH", hide = true)]
-    sandbox_namespaces: Option<NamespacesArg>,
-    /// Sets a bound of the server by its name in limits.rs; for tests.
-    #[arg(long, value_name = "NAME=VALUE", hide = true)]
-    limit: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WsAuth {
-    /// Anybody who can reach the address may connect.
-    None,
-    /// A fixed token.
-    CapabilityToken,
-    /// A JWT signed with a shared secret.
-    SignedBearerToken,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum NamespacesArg {
-    /// Whatever works here.
-    Any,
-    /// Those that an ordinary user could have.
-    User,
-    /// No namespaces.
-    Off,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LeftoversArg {
-    /// They live on.
-    Keep,
-    /// They are killed.
-    Kill,
-}
+use args::{LeftoversArg, NamespacesArg, WsAuth};
+use ending::{Signals, end};
 
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
@@ -110,13 +42,14 @@ pub(crate) async fn serve(
     remote: RemoteArgs,
     setup: Setup,
     children: ChildSignals,
+    usage: fn(ErrorKind, &str) -> clap::Error,
 ) -> anyhow::Result<u8> {
     match remote.plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
         Ok(None) => {}
         Ok(Some(plan)) => return serve_remote(plan, args, setup, children).await,
         Err(error) => {
             // Nothing can be done about a closed stderr.
-            let _ = error.print();
+            let _ = usage(error.kind, &error.text).print();
             return Ok(WRONG_USAGE);
         }
     }
@@ -200,19 +133,6 @@ async fn listen(
     drop(listener);
     end(server, connections, signals).await;
     Ok(())
-}
-
-/// How long connections may take to say goodbye, those in their handshake included.
-const GOODBYE: Duration = Duration::from_millis(300);
-
-/// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
-async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
-    let goodbye = async { while connections.join_next().await.is_some() {} };
-    let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
-    tokio::select! {
-        _ = all => {}
-        () = signals.next() => {}
-    }
 }
 
 fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Result<LocalConfig> {
@@ -372,37 +292,5 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as under nohup.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Option<Signal>,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let hangup = if signals::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup,
-        })
-    }
-
-    async fn next(&mut self) {
-        let hung_up = async {
-            match &mut self.hangup {
-                Some(hangup) => drop(hangup.recv().await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            () = hung_up => {}
-        }
     }
 }

@@ -5,7 +5,7 @@ use codex_exec_server::Limits;
 use codex_exec_server::transport::ListenAddress;
 use codex_limits::LimitError;
 
-use super::{LeftoversArg, ServeArgs, WsAuth as WsAuthArg};
+use super::args::{LeftoversArg, ServeArgs, WsAuth as WsAuthArg};
 
 /// The bounds that the configuration sets, over the defaults.
 pub(super) fn limits(settings: &ExecServerConfig) -> Result<Limits, LimitError> {

@@ -11,7 +11,7 @@ use codex_exec_server::transport::stdio;
 use tokio::io::AsyncWrite;
 use tokio::task::JoinSet;
 
-use super::{Signals, end};
+use super::ending::{Signals, end};
 use crate::closed;
 
 /// Serves until the client is gone or a signal comes.

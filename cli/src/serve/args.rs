@@ -1,0 +1,78 @@
+//! The flags of `codex exec-server`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+/// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
+const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
+
+/// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
+    /// [default: ws://127.0.0.1:0].
+    #[arg(long, value_name = "URL")]
+    pub(super) listen: Option<String>,
+    /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
+    #[arg(long, value_name = "MODE")]
+    pub(super) ws_auth: Option<WsAuth>,
+    /// File that holds the token for --ws-auth capability-token.
+    #[arg(long, value_name = "PATH")]
+    pub(super) ws_token_file: Option<PathBuf>,
+    /// SHA-256 of the token for --ws-auth capability-token, as 64 hex digits.
+    #[arg(long, value_name = "HEX")]
+    pub(super) ws_token_sha256: Option<String>,
+    /// File that holds the secret of at least 32 bytes for --ws-auth signed-bearer-token.
+    #[arg(long, value_name = "PATH")]
+    pub(super) ws_shared_secret_file: Option<PathBuf>,
+    /// The issuer (iss) that a signed token must name.
+    #[arg(long, value_name = "ISSUER")]
+    pub(super) ws_issuer: Option<String>,
+    /// The audience (aud) that a signed token must name.
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(super) ws_audience: Option<String>,
+    /// How far the clocks of both sides may differ, in seconds [default: 30].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
+    pub(super) ws_max_clock_skew_seconds: Option<u64>,
+    /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) concurrent_requests: Option<u32>,
+    /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
+    #[arg(long, value_name = "WHAT")]
+    pub(super) leftovers: Option<LeftoversArg>,
+    /// Which namespaces sandboxes may use; for tests.
+    #[arg(long, value_name = "WHICH", hide = true)]
+    pub(super) sandbox_namespaces: Option<NamespacesArg>,
+    /// Sets a bound of the server by its name in limits.rs; for tests.
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    pub(super) limit: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum WsAuth {
+    /// Anybody who can reach the address may connect.
+    None,
+    /// A fixed token.
+    CapabilityToken,
+    /// A JWT signed with a shared secret.
+    SignedBearerToken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum NamespacesArg {
+    /// Whatever works here.
+    Any,
+    /// Those that an ordinary user could have.
+    User,
+    /// No namespaces.
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LeftoversArg {
+    /// They live on.
+    Keep,
+    /// They are killed.
+    Kill,
+}

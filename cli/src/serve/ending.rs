@@ -1,0 +1,54 @@
+//! What ends a server, and how it says goodbye.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_children::signals;
+use codex_exec_server::server::Server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+/// SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as under nohup.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let hangup = if signals::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup,
+        })
+    }
+
+    pub(super) async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = hung_up => {}
+        }
+    }
+}
+
+/// How long connections may take to say goodbye, those in their handshake included.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
+pub(super) async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
+    let goodbye = async { while connections.join_next().await.is_some() {} };
+    let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
+    tokio::select! {
+        _ = all => {}
+        () = signals.next() => {}
+    }
+}
