@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// Longest environment or executor id.
-pub const ID_BYTES: usize = 256;
 /// Largest websocket message of a Noise relay (`remote.md` 8); more closes the socket with 1009.
 pub const NOISE_MESSAGE_BYTES: usize = 256 << 10;
 /// Largest websocket message of a plain relay (4.1); more closes the socket with 1009.

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use codex_exec_protocol::EnvironmentId;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
-
-use crate::limits::ID_BYTES;
 
 /// How our tokens begin, so that scanners for leaked secrets know them.
 pub const PREFIX: &str = "cxr_";
@@ -120,12 +119,6 @@ pub enum TokenFileError {
     Size,
 }
 
-/// Whether this can be an environment's id (`remote.md` 1.1).
-pub fn is_id(text: &str) -> bool {
-    (1..=ID_BYTES).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-}
-
 /// Reads a token file: one token a line, `#` begins a comment.
 ///
 /// # Errors
@@ -174,7 +167,9 @@ pub fn scope(text: &str) -> Result<Scope, String> {
     if text == "*" {
         return Ok(Scope::All);
     }
-    let ids = text.split(',').map(|id| if is_id(id) { Ok(id.to_owned()) } else { Err(id.to_owned()) });
+    let ids = text
+        .split(',')
+        .map(|id| if EnvironmentId::fits(id) { Ok(id.to_owned()) } else { Err(id.to_owned()) });
     Ok(Scope::Only(ids.collect::<Result<_, _>>()?))
 }
 
@@ -281,10 +276,10 @@ mod tests {
     #[test]
     fn ids_are_told_from_what_is_none() {
         for id in ["a", "env-1", "A_b-9", &"x".repeat(256)] {
-            assert!(is_id(id), "{id}");
+            assert!(EnvironmentId::fits(id), "{id}");
         }
         for id in ["", "a b", "../x", "é", "a.b", "%2e", &"x".repeat(257)] {
-            assert!(!is_id(id), "{id}");
+            assert!(!EnvironmentId::fits(id), "{id}");
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod error;
 pub mod filesystem;
 pub mod http;
+pub mod ids;
 pub mod network;
 pub mod path;
 pub mod process;
@@ -21,6 +22,7 @@ pub use bytes::Base64Bytes;
 pub use encode::WireEncode;
 pub use envelope::{Incoming, RequestId};
 pub use error::{ErrorCode, RpcError};
+pub use ids::{EnvironmentId, ProcessId, SessionId};
 pub use path::WirePath;
 
 /// Ties a request's name, params and result together (section 1.1).

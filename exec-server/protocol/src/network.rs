@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::encode::encode_with_serde;
+use crate::ids::ProcessId;
 use crate::{methods, notifications};
 
 methods! {
@@ -121,7 +122,7 @@ pub enum Protocol {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRequestParams {
     /// The process that the program was started as.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Where it wants to go.
     pub request: HostRequest,
 }
@@ -169,7 +170,7 @@ pub enum Decision {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyDecisionParams {
     /// The process that the program was started as.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// RFC 3339 in UTC with milliseconds.
     pub timestamp: String,
     /// Always `domain`.

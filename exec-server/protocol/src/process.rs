@@ -6,6 +6,7 @@ mod start;
 use serde::{Deserialize, Serialize};
 
 use crate::encode::{Empty, encode_with_serde};
+use crate::ids::ProcessId;
 use crate::{Base64Bytes, methods, notifications};
 
 pub use output::*;
@@ -45,7 +46,7 @@ notifications! {
 #[serde(rename_all = "camelCase")]
 pub struct WriteParams {
     /// The process to write to.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// The bytes to write; may be empty.
     pub chunk: Base64Bytes,
     /// Makes a retry harmless; absent from old clients, not empty.
@@ -105,7 +106,7 @@ pub enum SignalName {
 #[serde(rename_all = "camelCase")]
 pub struct SignalParams {
     /// The process to signal.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// The signal to send.
     pub signal: SignalName,
 }
@@ -115,7 +116,7 @@ pub struct SignalParams {
 #[serde(rename_all = "camelCase")]
 pub struct TerminateParams {
     /// The process to end.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Extension: SIGTERM now, SIGKILL after this many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<u64>,
@@ -164,7 +165,7 @@ pub enum ProcessState {
 #[serde(rename_all = "camelCase")]
 pub struct ProcessInfo {
     /// The id that the client chose.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// The operating system's id; null while starting.
     pub pid: Option<u32>,
     /// The program and its arguments.
@@ -202,7 +203,7 @@ pub struct Leftover {
 #[serde(rename_all = "camelCase")]
 pub struct WaitParams {
     /// The process to wait for.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Give up after this many milliseconds; without it, wait for the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -227,7 +228,7 @@ pub struct WaitResult {
 #[serde(rename_all = "camelCase")]
 pub struct ResizeParams {
     /// The process that has the terminal.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Rows, 1 or more.
     pub rows: u16,
     /// Columns, 1 or more.
@@ -239,7 +240,7 @@ pub struct ResizeParams {
 #[serde(rename_all = "camelCase")]
 pub struct CloseStdinParams {
     /// The process whose stdin is closed.
-    pub process_id: String,
+    pub process_id: ProcessId,
 }
 
 encode_with_serde!(StartResult, WriteResult, TerminateResult, ListResult, WaitResult);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encode::{Empty, encode_with_serde};
 use crate::environment::EnvironmentInfo;
+use crate::ids::SessionId;
 use crate::{methods, notifications};
 
 methods! {
@@ -23,7 +24,7 @@ pub struct InitializeParams {
     pub client_name: String,
     /// The session to take up again.
     #[serde(default)]
-    pub resume_session_id: Option<String>,
+    pub resume_session_id: Option<SessionId>,
 }
 
 /// Result of `initialize`.
@@ -31,7 +32,7 @@ pub struct InitializeParams {
 #[serde(rename_all = "camelCase")]
 pub struct InitializeResult {
     /// Random UUID v4, lower case.
-    pub session_id: String,
+    pub session_id: SessionId,
     /// What this machine is; absent from servers before 0.169.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_info: Option<EnvironmentInfo>,

@@ -10,14 +10,14 @@ use super::inbox::lock;
 use super::shared::Shared;
 use crate::protocol::encode::Empty;
 use crate::protocol::session::{Initialize, InitializeParams, InitializeResult, Initialized};
-use crate::protocol::{ErrorCode, Incoming, Method, RequestId, RpcError, envelope};
+use crate::protocol::{ErrorCode, Incoming, Method, RequestId, RpcError, SessionId, envelope};
 
 /// `initialize` and `initialized` (section 5), within this time.
 pub(super) async fn handshake(
     shared: &Shared,
     link: &mut Link,
     again: &Again,
-    resume_session_id: Option<String>,
+    resume_session_id: Option<SessionId>,
     time: Duration,
 ) -> Result<InitializeResult, ClientError> {
     let target = again.target();

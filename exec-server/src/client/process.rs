@@ -13,7 +13,7 @@ use crate::protocol::process::{
     CloseStdin, CloseStdinParams, ExitDetails, Resize, ResizeParams, Signal, SignalName, SignalParams, Start,
     StartParams, Terminate, TerminateParams, Write, WriteParams, WriteStatus,
 };
-use crate::protocol::{ErrorCode, RpcError};
+use crate::protocol::{ErrorCode, ProcessId, RpcError};
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Process {
 #[derive(Clone)]
 pub struct ProcessControl {
     shared: Arc<Shared>,
-    process_id: Arc<str>,
+    process_id: ProcessId,
     writes: Arc<AtomicU64>,
 }
 
@@ -117,7 +117,7 @@ impl ProcessControl {
     pub async fn write(&self, bytes: Vec<u8>) -> Result<WriteStatus, ClientError> {
         let number = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
         let params = WriteParams {
-            process_id: self.process_id.to_string(),
+            process_id: self.process_id.clone(),
             chunk: bytes.into(),
             write_id: Some(number.to_string()),
         };
@@ -129,7 +129,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`]; a server without this extension is named as the reason.
     pub async fn close_stdin(&self) -> Result<(), ClientError> {
-        let params = CloseStdinParams { process_id: self.process_id.to_string() };
+        let params = CloseStdinParams { process_id: self.process_id.clone() };
         let answer = self.shared.call::<CloseStdin>(&params, Retry::Never).await;
         explain("can't end a program's standard input", answer).map(drop)
     }
@@ -139,7 +139,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`]; a server that does not know signals, or this one, is named as the reason.
     pub async fn signal(&self, signal: SignalName) -> Result<(), ClientError> {
-        let params = SignalParams { process_id: self.process_id.to_string(), signal };
+        let params = SignalParams { process_id: self.process_id.clone(), signal };
         let answer = self.shared.call::<Signal>(&params, Retry::Never).await;
         explain("can't send this signal", answer).map(drop)
     }
@@ -149,7 +149,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`].
     pub async fn terminate(&self, grace_ms: Option<u64>) -> Result<bool, ClientError> {
-        let params = TerminateParams { process_id: self.process_id.to_string(), grace_ms };
+        let params = TerminateParams { process_id: self.process_id.clone(), grace_ms };
         self.shared.call::<Terminate>(&params, Retry::Safe).await.map(|result| result.running)
     }
 
@@ -158,7 +158,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`]; a server without this extension is named as the reason.
     pub async fn resize(&self, rows: u16, cols: u16) -> Result<(), ClientError> {
-        let params = ResizeParams { process_id: self.process_id.to_string(), rows, cols };
+        let params = ResizeParams { process_id: self.process_id.clone(), rows, cols };
         let answer = self.shared.call::<Resize>(&params, Retry::Never).await;
         explain("can't change a terminal's size", answer).map(drop)
     }

@@ -11,8 +11,8 @@ use super::error::ClientError;
 use super::options::ClientOptions;
 use super::shared::Shared;
 use crate::environment::MissingState;
-use crate::protocol::Method;
 use crate::protocol::environment::EnvironmentInfo;
+use crate::protocol::{Method, SessionId};
 
 /// A connection to an exec-server, with its session. Clones share it; the last one to be dropped ends it.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// The session's id.
-    pub fn session_id(&self) -> String {
+    pub fn session_id(&self) -> SessionId {
         self.shared.session_id()
     }
 

@@ -17,7 +17,7 @@ use crate::protocol::filesystem::MissingChanged;
 use crate::protocol::http::BodyDelta;
 use crate::protocol::process::{Closed, Exited, Output};
 use crate::protocol::session::InitializeResult;
-use crate::protocol::{Incoming, Method, Notification, RequestId, RpcError, envelope};
+use crate::protocol::{Incoming, Method, Notification, ProcessId, RequestId, RpcError, SessionId, envelope};
 
 /// What the client's handles and the driver share.
 pub(super) struct Shared {
@@ -26,10 +26,10 @@ pub(super) struct Shared {
     /// A call has been sent: the reader may go on.
     pub(super) call_sent: Notify,
     pub(super) outgoing: mpsc::Sender<i64>,
-    pub(super) processes: Mutex<HashMap<String, Arc<ProcessInbox>>>,
+    pub(super) processes: Mutex<HashMap<ProcessId, Arc<ProcessInbox>>>,
     pub(super) bodies: Mutex<HashMap<String, Arc<BodyInbox>>>,
     /// Programs whose handles were dropped, to be terminated.
-    pub(super) orphans: Mutex<Vec<String>>,
+    pub(super) orphans: Mutex<Vec<ProcessId>>,
     /// Answers to what the server asked, encoded.
     pub(super) answers: Mutex<Vec<Bytes>>,
     /// The writer should look at the two above.
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn session_id(&self) -> String {
+    pub(super) fn session_id(&self) -> SessionId {
         lock(&self.session).as_ref().map(|session| session.session_id.clone()).unwrap_or_default()
     }
 
@@ -128,7 +128,7 @@ impl Shared {
         if processes.contains_key(id) {
             return Err(ClientError::Usage(format!("process {id:?} is followed already; choose another id")));
         }
-        processes.insert(id.to_owned(), Arc::clone(inbox));
+        processes.insert(id.into(), Arc::clone(inbox));
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Shared {
     pub(super) fn remove_process(&self, id: &str, terminate: bool) {
         lock(&self.processes).remove(id);
         if terminate && lock(&self.calls).ended().is_none() {
-            lock(&self.orphans).push(id.to_owned());
+            lock(&self.orphans).push(id.into());
             self.look.notify_one();
         }
     }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::network::{
     Decision, DecisionSource, DecisionWord, HostRequest, PolicyDecisionParams, PolicyRequestParams,
 };
@@ -27,7 +28,7 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(3600);
 
 /// Decides for one program.
 pub(super) struct Judge {
-    pub(super) process_id: String,
+    pub(super) process_id: ProcessId,
     pub(super) rules: Rules,
     /// How long the client may take; none when it is not to be asked.
     pub(super) patience: Option<Duration>,

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::network::Protocol;
 use futures_util::future::join_all;
 use rustix::net::SocketFlags;
@@ -41,7 +42,7 @@ pub(crate) enum Door {
 
 /// What a proxy is to do.
 pub(crate) struct ProxyPlan {
-    pub(crate) process_id: String,
+    pub(crate) process_id: ProcessId,
     pub(crate) rules: Rules,
     pub(crate) socks: bool,
     /// How long the client promised to take for a decision; none when it is not to be asked.

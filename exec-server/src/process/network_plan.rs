@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::network::NetworkProxy;
 use codex_exec_protocol::process::StartParams;
 use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
+use codex_exec_protocol::{ProcessId, RpcError};
 
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
@@ -177,9 +177,9 @@ impl Opened {
 /// The server's end, and the launcher's.
 type Handover = (Option<OwnedFd>, Option<OwnedFd>);
 
-fn proxy_plan(process_id: &str, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
+fn proxy_plan(process_id: &ProcessId, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
     Ok(ProxyPlan {
-        process_id: process_id.to_owned(),
+        process_id: process_id.clone(),
         rules: Rules::new(&asked.proxy)?,
         socks: asked.proxy.enable_socks5,
         patience: asked.policy_decision_timeout_ms.map(|given| Duration::from_millis(given.get())),

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{ExitDetails, LimitsEnforced, StartParams, Stream};
+use codex_exec_protocol::{ProcessId, RpcError};
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ use codex_children::reap::Ending;
 
 /// A process of a session, from the start request to eviction.
 pub struct Process {
-    id: String,
+    id: ProcessId,
     id_json: String,
     argv: Vec<String>,
     tty: bool,
@@ -103,11 +103,10 @@ impl std::fmt::Debug for Process {
 
 impl Process {
     pub(super) fn new(params: &StartParams, sandboxed: bool, news: Arc<News>, limits: &Limits) -> Arc<Self> {
-        let id = params.process_id.as_str();
         let mut id_json = Vec::new();
-        codex_exec_protocol::encode::json(id, &mut id_json);
+        codex_exec_protocol::encode::json(params.process_id.as_str(), &mut id_json);
         Arc::new(Self {
-            id: id.to_owned(),
+            id: params.process_id.clone(),
             id_json: String::from_utf8(id_json).unwrap_or_default(),
             argv: params.argv.clone(),
             tty: params.tty,
@@ -135,7 +134,7 @@ impl Process {
     }
 
     /// The client's id.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &ProcessId {
         &self.id
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
+use codex_exec_protocol::{ProcessId, RpcError};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
 
@@ -44,7 +44,7 @@ pub struct ProcessTable {
 
 #[derive(Default)]
 struct Entries {
-    by_id: HashMap<String, Entry>,
+    by_id: HashMap<ProcessId, Entry>,
     /// Those that are over, by their numbers.
     closed: BTreeMap<u64, Arc<Process>>,
     /// Starts so far, for the order of a list.

@@ -1,5 +1,6 @@
 //! A harness asks a registry the way to an environment (`remote.md` 6.2, 9.2).
 
+use codex_exec_protocol::EnvironmentId;
 use codex_exec_protocol::registry::{Connect, Connected, NOISE_PROFILE, PublicKey};
 use codex_outgoing::{Outgoing, is_loopback, sentence};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -10,8 +11,6 @@ use crate::bearer::Bearer;
 
 /// How much of an answer's text an error shows, in characters.
 const SHOWN: usize = 1024;
-/// Longest environment id.
-const ID_BYTES: usize = 256;
 
 /// An environment that a registry knows, and what lets us use it.
 #[derive(Debug, Clone)]
@@ -66,7 +65,7 @@ impl HarnessRegistry {
         if environment.account_id.as_deref().is_some_and(|id| HeaderValue::from_str(id).is_err()) {
             return Err("the account id holds characters that a header can't carry".into());
         }
-        let environment = RegistryEnvironment { environment_id: id, ..environment };
+        let environment = RegistryEnvironment { environment_id: id.to_string(), ..environment };
         let client = RegistryClient::new(outgoing, base.scheme() == "http");
         Ok(Self { base, environment, client })
     }
@@ -130,15 +129,12 @@ impl HarnessRegistry {
 }
 
 /// The base URL and the trimmed id, if they can be used.
-fn address(url: &str, id: &str) -> Result<(Url, String), String> {
+fn address(url: &str, id: &str) -> Result<(Url, EnvironmentId), String> {
     let id = id.trim();
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if id.is_empty() || id.len() > ID_BYTES || !id.bytes().all(fits) {
+    let id: EnvironmentId = id.parse().map_err(|error| {
         let shown: String = id.chars().take(60).collect();
-        return Err(format!(
-            "the environment id {shown:?} can't be used: it takes 1 to {ID_BYTES} of A-Z a-z 0-9 - _"
-        ));
-    }
+        format!("the environment id {shown:?} can't be used: {error}")
+    })?;
     let base = Url::parse(url.trim().trim_end_matches('/'))
         .map_err(|error| format!("the registry's URL can't be used: {error}; give https://HOST"))?;
     match base.scheme() {
@@ -151,7 +147,7 @@ fn address(url: &str, id: &str) -> Result<(Url, String), String> {
     if user || base.query().is_some() || base.fragment().is_some() {
         return Err("the registry's URL has a user, a query or a fragment; give its address alone".into());
     }
-    Ok((base, id.to_owned()))
+    Ok((base, id))
 }
 
 /// What a status other than 2xx means (9.2).

@@ -1,5 +1,7 @@
 //! Where a registry is and what is registered there, checked before anything is sent (1.1).
 
+use codex_exec_protocol::EnvironmentId;
+use codex_exec_protocol::ids::NoEnvironmentId;
 use codex_outgoing::is_loopback;
 use url::{Host, Url};
 
@@ -7,15 +9,12 @@ use super::contract::Contract;
 use super::credential::CredentialKind;
 use super::error::{Cause, RemoteError};
 
-/// Longest id in characters.
-const ID_LENGTH: usize = 256;
-
 /// A checked base URL, contract and id.
 #[derive(Debug, Clone)]
 pub struct Target {
     contract: Contract,
     base: String,
-    id: Option<String>,
+    id: Option<EnvironmentId>,
 }
 
 impl Target {
@@ -36,13 +35,10 @@ impl Target {
             None | Some("") => {
                 return Err(wrong(format!("{noun} is required for remote exec-server registration")));
             }
-            Some(id) if is_id(id) => Some(id.to_owned()),
-            Some(id) => {
+            Some(id) => Some(id.parse().map_err(|error: NoEnvironmentId| {
                 let shown: String = id.chars().take(60).collect();
-                return Err(wrong(format!(
-                    "{noun} {shown:?} can't be used: it takes 1 to {ID_LENGTH} of A-Z a-z 0-9 - _"
-                )));
-            }
+                wrong(format!("{noun} {shown:?} can't be used: {error}"))
+            })?),
         };
         let target = Self { contract, base, id };
         if let Ok(url) = Url::parse(&target.base) {
@@ -71,7 +67,7 @@ impl Target {
 
     /// The checked id.
     pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+        self.id.as_ref().map(EnvironmentId::as_str)
     }
 
     /// Whether requests need TLS.
@@ -86,7 +82,7 @@ impl Target {
 
     /// The URL of the registration.
     pub(crate) fn registration(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
-        let id = self.id.as_deref().unwrap_or_default();
+        let id = self.id().unwrap_or_default();
         self.url(
             kind,
             &match self.contract {
@@ -99,7 +95,7 @@ impl Target {
 
     /// The URL of 6.3.
     pub(crate) fn validation(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
-        self.url(kind, &format!("/cloud/environment/{}/validate", self.id.as_deref().unwrap_or_default()))
+        self.url(kind, &format!("/cloud/environment/{}/validate", self.id().unwrap_or_default()))
     }
 
     /// The URL of a request with a credential of this kind, if it may go there.
@@ -139,11 +135,6 @@ impl Target {
             }),
         }
     }
-}
-
-fn is_id(id: &str) -> bool {
-    (1..=ID_LENGTH).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn is_provider(url: &Url) -> bool {

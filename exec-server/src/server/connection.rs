@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
-use codex_exec_protocol::{Incoming, RequestId, RpcError, envelope, filesystem as files, process};
+use codex_exec_protocol::{Incoming, ProcessId, RequestId, RpcError, envelope, filesystem as files, process};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::Server;
@@ -327,7 +327,7 @@ fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
     }
 }
 
-fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut FrameBuffer) {
+fn encode_event(id: &ProcessId, id_json: &str, event: ProcessEvent<'_>, buffer: &mut FrameBuffer) {
     match event {
         ProcessEvent::Output(chunk) => {
             let expected = chunk.chunk.len().div_ceil(3) * 4 + id_json.len() + 110;
@@ -336,7 +336,7 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
         }
         ProcessEvent::Exited(seq, exit) => {
             let params = ExitedParams {
-                process_id: id.to_owned(),
+                process_id: id.clone(),
                 seq,
                 exit_code: exit.code,
                 sandbox_denied: exit.sandbox_denied,
@@ -345,7 +345,7 @@ fn encode_event(id: &str, id_json: &str, event: ProcessEvent<'_>, buffer: &mut F
             buffer.message(300, |out| envelope::notification::<process::Exited>(&params, out));
         }
         ProcessEvent::Closed(seq) => {
-            let params = ClosedParams { process_id: id.to_owned(), seq };
+            let params = ClosedParams { process_id: id.clone(), seq };
             buffer.message(100, |out| envelope::notification::<process::Closed>(&params, out));
         }
     }

@@ -133,7 +133,7 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
             Some(id) => c.server.sessions.resume(id, c.id)?,
             None => c.server.sessions.create(c.id)?,
         };
-        let session_id = session.id().to_owned();
+        let session_id = session.id().clone();
         c.lend(session);
         Ok(session::InitializeResult { session_id, environment_info: Some(c.server.info().clone()) })
     });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use codex_exec_protocol::{ErrorCode, RpcError};
+use codex_exec_protocol::{ErrorCode, RpcError, SessionId};
 use tokio::sync::Notify;
 
 use super::life::{ConnectionId, Life, Refusal};
@@ -13,7 +13,7 @@ use crate::process::ProcessTable;
 
 /// One session: an unguessable id and the processes it owns.
 pub(super) struct Session {
-    id: String,
+    id: SessionId,
     pub(super) processes: Arc<ProcessTable>,
     life: Mutex<Life>,
     /// Sets off a ping on the connection that has the session.
@@ -22,7 +22,7 @@ pub(super) struct Session {
 
 impl Session {
     /// The id that resumes it.
-    pub(super) fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &SessionId {
         &self.id
     }
 
@@ -33,7 +33,7 @@ impl Session {
 
 /// All sessions of a server.
 pub(super) struct Sessions {
-    by_id: Mutex<HashMap<String, Arc<Session>>>,
+    by_id: Mutex<HashMap<SessionId, Arc<Session>>>,
     common: Arc<Common>,
 }
 
@@ -42,7 +42,7 @@ impl Sessions {
         Self { by_id: Mutex::default(), common }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,7 +59,7 @@ impl Sessions {
             )));
         }
         let session = Arc::new(Session {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: uuid::Uuid::new_v4().to_string().into(),
             processes: self.common.processes(),
             life: Mutex::new(Life::new(connection, self.common.limits.session.detached_time)),
             challenge: Notify::new(),

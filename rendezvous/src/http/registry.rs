@@ -8,6 +8,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use codex_exec_protocol::ids::{EnvironmentId, NoEnvironmentId};
 use codex_exec_protocol::registry::{
     Connect, Connected, EnvironmentRegistered, ExecutorRegistered, Hidden, NOISE_PROFILE, NoiseRegister,
     NoiseRegistered, PublicKey, Validate, Validated,
@@ -19,7 +20,7 @@ use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::app::{App, RegisterFailure};
 use crate::registry::NoOffer;
-use crate::tokens::{Role, is_id};
+use crate::tokens::Role;
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -164,9 +165,8 @@ pub(super) async fn validate(
 /// Checks that the bearer may act in this role for this environment.
 fn authorize(app: &App, headers: &HeaderMap, role: Role, id: &str) -> Result<Account, Refusal> {
     let account = account(app, headers).ok_or_else(Refusal::unauthorized)?;
-    if !is_id(id) {
-        let message = "ids are 1 to 256 of A-Z a-z 0-9 - _";
-        return Err(Refusal::bad_request("invalid_id", message));
+    if !EnvironmentId::fits(id) {
+        return Err(Refusal::bad_request("invalid_id", format!("the id can't be used: {NoEnvironmentId}")));
     }
     if !account.grant.allows(role, id) {
         let what = if role == Role::Executor { "serve" } else { "use" };

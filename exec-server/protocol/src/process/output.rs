@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ProcessId;
 use crate::{Base64Bytes, WireEncode, encode};
 
 /// Params of `process/read`.
@@ -9,7 +10,7 @@ use crate::{Base64Bytes, WireEncode, encode};
 #[serde(rename_all = "camelCase")]
 pub struct ReadParams {
     /// The process to read from.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Return what comes after this number; default 0.
     #[serde(default)]
     pub after_seq: Option<u64>,
@@ -188,7 +189,7 @@ impl AsRef<[u8]> for Base64Bytes {
 #[serde(rename_all = "camelCase")]
 pub struct OutputParams {
     /// The process that printed it.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Sequence number of the output.
     pub seq: u64,
     /// Where it came from.
@@ -215,7 +216,7 @@ pub fn encode_output(process_id_json: &str, seq: u64, stream: Stream, bytes: &[u
 #[serde(rename_all = "camelCase")]
 pub struct ExitedParams {
     /// The process that ended.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Sequence number of the exit.
     pub seq: u64,
     /// 0 to 255, 128 + n for a signal, 1 for a signal on a terminal (8.6).
@@ -233,7 +234,7 @@ pub struct ExitedParams {
 #[serde(rename_all = "camelCase")]
 pub struct ClosedParams {
     /// The process that is closed.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Its number, always the last.
     pub seq: u64,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ProcessId;
 use crate::network::NetworkProxy;
 use crate::path::LocalPath;
 use crate::sandbox::Sandbox;
@@ -13,7 +14,7 @@ use crate::sandbox::Sandbox;
 #[serde(rename_all = "camelCase")]
 pub struct StartParams {
     /// Chosen by the client; private to the session.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// Program and arguments; at least one element.
     pub argv: Vec<String>,
     /// Working directory of the program.
@@ -216,7 +217,7 @@ fn uuid_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
 #[serde(rename_all = "camelCase")]
 pub struct StartResult {
     /// The id that the client chose.
-    pub process_id: String,
+    pub process_id: ProcessId,
     /// `none` or `linuxSeccomp`; absent from servers before 0.169.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_type: Option<String>,

@@ -66,7 +66,7 @@ proptest! {
         let mut hand = Vec::new();
         encode_output(&serde_json::to_string(&process_id).unwrap(), seq, stream, &chunk.0, &mut hand);
         let mut serde = Vec::new();
-        envelope::notification::<Output>(&OutputParams { process_id, seq, stream, chunk }, &mut serde);
+        envelope::notification::<Output>(&OutputParams { process_id: process_id.into(), seq, stream, chunk }, &mut serde);
         prop_assert_eq!(String::from_utf8(hand).unwrap(), String::from_utf8(serde).unwrap());
     }
 
