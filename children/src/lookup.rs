@@ -39,6 +39,12 @@ pub fn find<'a>(name: &'a OsStr, cwd: &Path, env: &[(OsString, OsString)]) -> io
     Err(answer.into())
 }
 
+/// Whether there is a file that may be executed, as far as can be told beforehand.
+#[must_use]
+pub fn is_executable(path: &Path) -> bool {
+    executable(path).is_ok()
+}
+
 /// Whether the file may be executed, as far as can be told beforehand: `EACCES` for directories and missing permission.
 fn executable(path: &Path) -> Result<(), Errno> {
     rustix::fs::access(path, Access::EXEC_OK)?;

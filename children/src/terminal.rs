@@ -33,6 +33,15 @@ pub(super) fn open(rows: u16, cols: u16) -> io::Result<(OwnedFd, CString)> {
     Ok((master, path))
 }
 
+/// Rows and columns of a terminal.
+///
+/// # Errors
+/// When `master` is no terminal.
+pub fn size(master: impl AsFd) -> io::Result<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(master)?;
+    Ok((size.ws_row, size.ws_col))
+}
+
 /// Gives the terminal another size; its foreground programs get SIGWINCH if that changes it.
 ///
 /// # Errors

@@ -200,6 +200,7 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
         rows: size.map(|(rows, _)| rows),
         cols: size.map(|(_, cols)| cols),
         timeout_ms: args.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)),
+        real_terminal: args.tty && terminal::is_real(),
         idle_timeout_ms: None,
         limits: None,
     }

@@ -19,7 +19,7 @@ use codex_children::signals::{ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
-use codex_exec_server::process::{Groups, LaunchContext, Leftovers, passwd};
+use codex_exec_server::process::{Groups, LaunchContext, Leftovers, login_shell, passwd};
 use codex_exec_server::sandbox::{Confiner, NamespaceUse};
 use codex_exec_server::secrets::inherited;
 use codex_exec_server::server::Server;
@@ -148,16 +148,18 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
         tracing::warn!(%error, "can't read the user's entry in the passwd database");
         None
     });
+    let login = account.as_ref().map(|account| account.shell.as_os_str());
+    let shells = login_shell::choose(login, std::env::var_os("PATH").as_deref());
     let confiner = confiner(args.sandbox_namespaces, &limits);
     let unlimited = warn_of_limits(&confiner);
     let host = LaunchContext {
         environment: inherited(std::env::vars_os()).collect(),
-        login_shell: account.as_ref().map(|account| account.shell.clone()),
+        login_shell: Some(shells.on_terminals),
         confiner: Some(Arc::new(confiner)),
         groups,
     };
     let facts = MachineFacts {
-        shell: account.as_ref().map(|account| account.shell.clone().into()),
+        shell: Some(shells.announced),
         cwd: std::env::current_dir().context("can't tell the working directory")?,
         // A relative one names another place for every program.
         home: std::env::home_dir()

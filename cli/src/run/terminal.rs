@@ -12,6 +12,11 @@ pub(super) fn size() -> Option<(u16, u16)> {
         .filter(|(rows, cols)| *rows > 0 && *cols > 0)
 }
 
+/// Whether what the program writes is shown by a terminal, whose answers it gets.
+pub(super) fn is_real() -> bool {
+    isatty(stdin()) && isatty(stdout())
+}
+
 /// Keeps the terminal raw; dropping it gives back what was.
 pub(super) struct RawMode(Termios);
 

@@ -13,7 +13,7 @@ pub struct MachineFacts {
     pub cwd: PathBuf,
     /// Home directory of the server's user; left out unless it is absolute.
     pub home: Option<PathBuf>,
-    /// The user's shell from the passwd database; none or empty means `/bin/sh`, as passwd(5) says.
+    /// The shell that clients are to use, as [`crate::process::login_shell`] finds it; none or empty means `/bin/sh`.
     pub shell: Option<PathBuf>,
     /// The temporary directory; left out unless it is absolute.
     pub temp_dir: Option<PathBuf>,
@@ -52,7 +52,7 @@ fn whole(path: Option<PathBuf>) -> Option<WirePath> {
 fn shell(path: Option<&Path>) -> Shell {
     let base = path.and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
     let name = match base {
-        "bash" | "rbash" => "bash",
+        "bash" => "bash",
         "zsh" => "zsh",
         "sh" | "dash" | "ash" | "ksh" | "ksh93" | "mksh" | "posh" | "yash" => "sh",
         _ => return Shell { name: "sh".into(), path: "/bin/sh".into() },

@@ -118,7 +118,28 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Rows and columns of its terminal now; without one, the usual ones.
+    pub(super) fn terminal_size(&self) -> (u16, u16) {
+        match &self.lock().input {
+            Input::Terminal(_, master) => terminal::size(master.get_ref()).ok(),
+            _ => None,
+        }
+        .unwrap_or((terminal::DEFAULT_ROWS, terminal::DEFAULT_COLS))
+    }
+}
+
 impl State {
+    /// Types what a terminal answers the program, unless so much waits to be read already that it is lost on a program that
+    /// asks without reading.
+    pub(super) fn answer(&mut self, keys: Vec<u8>) {
+        let (Some(last), Input::Terminal(stdin, _)) = (keys.last(), &self.input) else { return };
+        self.last_typed = *last;
+        // A dialogue must not wait for the next look at a flood.
+        self.inputs += 1;
+        stdin.type_unless_full(keys);
+    }
+
     /// SIGKILL to the whole tree of a running child. Under the lock, so that it is not reaped meanwhile.
     pub(super) fn kill_tree(&mut self) {
         if let (Phase::Running { .. }, Some(group)) = (&self.phase, self.group()) {

@@ -44,7 +44,7 @@ pub(super) fn launch(
         let doors = open_doors()?;
         let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits, origin)?) };
         process.keep_network(lease);
-        Ok((register(pidfd, Interest::READABLE)?, Streams::register(ends, limits)?))
+        Ok((register(pidfd, Interest::READABLE)?, Streams::register(ends, params.real_terminal, limits)?))
     };
     let (exit, streams) = match watch() {
         Ok(watched) => watched,
@@ -77,11 +77,11 @@ struct Streams {
 }
 
 impl Streams {
-    fn register(ends: Ends, limits: &Limits) -> io::Result<Self> {
+    fn register(ends: Ends, real_terminal: bool, limits: &Limits) -> io::Result<Self> {
         let stdin = |fd| Stdin::new(fd, limits.process.queued_write_bytes, limits.process.queued_writes);
         Ok(match ends {
             Ends::Terminal { master } => {
-                let outputs = vec![Output::new(master.try_clone()?, Stream::Pty)?];
+                let outputs = vec![Output::terminal(master.try_clone()?, real_terminal)?];
                 let master = Arc::new(register(master, Interest::WRITABLE)?);
                 Self { outputs, stdin: Some(stdin(Arc::clone(&master))), terminal: Some(master) }
             }

@@ -6,6 +6,7 @@ mod denied;
 mod groups;
 mod launch;
 pub mod log;
+pub mod login_shell;
 mod network_plan;
 mod news;
 mod output;
@@ -14,6 +15,7 @@ mod plan;
 #[expect(clippy::module_inception, reason = "it holds `Process`")]
 mod process;
 mod pump;
+mod queries;
 mod stdin;
 mod table;
 mod wildcard;

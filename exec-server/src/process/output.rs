@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::queries::Queries;
 use crate::alarm::Alarm;
 use codex_children::descriptor::register;
 
@@ -46,6 +47,8 @@ pub(super) struct Output {
     /// Nothing more comes. The descriptor is kept until the program has exited too: most often that follows at once, and
     /// a close now would only hold up its end.
     pub(super) ended: bool,
+    /// What answers the program's questions to its terminal, where no real one is behind.
+    pub(super) queries: Option<Queries>,
     full_reads: usize,
     pace: Pace,
 }
@@ -110,6 +113,15 @@ pub(super) struct Chunk {
 }
 
 impl Output {
+    /// The output of a terminal. `real`: a real terminal shows it, and answers for itself.
+    ///
+    /// # Errors
+    /// When the event loop can't take it.
+    pub(super) fn terminal(fd: OwnedFd, real: bool) -> Result<Self> {
+        let queries = (!real).then(Queries::default);
+        Ok(Self { queries, ..Self::new(fd, Stream::Pty)? })
+    }
+
     /// The read end of a pipe, or a descriptor of a terminal's own for reading: input is written through another, so that
     /// this one can leave the event loop alone.
     ///
@@ -118,7 +130,7 @@ impl Output {
     pub(super) fn new(fd: OwnedFd, stream: Stream) -> Result<Self> {
         let source = Source::Awaited(register(fd, Interest::READABLE)?);
         let pace = Pace { last: Instant::now(), inputs: 0, quick: 0 };
-        Ok(Self { source, stream, ended: false, full_reads: 0, pace })
+        Ok(Self { source, stream, ended: false, queries: None, full_reads: 0, pace })
     }
 
     /// Waits until reading is worth it.

@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codex_children::orphans::{self, Origin};
+use codex_children::reap;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
 use super::output::{Output, When};
 use super::process::Process;
-use codex_children::orphans::{self, Origin};
-use codex_children::reap;
+use super::queries::Queries;
 
 /// Reads in a row before other work gets its turn.
 const READS_IN_A_ROW: usize = 16;
@@ -128,9 +129,16 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
                 // At a program's end another read tells whether somebody else holds the pipe.
                 more = !chunk.emptied || when == When::Now;
                 let stream = output.stream;
+                let (read, answers) = match &mut output.queries {
+                    None => (chunk.bytes, Vec::new()),
+                    Some(queries) => queries.take(chunk.bytes, || process.terminal_size()),
+                };
                 let mut room = true;
                 process.record(|state| {
-                    state.output(stream, chunk.bytes);
+                    if !read.is_empty() {
+                        state.output(stream, read);
+                    }
+                    state.answer(answers);
                     room = state.log.has_room();
                     inputs = state.inputs;
                 });
@@ -144,6 +152,11 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
             _ => {
                 output.ended = true;
                 more = false;
+                let rest = output.queries.as_mut().map(Queries::rest).unwrap_or_default();
+                if !rest.is_empty() {
+                    let stream = output.stream;
+                    process.record(|state| state.output(stream, rest));
+                }
             }
         }
     }

@@ -82,6 +82,13 @@ impl Stdin {
         self.start_draining(&mut queue);
     }
 
+    /// Writes, unless something waits already: then the bytes are lost.
+    pub(super) fn type_unless_full(self: &Arc<Self>, bytes: Vec<u8>) {
+        if self.queue.lock().unwrap_or_else(PoisonError::into_inner).items.is_empty() {
+            self.write(bytes, Box::new(|_| {}));
+        }
+    }
+
     /// Closes the input once everything queued is written.
     pub(super) fn end(self: &Arc<Self>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

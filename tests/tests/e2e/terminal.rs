@@ -189,3 +189,89 @@ async fn a_program_that_reads_keys_gets_the_end_of_file_key_once() {
         assert!(text.contains(&format!(" 61 {key} 7a\r\n")), "{setting}: {text:?}");
     }
 }
+
+#[tokio::test]
+async fn a_program_that_asks_its_terminal_is_answered() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for (id, asked, answer) in [
+        ("cursor", "\\033[6n", "1b 5b 31 3b 31 52"),
+        ("status", "\\033[5n", "1b 5b 30 6e"),
+        ("mode", "\\033[?2026$p", "1b 5b 3f 32 30 32 36 3b 30 24 79"),
+        ("size", "\\033[18t", "1b 5b 38 3b 33 30 3b 39 30 74"),
+        // Two writes; the first alone says nothing yet.
+        ("in two", "\\033['; printf '6n", "1b 5b 31 3b 31 52"),
+    ] {
+        let bytes = answer.split(' ').count();
+        let command =
+            format!("stty raw -echo; printf 'before{asked}after'; head -c {bytes} | od -An -tx1 -w20");
+        client.shell_with(id, &command, json!({"tty": true, "rows": 30, "cols": 90})).await;
+        let text = client.finish(id).await.pty();
+        assert!(text.starts_with("beforeafter"), "{id}: {text:?}");
+        assert!(text.contains(&format!(" {answer}\n")), "{id}: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_terminal_answers_for_itself() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let command = "stty raw -echo; printf 'x\\033[6ny'; head -c 2";
+    client.shell_with("p", command, json!({"tty": true, "realTerminal": true})).await;
+    assert_eq!(client.output_until("p", "y").await, "x\x1b[6ny");
+    client.write("p", "ok").await;
+    client.output_until("p", "ok").await;
+}
+
+#[tokio::test]
+async fn a_program_that_asks_without_end_is_bounded_and_ends() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let command = "stty raw -echo; while :; do printf '\\033[6n\\033[6n\\033[6n\\033[6n'; done & sleep 1; kill $!; printf over";
+    client.shell_with("p", command, json!({"tty": true})).await;
+    assert_eq!(client.finish("p").await.pty(), "over");
+}
+
+/// The announced shell and `SHELL` on a terminal, for a user whose entry names this shell; none where passwd can't be changed.
+async fn shells_of(entry: Option<&str>) -> Option<(String, String, String)> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("passwd");
+    let entry = entry.map(|shell| format!("somebody:x:54321:54321::/tmp:{shell}\n")).unwrap_or_default();
+    std::fs::write(&file, format!("root:x:0:0:root:/root:/bin/bash\n{entry}")).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let enter = format!(
+        "mount --bind {} /etc/passwd && exec setpriv --reuid=54321 --regid=54321 --clear-groups \"$@\"",
+        file.display()
+    );
+    let under = ["unshare", "-m", "sh", "-c", &enter, "sh"];
+    let codex = codex_e2e::binary::codex();
+    let tried = std::process::Command::new(under[0]).args(&under[1..]).arg(codex).arg("--version").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED: only root can mount another passwd, and become another user");
+        return None;
+    }
+    let server = Server::builder().under(under).start().await;
+    let mut client = server.client().await;
+    let shell = client.ok("environment/info", json!({})).await["shell"].take();
+    client.start_with("p", ["/usr/bin/env"], json!({"tty": true, "envPolicy": null, "env": {}})).await;
+    let text = client.finish("p").await.pty();
+    let on_terminals = text.trim_end().strip_prefix("SHELL=").expect("a SHELL and nothing else").to_owned();
+    let word = |name: &str| shell[name].as_str().unwrap().to_owned();
+    Some((word("name"), word("path"), on_terminals))
+}
+
+#[tokio::test]
+async fn the_announced_shell_is_one_that_a_client_can_drive() {
+    for entry in [None, Some("/no/such/shell"), Some("/usr/sbin/nologin"), Some("/bin/false")] {
+        let Some((name, path, on_terminals)) = shells_of(entry).await else { return };
+        assert_eq!(name, "bash", "{entry:?}");
+        assert!(path.ends_with("/bash") && std::path::Path::new(&path).exists(), "{entry:?}: {path}");
+        assert_eq!(on_terminals, path, "{entry:?}");
+    }
+    let Some((name, path, on_terminals)) = shells_of(Some("/bin/sh")).await else { return };
+    assert_eq!((name.as_str(), path.as_str(), on_terminals.as_str()), ("sh", "/bin/sh", "/bin/sh"));
+    // A shell of another language may be what the user wants to see on a terminal, but no client can drive it.
+    let Some((_, path, on_terminals)) = shells_of(Some("/usr/bin/env")).await else { return };
+    assert!(path.ends_with("/bash"), "{path}");
+    assert_eq!(on_terminals, "/usr/bin/env");
+}

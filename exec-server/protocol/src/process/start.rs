@@ -56,6 +56,9 @@ pub struct StartParams {
     /// Extension: the terminal's columns; default 80.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cols: Option<u16>,
+    /// Extension: a real terminal shows the output and answers what programs ask of it, so the server does not (8.1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub real_terminal: bool,
     /// Extension: ends the process group after this many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
