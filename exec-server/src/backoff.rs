@@ -33,7 +33,7 @@ impl Backoff {
         Self::new(Duration::from_secs(1), Duration::from_secs(60), 1.0, 1.5)
     }
 
-    /// Between attempts to register: 0.5, 1, 2, 4, 5, 5 … s and up to half of it more (6.1).
+    /// Between attempts to register: 0.5, 1, 2, 4, 5, 5 … s and up to half of it more (remote.md 6.1).
     pub(crate) fn of_registry() -> Self {
         Self::new(Duration::from_millis(500), Duration::from_secs(5), 1.0, 1.5)
     }

@@ -8,7 +8,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, openat2, statx
 use rustix::io::Errno;
 
 use super::error::rpc_error;
-use super::metadata::{FACTS, answer, is_symlink, symlink_refused};
+use super::kind::is_symlink;
+use super::metadata::{FACTS, answer, symlink_refused};
 use super::path::local;
 use super::{local_mounts, metadata};
 use crate::protocol::RpcError;

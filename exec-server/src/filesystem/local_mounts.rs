@@ -72,7 +72,7 @@ pub(super) fn is_local_kind(magic: u64) -> bool {
 /// Finds out what the mount of `found`, the facts of the name `path`, is. May wait for a hanging file system.
 pub(super) fn learn(found: &Statx, path: &Path) {
     let Some(key) = key(found) else { return };
-    if LOCAL.holds(key) || OTHER.holds(key) || super::metadata::is_symlink(found) {
+    if LOCAL.holds(key) || OTHER.holds(key) || super::kind::is_symlink(found) {
         return;
     }
     let Ok(system) = statfs(path) else { return };

@@ -4,6 +4,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, StatxTimestamp, stat
 
 use super::cached::metadata_if_cached;
 use super::error::rpc_error;
+use super::kind::{is_symlink, kind};
 use super::local_mounts;
 use super::path::{local, open_parent};
 use super::{AtOnce, How, PathMethod, PathUse};
@@ -49,15 +50,6 @@ impl PathMethod for GetMetadata {
 /// `-32600` for a symlink as last name with `followSymlinks` false.
 pub(super) fn symlink_refused() -> RpcError {
     RpcError::invalid_request("path contains a symbolic link")
-}
-
-/// Whether these are the facts of a symlink itself.
-pub(super) fn is_symlink(found: &Statx) -> bool {
-    kind(found) == FileType::Symlink
-}
-
-fn kind(found: &Statx) -> FileType {
-    FileType::from_raw_mode(u32::from(found.stx_mode))
 }
 
 /// The answer for a target's facts.

@@ -14,6 +14,7 @@ mod directory;
 mod dispose;
 mod error;
 mod handles;
+mod kind;
 mod local_mounts;
 mod metadata;
 mod method;

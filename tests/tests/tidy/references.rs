@@ -84,9 +84,15 @@ fn references(path: &str, text: &str) -> Vec<(usize, Reference)> {
 /// The comments of a file, each a run of lines, and where it begins.
 fn comments(text: &str, mark: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
-    let mut running = false;
+    let (mut running, mut example) = (false, false);
     for (at, line) in text.lines().enumerate() {
         let whole = line.trim_start().strip_prefix(mark);
+        // An example in a comment is code.
+        example ^=
+            whole.is_some_and(|comment| comment.trim_start_matches(['/', '!']).trim().starts_with("```"));
+        if example {
+            continue;
+        }
         let behind = || line.split_once(&format!(" {mark} ")).map(|(_, comment)| comment);
         match whole.or_else(behind) {
             Some(comment) => {

@@ -1,6 +1,7 @@
 //! One message for each line (section 3).
 
-use super::{Buffer, Found};
+use super::buffer::Buffer;
+use super::found::Found;
 use crate::transport::event::ReadError;
 
 pub(super) struct Lines {

@@ -1,10 +1,9 @@
 //! Incoming messages and control frames, within the bounds of section 2.3 and 3.
 
 mod buffer;
+mod found;
 mod lines;
 mod websocket;
-
-use std::ops::Range;
 
 use tokio::io::AsyncRead;
 
@@ -12,17 +11,9 @@ use super::event::{Event, ReadError};
 use super::inlet::Inbox;
 use crate::Limits;
 use buffer::Buffer;
+use found::Found;
 use lines::Lines;
 use websocket::WebSocket;
-
-/// Where an event lies in the buffer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
-    Message(Range<usize>),
-    Ping(Range<usize>),
-    Pong(Range<usize>),
-    Close(Option<u16>),
-}
 
 enum Parser {
     WebSocket(WebSocket),

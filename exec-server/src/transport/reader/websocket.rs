@@ -2,7 +2,8 @@
 
 use codex_websocket::{FrameError, Head, Opcode, close, unmask};
 
-use super::{Buffer, Found};
+use super::buffer::Buffer;
+use super::found::Found;
 use crate::transport::event::ReadError;
 
 pub(super) struct WebSocket {

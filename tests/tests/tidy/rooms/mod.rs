@@ -1,0 +1,199 @@
+//! Who knows whom inside of a crate: the imports between its files, held against the table in ARCHITECTURE.md.
+
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::tree;
+use source::Library;
+
+/// The crates whose rooms ARCHITECTURE.md lists, with their folders.
+const CRATES: [(&str, &str); 4] = [
+    ("exec-server", "exec-server/src"),
+    ("login", "login/src"),
+    ("rendezvous", "rendezvous/src"),
+    ("cli", "cli/src"),
+];
+
+/// Crates without rooms of their own on that page.
+const SMALL_CRATES: [(&str, &str); 7] = [
+    ("children", "children/src"),
+    ("config", "config/src"),
+    ("limits", "limits/src"),
+    ("outgoing", "outgoing/src"),
+    ("protocol", "exec-server/protocol/src"),
+    ("relay", "relay/src"),
+    ("websocket", "websocket/src"),
+];
+
+/// Circles of more than two files that stay: the crate, how the names of the files begin, and why.
+const CIRCLES: [(&str, &str, &str); 2] = [
+    (
+        "exec-server",
+        "server/",
+        "a connection hands each request to the routes, which answer on that connection",
+    ),
+    (
+        "children",
+        "",
+        "ending a tree asks for orphans, which ask the keeper what stays on purpose, which ends trees",
+    ),
+];
+
+#[test]
+fn rooms_use_what_architecture_says() {
+    let page = architecture();
+    let said = uses(&page);
+    let library = Library::read("exec-server/src");
+    let real = room_edges(&library);
+    let mut wrong = Vec::new();
+    for ((room, other), files) in &real {
+        if !said.get(room.as_str()).is_some_and(|row| row.contains(other.as_str())) {
+            wrong.push(format!("`{room}` uses `{other}`, which its row does not say: {}", files.join(", ")));
+        }
+    }
+    for (room, row) in &said {
+        for other in row {
+            if !real.contains_key(&((*room).to_owned(), (*other).to_owned())) {
+                wrong.push(format!("the row of `{room}` says `{other}`, which it does not use"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "ARCHITECTURE.md, Rooms:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn rooms_use_only_rooms_below() {
+    let page = architecture();
+    let floors = floors(&page);
+    let mut wrong = Vec::new();
+    for (name, folder) in CRATES {
+        let order = floors.get(name).unwrap_or_else(|| panic!("ARCHITECTURE.md, Rooms: no row for {name}"));
+        let floor = |room: &str| order.iter().position(|floor| floor.contains(&room));
+        let library = Library::read(folder);
+        let listed: BTreeSet<&str> = order.iter().flatten().copied().collect();
+        for room in library.rooms().symmetric_difference(&listed) {
+            wrong.push(format!("{name}: `{room}` is either not there or not in the order"));
+        }
+        for ((room, other), files) in room_edges(&library) {
+            match (floor(&room), floor(&other)) {
+                (Some(upper), Some(lower)) if upper <= lower => {}
+                (Some(_), Some(_)) => {
+                    wrong.push(format!("{name}: `{room}` uses `{other}` above it: {}", files.join(", ")));
+                }
+                _ => wrong.push(format!("{name}: the order has no `{room}` or no `{other}`")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "ARCHITECTURE.md, Rooms:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_circle_has_more_than_two_files() {
+    let mut found = Vec::new();
+    for (name, folder) in CRATES.into_iter().chain(SMALL_CRATES) {
+        for circle in circles(&Library::read(folder)) {
+            let allowed = CIRCLES
+                .iter()
+                .any(|(of, begin, _)| *of == name && circle.iter().all(|file| file.starts_with(begin)));
+            if !allowed {
+                found.push(format!("{name}: {}", circle.join(", ")));
+            }
+        }
+    }
+    assert!(found.is_empty(), "files that all lead to each other:\n{}", found.join("\n"));
+}
+
+fn architecture() -> String {
+    std::fs::read_to_string(tree::root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
+}
+
+/// The rows of the section "Rooms", each as its cells.
+fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("Rooms\n")).expect("a section Rooms");
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+}
+
+/// The names that a cell holds in backticks.
+fn names(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// What each room of exec-server uses: the rows of the first table.
+fn uses(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let rows = rows(page).filter(|cells| cells.len() == 2 && !is_crate(cells[0]));
+    let rooms = rows.flat_map(|cells| {
+        let used: BTreeSet<&str> = names(cells[1]).into_iter().collect();
+        names(cells[0]).into_iter().map(move |room| (room, used.clone()))
+    });
+    rooms.collect()
+}
+
+/// The order of each crate's rooms, from top to bottom. Rooms joined by "with" know each other.
+fn floors(page: &str) -> BTreeMap<&str, Vec<Vec<&str>>> {
+    let mut found: BTreeMap<&str, Vec<Vec<&str>>> = BTreeMap::new();
+    for cells in rows(page).filter(|cells| cells.len() == 2) {
+        let rooms = names(cells[0]);
+        if is_crate(cells[0]) {
+            found.insert(rooms[0], cells[1].split(", ").map(names).collect());
+        } else {
+            found.entry("exec-server").or_default().extend(rooms.into_iter().map(|room| vec![room]));
+        }
+    }
+    found
+}
+
+fn is_crate(cell: &str) -> bool {
+    names(cell).first().is_some_and(|name| CRATES[1..].iter().any(|(of, _)| of == name))
+}
+
+/// The rooms that use each other, with the files that do.
+fn room_edges(library: &Library) -> BTreeMap<(String, String), Vec<String>> {
+    let mut edges: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for (from, to) in library.edges() {
+        let rooms = (source::room(from), source::room(to));
+        if let (Some(room), Some(other)) = rooms
+            && room != other
+        {
+            let files = edges.entry((room.to_owned(), other.to_owned())).or_default();
+            files.push(format!("{from} -> {to}"));
+        }
+    }
+    edges
+}
+
+/// Groups of more than two files that all lead to each other.
+fn circles(library: &Library) -> Vec<Vec<String>> {
+    let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (from, to) in library.edges() {
+        next.entry(from).or_default().push(to);
+    }
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        next.keys().map(|file| (*file, reach(file, &next))).collect();
+    let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
+    for (file, there) in &reached {
+        let back = there.iter().filter(|other| reached.get(*other).is_some_and(|from| from.contains(file)));
+        let group: Vec<String> = back.map(|&other| other.to_owned()).collect();
+        if group.len() > 2 {
+            found.insert(group);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// What can be reached from a file over one import or more.
+fn reach<'a>(from: &str, next: &BTreeMap<&'a str, Vec<&'a str>>) -> BTreeSet<&'a str> {
+    let (mut seen, mut left) = (BTreeSet::new(), vec![from]);
+    while let Some(file) = left.pop() {
+        for &other in next.get(file).into_iter().flatten() {
+            if seen.insert(other) {
+                left.push(other);
+            }
+        }
+    }
+    seen
+}
