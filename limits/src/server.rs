@@ -30,7 +30,7 @@ crate::limits! {
             /// HTTP request head of an upgrade; a larger one is answered with 431.
             http_head_bytes: usize = 16 * KIB, KIB..=MIB;
             /// Time for a peer to send its HTTP head or first line; then the connection ends.
-            handshake_time: Duration = 30 * SECOND, 1..=HOUR;
+            handshake_time: Duration = 10 * SECOND, 1..=HOUR;
             /// Between pings of the server (2.3).
             ping_interval: Duration = 30 * SECOND, 1..=HOUR;
             /// Without any sign of life for this long, a peer counts as gone.

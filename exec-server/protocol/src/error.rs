@@ -20,8 +20,6 @@ impl ErrorCode {
     pub const NOT_FOUND: Self = Self(-32004);
     /// The session is attached to another connection.
     pub const SESSION_ATTACHED: Self = Self(-32010);
-    /// Ours: the server asks for a bearer token, which lines can't show.
-    pub const TOKEN_WANTED: Self = Self(-32011);
 }
 
 /// An error answer: a code for programs, a sentence for people.
@@ -55,10 +53,13 @@ impl RpcError {
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::INTERNAL, message)
     }
-    /// `-32011`: a token is asked for, which only an upgrade can show.
+    /// `-32600`: a token is asked for, which only an upgrade can show. Clients know it by [`Self::is_token_wanted`].
     pub fn token_wanted() -> Self {
-        let message = "this exec-server asks for a bearer token: connect with a websocket upgrade";
-        Self::new(ErrorCode::TOKEN_WANTED, message)
+        Self::invalid_request("this exec-server asks for a bearer token: connect with a websocket upgrade")
+    }
+    /// Whether this is [`Self::token_wanted`].
+    pub fn is_token_wanted(&self) -> bool {
+        *self == Self::token_wanted()
     }
     /// `-32004`: no such file or handle.
     pub fn not_found(message: impl Into<String>) -> Self {

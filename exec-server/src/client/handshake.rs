@@ -10,7 +10,7 @@ use super::inbox::lock;
 use super::shared::Shared;
 use crate::protocol::encode::Empty;
 use crate::protocol::session::{Initialize, InitializeParams, InitializeResult, Initialized};
-use crate::protocol::{ErrorCode, Incoming, Method, RequestId, RpcError, SessionId, envelope};
+use crate::protocol::{Incoming, Method, RequestId, RpcError, SessionId, envelope};
 
 /// `initialize` and `initialized` (section 5), within this time.
 pub(super) async fn handshake(
@@ -34,7 +34,7 @@ pub(super) async fn handshake(
             let message = link.reader.next().await.map_err(|error| failed(error.to_string()))?;
             let Some(message) = message else {
                 return Err(match said {
-                    Some(said) if said.code == ErrorCode::TOKEN_WANTED => again.unauthorized(),
+                    Some(said) if said.is_token_wanted() => again.unauthorized(),
                     Some(said) => failed(format!("it ended the connection: {}", said.message)),
                     None => failed("it ended the connection in the handshake".into()),
                 });

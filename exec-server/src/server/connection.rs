@@ -26,6 +26,9 @@ const OUTPUT_BATCH: usize = 256 << 10;
 const IDLE_BUFFER: usize = 4 << 10;
 /// How long a connection that ends waits for its last answers to be taken.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long requests of a peer that has closed may wait for those before them: it hears no answer, and its session waits
+/// for whoever resumes it.
+const LAST_TURN: Duration = Duration::from_millis(500);
 /// How long a server that ends waits for a peer to take the goodbye and hang up.
 const GOODBYE: Duration = Duration::from_millis(200);
 /// "Going away" (RFC 6455, 7.4.1): the server ends.
@@ -120,6 +123,8 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
         }
     };
     let mut may_read = false;
+    // The peer has closed: what it asked before gets its turn if that comes soon.
+    let (mut gone, mut last_turn) = (false, tokio::time::Instant::now());
     let mut written = 0;
     loop {
         if !may_read {
@@ -129,7 +134,13 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
         }
         tokio::select! {
             () = outbox.turn(), if !may_read => {}
-            event = reader.next(), if may_read => {
+            () = tokio::time::sleep_until(last_turn), if gone && !may_read => return End::Peer,
+            event = next(reader, may_read), if may_read || !gone => {
+                let Some(event) = event else {
+                    gone = true;
+                    last_turn = tokio::time::Instant::now() + LAST_TURN;
+                    continue;
+                };
                 may_read = false;
                 // A pong on a virtual stream is the rendezvous's, and says nothing about the peer behind it.
                 if !matches!((&event, outbox.framing()), (Ok(Event::Pong(_)), Framing::Stream { .. })) {
@@ -139,6 +150,9 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                     Ok(Event::Message(message)) => {
                         if let Err(end) = receive(connection, message) {
                             return end;
+                        }
+                        if connection.session().is_some() {
+                            reader.trust();
                         }
                     }
                     Ok(Event::Ping(payload)) => outbox.put(|frame| frame.pong(payload)),
@@ -187,6 +201,15 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
             }
         }
     }
+}
+
+/// The next event; where none may be taken, none once the peer has closed. Cancel-safe.
+async fn next(reader: &mut MessageReader, may_read: bool) -> Option<Result<Event<'_>, ReadError>> {
+    if may_read {
+        return Some(reader.next().await);
+    }
+    reader.closed().await;
+    None
 }
 
 fn log_end(error: &ReadError) {

@@ -32,6 +32,8 @@ struct Waiting {
     bytes: AtomicUsize,
     pongs: AtomicUsize,
     taken: Notify,
+    /// The inlet is gone, whatever is still queued.
+    ended: Notify,
 }
 
 /// What comes in for the server.
@@ -100,6 +102,12 @@ impl Inlet {
     }
 }
 
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.waiting.ended.notify_one();
+    }
+}
+
 /// The server's end of an [`Inlet`].
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -109,6 +117,13 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
+    /// Waits until the stream has ended from the other side. Cancel-safe.
+    pub(super) async fn closed(&self) {
+        self.waiting.ended.notified().await;
+        // For whoever asks again.
+        self.waiting.ended.notify_one();
+    }
+
     /// The next event; cancel-safe.
     pub(super) async fn next(&mut self) -> Event<'_> {
         match self.receiver.recv().await {

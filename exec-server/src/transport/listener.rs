@@ -20,6 +20,7 @@ use super::frame::Framing;
 use super::http::{self, Outcome};
 use super::reader::MessageReader;
 use super::socket_file::SocketFile;
+use super::waiting_room::{Origin, Waiting, WaitingRoom};
 use crate::Limits;
 use crate::own_port::OwnPort;
 use crate::protocol::{RequestId, RpcError, envelope};
@@ -32,8 +33,6 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 << 10;
 /// Room for the first bytes of a connection: an upgrade's head as clients send it.
 const FIRST_READ_BYTES: usize = 1 << 10;
-/// Refusals for want of room that are answered at once; beyond them connections are closed without a word.
-const REFUSALS: usize = 64;
 
 /// A bound socket. Dropping it stops listening and removes its socket file.
 #[derive(Debug)]
@@ -52,22 +51,16 @@ enum Socket {
 struct Shared {
     auth: Auth,
     limits: Limits,
+    /// Places of those that are served. Who only waits for its handshake has none.
     connections: Arc<Semaphore>,
-    refusals: Arc<Semaphore>,
-}
-
-/// A connection's place among those that may be; free again when dropped.
-#[derive(Debug)]
-enum Place {
-    Serve(OwnedSemaphorePermit),
-    Refuse(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+    waiting: Arc<WaitingRoom>,
 }
 
 /// An accepted connection that has said nothing yet.
 #[derive(Debug)]
 pub struct Pending {
     stream: Stream,
-    place: Place,
+    waiting: Waiting,
     shared: Arc<Shared>,
 }
 
@@ -102,7 +95,7 @@ impl Listener {
             auth,
             limits: limits.clone(),
             connections: Arc::new(Semaphore::new(places)),
-            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            waiting: Arc::default(),
         };
         Ok(Self { socket, shared: Arc::new(shared) })
     }
@@ -122,11 +115,9 @@ impl Listener {
     pub async fn accept(&mut self) -> io::Result<Pending> {
         loop {
             match self.socket.accept().await {
-                Ok(stream) => {
-                    if let Some(place) = self.shared.place() {
-                        return Ok(Pending { stream, place, shared: Arc::clone(&self.shared) });
-                    }
-                    tracing::warn!("closed a connection: too many of them");
+                Ok((stream, origin)) => {
+                    let waiting = self.shared.waiting.enter(origin);
+                    return Ok(Pending { stream, waiting, shared: Arc::clone(&self.shared) });
                 }
                 Err(error) => survive(error).await?,
             }
@@ -142,17 +133,17 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
 }
 
 impl Socket {
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<(Stream, Origin)> {
         match self {
             Self::Tcp(listener, ..) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 // Without it every small answer waits 40 ms for a delayed acknowledgement.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY refused; the peer is probably gone");
                 }
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), peer.ip().into()))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), Origin::Unix)),
         }
     }
 }
@@ -173,34 +164,30 @@ async fn survive(error: io::Error) -> io::Result<()> {
     Ok(())
 }
 
-impl Shared {
-    fn place(&self) -> Option<Place> {
-        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
-            return Some(Place::Serve(permit));
-        }
-        Arc::clone(&self.refusals).try_acquire_owned().ok().map(Place::Refuse)
-    }
-}
-
 impl Pending {
     /// Does the HTTP upgrade, or finds a Unix peer's first line. `None`: answered and ended, as section 2.2
-    /// says, or ended for taking longer than `handshake_time`.
+    /// says, or ended for taking longer than `handshake_time`, or for a newer connection when too many wait.
     pub async fn handshake(self) -> Option<Carrier> {
-        let Self { stream, place, shared } = self;
-        let agreed = match stream {
-            Stream::Tcp(stream) => {
-                let (read, write) = stream.into_split();
-                Handshake { read, write, place, shared: &shared, lines: false }.run().await
-            }
-            Stream::Unix(stream) => {
-                let (read, write) = stream.into_split();
-                Handshake { read, write, place, shared: &shared, lines: true }.run().await
+        let Self { stream, mut waiting, shared } = self;
+        let shaking = async {
+            match stream {
+                Stream::Tcp(stream) => {
+                    let (read, write) = stream.into_split();
+                    Handshake { read, write, shared: &shared, lines: false }.run().await
+                }
+                Stream::Unix(stream) => {
+                    let (read, write) = stream.into_split();
+                    Handshake { read, write, shared: &shared, lines: true }.run().await
+                }
             }
         };
-        agreed.unwrap_or_else(|error| {
-            tracing::debug!(%error, "a connection ended during its handshake");
-            None
-        })
+        tokio::select! {
+            agreed = shaking => agreed.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a connection ended during its handshake");
+                None
+            }),
+            () = waiting.must_leave() => None,
+        }
     }
 }
 
@@ -215,7 +202,6 @@ enum Wish {
 struct Handshake<'a, R, W> {
     read: R,
     write: W,
-    place: Place,
     shared: &'a Shared,
     /// Whether this kind of socket also carries lines.
     lines: bool,
@@ -232,42 +218,47 @@ where
             Ok(wish) => wish?,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         };
-        let (reader, framing) = match wish {
-            Wish::Gone => return Ok(None),
-            Wish::Refused(answer) => return self.refuse(&answer).await.map(|()| None),
-            Wish::Lines(read) => (MessageReader::lines(self.read, read, limits), Framing::Lines),
-            Wish::WebSocket { answer, rest } => {
-                timeout(limits.transport.handshake_time, self.write.write_all(&answer)).await??;
-                (MessageReader::web_socket(self.read, rest, limits), Framing::WebSocket)
+        match wish {
+            Wish::Gone => Ok(None),
+            Wish::Refused(answer) => self.refuse(&answer).await.map(|()| None),
+            Wish::Lines(read) => {
+                let Some(place) = self.place() else {
+                    let full = RpcError::invalid_request("this exec-server has too many connections");
+                    return self.refuse(&refusal_line(&full)).await.map(|()| None);
+                };
+                let reader = MessageReader::lines(self.read, read, limits);
+                Ok(Some(carrier(reader, self.write, place, Framing::Lines)))
             }
-        };
-        let Place::Serve(permit) = self.place else { return Ok(None) };
-        let sink = Box::new(Counted { sink: self.write, _permit: permit });
-        Ok(Some(Carrier { reader, sink, framing }))
+            Wish::WebSocket { answer, rest } => {
+                let Some(place) = self.place() else {
+                    return self.refuse(&http::full(SystemTime::now())).await.map(|()| None);
+                };
+                timeout(limits.transport.handshake_time, self.write.write_all(&answer)).await??;
+                let mut reader = MessageReader::web_socket(self.read, rest, limits);
+                if !self.lines && self.shared.auth.is_open() {
+                    reader = reader.of_stranger();
+                }
+                Ok(Some(carrier(reader, self.write, place, Framing::WebSocket)))
+            }
+        }
+    }
+
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.connections).try_acquire_owned().ok()
     }
 
     async fn wish(&mut self) -> io::Result<Wish> {
-        let full = matches!(self.place, Place::Refuse(_));
-        if full && !self.lines {
-            return Ok(Wish::Refused(http::full(SystemTime::now())));
-        }
         let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
         if self.read.read_buf(&mut bytes).await? == 0 {
             return Ok(Wish::Gone);
         }
         let lines = self.lines && (bytes[0] == b'{' || bytes[0].is_ascii_whitespace());
-        Ok(match (lines, full) {
-            (true, true) => Wish::Refused(refusal_line(&RpcError::invalid_request(
-                "this exec-server has too many connections",
-            ))),
+        match lines {
             // A token can't be shown on lines, so they would be a way around it.
-            (true, false) if !self.shared.auth.is_open() => {
-                Wish::Refused(refusal_line(&RpcError::token_wanted()))
-            }
-            (true, false) => Wish::Lines(bytes),
-            (false, true) => Wish::Refused(http::full(SystemTime::now())),
-            (false, false) => return self.upgrade(bytes).await,
-        })
+            true if !self.shared.auth.is_open() => Ok(Wish::Refused(refusal_line(&RpcError::token_wanted()))),
+            true => Ok(Wish::Lines(bytes)),
+            false => self.upgrade(bytes).await,
+        }
     }
 
     async fn upgrade(&mut self, mut bytes: Vec<u8>) -> io::Result<Wish> {
@@ -311,6 +302,15 @@ where
     }
 }
 
+fn carrier(
+    reader: MessageReader,
+    sink: impl AsyncWrite + Send + Unpin + 'static,
+    place: OwnedSemaphorePermit,
+    framing: Framing,
+) -> Carrier {
+    Carrier { reader, sink: Box::new(Counted { sink, _place: place }), framing }
+}
+
 /// A refusal for a peer that speaks lines (4.3).
 fn refusal_line(error: &RpcError) -> Vec<u8> {
     let mut line = Vec::new();
@@ -322,7 +322,7 @@ fn refusal_line(error: &RpcError) -> Vec<u8> {
 /// A sink that holds its connection's place.
 struct Counted<W> {
     sink: W,
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {

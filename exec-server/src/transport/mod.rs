@@ -15,6 +15,7 @@ pub mod reader;
 mod socket_file;
 pub mod stdio;
 pub mod stream;
+mod waiting_room;
 
 pub use address::{AddressError, ListenAddress};
 pub use auth::{Auth, AuthConfig, AuthError};

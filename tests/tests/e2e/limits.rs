@@ -6,6 +6,8 @@ use codex_e2e::{Server, TestClient, client::guarded};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 fn request_of(bytes: usize) -> String {
     let shell = json!({"id": 9, "method": "no/such", "params": ""}).to_string();
@@ -70,6 +72,83 @@ async fn one_connection_too_many_is_told_503_and_a_place_comes_free() {
             Ok(mut client) => break client.handshake().await,
             Err(status) => assert_eq!(status, 503),
         }
+    }
+}
+
+#[tokio::test]
+async fn unfinished_heads_keep_nobody_out() {
+    let server = Server::builder().limit("connections", 2).limit("handshake_time", 3_600_000).start().await;
+    let mut unfinished = Vec::new();
+    for _ in 0..300 {
+        let mut peer = TcpStream::connect(server.address()).await.unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        unfinished.push(peer);
+    }
+    server.client().await.ok("environment/info", json!({})).await;
+    // The oldest made room; the newest may still become a connection.
+    let mut oldest = unfinished.swap_remove(0);
+    let ended = guarded("the end of the oldest", oldest.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_err() || ended.is_ok_and(|bytes| bytes == 0));
+    let newest = unfinished.last_mut().unwrap();
+    newest.write_all(upgrade_request("").split_once("Host: ").unwrap().1.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    guarded("the answer to the newest", newest.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101");
+}
+
+#[tokio::test]
+async fn only_small_messages_are_taken_before_initialize() {
+    let server = Server::start().await;
+    for parts in [vec![(0x81, 65_537)], vec![(0x01, 60_000), (0x80, 6_000)]] {
+        let mut peer = upgraded(server.address()).await;
+        for (first, size) in parts {
+            // The payload never comes: what a head claims is enough.
+            let head = frame(first, &vec![b' '; size]);
+            let sent = if first & 0x80 == 0 { head.len() } else { head.len() - size };
+            peer.write_all(&head[..sent]).await.unwrap();
+        }
+        let ended = guarded("the end", peer.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_err() || ended.is_ok_and(|bytes| bytes < 20));
+    }
+    let mut client = server.client().await;
+    client.send_raw(&request_of(1 << 20)).await;
+    assert_eq!(client.next().await.unwrap()["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_while_its_requests_wait_is_gone_at_once() {
+    for says_so in [false, true] {
+        let server = Server::builder()
+            .limit("requests_in_flight", 8)
+            .limit("connections", 1)
+            .limit("ping_interval", 3_600_000)
+            .start()
+            .await;
+        let mut client = server.connect().await;
+        let session = client.ok("initialize", json!({"clientName": "e2e"})).await["sessionId"].clone();
+        client.notify("initialized", json!({})).await;
+        client.start("p", ["sleep", "1000"]).await;
+        for _ in 0..20 {
+            client.send("process/read", json!({"processId": "p", "afterSeq": 0, "waitMs": 3_600_000})).await;
+        }
+        let leftover = if says_so {
+            client.send_message(Message::Close(None)).await;
+            Some(client)
+        } else {
+            drop(client);
+            None
+        };
+        let back = async {
+            loop {
+                let Ok(mut client) = TestClient::try_connect(&server.url, &[]).await else { continue };
+                if client.resume(session.as_str().unwrap()).await.is_ok() {
+                    return client;
+                }
+            }
+        };
+        let mut client = guarded("the session", back).await;
+        assert_eq!(client.read("p", 0, 0).await["exited"], false);
+        drop(leftover);
     }
 }
 

@@ -15,6 +15,9 @@ use found::Found;
 use lines::Lines;
 use websocket::WebSocket;
 
+/// How far a reader looks ahead for the end of a connection.
+const READ_AHEAD_BYTES: usize = 256 << 10;
+
 enum Parser {
     WebSocket(WebSocket),
     Lines(Lines),
@@ -70,6 +73,33 @@ impl MessageReader {
         Self { intake: Intake::Bytes(reader), finished: false }
     }
 
+    /// Takes only small messages until [`Self::trust`]: nobody knows yet who sends them.
+    pub(super) fn of_stranger(mut self) -> Self {
+        self.set_stranger(true);
+        self
+    }
+
+    /// Takes messages up to the bounds from now on.
+    pub fn trust(&mut self) {
+        self.set_stranger(false);
+    }
+
+    fn set_stranger(&mut self, stranger: bool) {
+        if let Intake::Bytes(ByteReader { parser: Parser::WebSocket(parser), .. }) = &mut self.intake {
+            parser.set_stranger(stranger);
+        }
+    }
+
+    /// Waits until the peer has closed, for whoever takes no events meanwhile. It reads ahead for that, within a bound;
+    /// beyond it nothing is noticed. Lines may end while their answers are still wanted: there it waits for ever.
+    /// Cancel-safe, and loses no event.
+    pub async fn closed(&mut self) {
+        match &mut self.intake {
+            Intake::Bytes(reader) => reader.closed().await,
+            Intake::Stream(inbox) => inbox.closed().await,
+        }
+    }
+
     /// The next event. Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors
@@ -108,6 +138,21 @@ impl MessageReader {
 }
 
 impl ByteReader {
+    async fn closed(&mut self) {
+        let Parser::WebSocket(parser) = &self.parser else { return std::future::pending().await };
+        loop {
+            if parser.has_close(self.buffer.unparsed()) {
+                return;
+            }
+            if self.buffer.unparsed().len() >= READ_AHEAD_BYTES {
+                return std::future::pending().await;
+            }
+            if matches!(self.buffer.fill(&mut *self.source).await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    }
+
     async fn find(&mut self) -> Result<Option<Found>, ReadError> {
         loop {
             let found = match &mut self.parser {

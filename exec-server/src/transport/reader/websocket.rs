@@ -6,9 +6,14 @@ use super::buffer::Buffer;
 use super::found::Found;
 use crate::transport::event::ReadError;
 
+/// Largest message of a peer that has shown no token and opened no session: an `initialize` has far less.
+const STRANGER_BYTES: usize = 64 << 10;
+
 pub(super) struct WebSocket {
     frame_limit: usize,
     message_limit: usize,
+    /// Smaller ones, for a peer that nobody knows yet.
+    stranger: bool,
     /// The frame whose payload is arriving.
     frame: Option<Head>,
     /// The kind of the message whose fragments are arriving.
@@ -17,7 +22,29 @@ pub(super) struct WebSocket {
 
 impl WebSocket {
     pub(super) fn new(frame_limit: usize, message_limit: usize) -> Self {
-        Self { frame_limit, message_limit, frame: None, message: None }
+        Self { frame_limit, message_limit, stranger: false, frame: None, message: None }
+    }
+
+    /// Whether messages are held to [`STRANGER_BYTES`].
+    pub(super) fn set_stranger(&mut self, stranger: bool) {
+        self.stranger = stranger;
+    }
+
+    /// Whether a close frame lies among what is not parsed yet.
+    pub(super) fn has_close(&self, unparsed: &[u8]) -> bool {
+        let mut rest = match self.frame {
+            Some(head) if head.opcode == Opcode::Close => return true,
+            Some(head) => unparsed.get(head.length..).unwrap_or_default(),
+            None => unparsed,
+        };
+        // In which order parts come is for the parser to judge.
+        while let Ok(Some((head, size))) = Head::read(rest, false).or_else(|_| Head::read(rest, true)) {
+            if head.opcode == Opcode::Close {
+                return true;
+            }
+            rest = rest.get(size.saturating_add(head.length)..).unwrap_or_default();
+        }
+        false
     }
 
     /// The next event that is complete in the buffer.
@@ -52,11 +79,13 @@ impl WebSocket {
 
     /// Holds the length of a frame's payload to the bounds of frame and message.
     fn check_length(&self, Head { opcode, length, .. }: Head, held: usize) -> Result<(), ReadError> {
-        if length > self.frame_limit {
-            return Err(ReadError::TooLarge { what: "websocket frame", limit: self.frame_limit });
+        let most = if self.stranger { STRANGER_BYTES } else { usize::MAX };
+        let (frame, message) = (self.frame_limit.min(most), self.message_limit.min(most));
+        if length > frame {
+            return Err(ReadError::TooLarge { what: "websocket frame", limit: frame });
         }
-        if !opcode.is_control() && held.saturating_add(length) > self.message_limit {
-            return Err(ReadError::TooLarge { what: "websocket message", limit: self.message_limit });
+        if !opcode.is_control() && held.saturating_add(length) > message {
+            return Err(ReadError::TooLarge { what: "websocket message", limit: message });
         }
         Ok(())
     }

@@ -348,3 +348,44 @@ async fn a_stream_that_nobody_reads_does_not_hold_up_the_others() {
     let ended = greedy.finish("flood").await;
     assert_eq!(ended.bytes("stdout").len(), 50_000_000);
 }
+
+/// What an executor holds while a harness floods a connection that is not read, and once the harness has gone.
+#[tokio::test]
+async fn a_flood_of_small_messages_in_large_frames_is_bounded_by_what_it_holds() {
+    let (registry, rendezvous) = Contract::Executor.stage().await;
+    let executor = Contract::Executor.executor(&registry.url).start();
+    let mut socket = rendezvous.executor().await;
+    let request = |id: u32, method: &str, params: Value| {
+        json!({"id": id, "method": method, "params": params}).to_string().into_bytes()
+    };
+    for round in 0..3 {
+        let stream = format!("{round}{}", "x".repeat(8000));
+        let mut messages = vec![
+            initialize(1),
+            br#"{"method":"initialized"}"#.to_vec(),
+            request(
+                2,
+                "process/start",
+                json!({
+                    "processId": "p", "argv": ["sleep", "1000"], "cwd": "/tmp", "env": {}, "tty": false, "arg0": null,
+                }),
+            ),
+        ];
+        let wait = |id: u32| {
+            request(id, "process/read", json!({"processId": "p", "afterSeq": 0, "waitMs": 3_600_000}))
+        };
+        messages.extend((3..1103).map(wait));
+        messages.extend((0..20_000).map(|_| br#"{"method":"x"}"#.to_vec()));
+        for (seq, message) in messages.iter().enumerate() {
+            socket.send(data(&stream, seq as u32, message)).await;
+        }
+        // Another stream's answer tells that all of that has arrived.
+        let probe = format!("probe {round}");
+        socket.send(data(&probe, 0, &initialize(1))).await;
+        while answer(&mut socket).await.0.stream != probe {}
+        let peak = codex_e2e::machine::peak_memory(executor.pid());
+        assert!(peak < 100 << 20, "{peak} bytes were resident in round {round}");
+        socket.send(reset(&stream, "gone")).await;
+        socket.send(reset(&probe, "gone")).await;
+    }
+}
