@@ -104,7 +104,7 @@ impl App {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Registers an executor; sockets of the registration before are closed.
+    /// Registers an executor and closes the sockets of the earlier registration.
     pub(crate) async fn register(
         &self,
         environment: &str,
@@ -119,7 +119,7 @@ impl App {
             let registered = registry
                 .register(environment, key, &account.grant.hash, now())
                 .ok_or(RegisterFailure::TooMany)?;
-            // Queued under the lock, so that the disk sees the order that memory saw.
+            // Queued under the lock, so that disk and memory see the same order.
             if let Some(forgotten) = &registered.forgotten {
                 self.forget(forgotten.clone());
             }
@@ -177,7 +177,7 @@ impl App {
         lock(&self.registry).validate(environment, registration, harness, authorization, now())
     }
 
-    /// The address of the websocket: what the operator says, or else where this request came to.
+    /// The address of the websocket: the operator's, or else the one that this request came to.
     pub(crate) fn websocket_url(&self, headers: &HeaderMap, query: &str) -> String {
         let mut url = self.public_url.clone().unwrap_or_else(|| {
             let host = headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -206,7 +206,7 @@ impl App {
         })
     }
 
-    /// Puts other tokens in force and closes the sockets of those that are gone.
+    /// Puts other tokens in force and closes the sockets of tokens that are gone.
     pub(crate) fn replace_tokens(&self, grants: Vec<Grant>) {
         self.accounts.replace(grants);
         for socket in lock(&self.sockets).values() {
@@ -216,14 +216,14 @@ impl App {
         }
     }
 
-    /// Lets nobody in any more, closes every socket, and waits for their last words.
+    /// Refuses new connections, closes every socket, and waits for their close frames.
     pub(crate) async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         for socket in lock(&self.sockets).values() {
             socket.outlet.close(Closing::Draining);
         }
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
-        // Each socket takes at most a farewell; twice that is for the slow machine.
+        // Each socket takes at most `farewell`; the doubled time is for slow machines.
         let patience = self.limits.times.farewell * 2;
         let _ = tokio::time::timeout(patience, async { while tasks.join_next().await.is_some() {} }).await;
     }

@@ -1,4 +1,4 @@
-//! Lets sockets in: checks their right, gives them their place in the switch, and serves them to their end.
+//! Lets sockets in: checks what they may do, gives them a place in the switch, and serves them to their end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +61,7 @@ impl App {
         Ok(record.registration.clone())
     }
 
-    /// Gives an executor its place: before the upgrade is answered, so that a harness finds it from then on.
+    /// Gives an executor its place before the upgrade is answered, so that a harness finds it from then on.
     pub(crate) fn attach_executor(
         &self,
         environment: &str,

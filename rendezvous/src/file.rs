@@ -1,4 +1,4 @@
-//! Reads the operator's files, without waiting for anybody and without end.
+//! Reads the operator's files: bounded, and never waiting for a writer.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,4 +1,4 @@
-//! What waits to be written to one socket: a queue bounded in bytes, with back-pressure, and the socket's end.
+//! The queue of messages for one socket: bounded in bytes, with back-pressure, and with the reason for the socket's end.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ pub enum Closing {
 }
 
 impl Closing {
-    /// The close frame's code and reason; `None` where nobody would read them.
+    /// Code and reason of the close frame; `None` where no peer would read them.
     pub fn close_frame(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::Superseded => (close::RESTART, codex_exec_protocol::registry::SUPERSEDED),
@@ -118,7 +118,7 @@ struct Queue {
     ping: bool,
     /// Bytes in `frames` and on their way out.
     bytes: usize,
-    /// When the socket last took a byte, or when it last had nothing to take.
+    /// When the socket last took a byte, or last had none to take.
     progress: Instant,
     credit: Duration,
     credited: Instant,
@@ -192,7 +192,7 @@ impl Outlet {
         self.enqueue(frame, weight)
     }
 
-    /// Queues a frame once there is room; those who wait are served in order.
+    /// Queues a frame once there is room; waiting callers are served in order.
     ///
     /// # Errors
     /// When the socket closes.
@@ -202,7 +202,7 @@ impl Outlet {
         self.enqueue(frame, weight)
     }
 
-    /// Queues a frame of our own whatever the bound; the number of those is bounded by who calls this.
+    /// Queues a frame of our own, whatever the bound; the callers bound how many there are.
     pub fn push_control(&self, frame: Bytes) {
         let _ = self.enqueue(frame, 0);
     }
@@ -284,7 +284,7 @@ impl Outlet {
         }
     }
 
-    /// Forgets what waits; for a socket that will not write it any more.
+    /// Drops the queue of a socket that will not write any more.
     pub fn clear(&self) {
         let forgotten: VecDeque<_> = std::mem::take(&mut self.queue().frames);
         let bytes = forgotten.iter().map(|queued| queued.frame.len()).sum();

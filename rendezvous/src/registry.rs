@@ -16,7 +16,7 @@ use crate::tokens::{TokenHash, random_text};
 /// Random bytes of a ticket and of an authorization.
 const TICKET_BYTES: usize = 32;
 
-/// A registration as it is kept on the disk too. Holds no secret: the ticket's hash only.
+/// A registration, as the disk keeps it too. It holds no secret, only the ticket's hash.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Record {
     /// Id of the environment.
@@ -115,7 +115,7 @@ impl Registry {
         }
     }
 
-    /// Takes back what was stored; `now` counts as the last sign of each executor.
+    /// Restores what was stored; `now` counts as the last sign of each executor.
     pub fn restore(&mut self, record: Record, now: Duration) {
         let environment = Environment { record, seen: now, attached: false, authorizations: VecDeque::new() };
         self.environments.insert(environment.record.environment.clone(), environment);
@@ -213,7 +213,7 @@ impl Registry {
             .collect()
     }
 
-    /// Lets a harness key shake hands with the environment's executor, once and soon.
+    /// Lets a harness key shake hands with the environment's executor, once and within a short time.
     ///
     /// # Errors
     /// When there is no executor with a key.

@@ -30,7 +30,7 @@ use crate::tokens::Grant;
 /// How often environments that nobody uses are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
-/// How the rendezvous is to run. `Debug` shows no secret: grants hold hashes only.
+/// How the rendezvous runs. `Debug` shows no secret: grants hold only hashes.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen; port 0 lets the system choose.
@@ -194,7 +194,7 @@ impl Rendezvous {
             .map_or_else(|| self.local_url(), |url| url.as_str().trim_end_matches('/'))
     }
 
-    /// Puts other tokens in force. Sockets whose token is gone or narrowed are closed.
+    /// Puts other tokens in force. Sockets are closed if their token is gone or allows less.
     pub fn replace_tokens(&self, grants: Vec<Grant>) {
         self.app.0.replace_tokens(grants);
     }
@@ -218,7 +218,7 @@ impl Rendezvous {
         (&mut self.server.0).await.map_err(io::Error::other)?
     }
 
-    /// Lets nobody in any more, closes every socket with 1012, and comes back when all have heard it.
+    /// Refuses new connections, closes every socket with 1012, and returns when all have been told.
     pub async fn drain(self) {
         self.app.0.drain().await;
         self.handle.graceful_shutdown(Some(self.app.0.limits.times.farewell));

@@ -1,4 +1,4 @@
-//! One websocket's life: reads and passes on, writes what is queued, keeps alive, and closes with the reason.
+//! One websocket's life: reads and passes frames on, writes what is queued, keeps it alive, closes it with the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Serves the socket until it ends, and tells why it did. Detached before the last words are written.
+    /// Serves the socket until it ends, and returns why. It is detached before the close frame is written.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> Closing {
         let (read, mut write) = tokio::io::split(stream);
         let mut batch = Batch::default();
@@ -56,7 +56,7 @@ impl Socket {
         self.metrics.closed(closing);
         let Self { port, limits, .. } = self;
         drop(port);
-        // A peer that takes nothing any more, or is gone, costs no more than this.
+        // A peer that reads nothing any more, or is gone, costs no more time than this.
         let _ = timeout(limits.times.farewell, say_farewell(closing, batch, &mut reader, &mut write)).await;
         closing
     }
@@ -91,11 +91,11 @@ impl Socket {
 
     /// Pings, and waits for the peer to fall silent.
     async fn keep_alive(&self, life: &Life) -> Closing {
-        // In pauses, not by the clock: after this machine slept, the peer has not been silent.
+        // Counted in pauses, not by the clock: while this machine slept, the peer was not silent.
         let mut silence = Duration::ZERO;
         loop {
             sleep(self.limits.times.ping_every).await;
-            // A socket that is not read because another one is full can't be heard.
+            // A socket that is not read, because another one is full, can't show that it is alive.
             if life.seen.swap(false, Ordering::Relaxed) || life.held.load(Ordering::Relaxed) {
                 silence = Duration::ZERO;
             } else {

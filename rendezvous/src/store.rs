@@ -101,11 +101,11 @@ impl Store {
 }
 
 impl Store {
-    /// Writes what waits and gives the file free. Blocks; later changes are refused.
+    /// Writes what waits and closes the file. Blocks; later changes are refused.
     pub fn close(&self) {
         drop(lock(&self.jobs).take());
         if let Some(thread) = lock(&self.thread).take() {
-            // A panic of the thread has been printed; there is nothing to add.
+            // The thread's panic has been printed already.
             let _ = thread.join();
         }
     }
@@ -148,7 +148,7 @@ fn read_all(database: &Database) -> Result<Vec<Record>, Box<dyn std::error::Erro
 /// Writes what is queued.
 struct Writer {
     path: PathBuf,
-    /// None after a failure: a database that could not write once has to be opened again.
+    /// None after a failure: a database that failed to write has to be opened again.
     database: Option<Database>,
     /// The last change of each environment that a failure kept from the disk; there are no more than are remembered.
     unwritten: HashMap<String, Change>,

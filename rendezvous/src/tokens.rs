@@ -81,7 +81,7 @@ pub struct Grant {
     pub name: String,
 }
 
-/// A line of the token file that can't be used. Never shows more of the line than its words for roles and ids.
+/// A line of the token file that can't be used. Shows only the line's words for roles and ids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFileError {
     /// A line has too few words.
@@ -207,7 +207,7 @@ impl fmt::Display for Grant {
     }
 }
 
-/// Makes a token that cannot be guessed, and what it allows. The token is not kept anywhere.
+/// Makes a token that can't be guessed, and the grant that it carries. The token is kept nowhere.
 pub fn mint(roles: BTreeSet<Role>, scope: Scope, name: &str) -> (Zeroizing<String>, Grant) {
     let token = Zeroizing::new(format!("{PREFIX}{}", &*random_text::<SECRET_BYTES>()));
     let name = name.replace(|c: char| c.is_control() || c == '#', " ");

@@ -30,17 +30,17 @@ const NOT_PUBLIC_V4: [([u8; 4], u32); 16] = [
 
 /// What is public of IPv6: one eighth of it, ...
 const PUBLIC_V6: (u16, u32) = (0x2000, 3);
-/// ... without these: the first 32 bits of the network, and the prefix length.
+/// The exceptions within it: first 32 bits of the network, and the prefix length.
 const NOT_PUBLIC_V6: [(u32, u32); 4] = [
-    // Protocol assignments, with Teredo, whose addresses hold others.
+    // Protocol assignments. Teredo is among them, and its addresses contain other addresses.
     (0x2001_0000, 23),
     (0x2001_0db8, 32),
-    // 6to4, whose addresses hold others.
+    // 6to4: its addresses contain other addresses.
     (0x2002_0000, 16),
     (0x3fff_0000, 20),
 ];
 
-/// Whether an address is one of the public internet. An address that holds an IPv4 address counts as that.
+/// Whether an address belongs to the public internet. An address that contains an IPv4 address counts as that one.
 pub fn is_public(address: IpAddr) -> bool {
     match embedded(address).map_or(address, IpAddr::V4) {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|(network, prefix)| {
@@ -54,7 +54,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Services that answer this machine alone, and hand out its secrets, at addresses that are not link-local.
+/// Addresses, not link-local, of services that answer only this machine and hand out its secrets.
 const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),

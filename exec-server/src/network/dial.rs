@@ -1,4 +1,4 @@
-//! Looks hosts up once, and connects to what was found and checked and to nothing else.
+//! Looks each host up once, and connects only to addresses that were found there and checked.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -36,19 +36,19 @@ pub(super) fn lookups() -> Arc<Semaphore> {
 /// Every address that a host has, as far as they will be tried. `share` is from [`lookups`].
 ///
 /// # Errors
-/// What the system says, and for a name without addresses.
+/// The system's error, or one of our own for a name without addresses.
 pub(super) async fn look_up(host: &Host, port: u16, share: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
     let name = match host {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
         Host::Name(name) => name.clone(),
     };
     let is_localhost = host.is_localhost();
-    // One's own first: a program that has all of its own must not wait among the others.
+    // The program's own place first: a program that has used up its own must not wait among the others.
     let held = Arc::clone(share).acquire_owned().await.map_err(io::Error::other)?;
     let slot = Arc::clone(&SLOTS).acquire_owned().await.map_err(io::Error::other)?;
     let look = move || {
         let found = resolve(&name, is_localhost, port);
-        // A lookup goes on when nobody waits for it any more, and is to count until it ends.
+        // A lookup goes on when nobody waits for it any more, so it counts until it ends.
         drop((held, slot));
         found
     };

@@ -1,4 +1,4 @@
-//! Hosts in their one spelling, so that a rule means all the ways in which the same host can be written.
+//! Hosts in one spelling, so that a rule applies however the host is written.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ const LONGEST_LABEL: usize = 63;
 pub enum Host {
     /// Lower case, international names in their ASCII form, without a trailing dot.
     Name(String),
-    /// However it was written. An IPv4 address inside of an IPv6 one is the IPv4 address.
+    /// An address. An IPv4 address inside of an IPv6 one is the IPv4 address.
     Address(IpAddr),
 }
 

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-/// The addresses that such a file's text has for a name in lower case; none if it doesn't know it.
+/// The addresses that the text of such a file gives to a name in lower case.
 pub(super) fn addresses_of(text: &str, name: &str) -> Vec<IpAddr> {
     let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(said, _)| said));
     let mut addresses = Vec::new();
     for line in lines {
         let mut words = line.split_ascii_whitespace();
-        // One with a scope can't be checked by its address alone.
+        // An address with a scope can't be checked by the address alone.
         let Some(address) = words.next().and_then(|word| word.parse().ok()) else { continue };
         let means = |word: &str| word.strip_suffix('.').unwrap_or(word).eq_ignore_ascii_case(name);
         if words.any(means) && !addresses.contains(&address) {

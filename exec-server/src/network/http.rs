@@ -37,7 +37,7 @@ const OF_ONE_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// The least that the HTTP library takes as a bound of a head.
+/// The smallest bound of a head that the HTTP library accepts.
 const LEAST_HEAD_BYTES: usize = 8 << 10;
 
 /// Header lines of one head; more are answered with 431. As many as fit into a head of the usual bound.
@@ -116,7 +116,7 @@ impl Conversation {
         let target = self.judge.admit(&wish, self.client.as_deref()).await.map_err(said)?;
 
         strip(request.headers_mut());
-        // Without a word about it, the HTTP library leaves out bodies of requests that mostly have none.
+        // Unless told otherwise, the HTTP library leaves out bodies of requests that usually have none.
         if wish.has_body && (chunked || request.body().size_hint().exact().is_none()) {
             request.headers_mut().remove(header::CONTENT_LENGTH);
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static(CHUNKED));
@@ -167,7 +167,7 @@ impl Conversation {
     }
 }
 
-/// Where a request wants to go. What it says twice has to agree, or the host could be another than the one that was judged.
+/// Where a request wants to go. Host and URL have to agree, or the request could reach another host than the one judged.
 fn wish_of(
     request: &Request<Incoming>,
     protocol: Protocol,
@@ -179,7 +179,7 @@ fn wish_of(
     let (host, port) = parts(authority).ok_or_else(unclear)?;
     let port = port.or(default_port).filter(|port| *port != 0).ok_or_else(unclear)?;
     let mut named = request.headers().get_all(header::HOST).iter();
-    // A tunnel has nobody behind the proxy who would read the header.
+    // Nobody behind the proxy reads this header of a tunnel.
     if protocol != Protocol::HttpsConnect
         && let Some(name) = named.next()
     {
@@ -211,7 +211,7 @@ fn parts(authority: &Authority) -> Option<(Host, Option<u16>)> {
 
 const CHUNKED: &str = "chunked";
 
-/// Whether the body comes in chunks. What it is coded in beyond them would be lost with the header that says so.
+/// Whether the body comes in chunks. Any further coding would be lost together with its header.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, Said> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {

@@ -18,19 +18,19 @@ use super::overseer::Seat;
 use super::policy::{Found, Reason, Rules, Verdict, Wish};
 use crate::own_port;
 
-/// How much longer than the client promised its answer is waited for (13).
+/// How long an answer may take beyond the time that the client promised (13).
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// A client's reason is passed on up to this many bytes.
 const LONGEST_REASON: usize = 4096;
 
-/// Nobody waits longer for a connection, whatever the bound says.
+/// The longest wait for a connection, whatever the bound says.
 const LONGEST_CONNECT: Duration = Duration::from_secs(3600);
 
 /// Decides for one program.
 pub(super) struct Judge {
     pub(super) process_id: ProcessId,
     pub(super) rules: Rules,
-    /// How long the client may take; none when it is not to be asked.
+    /// How long the client may take to answer; none if the client is not asked.
     pub(super) patience: Option<Duration>,
     pub(super) seat: Arc<Seat>,
     /// For looking up and connecting.
@@ -118,7 +118,7 @@ impl Judge {
                 return Err(failed(wish, Kind::TimedOut, "could not be looked up in time"));
             }
         };
-        // One that leads inside is enough: such a name is made to.
+        // One inner address is enough: no honest name has one.
         let checked = found.iter().try_for_each(|found| {
             let found = Found {
                 address: found.ip(),
@@ -203,7 +203,7 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// What a program in a network of its own has to know that wants to go to itself.
+/// Tells a program in a network of its own how to reach its own servers.
 const OWN_LOOPBACK: &str = "would be the loopback of the machine, not the program's own, which is reached without the proxy \
      (curl --noproxy '*', or NO_PROXY=localhost)";
 

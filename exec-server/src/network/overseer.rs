@@ -14,11 +14,11 @@ pub trait Overseer: Send + Sync {
     /// The client's decision, if one comes within `patience`, and while the client is there.
     async fn ask(&self, question: PolicyRequestParams, patience: Duration) -> Option<Decision>;
 
-    /// Reports a decision; waits while the client takes nothing.
+    /// Reports a decision; waits while the client reads nothing.
     async fn tell(&self, report: PolicyDecisionParams);
 }
 
-/// What the proxies of one session share. Once this is dropped they end.
+/// What the proxies of one session share. Dropping it ends them.
 pub struct Network {
     overseer: Arc<Seat>,
     ended: watch::Sender<bool>,

@@ -19,7 +19,7 @@ enum Hosts {
     Every,
     /// `a.test`
     Exactly(Host),
-    /// `*.a.test`: what is below it, at any depth. Holds `.a.test`.
+    /// `*.a.test`: every name below it, at any depth. Holds `.a.test`.
     Below(String),
     /// `**.a.test`: it, and what is below. Holds `.a.test`.
     AtAndBelow(String),
@@ -61,7 +61,7 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// For what is no host with wildcards: URLs, networks, empty names.
+    /// The text is no host with wildcards: a URL, a network, an empty name.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let unusable = || PatternError::Unusable { pattern: text.chars().take(300).collect() };
         let (host, port) = split_port(text).ok_or_else(unusable)?;
@@ -121,7 +121,7 @@ impl Pattern {
     }
 }
 
-/// Parts a port off. An IPv6 address with one has brackets.
+/// Splits a port off. An IPv6 address with a port has brackets.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let Some((host, port)) = text.rsplit_once(':') else { return Some((text, None)) };
     let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -138,7 +138,7 @@ fn glob(text: &str) -> Option<String> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*' | b'?');
     let whole = text.split('.').all(|label| !label.is_empty()) && text.len() <= 253;
-    // Of nothing but wildcards it would mean every host in disguise.
+    // A name of wildcards alone would match every host.
     let says_something = text.bytes().any(|byte| byte.is_ascii_alphanumeric());
     (whole && says_something && text.bytes().all(fits)).then(|| text.to_ascii_lowercase())
 }

@@ -1,11 +1,11 @@
-//! Places for proxied connections over all programs, so that these never take the descriptors that the server itself needs.
+//! Places for the proxied connections of all programs, so that they never use up the descriptors that the server needs.
 
 use std::sync::{Arc, LazyLock};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 
-/// This part of the descriptors that the server may have is the number of places. Each takes two.
+/// The number of places is this fraction of the descriptors that the server may open. A place takes two.
 const PART: u64 = 8;
 /// This many places always exist.
 const LEAST: usize = 16;
@@ -18,13 +18,13 @@ pub(super) fn of_all() -> Arc<Semaphore> {
     Arc::clone(&PLACES)
 }
 
-/// Those of one program that may have `wanted`: at most half of all, for the other programs' sake.
+/// The places of one program that may have `wanted`: at most half of all, so that others find some.
 pub(super) fn of_one(wanted: usize) -> Arc<Semaphore> {
     let most = count(getrlimit(Resource::Nofile).current) / 2;
     Arc::new(Semaphore::new(wanted.clamp(1, most)))
 }
 
-/// `bound` is the soft one of descriptors, none if there is none.
+/// `bound` is the soft limit of descriptors, if there is one.
 fn count(bound: Option<u64>) -> usize {
     let part = usize::try_from(bound.unwrap_or(u64::MAX) / PART).unwrap_or(usize::MAX);
     part.clamp(LEAST, Semaphore::MAX_PERMITS)

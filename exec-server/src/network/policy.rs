@@ -58,7 +58,7 @@ pub struct Found {
     pub port: u16,
     /// Whether it is one of this machine's.
     pub is_own: bool,
-    /// Whether this server listens on such a port of this machine.
+    /// Whether this server listens on that port of this machine.
     pub is_this_server: bool,
 }
 
@@ -71,17 +71,17 @@ pub enum Reason {
     NotAllowed,
     /// It is an address of this machine or its network.
     NotAllowedLocal,
-    /// It is a port of this machine that this server itself listens on.
+    /// This server listens on that port of this machine.
     ThisServer,
     /// It is the address that stands for none.
     Unspecified,
-    /// A name leads to loopback or to what is only for this machine, and no rule allows that address itself.
+    /// The name leads to loopback, or to a service for this machine only, and no rule allows that address itself.
     LeadsInside,
-    /// Only reading is allowed, and this does more or can't be looked into.
+    /// Only reading is allowed, and this request does more or can't be inspected.
     OnlyReading,
 }
 
-/// What of a request's rules makes no sense, or can't be done here.
+/// A rule of the request that makes no sense, or that can't be followed here.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// A pattern; on the wire `-32602`.
@@ -142,7 +142,7 @@ impl Rules {
         })
     }
 
-    /// What the rules say. No name is looked up for it: a lookup of a refused name would already carry words out.
+    /// What the rules say. No name is looked up for it: even the lookup of a refused name would carry data out.
     pub fn judge(&self, wish: &Wish) -> Verdict {
         if self.denies(&wish.host, wish.port) {
             return Verdict::Refused(Reason::Denied);
@@ -162,7 +162,7 @@ impl Rules {
         Verdict::Undecided
     }
 
-    /// Whether a rule allows this host, whatever else is said of it.
+    /// Whether a rule allows this host, whatever other rules say.
     pub fn allows(&self, host: &Host, port: u16) -> bool {
         any(&self.allowed, host, port, Reach::Label)
     }
@@ -177,7 +177,7 @@ impl Rules {
             || (is_loopback && any(&self.denied, &Host::localhost(), port, Reach::Name))
     }
 
-    /// Whether an address that a host turned out to have may be reached. Nothing that was allowed before lifts this.
+    /// Whether an address of a host may be reached. No earlier allowance lifts this.
     ///
     /// # Errors
     /// The reason why not.

@@ -27,14 +27,14 @@ use crate::own_port::{self, OwnPort};
 use codex_children::descriptor::register;
 use codex_children::orphans::{self, Origin, ProcessStamp};
 
-/// How long a listener rests after the system refused it a connection, out of descriptors for one.
+/// How long a listener pauses after the system had no descriptor for a connection.
 const REST: Duration = Duration::from_millis(100);
-/// How often descendants that outlived their program are looked after.
+/// How often it is checked whether descendants that outlived their program still run.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What a program's connections lead to.
 pub(crate) enum Door {
-    /// The filtering proxy; with its port where it listens on the machine's own loopback.
+    /// The filtering proxy; has a port where it listens on the machine's own loopback.
     Proxy(Arc<ProxyPlan>, Option<OwnPort>),
     /// This port of the machine's own loopback, and nothing else.
     Bridge(u16),
@@ -45,7 +45,7 @@ pub(crate) struct ProxyPlan {
     pub(crate) process_id: ProcessId,
     pub(crate) rules: Rules,
     pub(crate) socks: bool,
-    /// How long the client promised to take for a decision; none when it is not to be asked.
+    /// How long the client may take for a decision; none if the client is not asked.
     pub(crate) patience: Option<Duration>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct ProxyPlan {
 pub(crate) struct Lease(oneshot::Sender<Vec<ProcessStamp>>);
 
 impl Lease {
-    /// The program has ended, and left these behind: the network stays until they have ended too, or the session.
+    /// The program has ended and left these behind: the network stays until they or the session have ended.
     pub(crate) fn leave_to(self, descendants: Vec<ProcessStamp>) {
         // Nobody there means that it is over anyway.
         let _ = self.0.send(descendants);
@@ -103,19 +103,19 @@ pub(crate) fn open(
             () = session_over => {}
             () = unused(released, origin) => {}
         }
-        // Not before the listeners are gone, which ended with the branches above.
+        // The listeners are gone by now: they ended with the branches above.
         drop(own_ports);
     });
     Ok(Lease(release))
 }
 
-/// Completes when nobody is left who could use the network.
+/// Completes when no process is left that could use the network.
 async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>, origin: Origin) {
     let Ok(mut left) = released.await else { return };
     loop {
         left.retain(|stamp| orphans::is_running(*stamp).unwrap_or(false));
         if left.is_empty() {
-            // Those that were known may have had children meanwhile.
+            // Known descendants may have started children meanwhile.
             let looked = blocking::spawn(move || orphans::still_running(origin)).await;
             left = looked.ok().and_then(Result::ok).unwrap_or_default();
         }
@@ -132,7 +132,7 @@ enum OpenDoor {
     Bridge(u16),
 }
 
-/// Accepts connections for ever; those that run end with it.
+/// Accepts connections for ever; open ones end together with it.
 async fn serve(listener: AsyncFd<OwnedFd>, door: OpenDoor, slots: Arc<Semaphore>, limits: Arc<Limits>) {
     let all = places::of_all();
     let mut connections = JoinSet::new();
@@ -173,7 +173,7 @@ fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
-    // It may have become one of ours since the program was started.
+    // This server may have begun to listen on it since the program was started.
     if own_port::is_ours(port) {
         return;
     }

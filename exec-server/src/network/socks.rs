@@ -44,7 +44,7 @@ impl From<&Refusal> for Reply {
     }
 }
 
-/// Greets, and reads where the program wants to go. Errors were answered, as far as there is an answer.
+/// Greets, and reads where the program wants to go. Errors have been answered where SOCKS has an answer.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidData`] for what is no SOCKS5, [`ErrorKind::Unsupported`] for what of it isn't done here.
@@ -84,7 +84,7 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) 
     }
 }
 
-/// Answers the request. The address that a proxy connects from is nobody's business.
+/// Answers the request. It does not tell the address that the proxy connects from.
 pub(super) async fn answer(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> io::Result<()> {
     stream.write_all(&[VERSION, reply as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
     stream.flush().await

@@ -1,4 +1,4 @@
-//! Carries bytes both ways until both sides have said everything.
+//! Carries bytes both ways until both sides have sent everything.
 
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-/// Asked for a proxy for HTTP, in upper case; most tools know lower case too.
+/// Variables of an HTTP proxy in upper case; most tools know the lower-case form too.
 const HTTP: [&str; 12] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -17,7 +17,7 @@ const HTTP: [&str; 12] = [
     "DOCKER_HTTP_PROXY",
     "DOCKER_HTTPS_PROXY",
 ];
-/// Asked for a proxy for HTTP, as they are: npm reads its own in lower case.
+/// Variables of an HTTP proxy with exact names: npm reads its own in lower case.
 const NPM: [&str; 6] = [
     "npm_config_proxy",
     "npm_config_http_proxy",

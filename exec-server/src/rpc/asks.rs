@@ -1,4 +1,4 @@
-//! Requests that this side has sent: their numbers, and who waits for the answers.
+//! Requests that this side has sent: their numbers, and the tasks that wait for answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

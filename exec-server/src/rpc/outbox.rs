@@ -22,7 +22,7 @@ pub struct Outbox {
     wake: Notify,
     max_bytes: usize,
     turns: Arc<Turns>,
-    /// Bytes that the socket took, ever: the peer's only sign of life while we don't read.
+    /// Bytes that the socket has taken so far: the peer's only sign of life while we don't read.
     written: AtomicU64,
 }
 
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Queued {
     }
 }
 
-/// The requests in flight. Apart from the queue, which may hold them.
+/// The requests in flight, locked apart from the queue.
 #[derive(Debug)]
 struct Turns {
     requests: AtomicUsize,
@@ -175,7 +175,7 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Waits until something was put in since the last wait.
+    /// Waits until something is put in after the last wait.
     pub async fn filled(&self) {
         self.wake.notified().await;
     }

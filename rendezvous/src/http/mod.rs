@@ -1,4 +1,4 @@
-//! The HTTP surface: the registry's calls, the websocket's upgrade, and what an operator asks.
+//! The HTTP surface: the registry's calls, the websocket's upgrade, and the operator's requests.
 
 mod bearer;
 mod refusal;
@@ -38,7 +38,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// What holds for every request: browsers are not let in, nothing takes for ever, refusals are counted.
+/// Applies to every request: refuses browsers, bounds the time, counts refusals.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let answer = async {

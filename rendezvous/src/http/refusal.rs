@@ -55,7 +55,7 @@ impl Refusal {
         Self { retry_after: Some(wait), ..refusal }
     }
 
-    /// A registration that would succeed later: in the one form after which released executors try again.
+    /// Asks to register again later, in the one form after which released executors try again.
     pub(crate) fn try_registering_again(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, REGISTRATION_CONFLICT, message)
     }
@@ -69,7 +69,7 @@ impl Refusal {
         Self::upgrade(StatusCode::SERVICE_UNAVAILABLE, "pod_draining", message)
     }
 
-    /// A websocket that is refused; the reason is one that executors know.
+    /// Refuses a websocket for a reason that executors know.
     pub(crate) fn upgrade(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self { rejection: Some(reason), ..Self::new(status, reason, message) }
     }

@@ -66,7 +66,7 @@ pub(super) async fn register_environment(
         .into_response())
 }
 
-/// Checks who wants to register.
+/// The account that may register here.
 fn registering(app: &App, headers: &HeaderMap, id: &str) -> Result<Account, Refusal> {
     let account = authorize(app, headers, Role::Executor, id)?;
     account.usage.request().map_err(|_| {

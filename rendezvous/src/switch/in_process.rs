@@ -172,7 +172,7 @@ struct ExecutorPort {
 }
 
 impl ExecutorPort {
-    /// The harness that owns the frame's stream, and whether it has company.
+    /// The harness that owns the frame's stream, and whether there are other harnesses.
     fn owner(&self, frame: &Bytes) -> Result<(Arc<Outlet>, bool), Dropped> {
         let header = routable(frame)?;
         let mut members = lock(&self.line.members);
@@ -230,7 +230,7 @@ impl HarnessPort {
         if claimed == Err(Dropped::TooManyStreams)
             && let Some(harness) = members.harnesses.get(&self.id)
         {
-            // A socket that does not even read its resets gets no more of them.
+            // A socket that does not even read its resets gets no further ones.
             let _ = harness.socket.outlet.try_push(frame::reset(header.stream_id, TOO_MANY_STREAMS));
         }
         claimed
@@ -252,7 +252,7 @@ impl Drop for HarnessPort {
         let Some(harness) = members.harnesses.remove(&self.id) else { return };
         for stream_id in &harness.streams {
             members.streams.remove(stream_id);
-            // Under the lock, so that nobody claims the id before the reset is on its way.
+            // Under the lock, so that no socket claims the id before the reset is queued.
             self.line.executor.push_control(frame::reset(stream_id, HARNESS_GONE));
         }
     }
