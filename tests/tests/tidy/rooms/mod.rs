@@ -104,6 +104,67 @@ fn no_circle_has_more_than_two_files() {
     assert!(found.is_empty(), "files that all lead to each other:\n{}", found.join("\n"));
 }
 
+#[test]
+fn crates_use_what_architecture_says() {
+    let page = architecture();
+    let mut said: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut above: Vec<&str> = Vec::new();
+    for cells in rows(&page).filter(|cells| is_package(cells[0])) {
+        for name in names(cells[0]) {
+            let uses: BTreeSet<&str> = names(cells[1]).into_iter().collect();
+            assert!(above.iter().all(|upper| !uses.contains(upper)), "{name} uses a crate above it");
+            said.insert(name, uses);
+            above.push(name);
+        }
+    }
+    let mut real: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, manifest) in tree::files(&["Cargo.toml"]) {
+        let Some(name) = manifest.lines().find_map(|line| line.strip_prefix("name = \"codex-")) else {
+            continue;
+        };
+        let name = format!("codex-{}", name.trim_end_matches('"'));
+        let section =
+            manifest.split("\n[").find(|section| section.starts_with("dependencies]")).unwrap_or_default();
+        let ours = section.lines().filter(|line| line.starts_with("codex-"));
+        let used = ours.filter_map(|line| line.split(['.', ' ', '=']).next()).map(str::to_owned);
+        // What tests, measures or fuzzes may use everything.
+        if !matches!(name.as_str(), "codex-e2e" | "codex-bench" | "codex-fuzz") {
+            real.insert(name, used.collect());
+        }
+    }
+    let said: BTreeMap<String, BTreeSet<String>> = said
+        .into_iter()
+        .map(|(name, uses)| (name.to_owned(), uses.into_iter().map(str::to_owned).collect()))
+        .collect();
+    assert_eq!(said, real, "ARCHITECTURE.md, Rooms: what crates use");
+}
+
+#[test]
+fn every_static_stands_in_architecture() {
+    let page = architecture();
+    let section = page.split("\n## ").find(|section| section.starts_with("Process-wide")).expect("a section");
+    let mut missing = Vec::new();
+    for (path, text) in tree::files(&[".rs"]) {
+        // A binary is one process, and tests may share what they like.
+        let library = path.contains("/src/") && !path.starts_with("cli/") && !path.starts_with("tests/");
+        if !library || path.contains("bench/") || path.contains("/tests") || path.ends_with("testing.rs") {
+            continue;
+        }
+        for line in source::without_tests(&text).lines() {
+            let Some((before, rest)) = line.split_once("static ") else { continue };
+            let name = rest.split(':').next().unwrap_or_default();
+            let declares = before.trim().is_empty() || before.trim().starts_with("pub");
+            if declares
+                && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+                && !section.contains(&format!("`{name}`"))
+            {
+                missing.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md, Process-wide state, lacks:\n{}", missing.join("\n"));
+}
+
 fn architecture() -> String {
     std::fs::read_to_string(tree::root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
 }
@@ -125,7 +186,7 @@ fn names(cell: &str) -> Vec<&str> {
 
 /// What each room of exec-server uses: the rows of the first table.
 fn uses(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
-    let rows = rows(page).filter(|cells| cells.len() == 2 && !is_crate(cells[0]));
+    let rows = rows(page).filter(|cells| cells.len() == 2 && !is_crate(cells[0]) && !is_package(cells[0]));
     let rooms = rows.flat_map(|cells| {
         let used: BTreeSet<&str> = names(cells[1]).into_iter().collect();
         names(cells[0]).into_iter().map(move |room| (room, used.clone()))
@@ -136,7 +197,7 @@ fn uses(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
 /// The order of each crate's rooms, from top to bottom. Rooms joined by "with" know each other.
 fn floors(page: &str) -> BTreeMap<&str, Vec<Vec<&str>>> {
     let mut found: BTreeMap<&str, Vec<Vec<&str>>> = BTreeMap::new();
-    for cells in rows(page).filter(|cells| cells.len() == 2) {
+    for cells in rows(page).filter(|cells| cells.len() == 2 && !is_package(cells[0])) {
         let rooms = names(cells[0]);
         if is_crate(cells[0]) {
             found.insert(rooms[0], cells[1].split(", ").map(names).collect());
@@ -145,6 +206,11 @@ fn floors(page: &str) -> BTreeMap<&str, Vec<Vec<&str>>> {
         }
     }
     found
+}
+
+/// Whether a row is about a package as its manifest names it, and not about a room.
+fn is_package(cell: &str) -> bool {
+    names(cell).first().is_some_and(|name| name.starts_with("codex-"))
 }
 
 fn is_crate(cell: &str) -> bool {
