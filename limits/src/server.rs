@@ -150,7 +150,7 @@ crate::limits! {
             relay_streams: usize = 128, 1..=65_536;
             /// Handshakes that wait for the registry at once; one more is refused.
             relay_handshakes: usize = 32, 1..=65_536;
-            /// Failed handshakes of one websocket; then all are refused for `relay_failure_pause`.
+            /// Failed handshakes of one harness; then its handshakes are refused for `relay_failure_pause`.
             relay_failures: u32 = 8, 1..=1_000_000;
             /// How long handshakes are refused after too many failed ones.
             relay_failure_pause: Duration = 10 * SECOND, 1..=HOUR;

@@ -6,6 +6,7 @@
 
 mod event;
 mod executor;
+mod failures;
 pub mod frame;
 mod harness;
 pub mod header;

@@ -10,9 +10,9 @@ pub struct RelayLimits {
     pub streams: usize,
     /// Handshakes that wait for the registry; one more is refused by a reset.
     pub handshakes: usize,
-    /// Failed handshakes of one websocket; then every handshake is refused for [`Self::failure_pause`].
+    /// Failed handshakes of one harness; then its handshakes are refused for [`Self::failure_pause`].
     pub failures: u32,
-    /// How long handshakes are refused after too many failures.
+    /// How long a harness is refused after too many failures.
     pub failure_pause: Duration,
     /// How far a record may be ahead of the expected one, and how many may be held; beyond it the stream closes.
     pub window: u32,

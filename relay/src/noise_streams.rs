@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::event::{Event, Handshake, Verdict};
+use crate::failures::Failures;
 use crate::frame::{self, Body, Frame};
 use crate::json;
 use crate::limits::RelayLimits;
@@ -43,29 +44,6 @@ struct Pending {
 impl Carrier for Channel {
     fn frames(&self) -> u64 {
         self.sender.records()
-    }
-}
-
-/// Counts failed handshakes over the life of the websocket.
-#[derive(Debug, Default)]
-struct Failures {
-    count: u32,
-    paused_until: Option<Instant>,
-}
-
-impl Failures {
-    fn add(&mut self, now: Instant, limits: &RelayLimits) {
-        self.count += 1;
-        if self.count >= limits.failures {
-            self.count = 0;
-            self.paused_until = Some(now + limits.failure_pause);
-            tracing::warn!(pause = ?limits.failure_pause, "too many failed handshakes: all are refused for a while");
-        }
-    }
-
-    fn paused(&mut self, now: Instant) -> bool {
-        self.paused_until = self.paused_until.filter(|until| now < *until);
-        self.paused_until.is_some()
     }
 }
 
@@ -116,8 +94,8 @@ impl NoiseStreams {
         let unread = self.control.len() >= self.limits.queued_control;
         let full =
             unread || self.pending.len() >= self.limits.handshakes || self.open.len() >= self.limits.streams;
-        if full || self.failures.paused(now) {
-            tracing::info!(stream_id, full, "handshake refused");
+        if full {
+            tracing::info!(stream_id, "handshake refused: too many wait, or are open");
             return self.reset(stream_id);
         }
         let parties = Parties {
@@ -126,8 +104,12 @@ impl NoiseStreams {
             stream_id,
         };
         match noise::accept(&self.identity, &parties, message) {
+            Ok(accepted) if self.failures.paused(&accepted.harness, now) => {
+                tracing::info!(stream_id, "handshake refused: too many of this harness failed");
+                self.reset(stream_id);
+            }
             Ok(accepted) => self.ask(stream_id, accepted),
-            Err(error) => self.handshake_failed(now, stream_id, &error),
+            Err(error) => self.handshake_failed(stream_id, &error),
         }
     }
 
@@ -143,16 +125,15 @@ impl NoiseStreams {
         self.pending.insert(stream, Pending { id, accepted });
     }
 
-    fn handshake_failed(&mut self, now: Instant, stream_id: &str, error: &NoiseError) {
+    fn handshake_failed(&mut self, stream_id: &str, error: &NoiseError) {
         tracing::info!(stream_id, %error, "handshake refused");
-        self.failures.add(now, &self.limits);
         self.reset(stream_id);
     }
 
     fn drop_pending(&mut self, now: Instant, key: StreamKey) -> bool {
         let Some(pending) = self.pending.remove(&key) else { return false };
         self.open.release(pending.id.as_str());
-        self.failures.add(now, &self.limits);
+        self.failures.add(&pending.accepted.harness, now, &self.limits);
         self.open.tell(Event::Closed { stream: key });
         true
     }
@@ -167,19 +148,19 @@ impl NoiseStreams {
             }
             Verdict::Valid => match accepted.admit() {
                 Ok((answer, channel)) => self.admit(key, id, answer, channel),
-                Err(error) => self.handshake_failed(now, id.as_str(), &error),
+                Err(error) => self.handshake_failed(id.as_str(), &error),
             },
             Verdict::Invalid => {
                 tracing::info!(stream_id = %id, "handshake refused by the registry");
-                self.failures.add(now, &self.limits);
+                self.failures.add(&accepted.harness, now, &self.limits);
                 self.reset(id.as_str());
             }
+            // Our own credential is at fault, and no harness.
             Verdict::CredentialRefused => match accepted.refuse_credential() {
                 Ok(answer) => {
-                    self.failures.add(now, &self.limits);
                     self.control.push_back(frame::handshake(id.as_str(), answer));
                 }
-                Err(error) => self.handshake_failed(now, id.as_str(), &error),
+                Err(error) => self.handshake_failed(id.as_str(), &error),
             },
         }
     }

@@ -19,7 +19,9 @@ pub struct ClientOptions {
     pub retry_pause: Duration,
     /// Between our pings to a rendezvous, which sits between two connections: only we look after ours.
     pub ping_interval: Duration,
-    /// Without anything from a rendezvous for this long, the connection counts as lost.
+    /// Without anything from a rendezvous for this long, the connection counts as lost. The rendezvous may have given us
+    /// up long before, and then the session has been without us since: this and the time to come back have to fit into
+    /// the life of a detached session, which is 80 s (5.3).
     pub silence_time: Duration,
     /// Bytes queued for one follower; then the socket is not read.
     pub queue_bytes: usize,
@@ -43,8 +45,8 @@ impl Default for ClientOptions {
             initialize_time: Duration::from_secs(10),
             recovery_time: Duration::from_secs(25),
             retry_pause: Duration::from_millis(100),
-            ping_interval: Duration::from_secs(30),
-            silence_time: Duration::from_secs(90),
+            ping_interval: Duration::from_secs(15),
+            silence_time: Duration::from_secs(45),
             queue_bytes: 2 << 20,
             queue_bytes_with_calls: 16 << 20,
             held_bytes: 4 << 20,
@@ -52,5 +54,19 @@ impl Default for ClientOptions {
             child_grace: Duration::from_secs(2),
             outgoing: Outgoing::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+
+    #[test]
+    fn what_is_noticed_late_can_still_be_resumed() {
+        let options = ClientOptions::default();
+        let back = options.silence_time + options.connect_time + options.initialize_time;
+        assert!(back < Limits::default().session.detached_time);
+        assert!(options.ping_interval * 2 < options.silence_time, "one lost ping is no silence");
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codex_relay::frame;
-use codex_relay::header::{self, Header};
+use codex_relay::header::{self, BodyKind, Header};
 
 use super::{Dropped, HarnessSocket, Passed, Port, Switch};
 use crate::outlet::{Closing, Outlet, PushError};
@@ -15,6 +16,12 @@ use crate::quota::Share;
 const HARNESS_GONE: &str = "harness_disconnected";
 /// The reason of the reset that answers a stream too many.
 const TOO_MANY_STREAMS: &str = "too_many_streams";
+/// The reason of the reset that answers a handshake of a socket whose handshakes fail.
+const TOO_MANY_FAILURES: &str = "too_many_failed_handshakes";
+/// So many handshakes of a socket may fail; then its handshakes go no further for [`FAILURE_PAUSE`]. They cost the
+/// executor the keys' work, and only here is it known who makes them.
+const FAILURES: u32 = 8;
+const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
 type Routes = Mutex<HashMap<Box<str>, Arc<Line>>>;
 
@@ -44,12 +51,17 @@ struct Members {
 struct Harness {
     socket: HarnessSocket,
     streams: HashSet<Arc<str>>,
+    /// Handshakes that the executor answered by a reset.
+    failures: u32,
+    paused_until: Option<Instant>,
 }
 
 /// A stream and the socket that owns it.
 #[derive(Debug)]
 struct Stream {
     owner: u64,
+    /// Its handshake has no answer yet.
+    handshaking: bool,
     outlet: Arc<Outlet>,
     _share: Share,
 }
@@ -89,7 +101,9 @@ impl Switch for InProcess {
             }
             let id = members.next;
             members.next += 1;
-            members.harnesses.insert(id, Harness { socket, streams: HashSet::new() });
+            members
+                .harnesses
+                .insert(id, Harness { socket, streams: HashSet::new(), failures: 0, paused_until: None });
             id
         };
         Some(Box::new(HarnessPort { line, id }))
@@ -139,7 +153,34 @@ impl Members {
         let name: Arc<str> = stream_id.into();
         let outlet = Arc::clone(&harness.socket.outlet);
         harness.streams.insert(Arc::clone(&name));
-        self.streams.insert(name, Stream { owner: id, outlet, _share: share });
+        self.streams.insert(name, Stream { owner: id, handshaking: false, outlet, _share: share });
+        Ok(())
+    }
+
+    /// A handshake of this socket failed.
+    fn failed(&mut self, id: u64) {
+        let Some(harness) = self.harnesses.get_mut(&id) else { return };
+        harness.failures += 1;
+        if harness.failures >= FAILURES {
+            harness.failures = 0;
+            harness.paused_until = Some(Instant::now() + FAILURE_PAUSE);
+            tracing::info!(
+                "too many handshakes of a harness's socket failed: they go no further for a while"
+            );
+        }
+    }
+
+    /// Notes a handshake on its way, unless its socket has to wait with those.
+    fn shakes_hands(&mut self, id: u64, stream_id: &str) -> Result<(), Dropped> {
+        let harness = self.harnesses.get(&id).ok_or(Dropped::Gone)?;
+        if harness.paused_until.is_some_and(|until| Instant::now() < until) {
+            let _ = harness.socket.outlet.try_push(frame::reset(stream_id, TOO_MANY_FAILURES));
+            self.release(stream_id);
+            return Err(Dropped::FailedHandshakes);
+        }
+        if let Some(stream) = self.streams.get_mut(stream_id) {
+            stream.handshaking = true;
+        }
         Ok(())
     }
 
@@ -177,9 +218,17 @@ impl ExecutorPort {
         let header = routable(frame)?;
         let mut members = lock(&self.line.members);
         let outlet = if header.ends_stream() {
-            members.release(header.stream_id).map(|stream| stream.outlet)
+            members.release(header.stream_id).map(|stream| {
+                if stream.handshaking {
+                    members.failed(stream.owner);
+                }
+                stream.outlet
+            })
         } else {
-            members.streams.get(header.stream_id).map(|stream| Arc::clone(&stream.outlet))
+            members.streams.get_mut(header.stream_id).map(|stream| {
+                stream.handshaking &= header.body != Some(BodyKind::Handshake);
+                Arc::clone(&stream.outlet)
+            })
         };
         Ok((outlet.ok_or(Dropped::NoOwner)?, members.harnesses.len() > 1))
     }
@@ -233,7 +282,11 @@ impl HarnessPort {
             // A socket that does not even read its resets gets no further ones.
             let _ = harness.socket.outlet.try_push(frame::reset(header.stream_id, TOO_MANY_STREAMS));
         }
-        claimed
+        claimed?;
+        if header.body == Some(BodyKind::Handshake) {
+            members.shakes_hands(self.id, header.stream_id)?;
+        }
+        Ok(())
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Dropped {
     ForeignStream,
     /// The socket or its token has as many streams as it may.
     TooManyStreams,
+    /// Too many handshakes of the socket have failed.
+    FailedHandshakes,
     /// The id is too long.
     LongStreamId,
     /// The other socket is closing.
@@ -92,6 +94,7 @@ impl Dropped {
             Self::NoOwner => "no_owner",
             Self::ForeignStream => "foreign_stream",
             Self::TooManyStreams => "too_many_streams",
+            Self::FailedHandshakes => "failed_handshakes",
             Self::LongStreamId => "long_stream_id",
             Self::Gone => "peer_closing",
         }

@@ -212,3 +212,23 @@ fn what_is_no_frame_is_dropped_in_both_directions() {
         is_dropped(s.executor_port.pass(Bytes::from_static(bytes)), Dropped::Malformed);
     }
 }
+
+#[test]
+fn junk_handshakes_stop_the_socket_that_makes_them_and_no_other() {
+    let s = setup();
+    let handshake = |id: &str| frame::handshake(id, Bytes::from_static(b"junk"));
+    for _ in 0..8 {
+        is_sent(s.send(0, handshake("A")));
+        is_sent(s.executor_port.pass(frame::reset("A", "noise_relay_protocol_error")));
+        // What is answered and then ends is no failure.
+        is_sent(s.send(1, handshake("B")));
+        is_sent(s.executor_port.pass(handshake("B")));
+        is_sent(s.executor_port.pass(frame::reset("B", "done")));
+        while s.executor.try_next().is_some() {}
+        while s.outlets.iter().any(|outlet| outlet.try_next().is_some()) {}
+    }
+    is_dropped(s.send(0, handshake("A")), Dropped::FailedHandshakes);
+    assert_eq!(received(&s.outlets[0]), pairs(&[("A", "reset")]));
+    is_sent(s.send(1, handshake("B")));
+    is_sent(s.send(0, data("C", "a plain stream needs no handshake")));
+}
