@@ -10,18 +10,20 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, PipeWriter, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::child_mark::{Mark, Server};
 use super::orphans::ProcessStamp;
-use super::{procfs, tree};
+use super::posix::{ExecArgs, NulByte, Streams, Strings};
+use super::streams::{above_stdio, dev_null};
+use super::{procfs, tree, vfork};
 
 /// The keeper's `argv[0]`, by which the binary knows that it is one.
 pub const NAME: &str = "codex-exec-keeper";
@@ -50,11 +52,21 @@ impl Drop for Kept {
 /// When it can't be started. Programs then outlive a server that is killed.
 pub fn start(binary: &Path) -> io::Result<Kept> {
     let (reader, writer) = io::pipe()?;
-    let mut keeper = Command::new(binary);
-    keeper.arg0(NAME).arg(Server::own().to_string()).env_clear().current_dir("/");
-    let started = keeper.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    if !started.success() {
-        return Err(io::Error::other(format!("the keeper of programs ended with {started}")));
+    let reader = above_stdio(reader.into())?;
+    let null = dev_null()?;
+    let nul = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let file = CString::new(binary.as_os_str().as_bytes()).map_err(nul)?;
+    let mut argv = Strings::default();
+    for argument in [NAME, &Server::own().to_string()] {
+        argv.push(&[argument.as_ref()]).map_err(|NulByte| io::Error::from(io::ErrorKind::InvalidInput))?;
+    }
+    let streams = Streams::Each([reader.as_fd(), null, null]);
+    let env = &Strings::default();
+    let args = ExecArgs { file: &file, argv: &argv, env, cwd: c"/", streams, more: &[] };
+    let (pid, _) = vfork::start(&args)?;
+    let ended = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
+    if ended.and_then(|(_, status)| status.exit_status()) != Some(0) {
+        return Err(io::Error::other("it ended at once"));
     }
     rustix::io::ioctl_fionbio(&writer, true)?;
     KEEPER.set(writer).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;

@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use super::child_mark::Mark;
 use super::orphans::Origin;
-use super::posix::{self, ExecArgs, NulByte, Streams, Strings};
+use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
 use super::{list, lookup, terminal, vfork};
@@ -222,16 +224,15 @@ pub enum NotSpawned {
 /// See [`NotSpawned`]; nothing is left behind.
 pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
     let _in_flight = list::spawn_in_flight();
-    let mut pidfd = None;
-    let begun = Mark::put(|| match vfork::start(args) {
-        Some(started) => started.map(|(pid, watched)| {
-            pidfd = Some(watched);
+    let mut given = None;
+    let spawned = Mark::put(|| {
+        vfork::start(args).map(|(pid, pidfd)| {
+            given = pidfd;
             pid
-        }),
-        None => posix::start(args),
+        })
     });
-    let (pid, mark) = begun.map_err(NotSpawned::Exec)?;
-    match pidfd.map_or_else(|| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK), Ok) {
+    let (pid, mark) = spawned.map_err(NotSpawned::Exec)?;
+    match given.map_or_else(|| watch(pid), Ok) {
         Ok(pidfd) => {
             list::children().add(pid, mark);
             Ok(Spawned { pid, pidfd, mark })
@@ -240,9 +241,31 @@ pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
             // A program that can't be watched is not kept: it is ours and not reaped, so the pid is surely its own.
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-            Err(NotSpawned::Watch(error.into()))
+            Err(NotSpawned::Watch(error))
         }
     }
+}
+
+/// Something that is readable once a child of ours can be reaped.
+fn watch(pid: Pid) -> io::Result<OwnedFd> {
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => watch_by_thread(pid),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same without a pidfd (before Linux 5.3, or by a filter): the end of a pipe that a thread holds until then.
+fn watch_by_thread(pid: Pid) -> io::Result<OwnedFd> {
+    /// The thread's stack (bytes): it makes one call.
+    const STACK: usize = 64 << 10;
+    let (watched, held) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let wait = move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), options));
+        drop(held);
+    };
+    std::thread::Builder::new().name("child".into()).stack_size(STACK).spawn(wait)?;
+    Ok(watched)
 }
 
 /// Says what an errno was about, by looking afterwards: the kernel says neither at which step nor about which file.

@@ -87,12 +87,12 @@ fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// The same file under a number that the child's 0, 1 and 2 can't overwrite. They are free if the server was started
 /// with one of its own closed.
-fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?) }
 }
 
 /// `/dev/null`, opened once for all programs.
-fn dev_null() -> io::Result<BorrowedFd<'static>> {
+pub(crate) fn dev_null() -> io::Result<BorrowedFd<'static>> {
     static DEV_NULL: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(fd) = DEV_NULL.get() {
         return Ok(fd.as_fd());

@@ -242,6 +242,8 @@ pub fn signal_process(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
     let gone = |error: Errno| matches!(error, Errno::SRCH | Errno::INVAL | Errno::NOENT);
     let pidfd = match rustix::process::pidfd_open(stamp.pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
+        // INVAL: also what a number of nobody's gets.
+        Err(Errno::NOSYS | Errno::PERM) => return signal_by_number(stamp, signal),
         Err(error) if gone(error) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
@@ -251,7 +253,21 @@ pub fn signal_process(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
     }
     match rustix::process::pidfd_send_signal(&pidfd, signal) {
         Ok(()) => Ok(true),
+        Err(Errno::NOSYS | Errno::PERM) => signal_by_number(stamp, signal),
         Err(error) if gone(error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same without a pidfd (before Linux 5.3, or by a filter): between the look and the signal the number may go to
+/// another process, which takes that all numbers were given to others in that moment.
+fn signal_by_number(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
+    if procfs::stat(stamp.pid)?.is_none_or(|stat| stat.stamp != stamp) {
+        return Ok(false);
+    }
+    match rustix::process::kill_process(stamp.pid, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

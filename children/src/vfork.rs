@@ -4,6 +4,10 @@
 //! The kernel resets the child's signal handlers (`CLONE_CLEAR_SIGHAND`, clone(2)), so that none of ours can run in it
 //! and nothing has to be blocked meanwhile; and the child's stack serves again for the next one. glibc's `posix_spawn`
 //! makes 70 more system calls.
+//!
+//! Where there is no `clone3` (before Linux 5.3, and where a container's filter doesn't know it), `clone` does, and the
+//! child resets the handlers itself, with all signals blocked until then. glibc is no help there: it takes a filter's
+//! EPERM for the answer.
 
 #![allow(unsafe_code)]
 
@@ -38,29 +42,29 @@ struct Steps {
     more_count: c_int,
     cwd: *const c_char,
     ignored: u64,
+    /// The kernel has not reset the handlers.
+    has_handlers: bool,
     file: *const c_char,
     argv: *const *mut c_char,
     env: *const *mut c_char,
     /// The errno of the step that failed.
     failure: c_int,
-    /// What failed is a call that the other way does without.
-    refused: bool,
 }
 
-/// Whether this kernel, or who filters its calls, is known to refuse.
+/// Whether this kernel, or who filters its calls, is known to refuse `clone3`.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Has programs started without this from now on, or with it; whether they were.
+/// Has programs started without `clone3` from now on, or with it; whether they were.
 #[cfg(test)]
 pub(super) fn refuse(refuse: bool) -> bool {
     REFUSED.swap(refuse, Ordering::Relaxed)
 }
 
-/// Starts the program as [`super::posix::start`] does, and watches it; `None` where this way is not to be had.
-pub(super) fn start(args: &ExecArgs<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
-    if REFUSED.load(Ordering::Relaxed) {
-        return None;
-    }
+/// Starts the program: in a session of its own, with no signal ignored or blocked, and nothing open but what `args` says.
+/// With it comes what watches it, where the kernel gives that along.
+///
+/// Returns once the exec has happened. An error is the errno of whatever step failed in the child.
+pub(super) fn start(args: &ExecArgs<'_>) -> io::Result<(Pid, Option<OwnedFd>)> {
     let (argv, env) = (args.argv.pointers(), args.env.pointers());
     let more: Vec<RawFd> = args.more.iter().map(AsRawFd::as_raw_fd).collect();
     let (streams, terminal) = match &args.streams {
@@ -71,38 +75,27 @@ pub(super) fn start(args: &ExecArgs<'_>) -> Option<io::Result<(Pid, OwnedFd)>> {
         streams,
         terminal: terminal.map_or(std::ptr::null(), CStr::as_ptr),
         more: more.as_ptr(),
-        more_count: c_int::try_from(more.len()).ok()?,
+        more_count: c_int::try_from(more.len()).map_err(io::Error::other)?,
         cwd: args.cwd.as_ptr(),
         ignored: ignored(),
+        has_handlers: false,
         file: args.file.as_ptr(),
         argv: argv.as_ptr(),
         env: env.as_ptr(),
         failure: 0,
-        refused: false,
     };
-    let cloned = STACK_OF_THREAD.with(|stack| {
+    let (pid, pidfd) = STACK_OF_THREAD.with(|stack| {
         if stack.get().is_none() {
-            let _ = stack.set(Stack::new().ok()?);
+            let _ = stack.set(Stack::new()?);
         }
-        stack.get().map(|stack| clone(stack, &mut steps))
+        let stack = stack.get().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        clone(stack, &mut steps).map_err(io::Error::from_raw_os_error)
     })?;
-    let (pid, pidfd) = match cloned {
-        Ok(child) => child,
-        Err(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
-            REFUSED.store(true, Ordering::Relaxed);
-            return None;
-        }
-        Err(errno) => return Some(Err(io::Error::from_raw_os_error(errno))),
-    };
     if steps.failure == 0 {
-        return Some(Ok((pid, pidfd)));
+        return Ok((pid, pidfd));
     }
     let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
-    if steps.refused {
-        REFUSED.store(true, Ordering::Relaxed);
-        return None;
-    }
-    Some(Err(io::Error::from_raw_os_error(steps.failure)))
+    Err(io::Error::from_raw_os_error(steps.failure))
 }
 
 /// The signals that this process ignores, as bits from 0 for signal 1: a program would inherit that. Asked once, since 64
@@ -138,7 +131,7 @@ struct Action {
     spare: [u64; 4],
 }
 
-/// What the child does: the same steps in the same order as [`super::posix::start`]'s. It must neither allocate nor lock
+/// What the child does. It must neither allocate nor lock
 /// nor return, for all memory is its parent's.
 extern "C" fn child(steps: *mut Steps) -> ! {
     // SAFETY: the parent stands still, so `steps`, and all it points to, is alive and this process's alone; the calls
@@ -164,6 +157,13 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
             return false;
         }
         let default = Action::default();
+        if steps.has_handlers {
+            for signal in 1..=LAST_SIGNAL {
+                // Two of them can't be changed, which is as well.
+                let none = std::ptr::null::<Action>();
+                libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, none, SIGNAL_SET);
+            }
+        }
         let mut ignored = steps.ignored;
         while ignored != 0 {
             let signal = ignored.trailing_zeros() + 1;
@@ -196,8 +196,7 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
             next += 1;
         }
         // Ours are close-on-exec, but whoever started the server may have left others open.
-        if libc::syscall(libc::SYS_close_range, next, c_int::MAX, 0) < 0 {
-            steps.refused = true;
+        if libc::syscall(libc::SYS_close_range, next, c_int::MAX, 0) < 0 && !close_each(next) {
             return false;
         }
         if libc::chdir(steps.cwd) < 0 {
@@ -208,8 +207,137 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
     }
 }
 
+/// Closes every descriptor from `first` on, one by one: for kernels and filters without `close_range`. False when that
+/// can't be done.
+///
+/// # Safety
+/// As for [`child`]: it neither allocates nor locks.
+unsafe fn close_each(first: c_int) -> bool {
+    /// Where the number of an entry's bytes stands in `linux_dirent64`, and its name.
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    // SAFETY: as in `child`; the kernel fills in no more of the buffer than it says, in whole entries.
+    unsafe {
+        let directory = libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
+        if directory < 0 {
+            return close_all(first);
+        }
+        let mut entries = [0_u8; 1024];
+        loop {
+            let filled = libc::syscall(libc::SYS_getdents64, directory, entries.as_mut_ptr(), entries.len());
+            let Ok(filled @ 1..) = usize::try_from(filled) else {
+                libc::close(directory);
+                return filled == 0;
+            };
+            let (mut at, mut closed) = (0, false);
+            while at + NAME_AT < filled {
+                let entry = entries.as_ptr().add(at);
+                let fd = number(entry.add(NAME_AT));
+                if fd >= first && fd != directory {
+                    libc::close(fd);
+                    closed = true;
+                }
+                at += usize::from(entry.add(LENGTH_AT).cast::<u16>().read_unaligned()).max(1);
+            }
+            if closed {
+                // What was closed may have moved the rest.
+                libc::lseek(directory, 0, libc::SEEK_SET);
+            }
+        }
+    }
+}
+
+/// Without `/proc`: every number there can be.
+///
+/// # Safety
+/// As for [`child`].
+unsafe fn close_all(first: c_int) -> bool {
+    /// No more are tried: it takes a tenth of a second.
+    const MOST: libc::rlim_t = 1 << 20;
+    // SAFETY: as in `child`.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) < 0 {
+            return false;
+        }
+        let end = if limit.rlim_max < MOST { limit.rlim_max } else { MOST };
+        let mut fd = first;
+        while (fd as libc::rlim_t) < end {
+            libc::close(fd);
+            fd += 1;
+        }
+    }
+    true
+}
+
+/// The number that a string of digits is; -1 for another.
+///
+/// # Safety
+/// It ends with NUL.
+unsafe fn number(mut text: *const u8) -> c_int {
+    let mut number = 0;
+    loop {
+        // SAFETY: as the caller promises.
+        let digit = unsafe { *text };
+        match digit {
+            0 => return number,
+            b'0'..=b'9' => number = number * 10 + c_int::from(digit - b'0'),
+            _ => return -1,
+        }
+        // SAFETY: there is more, since this was not the end.
+        text = unsafe { text.add(1) };
+    }
+}
+
 /// Clones: the child runs on `stack` through `steps`; we go on when it has executed or is gone.
-fn clone(stack: &Stack, steps: &mut Steps) -> Result<(Pid, OwnedFd), c_int> {
+fn clone(stack: &Stack, steps: &mut Steps) -> Result<(Pid, Option<OwnedFd>), c_int> {
+    if !REFUSED.load(Ordering::Relaxed) {
+        match newer_clone(stack, steps) {
+            Err(libc::ENOSYS | libc::EPERM | libc::EINVAL) => REFUSED.store(true, Ordering::Relaxed),
+            cloned => return cloned,
+        }
+    }
+    steps.has_handlers = true;
+    older_clone(stack, steps)
+}
+
+/// By `clone`, which every kernel has and every filter knows.
+fn older_clone(stack: &Stack, steps: &mut Steps) -> Result<(Pid, Option<OwnedFd>), c_int> {
+    extern "C" fn begin(steps: *mut c_void) -> c_int {
+        child(steps.cast())
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let steps: *mut c_void = std::ptr::from_mut(steps).cast();
+    // A handler of ours must not run in the child, whose memory is ours.
+    let (all, mut before) = (u64::MAX, 0_u64);
+    // SAFETY: sets are bits, and alive. The stack is this thread's, which stands still while the child uses it, and grows
+    // down from its end; `begin` never returns.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            &raw mut before,
+            SIGNAL_SET,
+        );
+        let top = stack.0.cast::<u8>().add(STACK).cast::<c_void>();
+        let mut pidfd: c_int = -1;
+        // Kernels before 5.2 don't know CLONE_PIDFD, and most of them let it pass.
+        let mut pid = libc::clone(begin, top, flags | libc::CLONE_PIDFD, steps, &raw mut pidfd);
+        if pid < 0 && *libc::__errno_location() == libc::EINVAL {
+            pid = libc::clone(begin, top, flags, steps);
+        }
+        let errno = *libc::__errno_location();
+        let none = std::ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const before, none, SIGNAL_SET);
+        match Pid::from_raw(pid.max(0)) {
+            Some(pid) => Ok((pid, (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd)))),
+            None => Err(errno),
+        }
+    }
+}
+
+fn newer_clone(stack: &Stack, steps: &mut Steps) -> Result<(Pid, Option<OwnedFd>), c_int> {
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
     let args = libc::clone_args {
@@ -232,7 +360,7 @@ fn clone(stack: &Stack, steps: &mut Steps) -> Result<(Pid, OwnedFd), c_int> {
     }
     match c_int::try_from(pid).ok().and_then(Pid::from_raw) {
         // SAFETY: the kernel has just opened it for us.
-        Some(pid) if pidfd >= 0 => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        Some(pid) if pidfd >= 0 => Ok((pid, Some(unsafe { OwnedFd::from_raw_fd(pidfd) }))),
         _ => Err(libc::ENOSYS),
     }
 }

@@ -18,6 +18,7 @@ pub mod rpc;
 pub mod sandbox;
 pub mod secrets;
 pub mod server;
+mod statx;
 pub mod transport;
 
 pub use codex_exec_protocol as protocol;

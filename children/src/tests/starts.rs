@@ -11,7 +11,7 @@ use super::{PIPES, TERMINAL, drain, in_own_process, program, read_line, run, she
 use crate::reap::How;
 use crate::spawn::{SpawnError, spawn};
 use crate::streams::{Ends, Stdio};
-use crate::testing::refuse_calls;
+use crate::testing::{refuse_calls, refuse_flag};
 use crate::{terminal, tree, vfork};
 
 #[test]
@@ -216,24 +216,50 @@ fn programs_start_the_same_where_the_kernel_gives_less_help() {
     ignored_and_blocked_signals_are_reset();
 }
 
-/// Where a filter answers one of the calls with an error, the other way is taken, and a start does not fail.
+/// Where a filter answers calls with an error, or the kernel has none, the older ways are taken, and a start does not fail.
 #[test]
-fn a_call_that_is_filtered_out_leaves_the_other_way() {
-    if !in_own_process(module_path!(), "a_call_that_is_filtered_out_leaves_the_other_way") {
+fn a_call_that_is_refused_leaves_an_older_way() {
+    if !in_own_process(module_path!(), "a_call_that_is_refused_leaves_an_older_way") {
         return;
     }
-    for (call, errno) in [
-        (libc::SYS_close_range, libc::ENOSYS),
-        (libc::SYS_close_range, libc::EPERM),
-        (libc::SYS_clone3, libc::ENOSYS),
-    ] {
-        vfork::refuse(false);
-        let started = std::thread::spawn(move || {
-            refuse_calls(&[call], errno);
-            spawn(&program(&["true"], PIPES)).map(|child| wait_for_end(child.pid, child.pidfd).how)
-        });
-        let how = started.join().expect("no panic");
-        assert_eq!(how.expect("it starts"), How::Exited(0), "{call} {errno}");
-        assert!(vfork::refuse(false), "{call} {errno}");
+    const NEWER: [libc::c_long; 4] =
+        [libc::SYS_close_range, libc::SYS_clone3, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal];
+    for calls in NEWER.iter().map(std::slice::from_ref).chain([&NEWER[..]]) {
+        for errno in [libc::ENOSYS, libc::EPERM] {
+            vfork::refuse(false);
+            let calls = calls.to_vec();
+            let refuses_clone = calls.contains(&libc::SYS_clone3);
+            let started = std::thread::spawn(move || {
+                refuse_calls(&calls, errno);
+                // First, since what is ignored is asked once.
+                ignored_and_blocked_signals_are_reset();
+                a_program_has_only_its_three_streams();
+                let child = spawn(&program(&["cat"], Stdio::Pipes { stdin: true })).expect("it starts");
+                tree::kill_tree(child.pid, Signal::KILL).expect("allowed");
+                wait_for_end(child.pid, child.pidfd).how
+            });
+            assert_eq!(started.join().expect("no panic"), How::Killed(9), "{errno}");
+            assert_eq!(vfork::refuse(false), refuses_clone, "{errno}");
+        }
+    }
+}
+
+/// As before Linux 5.2: there is nothing to watch a child by but a thread that waits for it.
+#[test]
+fn a_program_is_watched_without_a_pidfd() {
+    if !in_own_process(module_path!(), "a_program_is_watched_without_a_pidfd") {
+        return;
+    }
+    vfork::refuse(true);
+    let started = std::thread::spawn(|| {
+        refuse_calls(&[libc::SYS_clone3, libc::SYS_pidfd_open], libc::ENOSYS);
+        refuse_flag(libc::SYS_clone, libc::CLONE_PIDFD, libc::EINVAL);
+        [("exit 3", How::Exited(3)), ("kill -9 $$", How::Killed(9))].map(|(script, how)| {
+            let child = spawn(&shell(script, PIPES)).expect("it starts");
+            (wait_for_end(child.pid, child.pidfd).how, how)
+        })
+    });
+    for (how, expected) in started.join().expect("no panic") {
+        assert_eq!(how, expected);
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, openat2, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, openat2};
 use rustix::io::Errno;
 
 use super::error::rpc_error;
@@ -14,6 +14,7 @@ use super::path::local;
 use super::{local_mounts, metadata};
 use crate::protocol::RpcError;
 use crate::protocol::filesystem::{GetMetadataParams, Metadata};
+use crate::statx::statx;
 
 /// Set once the kernel or a filter has refused `RESOLVE_CACHED` (before Linux 5.12, some containers).
 static UNSUPPORTED: AtomicBool = AtomicBool::new(false);

@@ -1,6 +1,6 @@
 //! `fs/getMetadata` (10.4).
 
-use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, StatxTimestamp, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, StatxTimestamp};
 
 use super::cached::metadata_if_cached;
 use super::error::rpc_error;
@@ -11,6 +11,7 @@ use super::{AtOnce, How, PathMethod, PathUse};
 use crate::Limits;
 use crate::protocol::RpcError;
 use crate::protocol::filesystem::{GetMetadata, GetMetadataParams, Metadata};
+use crate::statx::statx;
 
 /// The facts that an answer needs, and by which [`local_mounts`] knows the file system.
 pub(super) const FACTS: StatxFlags = StatxFlags::TYPE

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags};
+
+use crate::statx::statx;
 
 /// Symlinks on one way, as many as the kernel follows.
 const MOST_LINKS: usize = 40;

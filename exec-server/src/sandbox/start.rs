@@ -11,7 +11,7 @@ use std::path::Path;
 
 use codex_children::posix::{self, ExecArgs, Streams, Strings};
 use codex_children::spawn::{self, Spawned};
-use codex_children::{becomes_program, is_helper, reap};
+use codex_children::{becomes_program, is_helper, reap, tree};
 use prost::Message;
 use rustix::fs::MemfdFlags;
 use rustix::net::{
@@ -94,7 +94,7 @@ fn outcome(spawned: Spawned, report: OwnedFd) -> Result<Spawned, NotStarted> {
 
 /// Kills and reaps.
 fn end(spawned: &Spawned) {
-    let _ = rustix::process::pidfd_send_signal(&spawned.pidfd, rustix::process::Signal::KILL);
+    let _ = tree::kill_group(spawned.pid, rustix::process::Signal::KILL);
     reap::wait_for_killed(spawned.pid);
 }
 

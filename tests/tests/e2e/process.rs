@@ -517,3 +517,62 @@ async fn what_a_program_wrote_comes_before_its_end() {
         assert!(output < exit, "{id}: {kinds:?}");
     }
 }
+
+/// What kernels did not have in 2018, or filters of containers do not know.
+const NEWER_CALLS: [libc::c_long; 8] = [
+    libc::SYS_clone3,
+    libc::SYS_close_range,
+    libc::SYS_faccessat2,
+    libc::SYS_openat2,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_statx,
+    libc::SYS_io_uring_setup,
+];
+
+#[tokio::test]
+async fn programs_and_files_need_no_newer_call_of_the_kernel() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "content").unwrap();
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let calls = NEWER_CALLS.map(|call| call.to_string()).join(",");
+        let under = [env!("CARGO_BIN_EXE_refuse"), &errno.to_string(), &calls].map(str::to_owned);
+        let mut server = Server::builder().under(under).start().await;
+        let mut client = server.client().await;
+        for tty in [false, true] {
+            let id = format!("tty-{tty}");
+            client.shell_with(&id, "echo $((6 * 7)); exit 3", json!({"tty": tty})).await;
+            let ended = client.finish(&id).await;
+            assert_eq!(
+                (ended.text(if tty { "pty" } else { "stdout" }).trim(), ended.code()),
+                ("42", 3),
+                "{errno}"
+            );
+        }
+        let metadata = client.ok("fs/getMetadata", json!({"path": file})).await;
+        assert_eq!(
+            (&metadata["isFile"], &metadata["size"]),
+            (&json!(true), &json!(7)),
+            "{errno}: {metadata}"
+        );
+        assert!(metadata["modifiedAtMs"].as_i64().unwrap() > 0, "{errno}: {metadata}");
+        let strict = json!({"path": file, "followSymlinks": false});
+        assert_eq!(client.ok("fs/getMetadata", strict).await["size"], 7, "{errno}");
+        let child = directory.path().join(format!("child{errno}"));
+        client
+            .shell("tree", &format!("setsid sh -c 'echo $$ > {}; exec sleep 1000' & wait", child.display()))
+            .await;
+        let child = codex_e2e::machine::pid_in(&child).await;
+        client.ok("process/terminate", json!({"processId": "tree"})).await;
+        assert_eq!(client.finish("tree").await.code(), 137, "{errno}");
+        codex_e2e::machine::eventually("the tree is gone", || !codex_e2e::machine::alive(child)).await;
+        let running = directory.path().join(format!("running{errno}"));
+        client.shell("running", &format!("echo $$ > {}; exec sleep 1000", running.display())).await;
+        let running = codex_e2e::machine::pid_in(&running).await;
+        server.signal(rustix::process::Signal::KILL);
+        server.ended().await;
+        codex_e2e::machine::eventually("it ends with its server", || !codex_e2e::machine::alive(running))
+            .await;
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
 use codex_children::spawn::Spawned;
-use codex_children::{is_helper, reap};
+use codex_children::{is_helper, reap, tree};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -51,10 +51,7 @@ struct Helper {
 }
 
 /// A helper's process; dropped, it is ended and reaped.
-struct Process {
-    pid: Pid,
-    pidfd: OwnedFd,
-}
+struct Process(Pid);
 
 impl FileHelpers {
     /// No helpers yet; without a confiner there will be none, and everything is refused.
@@ -200,9 +197,9 @@ impl Helper {
         use std::os::fd::AsFd;
         let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
         match start::start(confiner.launcher(), &order, streams, None) {
-            Ok(Spawned { pid, pidfd, .. }) => {
+            Ok(Spawned { pid, .. }) => {
                 is_helper(pid);
-                Ok(Self { fit, socket, _process: Process { pid, pidfd } })
+                Ok(Self { fit, socket, _process: Process(pid) })
             }
             Err(NotStarted::System(what, error)) => {
                 Err(RpcError::internal(format!("can't {what} for a file operation: {error}")))
@@ -245,8 +242,8 @@ fn is_broken(error: &RpcError) -> bool {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
-        let pid = self.pid;
+        let pid = self.0;
+        let _ = tree::kill_group(pid, rustix::process::Signal::KILL);
         match tokio::runtime::Handle::try_current() {
             Ok(_) => blocking::spawn(move || reap::wait_for_killed(pid)).detach(),
             Err(_) => reap::wait_for_killed(pid),
