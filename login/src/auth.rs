@@ -57,7 +57,7 @@ impl Auth {
         }
     }
 
-    /// What goes behind `Bearer `. None for a ChatGPT sign-in without tokens or without `last_refresh` (login.md 6). It may
+    /// The text behind `Bearer `. None for a ChatGPT sign-in without tokens or without `last_refresh` (login.md 6). It may
     /// be empty, which a caller should refuse in its own words.
     pub fn bearer(&self) -> Option<&SecretString> {
         match &*self.inner {

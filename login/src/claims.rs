@@ -36,7 +36,7 @@ pub struct IdClaims {
     pub account_id: Option<String>,
     /// `chatgpt_account_is_fedramp`; false when missing.
     pub is_fedramp: bool,
-    /// Whether the token has an object of account claims at all; a sign-in without it is worth a line.
+    /// Whether the token has an object of account claims at all; a sign-in without it gets a line on stderr.
     pub has_account_claims: bool,
 }
 

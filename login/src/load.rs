@@ -1,4 +1,4 @@
-//! Which credentials win, and what they come to (login.md 5, 2.3, 6).
+//! Which credentials count, and what sign-in they make (login.md 5, 2.3, 6).
 
 use crate::auth::Auth;
 use crate::client::HttpClient;

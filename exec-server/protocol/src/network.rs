@@ -1,4 +1,4 @@
-//! The managed network: what a filtering proxy is to allow, its questions to the client and its reports (section 13).
+//! The managed network: what a filtering proxy allows, its questions to the client and its reports (section 13).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -191,7 +191,7 @@ pub struct PolicyDecisionParams {
     pub method: Option<String>,
     /// The program's end of its connection to the proxy.
     pub client: Option<String>,
-    /// Whether the client allowed what the rules alone would not have.
+    /// Whether the client allowed what the rules alone would have refused.
     pub policy_override: bool,
 }
 

@@ -184,7 +184,7 @@ pub struct ProcessInfo {
     pub totals: StreamTotals,
     /// Descendants that outlived it.
     pub leftovers: Vec<Leftover>,
-    /// What holds it to its limits; missing without any, and while starting.
+    /// What enforces its limits; missing if it has none, and while it is starting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits_enforced: Option<LimitsEnforced>,
 }
@@ -204,7 +204,7 @@ pub struct Leftover {
 pub struct WaitParams {
     /// The process to wait for.
     pub process_id: ProcessId,
-    /// Give up after this many milliseconds; without it, wait for the end.
+    /// Answer after this many milliseconds at the latest; without it, wait for the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }

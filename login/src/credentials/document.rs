@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// Room for a document of usual size, so that no half-written copy is left behind by a growing buffer.
 const USUAL_BYTES: usize = 32 * 1024;
 
-/// Why a document is no credentials. Names the class and the place, never the value.
+/// Why a document does not hold credentials. Names the class and the place, never the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{class} error at line {line} column {column}")]
 pub struct DocumentError {

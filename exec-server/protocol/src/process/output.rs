@@ -1,4 +1,4 @@
-//! What a program says, and how it ends: read (8.3) and announced (8.6).
+//! What a program prints and how it ends: read (8.3) and announced (8.6).
 
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ pub struct ExitDetails {
     /// A deadline (`timeoutMs`, `idleTimeoutMs`) ended it.
     #[serde(default)]
     pub timed_out: bool,
-    /// The kernel killed it or something that it started, since it used all the memory that its limits allow.
+    /// The kernel killed it or a descendant for using more memory than its limits allow.
     #[serde(default)]
     pub oom_killed: bool,
     /// User CPU time of the child and its waited-for children, in milliseconds.
@@ -131,7 +131,7 @@ pub struct ReadResult<B = Base64Bytes> {
     /// The sandbox was in the way; absent from old servers.
     #[serde(default)]
     pub sandbox_denied: bool,
-    /// Extension: bytes after `afterSeq` and before the first chunk that are gone.
+    /// Extension: bytes between `afterSeq` and the first chunk that are no longer retained.
     #[serde(default)]
     pub lost_bytes: u64,
     /// Extension: each stream's total since the start.

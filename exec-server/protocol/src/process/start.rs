@@ -70,19 +70,19 @@ pub struct StartParams {
     pub limits: Option<ProgramLimits>,
 }
 
-/// How much a program and what it starts may use; what is missing is not bounded. A bound of zero is one.
+/// How much a program and its descendants may use. A missing member sets no bound; zero is a bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ProgramLimits {
-    /// Memory, in bytes. By a control group: of the program and all that it starts, which are killed together beyond it.
-    /// By a resource limit: address space of one process; beyond it memory is refused to the process.
+    /// Memory, in bytes. By a control group: of the program and its descendants, which are all killed when it is exceeded.
+    /// By a resource limit: address space of one process, whose allocations then fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Processes and threads. By a control group: those of the program and all that it starts. By a resource limit: those
-    /// of the program's user, those that run already included; the kernel does not hold an administrator to that.
+    /// Processes and threads. By a control group: those of the program and its descendants. By a resource limit: those of
+    /// the program's user, including those that already run; the kernel does not apply it to an administrator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
-    /// Time on a CPU of one process, in seconds; then it is killed by SIGKILL.
+    /// CPU time of one process, in seconds; then it is killed by SIGKILL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<u64>,
     /// Open file descriptors of one process.
@@ -174,7 +174,7 @@ pub enum EnvInherit {
 pub struct ManagedNetwork {
     /// Ports on this machine's loopback that the program may reach.
     pub loopback_ports: Vec<u16>,
-    /// May bind local addresses, which in a network of its own harms nobody.
+    /// Whether the program may bind local addresses; in a network of its own it always may.
     pub allow_local_binding: bool,
 }
 
