@@ -331,13 +331,15 @@ impl TestClient {
     }
 
     async fn receive(&mut self) -> Option<Value> {
+        // Pings and pongs are no news: who waits for a message waits no longer for them.
+        let patience = tokio::time::sleep(GUARD);
+        tokio::pin!(patience);
         loop {
             if self.ended {
                 return None;
             }
-            match timeout(GUARD, self.receiver.next()).await {
-                Err(_) => panic!("nothing came for {} s{}", GUARD.as_secs(), self.told()),
-                Ok(received) => {
+            tokio::select! {
+                received = self.receiver.next() => {
                     let end = matches!(received, Received::End(_));
                     if let Some(message) = self.took(received) {
                         return Some(message);
@@ -346,6 +348,7 @@ impl TestClient {
                         return None;
                     }
                 }
+                () = &mut patience => panic!("nothing came for {} s{}", GUARD.as_secs(), self.told()),
             }
         }
     }

@@ -19,6 +19,7 @@ pub mod secret_service;
 pub mod secrets;
 pub mod server;
 pub mod tls;
+pub mod turn;
 
 pub use client::{Ended, Refusal, TestClient};
 pub use cutter::Cutter;
@@ -28,6 +29,7 @@ pub use registry::{Answer, ScriptedRegistry};
 pub use rendezvous::ScriptedRendezvous;
 pub use server::{Server, ServerBuilder};
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// How long any wait may last before the test fails; far more than a healthy server ever needs.
@@ -47,4 +49,13 @@ pub fn base64(bytes: impl AsRef<[u8]>) -> String {
 /// This moment as RFC 3339 in UTC. What a test writes down is as old as the test's run, on whatever day that is.
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+/// The variables by which libfaketime moves a program's clock, as far as they are set for this test. A program that gets
+/// an environment of its own needs them to see the test's date (`.ci/later`).
+pub fn clock() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name == "LD_PRELOAD" || name == "NO_FAKE_STAT" || name.starts_with("FAKETIME")
+    })
 }

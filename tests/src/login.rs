@@ -109,6 +109,7 @@ impl Home {
         let mut child = Command::new(crate::binary::codex())
             .args(arguments)
             .env_clear()
+            .envs(crate::clock())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path())
             .stdin(stdin)

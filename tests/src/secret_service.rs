@@ -1,7 +1,7 @@
 //! A real Secret Service on a private bus, with a keyring of its own that is unlocked; installed when it is missing.
 
 use crate::GUARD;
-use std::fs::File;
+use crate::turn::Turn;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -163,9 +163,7 @@ fn install() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err(format!("{PROGRAMS:?} are not all installed, and only root can: install {PACKAGES:?}"));
     }
-    let turn = File::create(std::env::temp_dir().join("codex-e2e-install.lock"))
-        .map_err(|error| error.to_string())?;
-    turn.lock().map_err(|error| error.to_string())?;
+    let _turn = Turn::wait("install");
     if !PROGRAMS.into_iter().all(is_installed) {
         let options = ["-q", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=300"];
         apt_get(&options, &["update"])?;

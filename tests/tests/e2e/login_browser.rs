@@ -4,7 +4,7 @@
 //! the proxy's certificate. The ports are fixed, so everything here runs one after the other, and waits for other
 //! runs of these tests on this machine; a foreign program on a port makes the test check what is said then.
 
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
@@ -14,19 +14,13 @@ use codex_e2e::issuer::{Issuer, access_token, id_token};
 use codex_e2e::login::{Home, Running};
 use codex_e2e::proxy::Proxy;
 use codex_e2e::secrets::secret;
+use codex_e2e::turn::Turn;
 use serde_json::{Value, json};
 use url::Url;
 
-/// Held by whoever uses the ports, also in another checkout's run.
-async fn ports() -> File {
-    let path = std::env::temp_dir().join("codex-e2e-login-ports.lock");
-    tokio::task::spawn_blocking(move || {
-        let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
-        file.lock().unwrap();
-        file
-    })
-    .await
-    .unwrap()
+/// Held by whoever uses the ports, also in another checkout's run or another user's.
+async fn ports() -> Turn {
+    tokio::task::spawn_blocking(|| Turn::wait("login-ports")).await.unwrap()
 }
 
 struct Stage {

@@ -3,6 +3,7 @@
 use codex_e2e::issuer::{Issuer, access_token, granted, id_token, jwt};
 use codex_e2e::login::{Ended, Home};
 use codex_e2e::secrets::secret;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const USER_CODE: &str = "/api/accounts/deviceauth/usercode";
@@ -43,6 +44,7 @@ async fn the_code_is_shown_on_stdout_and_the_tokens_are_stored_with_their_proven
     issuer.answer(TOKEN, "200 OK", granted());
     let home = home(&issuer);
     // The slash at the end is kept in the provenance, and only there.
+    let before = Timestamp::now();
     let ended = sign_in(&home, &issuer.url("/"), &["--experimental_client-id", "app_test"]).await;
     assert_eq!(
         (ended.status.code(), ended.stderr.as_str()),
@@ -58,6 +60,9 @@ async fn the_code_is_shown_on_stdout_and_the_tokens_are_stored_with_their_proven
     assert_eq!(tokens.remove("login_owner_id").unwrap().as_str().unwrap().len(), 43);
     let refreshed = auth.as_object_mut().unwrap().remove("last_refresh").unwrap();
     assert!(refreshed.as_str().unwrap().ends_with('Z'), "{refreshed}");
+    // The program's clock is the test's, also where that is moved (`.ci/later`).
+    let refreshed: Timestamp = refreshed.as_str().unwrap().parse().unwrap();
+    assert!(before <= refreshed && refreshed <= Timestamp::now(), "{before} {refreshed}");
     assert_eq!(
         auth,
         json!({

@@ -44,6 +44,11 @@ pub(crate) fn outside_port() -> u16 {
     std::env::var(OUTSIDE).ok().and_then(|port| port.parse().ok()).unwrap_or(9)
 }
 
+/// A file of shared memory of the test with that port, and of no other one.
+pub(crate) fn shared_memory(outside: u16) -> String {
+    format!("/dev/shm/codex-e2e-{outside}")
+}
+
 /// The address of [`ADDRESS`]; found out where attacks are asked for.
 pub(crate) fn outside_address() -> Option<std::net::IpAddr> {
     if let Ok(address) = std::env::var(ADDRESS) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use libc::{c_int, c_long};
 
 use super::{CONTROLS, FILES, Outcome, Suite, WORKSPACES, c, call, check, fd, get, open, parent, put};
+use crate::sandbox::attacker::{outside_port, shared_memory};
 
 /// Changing a file that may not be changed, by every route.
 pub(super) fn writes(suite: &mut Suite, ground: &Path, target: &str, stopped_by: &'static [&'static str]) {
@@ -378,7 +379,7 @@ pub(super) fn names(suite: &mut Suite, ground: &Path) {
         check(unsafe { libc::unlockpt(master) })?;
         // TIOCGPTPEER: the other end, without its name.
         check(unsafe { libc::ioctl(master, 0x5441, libc::O_RDWR) })?;
-        put(open("/dev/shm/codex-e2e", libc::O_RDWR | libc::O_CREAT)?)
+        put(open(shared_memory(outside_port()), libc::O_RDWR | libc::O_CREAT)?)
     });
     suite.add("change the mode of what stdin is", FILES, false, || {
         check(unsafe { libc::fchmod(0, 0o600) })?;
