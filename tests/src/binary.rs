@@ -34,8 +34,8 @@ fn build() -> PathBuf {
     let mut command = Command::new(cargo);
     command
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        // The whole workspace, so that features resolve as they did for the tests and nothing is built twice.
-        .args(["build", "--workspace", "--bin", "codex", "--quiet", "--target-dir"])
+        // The whole workspace and a test, so that features resolve as they did for the tests and nothing is built twice.
+        .args(["build", "--workspace", "--bin", "codex", "--test", "e2e", "--quiet", "--target-dir"])
         .arg(target_dir)
         .stdin(Stdio::null());
     // What cargo tells a test about itself, build scripts would take for a change, and half of the dependencies were

@@ -51,6 +51,11 @@ pub fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
+/// How many rounds a test of chance makes: `daily` ones, or `thorough` ones where `CODEX_E2E_THOROUGH` is set.
+pub fn rounds(daily: u64, thorough: u64) -> u64 {
+    if std::env::var_os("CODEX_E2E_THOROUGH").is_some() { thorough } else { daily }
+}
+
 /// The variables by which libfaketime moves a program's clock, as far as they are set for this test. A program that gets
 /// an environment of its own needs them to see the test's date (`.ci/later`).
 pub fn clock() -> impl Iterator<Item = (OsString, OsString)> {

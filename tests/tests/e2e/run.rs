@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use codex_e2e::client::guarded;
 use codex_e2e::machine::{alive, eventually, pid_in};
 use codex_e2e::secrets::assert_none;
 use codex_e2e::{Cutter, Server};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncBufReadExt;
 
 /// Runs `codex exec-server run ARGUMENTS` with this input.
 fn run(arguments: &[&str], input: &[u8]) -> Output {
@@ -154,18 +156,23 @@ fn a_child_server_that_can_not_start_has_told_why_and_gives_its_code() {
 
 #[tokio::test]
 async fn a_server_that_was_restarted_is_told_from_one_that_is_away() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("pid");
     let (mut first, second) = (Server::start().await, Server::start().await);
     let cutter = Cutter::start(first.address()).await;
     let url = cutter.url().replace("http://", "ws://");
-    let script = format!("echo $$ > {}; exec sleep 1000", file.display());
-    let running = tokio::task::spawn_blocking(move || run(&["--url", &url, "--", "sh", "-c", &script], b""));
-    let program = pid_in(&file).await;
+    // Its output comes after the answer to its start, which a cut would lose.
+    let mut running = tokio::process::Command::new(codex_e2e::binary::codex())
+        .args(["exec-server", "run", "--url", &url, "--", "sh", "-c", "echo $$; exec sleep 1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::BufReader::new(running.stdout.take().unwrap()).lines();
+    let program = guarded("the pid", lines.next_line()).await.unwrap().unwrap().parse().unwrap();
     cutter.point(Some(second.address()));
     first.signal(Signal::KILL);
     first.ended().await;
-    let output = running.await.unwrap();
+    let output = guarded("its end", running.wait_with_output()).await.unwrap();
     codex_e2e::machine::kill(program);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(255), "{stderr}");

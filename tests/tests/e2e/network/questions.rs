@@ -158,8 +158,8 @@ async fn a_client_that_goes_away_denies_and_its_successor_is_asked() {
     let asked = question(&mut client).await;
     assert_eq!(asked["id"], 1, "each connection counts for itself");
     client.send_raw(&json!({"id": 1, "result": {"decision": {"type": "allow"}}}).to_string()).await;
-    let report = client.next_notification("network/policyDecision").await;
-    assert_eq!(report["policyOverride"], true, "{report}");
+    // The denial of the first request may be reported to the successor as well.
+    client.until(|m| m["method"] == "network/policyDecision" && m["params"]["policyOverride"] == true).await;
     client.until(|m| m["method"] == "process/closed").await;
     assert_eq!(origin.heads().len(), 1);
 }

@@ -51,7 +51,7 @@ async fn a_path_that_changes_hands_meanwhile_never_leads_outside() {
             rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, flags).expect("they swap");
         }
     });
-    for round in 0..150 {
+    for round in 0..codex_e2e::rounds(40, 150) {
         let path = ground.uri("w/real/precious");
         for (method, params) in [
             ("fs/writeFile", json!({"path": path, "dataBase64": base64("x"), "sandbox": sandbox})),

@@ -17,8 +17,10 @@ use tokio::net::TcpStream;
 
 use super::{environment, script};
 
-/// Over all tests of this file.
-const CUTS: u64 = 200;
+/// Of each test here. `bench --only soak` makes thousands.
+fn cuts() -> u64 {
+    codex_e2e::rounds(12, 50)
+}
 
 /// A small generator: the same seed gives the same schedule.
 struct Dice(u64);
@@ -231,20 +233,20 @@ async fn survive(seed: u64, plain: bool, cuts: u64) {
 
 #[tokio::test]
 async fn cuts_of_a_noise_relay_lose_nothing() {
-    survive(0x1234_5678_9abc_def1, false, CUTS / 4).await;
+    survive(0x1234_5678_9abc_def1, false, cuts()).await;
 }
 
 #[tokio::test]
 async fn other_cuts_of_a_noise_relay_lose_nothing() {
-    survive(0x0fed_cba9_8765_4321, false, CUTS / 4).await;
+    survive(0x0fed_cba9_8765_4321, false, cuts()).await;
 }
 
 #[tokio::test]
 async fn further_cuts_of_a_noise_relay_lose_nothing() {
-    survive(0x2545_f491_4f6c_dd1d, false, CUTS / 4).await;
+    survive(0x2545_f491_4f6c_dd1d, false, cuts()).await;
 }
 
 #[tokio::test]
 async fn cuts_of_a_plain_relay_lose_nothing() {
-    survive(0x9e37_79b9_7f4a_7c15, true, CUTS / 4).await;
+    survive(0x9e37_79b9_7f4a_7c15, true, cuts()).await;
 }
