@@ -1,7 +1,7 @@
 //! The sign-in of this process: loaded once, reloaded on demand, refreshed one at a time (login.md 6).
 
 use crate::auth::Auth;
-use crate::load::{Settings, load};
+use crate::load::{Settings, blocking, load};
 use crate::recovery::Recovery;
 use crate::refresh::{self, PermanentFailure, RefreshError, RefreshReason};
 use crate::store::{Change, RefreshLock, StoreError};
@@ -151,6 +151,12 @@ impl Manager {
         let Settings { store, variables, client, .. } = &self.shared.settings;
         let credentials = auth.managed().ok_or(RefreshError::NotRefreshable)?.clone();
         let tokens = credentials.tokens().ok_or(RefreshError::NotRefreshable)?;
+        // The issuer takes the refresh token once: what it gives for it must be kept.
+        if !store.keeps_in_memory(&credentials) {
+            blocking(store.clone(), |store| store.check_writable())
+                .await
+                .map_err(|error| RefreshError::Transient { status: None, cause: error.to_string() })?;
+        }
         let answer = refresh::request(client, variables, tokens, reason).await?;
         // After a refresh through the override the tokens' origin is not what it was (login.md 7.3).
         let keep_provenance = variables.refresh_url.is_none();

@@ -6,6 +6,7 @@ use crate::credentials::{Provenance, Tokens};
 use crate::http_error;
 use crate::secret::SecretString;
 use crate::variables::Variables;
+use codex_outgoing::is_loopback;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 use secrecy::ExposeSecret;
@@ -173,15 +174,9 @@ fn check_address(url: &str) -> Result<(), RefreshError> {
     const ORIGIN: &str =
         "the refresh address (CODEX_REFRESH_TOKEN_URL_OVERRIDE, else the issuer of the stored tokens)";
     let parsed = Url::parse(url).map_err(|_| transient(format!("{ORIGIN} is not a URL")))?;
-    let loopback = match parsed.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     match parsed.scheme() {
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if is_loopback(&parsed) => Ok(()),
         _ => Err(transient(format!("{ORIGIN} is neither https nor on this machine"))),
     }
 }

@@ -83,6 +83,23 @@ impl Store {
         self.save_locked(credentials)
     }
 
+    /// Tries whether credentials could be saved, before something is done for them that counts only once. A home
+    /// directory that is missing will be made, and a keyring that answers is believed.
+    ///
+    /// # Errors
+    /// The file could not be written, or the keyring does not answer.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        if self.mode == StoreMode::Ephemeral || !self.home.is_dir() {
+            return Ok(());
+        }
+        let _locks = Locks::take(&self.home)?;
+        match (self.mode, keyring_answer(&self.home, self.mode)) {
+            (StoreMode::Keyring, Some(Err(error @ StoreError::LoadKeyring(_)))) => Err(error),
+            (StoreMode::Keyring, _) | (StoreMode::Auto, Some(Ok(Some(_)))) => Ok(()),
+            _ => file::check_writable(&self.home),
+        }
+    }
+
     /// Changes the credentials if they are still those `expected`, by their secrets. The locks are held from the look to
     /// the save, so that no other process' sign-in is overwritten (login.md 7.3).
     pub(crate) fn change<E: From<StoreError>>(
@@ -123,7 +140,7 @@ impl Store {
         Ok(remembered || stored || filed)
     }
 
-    fn keeps_in_memory(&self, credentials: &Credentials) -> bool {
+    pub(crate) fn keeps_in_memory(&self, credentials: &Credentials) -> bool {
         self.mode == StoreMode::Ephemeral || credentials.mode() == Mode::ChatgptAuthTokens
     }
 
@@ -158,4 +175,9 @@ impl Store {
             tracing::warn!(%error, "the credentials are in the keyring now, but the old file stays");
         }
     }
+}
+
+/// What a keyring says, where one is asked at all.
+fn keyring_answer(home: &Path, mode: StoreMode) -> Option<Result<Option<Credentials>, StoreError>> {
+    matches!(mode, StoreMode::Keyring | StoreMode::Auto).then(|| keyring::load(home))
 }

@@ -30,6 +30,8 @@ enum Reply {
     Answer(&'static str, String),
     /// The request is taken and never answered.
     Silence,
+    /// The request is taken and the connection ended.
+    HangUp,
 }
 
 impl Issuer {
@@ -47,6 +49,7 @@ impl Issuer {
                         let _ = stream.write_all(&answer).await;
                     }
                     Reply::Silence => std::future::pending().await,
+                    Reply::HangUp => {}
                 }
             })
         }))
@@ -83,6 +86,11 @@ impl Issuer {
     /// Lets a path be without an answer.
     pub fn silence(&self, path: &str) {
         self.push(path, Reply::Silence);
+    }
+
+    /// Lets the connection end instead of an answer.
+    pub fn hang_up(&self, path: &str) {
+        self.push(path, Reply::HangUp);
     }
 
     /// Forgets the answers of a path.

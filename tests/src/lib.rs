@@ -48,7 +48,7 @@ pub fn base64(bytes: impl AsRef<[u8]>) -> String {
 
 /// This moment as RFC 3339 in UTC. What a test writes down is as old as the test's run, on whatever day that is.
 pub fn now() -> String {
-    jiff::Timestamp::now().to_string()
+    format!("{:.9}", jiff::Timestamp::now())
 }
 
 /// How many rounds a test of chance makes: `daily` ones, or `thorough` ones where `CODEX_E2E_THOROUGH` is set.

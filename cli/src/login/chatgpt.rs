@@ -1,11 +1,11 @@
 //! Signs in with ChatGPT, by browser or by device code (login.md 8.3, 8.5).
 
-use codex_config::{LoginMethod, StoreMode};
+use codex_config::LoginMethod;
 use codex_login::signin::{self, Browser, Issuer, Notice, SignIn, SignInError, SignedIn, Waits};
-use codex_login::{ClientError, LoadError, StoreError};
+use codex_login::{ClientError, LoadError};
 
 use super::context::Context;
-use super::keep::save;
+use super::keep::check_writable;
 use super::refusal::{CHATGPT_DISABLED, Refusal};
 use super::{browser, prompt};
 use crate::output;
@@ -57,17 +57,13 @@ async fn interrupt() {
     }
 }
 
-/// Signs out the current user, then signs in; giving up half-way leaves nobody signed in (login.md 8.3).
+/// Signs in, then signs out who was signed in before; who gives up half-way stays signed in (login.md 8.3).
 async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
     let settings = &context.settings;
-    // A client that can't be made is no reason to sign anybody out.
     settings.client.prepare().await?;
     let http = settings.client.plain()?.clone();
-    match signin::sign_out(settings).await {
-        // The sign-in that follows goes to the file, then, and hides nothing.
-        Err(LoadError::Store(StoreError::RemoveKeyring(_))) if settings.store.mode() == StoreMode::Auto => {}
-        outcome => drop(outcome?),
-    }
+    // Nobody signs in for nothing.
+    check_writable(settings.store.clone()).await?;
     let issuer = match &way {
         Way::Browser => Issuer::default(),
         Way::Device(issuer) => issuer.clone(),
@@ -78,9 +74,11 @@ async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
         workspaces: settings.restrictions.workspaces.clone(),
         waits: Waits::default(),
     };
+    let mut replaced = None;
     let keep = async |signed_in: SignedIn| -> Result<(), KeepError> {
         let credentials = signed_in.into_credentials(&sign_in.issuer)?;
-        Ok(save(settings.store.clone(), credentials).await?)
+        replaced = signin::replace_sign_in(settings, credentials).await?;
+        Ok(())
     };
     match way {
         Way::Browser => {
@@ -91,6 +89,9 @@ async fn replace_sign_in(context: &Context, way: Way) -> Result<(), FlowError> {
             signin::sign_in_by_browser(&sign_in, &browser, show, keep).await?;
         }
         Way::Device(_) => signin::sign_in_by_device(&sign_in, show, keep).await?,
+    }
+    if let Some(old) = replaced {
+        signin::revoke_replaced(settings, &old).await;
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ enum FlowError {
     #[error(transparent)]
     SignIn(#[from] SignInError),
     #[error(transparent)]
-    SignOut(#[from] LoadError),
+    Store(#[from] LoadError),
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -131,7 +132,7 @@ impl FlowError {
     fn first_line(&self) -> Option<String> {
         match self {
             Self::SignIn(error) => error.first_line(),
-            Self::SignOut(_) | Self::Client(_) => None,
+            Self::Store(_) | Self::Client(_) => None,
         }
     }
 
@@ -142,7 +143,7 @@ impl FlowError {
                 failure.code()
             }
             Self::SignIn(_) => "sign_in",
-            Self::SignOut(_) => "sign_out",
+            Self::Store(_) => "store",
             Self::Client(_) => "client",
         }
     }

@@ -9,3 +9,11 @@ pub(super) async fn save(store: Store, credentials: Credentials) -> Result<(), L
         Err(_) => Err(LoadError::Stopped),
     }
 }
+
+/// Tries whether it could be saved.
+pub(super) async fn check_writable(store: Store) -> Result<(), LoadError> {
+    match tokio::task::spawn_blocking(move || store.check_writable()).await {
+        Ok(checked) => Ok(checked?),
+        Err(_) => Err(LoadError::Stopped),
+    }
+}

@@ -38,7 +38,8 @@ pub(super) fn read(input: &SecretInput) -> Result<SecretString, Refusal> {
     if text.len() as u64 > SECRET_BYTES {
         return Err(Refusal::new(format!("The {what} on stdin has more than {SECRET_BYTES} bytes.")));
     }
-    match text.trim() {
+    // Some editors and shells put a byte-order mark before all that they write.
+    match text.trim_start_matches('\u{feff}').trim() {
         "" => Err(Refusal::new(format!("No {what} provided via stdin."))),
         // No HTTP header could carry it.
         secret if secret.contains(char::is_control) => Err(Refusal::new(format!(

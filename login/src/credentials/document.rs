@@ -2,6 +2,7 @@
 
 use super::{Credentials, Mode, Provenance, Tokens, time};
 use crate::secret::{Opaque, SecretString, Unknown};
+use codex_outgoing::file::BYTE_ORDER_MARK;
 use secrecy::ExposeSecret;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -38,7 +39,8 @@ impl From<serde_json::Error> for DocumentError {
 impl Credentials {
     /// Reads a document.
     pub fn from_json(json: &[u8]) -> Result<Self, DocumentError> {
-        Ok(serde_json::from_slice(json)?)
+        // Some editors put one before all that they save.
+        Ok(serde_json::from_slice(json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json))?)
     }
 
     /// Writes the document of `auth.json`: indented by two spaces, no newline at the end.

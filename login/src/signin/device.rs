@@ -13,8 +13,11 @@ use super::answer::{ask, printable};
 use super::{Notice, SignIn, SignInError, SignedIn, exchange, token};
 use crate::http_error::json_place;
 
+/// The least pause after a look for the grant that got no answer.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 #[derive(Deserialize)]
-struct UserCode {
+pub(super) struct UserCode {
     device_auth_id: SecretString,
     #[serde(alias = "usercode")]
     user_code: SecretString,
@@ -30,7 +33,7 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 }
 
 #[derive(Deserialize)]
-struct Granted {
+pub(super) struct Granted {
     authorization_code: SecretString,
     /// Has to be there; nothing is done with it, since the issuer made the verifier too.
     #[serde(rename = "code_challenge")]
@@ -89,7 +92,7 @@ async fn request_code(sign_in: &SignIn) -> Result<UserCode, SignInError> {
 }
 
 /// Polls until the user has entered the code.
-async fn wait_for_grant(sign_in: &SignIn, user_code: &UserCode) -> Result<Granted, SignInError> {
+pub(super) async fn wait_for_grant(sign_in: &SignIn, user_code: &UserCode) -> Result<Granted, SignInError> {
     let url = sign_in.issuer.endpoint("/api/accounts/deviceauth/token");
     let body = json!({
         "device_auth_id": user_code.device_auth_id.expose_secret(),
@@ -99,21 +102,28 @@ async fn wait_for_grant(sign_in: &SignIn, user_code: &UserCode) -> Result<Grante
     let deadline = Instant::now() + wait;
     loop {
         let request = sign_in.http.post(&url).json(&body);
-        let answer = ask(request, sign_in.waits.request)
-            .await
-            .map_err(|error| SignInError::DeviceAuth(error.to_string()))?;
-        match answer.status {
-            status if status.is_success() => {
-                return serde_json::from_slice(&answer.body)
-                    .map_err(|error| SignInError::DeviceAuth(unusable(&error)));
+        let (unanswered, pause) = match ask(request, sign_in.waits.request).await {
+            Ok(answer) => match answer.status {
+                status if status.is_success() => {
+                    return serde_json::from_slice(&answer.body)
+                        .map_err(|error| SignInError::DeviceAuth(unusable(&error)));
+                }
+                StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => (None, user_code.interval),
+                status => return Err(SignInError::DeviceAuthStatus(status)),
+            },
+            // The user may have the code on screen by now: one broken connection doesn't end that.
+            Err(error) => {
+                tracing::info!(%error, "a look for the grant failed; looking again");
+                (Some(error), user_code.interval.max(RETRY_PAUSE))
             }
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {}
-            status => return Err(SignInError::DeviceAuthStatus(status)),
-        }
+        };
         if Instant::now() >= deadline {
-            return Err(SignInError::DeviceTimeout(wait));
+            return Err(match unanswered {
+                Some(error) => SignInError::DeviceAuth(error.to_string()),
+                None => SignInError::DeviceTimeout(wait),
+            });
         }
-        let next = Instant::now().checked_add(user_code.interval).map_or(deadline, |next| next.min(deadline));
+        let next = Instant::now().checked_add(pause).map_or(deadline, |next| next.min(deadline));
         tokio::time::sleep_until(next).await;
     }
 }

@@ -33,7 +33,7 @@ pub use browser::{Browser, sign_in_by_browser};
 pub use device::sign_in_by_device;
 pub use error::{Failure, SignInError};
 pub use port::PORTS;
-pub use sign_out::sign_out;
+pub use sign_out::{replace_sign_in, revoke_replaced, sign_out};
 
 /// Who signs users in.
 #[derive(Debug, Clone, PartialEq, Eq)]

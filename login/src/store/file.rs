@@ -3,9 +3,11 @@
 use super::error::StoreError;
 use crate::credentials::Credentials;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 const NAME: &str = "auth.json";
@@ -15,10 +17,16 @@ const TEMPORARY_RANDOM: usize = 6;
 const MAX_LINKS: usize = 40;
 /// Far more than any credentials have.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// What is written to try whether credentials could be.
+const SPARE_BYTES: usize = 16 << 10;
+/// The file of somebody who signed out, where it can't be removed. To released programs an empty object is a sign-in with
+/// ChatGPT, and an empty file broken.
+const NOBODY: &[u8] = b"null";
 
 pub(super) fn load(home: &Path) -> Result<Option<Credentials>, StoreError> {
     let path = home.join(NAME);
     match read(&path) {
+        Ok(json) if json.as_slice() == NOBODY => Ok(None),
         Ok(json) => Credentials::from_json(&json).map(Some).map_err(StoreError::BadFile),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StoreError::ReadFile { path, source }),
@@ -41,22 +49,86 @@ pub(super) fn save(home: &Path, credentials: &Credentials) -> Result<(), StoreEr
     let json = credentials.to_pretty_json().map_err(StoreError::Serialize)?;
     let path = home.join(NAME);
     remove_leftovers(home);
-    replace(&path, &json).map_err(|source| StoreError::WriteFile { path, source })
+    write(&path, &json).map_err(|source| StoreError::WriteFile { path, source })
 }
 
-/// Replaces a file whole, so that a reader sees the old or the new one whenever this process is killed.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Tries whether credentials could be saved, and changes nothing.
+pub(super) fn check_writable(home: &Path) -> Result<(), StoreError> {
+    let path = home.join(NAME);
+    let check = || {
+        let target = behind_links(&path)?;
+        let room = [0; SPARE_BYTES];
+        match temporary(&target, &room) {
+            // Where it is mounted, it can't be replaced though its directory takes files.
+            Ok(_) if !is_mounted(&target) => Ok(()),
+            Ok(_) => in_place(&target).map(drop),
+            Err(error) if in_place_may_help(&error) => in_place(&target).map(drop).map_err(|_| error),
+            Err(error) => Err(error),
+        }
+    };
+    check().map_err(|source| StoreError::WriteFile { path, source })
+}
+
+/// Replaces a file whole, so that a reader sees the old or the new one whenever this process is killed. A file that
+/// can't be replaced, since it is mounted by itself or its directory is closed to us, is written in place.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let target = behind_links(path)?;
-    let directory = target.parent().ok_or(ErrorKind::InvalidInput)?;
+    let replaced = temporary(&target, bytes).and_then(|file| {
+        file.as_file().sync_all()?;
+        file.persist(&target)?;
+        Ok(())
+    });
+    match replaced {
+        Err(error) if in_place_may_help(&error) => write_in_place(&target, bytes).map_err(|_| error),
+        replaced => replaced,
+    }
+}
+
+/// A new file with this content beside the target; it goes away unless it is persisted.
+fn temporary(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut temporary = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .rand_bytes(TEMPORARY_RANDOM)
         .permissions(std::fs::Permissions::from_mode(0o600))
-        .tempfile_in(directory)?;
+        .tempfile_in(target.parent().ok_or(ErrorKind::InvalidInput)?)?;
     temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(&target)?;
-    Ok(())
+    Ok(temporary)
+}
+
+/// Whether a file could be written that can't be replaced for this reason: mounted by itself, or in a directory that is
+/// not ours or is read-only.
+fn in_place_may_help(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ResourceBusy
+            | ErrorKind::CrossesDevices
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Whether something is mounted there. Where the kernel doesn't tell, a rename will.
+fn is_mounted(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+fn in_place(target: &Path) -> io::Result<File> {
+    let file = codex_config::file::open(target)?;
+    if !file.metadata()?.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    File::options().write(true).open(target)
+}
+
+/// Readers may see a half-written file for a moment; there is no better way, and writers hold the locks. The length comes
+/// last, so that a full disk leaves room that the old content had.
+fn write_in_place(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = in_place(target)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
 }
 
 /// The file itself behind symbolic links, which need not exist. The links stay.
@@ -80,6 +152,11 @@ pub(super) fn remove(home: &Path) -> Result<bool, StoreError> {
     match std::fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        // The file stays where it can't be removed, but says that nobody is signed in.
+        Err(error) if in_place_may_help(&error) => match write_in_place(&path, NOBODY) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(StoreError::RemoveFile { path, source: error }),
+        },
         Err(source) => Err(StoreError::RemoveFile { path, source }),
     }
 }

@@ -54,6 +54,9 @@ impl Locks {
         let path = home.join(FIRST);
         let first = open(&path)?;
         while let Err(source) = first.lock() {
+            if is_unknown(&source, &path) {
+                break;
+            }
             // A signal ends the wait, but nobody asked for that.
             if source.kind() != io::ErrorKind::Interrupted {
                 return Err(LockError::Io { path, source });
@@ -93,6 +96,20 @@ pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool, LockError> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) if is_unknown(&error, path) => Ok(true),
         Err(TryLockError::Error(source)) => Err(LockError::Io { path: path.to_owned(), source }),
     }
+}
+
+/// Whether the file system knows no locks, as some network file systems: then we go on without, since nothing could be
+/// stored at all otherwise. Files are replaced whole all the same; only of two writers at once one is forgotten.
+fn is_unknown(error: &io::Error, path: &Path) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error();
+    let unknown = [Errno::NOSYS, Errno::NOLCK, Errno::NOTSUP].map(|errno| Some(errno.raw_os_error()));
+    let is_unknown = unknown.contains(&errno);
+    if is_unknown {
+        tracing::warn!(?path, %error, "this file system can't lock files; going on without");
+    }
+    is_unknown
 }

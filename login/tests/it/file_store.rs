@@ -173,3 +173,32 @@ fn tokens_that_an_embedding_program_hands_in_never_reach_the_disk() {
     assert!(store.load_memory().is_some());
     assert!(store.remove().unwrap());
 }
+
+/// Makes `flock` fail with this error on the calling thread, as some network file systems do.
+fn deny_locks(errno: rustix::io::Errno) {
+    use seccompiler::{SeccompAction, SeccompFilter};
+    let action = SeccompAction::Errno(errno.raw_os_error().cast_unsigned());
+    // The number of flock on this architecture.
+    let number = if cfg!(target_arch = "x86_64") { 73 } else { 32 };
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let rules = [(number, Vec::new())].into_iter().collect();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+#[test]
+fn a_file_system_without_locks_still_stores() {
+    use rustix::io::Errno;
+    for errno in [Errno::NOSYS, Errno::NOLCK, Errno::NOTSUP] {
+        let work = std::thread::spawn(move || {
+            deny_locks(errno);
+            let home = Home::new();
+            let store = home.store(StoreMode::File);
+            store.save(&key("sk-1")).unwrap();
+            assert!(store.load().unwrap().is_some());
+            assert!(store.remove().unwrap());
+        });
+        work.join().unwrap_or_else(|_| panic!("{errno}"));
+    }
+}

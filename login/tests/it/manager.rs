@@ -370,10 +370,24 @@ async fn tokens_that_can_not_be_saved_still_serve_this_process() {
     let home = Home::with(&due());
     let lock = home.path().join("auth.json.lock");
     // A folder in the place of the lock file makes every save fail at once.
-    let issuer = Issuer::meanwhile(move || std::fs::create_dir(&lock).unwrap(), new_tokens()).await;
+    let spoil = move || {
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::create_dir(&lock).unwrap();
+    };
+    let issuer = Issuer::meanwhile(spoil, new_tokens()).await;
     let manager = Manager::new(home.settings(issuer.variables())).await;
     assert_eq!(name(&manager.auth().await.unwrap()), "new");
     assert_eq!(home.read()["tokens"]["refresh_token"], "r1");
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_costs_no_refresh_token() {
+    let home = Home::with(&due());
+    std::fs::create_dir(home.path().join("auth.json.lock")).unwrap();
+    let issuer = Issuer::answering(new_tokens()).await;
+    let manager = Manager::new(home.settings(issuer.variables())).await;
+    assert_eq!(name(&manager.auth().await.unwrap()), "old");
+    assert!(issuer.requests().await.is_empty());
 }
 
 #[tokio::test]

@@ -119,7 +119,8 @@ pub(crate) fn signed_in(access_token: &str) -> Value {
             "account_id": "acct-1",
             "from-the-future": {"kept": true},
         },
-        "last_refresh": jiff::Timestamp::now().to_string(),
+        // With all nine digits, as it is written.
+        "last_refresh": format!("{:.9}", jiff::Timestamp::now()),
         "from-the-future": [1, null],
     })
 }

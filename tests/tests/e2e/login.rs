@@ -10,6 +10,7 @@ use codex_e2e::secrets::secret;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 const WHOAMI: &str = "/v1/user-auth-credential/whoami";
 
@@ -297,4 +298,70 @@ async fn every_shell_has_its_completions() {
     }
     let default = home.run(&["completion"]).await;
     assert_eq!(default.stdout, home.run(&["completion", "bash"]).await.stdout);
+}
+
+/// Runs `codex ARGUMENTS` where the home's `auth.json` is mounted by itself, as into a container.
+async fn run_mounted(home: &Home, arguments: &[&str], input: &str) -> std::process::Output {
+    let mut command = tokio::process::Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", "mount --bind \"$0\" \"$0\" && exec \"$@\""])
+        .arg(home.path().join("auth.json"))
+        .arg(codex_e2e::binary::codex())
+        .args(arguments)
+        .env("CODEX_HOME", home.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    child.wait_with_output().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_auth_file_that_is_mounted_by_itself_is_written_in_place() {
+    use std::os::unix::fs::MetadataExt as _;
+    let home = Home::new();
+    home.write("auth.json", json!({ "auth_mode": "apikey", "OPENAI_API_KEY": secret(&"old".repeat(100)) }));
+    let inode = || std::fs::metadata(home.path().join("auth.json")).unwrap().ino();
+    let before = inode();
+    let signed_in = run_mounted(&home, &["login", "--with-api-key"], &secret("new")).await;
+    assert!(signed_in.status.success(), "{signed_in:?}");
+    assert_eq!(home.auth().unwrap()["OPENAI_API_KEY"], secret("new"));
+    let signed_out = run_mounted(&home, &["logout"], "").await;
+    assert!(signed_out.status.success(), "{signed_out:?}");
+    assert_eq!(std::fs::read(home.path().join("auth.json")).unwrap(), b"null");
+    assert_eq!(inode(), before);
+    let entries = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!entries.map(|name| name.into_string().unwrap()).any(|name| name.starts_with(".auth-")));
+    home.run(&["login", "status"]).await.assert(1, &["Not logged in"]);
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_no_part_of_anything() {
+    let home = Home::new();
+    let ended = home.run_with(&["login", "--with-api-key"], &format!("\u{feff}{}\n", secret("key"))).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(home.auth().unwrap()["OPENAI_API_KEY"], secret("key"));
+    let marked = format!("\u{feff}{}", home.auth().unwrap());
+    home.write("auth.json", marked);
+    home.write("config.toml", "\u{feff}cli_auth_credentials_store = 'file'\n");
+    home.write(".env", "\u{feff}SSL_CERT_FILE=/no/such/file\n");
+    let status = home.run(&["login", "status"]).await;
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    let device = home.run(&["login", "--device-auth", "--experimental_issuer", "http://127.0.0.1:1"]).await;
+    assert!(device.stderr.contains("/no/such/file"), "the variable's name has no mark: {device:?}");
+}
+
+#[tokio::test]
+async fn keys_of_other_programs_stop_nobody() {
+    let home = Home::new();
+    home.write(
+        "config.toml",
+        "[otel.exporter.otlp-http]\nendpoint = 'https://h'\nprotocol = 'json'\nnew = 1\n\
+         [otel.exporter.otlp-http.tls]\nca-certificate = '/ca'\n\
+         [otel.trace_exporter.otlp-grpc]\nendpoint = 'https://h'\n[otel.trace_exporter.otlp-grpc.tls]\nx = 1\n\
+         [profiles.p.new]\nx = 1\n[shell_environment_policy.new]\nx = 1\n[projects.'/p']\nnew = { x = 1 }\n",
+    );
+    let ended = home.run_with(&["login", "--with-api-key"], &secret("key")).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }

@@ -145,8 +145,8 @@ async fn a_good_sign_in() {
     // Both are for the device flow only.
     let ignored = ["--experimental_issuer", "http://127.0.0.1:1", "--experimental_client-id", "x"];
     let Some(visit) = stage.start(&ignored).await else { return };
-    assert!(stage.home.auth().is_none(), "signed out while the browser is away");
-    assert_eq!(stage.issuer.paths(), ["/oauth/revoke"]);
+    assert_eq!(stage.home.auth().unwrap()["tokens"]["refresh_token"], secret("old"), "still signed in");
+    assert!(stage.issuer.paths().is_empty());
     assert!(visit.url.as_str().starts_with("https://auth.openai.com/oauth/authorize?"), "{}", visit.url);
     assert_eq!(parameter(&visit.url, "client_id"), "app_EMoamEEZ73f0CkXaXp7hrann");
     codex_e2e::client::guarded("the browser", async {
@@ -178,7 +178,9 @@ async fn a_good_sign_in() {
     let (state, port) = (parameter(&visit.url, "state"), visit.port);
     visit.end(0, &["Successfully logged in"]).await;
 
-    let exchange = stage.issuer.asked()[1].form();
+    assert_eq!(stage.issuer.paths().last().unwrap(), "/oauth/revoke");
+    assert_eq!(stage.issuer.asked().last().unwrap().json()["token"], secret("old"));
+    let exchange = stage.issuer.asked()[0].form();
     assert_eq!(exchange["code"], secret("code"));
     assert_eq!(exchange["redirect_uri"], format!("http://127.0.0.1:{port}/auth/callback"));
     assert!(stage.proxy.targets().iter().all(|target| target == "auth.openai.com:443"));

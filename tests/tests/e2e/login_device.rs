@@ -161,7 +161,7 @@ async fn every_failure_has_its_line_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn the_old_sign_in_is_revoked_and_removed_first_even_if_the_new_one_fails() {
+async fn the_old_sign_in_goes_when_the_new_one_is_there() {
     for (auth, revoked) in [
         (chatgpt(&secret("old-refresh")), true),
         (json!({ "auth_mode": "apikey", "OPENAI_API_KEY": secret("key") }), false),
@@ -169,15 +169,41 @@ async fn the_old_sign_in_is_revoked_and_removed_first_even_if_the_new_one_fails(
         let issuer = Issuer::good("acct-1").await;
         issuer.forget(USER_CODE);
         let home = home(&issuer);
-        home.write("auth.json", auth);
+        home.write("auth.json", &auth);
         assert_eq!(sign_in(&home, &issuer.url(""), &[]).await.status.code(), Some(1));
-        assert!(home.auth().is_none());
-        let expected = if revoked { vec![REVOKE, USER_CODE] } else { vec![USER_CODE] };
-        assert_eq!(issuer.paths(), expected);
+        assert_eq!(home.auth().unwrap(), auth, "a sign-in that fails signs nobody out");
+        assert_eq!(issuer.paths(), [USER_CODE]);
+
+        let issuer = Issuer::good("acct-1").await;
+        let home = self::home(&issuer);
+        home.write("auth.json", &auth);
+        assert_eq!(sign_in(&home, &issuer.url(""), &[]).await.status.code(), Some(0));
+        assert_eq!(home.auth().unwrap()["tokens"]["refresh_token"], secret("refresh"));
+        let flow = [USER_CODE, TOKEN, EXCHANGE];
+        assert_eq!(issuer.paths(), if revoked { [&flow[..], &[REVOKE]].concat() } else { flow.to_vec() });
         if revoked {
-            assert_eq!(issuer.asked()[0].json()["token"], secret("old-refresh"));
+            assert_eq!(issuer.asked()[3].json()["token"], secret("old-refresh"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_broken_connection_does_not_end_the_wait_for_the_user() {
+    let issuer = Issuer::good("acct-1").await;
+    issuer.forget(TOKEN);
+    issuer.answer(TOKEN, "403 Forbidden", "");
+    // Twice, since a connection that was kept from before is worth a second try by itself.
+    issuer.hang_up(TOKEN);
+    issuer.hang_up(TOKEN);
+    issuer.answer(TOKEN, "200 OK", granted());
+    let home = home(&issuer);
+    let ended = sign_in(&home, &issuer.url(""), &[]).await;
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_str()),
+        (Some(0), "Successfully logged in\n"),
+        "{ended:?}"
+    );
+    assert!(home.auth().is_some());
 }
 
 #[tokio::test]
@@ -200,7 +226,10 @@ async fn what_can_not_be_saved_is_told() {
     let keyring = ["-c", "cli_auth_credentials_store=keyring"];
     let ended = sign_in(&home, &url, &keyring).await;
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.stderr.starts_with("Error logging in: failed to delete auth from keyring: "), "{ended:?}");
+    assert!(
+        ended.stderr.starts_with("Error logging in: failed to load CLI auth from keyring: "),
+        "{ended:?}"
+    );
     // With `auto`, a missing keyring only means the file.
     let ended = sign_in(&home, &url, &["-c", "cli_auth_credentials_store=auto"]).await;
     assert_eq!(
@@ -235,17 +264,16 @@ async fn a_token_without_account_claims_is_told_and_signs_in() {
 
 #[tokio::test]
 async fn ctrl_c_ends_the_wait_with_130() {
-    let issuer = Issuer::good("acct-1").await;
     for silent in [TOKEN, USER_CODE, REVOKE] {
+        let issuer = Issuer::good("acct-1").await;
         issuer.forget(silent);
         issuer.silence(silent);
         let home = home(&issuer);
-        home.write("auth.json", chatgpt(&secret("refresh")));
-        let before = issuer.paths().len();
+        home.write("auth.json", chatgpt(&secret("old-refresh")));
         let url = issuer.url("");
         let running = home.start(&["login", "--device-auth", "--experimental_issuer", &url]);
         codex_e2e::client::guarded(silent, async {
-            while !issuer.paths()[before..].iter().any(|path| path == silent) {
+            while !issuer.paths().iter().any(|path| path == silent) {
                 tokio::task::yield_now().await;
             }
         })
@@ -253,6 +281,7 @@ async fn ctrl_c_ends_the_wait_with_130() {
         running.interrupt();
         let ended = running.end().await;
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(130), ""), "{silent}: {ended:?}");
-        assert_eq!(home.auth().is_none(), silent != REVOKE, "{silent}");
+        let kept = home.auth().unwrap()["tokens"]["refresh_token"] == secret("old-refresh");
+        assert_eq!(kept, silent != REVOKE, "{silent}");
     }
 }

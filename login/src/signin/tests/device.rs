@@ -269,3 +269,13 @@ async fn a_broken_or_silent_issuer_is_told() {
         assert!(message.starts_with("device code request failed: "), "{message}");
     }
 }
+
+#[tokio::test]
+async fn what_broke_the_last_look_is_told_when_time_is_up() {
+    let gone = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let mut sign_in = sign_in(&format!("http://{gone}"));
+    sign_in.waits.device_code = Duration::ZERO;
+    let code = serde_json::from_value(json!({ "device_auth_id": "d", "user_code": "c" })).unwrap();
+    let error = crate::signin::device::wait_for_grant(&sign_in, &code).await.map(drop).unwrap_err();
+    assert!(matches!(error, SignInError::DeviceAuth(_)), "{error}");
+}
