@@ -8,18 +8,24 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{HOST, PROXY_AUTHORIZATION};
 use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::MaybeTlsStream;
+use tower_service::Service as _;
 use url::{Host, Url};
 
 use crate::{Outgoing, OutgoingError};
 
 /// Longest head of a proxy's answer, in bytes.
 const PROXY_HEAD_BYTES: usize = 16 << 10;
+
+/// Where SOCKS proxies listen that name no port.
+const SOCKS_PORT: u16 = 1080;
 
 /// A stream to a server, below the server's own TLS. The leg to a proxy may have TLS of its own.
 pub type Stream = MaybeTlsStream<TcpStream>;
@@ -74,11 +80,16 @@ impl Outgoing {
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let name = uri.authority().map_or_else(String::new, ToString::to_string);
         let failed = |problem: String| DialError::Proxy { proxy: name.clone(), problem };
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            let scheme = uri.scheme_str().unwrap_or_default();
-            return Err(failed(format!(
-                "has the scheme {scheme}, which this program does not speak; use http or https"
-            )));
+        match uri.scheme_str().unwrap_or_default() {
+            "http" | "https" => {}
+            "socks4" | "socks4a" | "socks5" | "socks5h" => {
+                return socks(proxy, target).await.map(MaybeTlsStream::Plain).map_err(failed);
+            }
+            scheme => {
+                return Err(failed(format!(
+                    "has the scheme {scheme}, which this program does not speak; use http, https or socks5h"
+                )));
+            }
         }
         let unreachable = |error: io::Error| failed(format!("can't be reached: {error}"));
         let stream = undelayed(TcpStream::connect((host, port)).await).map_err(unreachable)?;
@@ -93,6 +104,30 @@ impl Outgoing {
         };
         connect(stream, proxy, target).await.map_err(failed)
     }
+}
+
+/// A way through a SOCKS proxy. As in curl, the schemes with `a` and `h` let the proxy look up names, the others us.
+async fn socks(proxy: &Intercept, target: &str) -> Result<TcpStream, String> {
+    let scheme = proxy.uri().scheme_str().unwrap_or_default();
+    let host = proxy.uri().host().unwrap_or_default();
+    let port = proxy.uri().port_u16().unwrap_or(SOCKS_PORT);
+    let at: Uri = format!("http://{host}:{port}").parse().map_err(|_| "has no usable address".to_owned())?;
+    let target: Uri =
+        format!("tcp://{target}").parse().map_err(|_| format!("can't be asked for {target}"))?;
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let failed = |error: &dyn std::error::Error| format!("did not let us through: {error}");
+    let stream = if scheme.starts_with("socks4") {
+        let mut proxy = SocksV4::new(at, connector).local_dns(scheme == "socks4");
+        proxy.call(target).await.map_err(|error| failed(&error))?
+    } else {
+        let mut socks = SocksV5::new(at, connector).local_dns(scheme == "socks5");
+        if let Some((user, password)) = proxy.raw_auth() {
+            socks = socks.with_auth(user.to_owned(), password.to_owned());
+        }
+        socks.call(target).await.map_err(|error| failed(&error))?
+    };
+    Ok(stream.into_inner())
 }
 
 fn undelayed(stream: io::Result<TcpStream>) -> io::Result<TcpStream> {

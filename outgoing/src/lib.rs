@@ -65,14 +65,24 @@ impl Outgoing {
     /// # Errors
     /// Certificates or proxies that can't be used.
     pub fn http(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
-        self.shared.proxies.apply(self.trusting_http()?)
+        self.shared.proxies.apply(self.trusting()?)
     }
 
-    /// The same without a word about proxies: the library asks the environment itself.
+    /// The beginning of a client for requests of somebody else's: proxies count as for common tools, which also reach this
+    /// machine through them.
     ///
     /// # Errors
     /// Certificates that can't be used.
-    pub fn trusting_http(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
+    pub fn http_as_usual(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
+        Ok(self.shared.proxies.apply_as_usual(self.trusting()?))
+    }
+
+    /// The same without certificates, for addresses without TLS.
+    pub fn plain_http_as_usual(&self) -> reqwest::ClientBuilder {
+        self.shared.proxies.apply_as_usual(reqwest::Client::builder().tls_built_in_root_certs(false))
+    }
+
+    fn trusting(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
         let mut tls = (*self.tls()?.config).clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(reqwest::Client::builder().use_preconfigured_tls(tls))

@@ -12,6 +12,9 @@ use crate::loopback::is_loopback;
 /// Never behind a proxy, whatever `NO_PROXY` says.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
+/// Every address.
+const ALL: &str = "0.0.0.0/0,::/0";
+
 /// The usual proxy variables, each in capitals or not.
 #[derive(Clone, Default)]
 pub struct Proxies {
@@ -61,6 +64,14 @@ impl Proxies {
             .fold(builder.no_proxy(), |builder, proxy| builder.proxy(proxy.no_proxy(exceptions.clone()))))
     }
 
+    /// As [`Self::apply`], for requests of somebody else's, as common tools make them: also to this machine through a proxy,
+    /// and without those that have no address.
+    pub(crate) fn apply_as_usual(&self, builder: ClientBuilder) -> ClientBuilder {
+        let exceptions = reqwest::NoProxy::from_string(&self.named_exceptions());
+        let proxies = self.each().into_iter().flat_map(|made| made.ok().flatten());
+        proxies.fold(builder.no_proxy(), |builder, proxy| builder.proxy(proxy.no_proxy(exceptions.clone())))
+    }
+
     /// The proxy on the way to a `ws`, `wss`, `http` or `https` URL, if there is one.
     ///
     /// # Errors
@@ -86,19 +97,42 @@ impl Proxies {
     }
 
     fn checked(&self) -> Result<[Option<reqwest::Proxy>; 3], OutgoingError> {
+        let [https, http, all] = self.each();
+        let (https, http) = (https?, http?);
+        // It counts only for what has no proxy of its own.
+        let all = match all {
+            Err(error) if https.is_some() || http.is_some() => {
+                tracing::warn!("{error}; only the other proxies count");
+                None
+            }
+            all => all?,
+        };
+        Ok([https, http, all])
+    }
+
+    fn each(&self) -> [Result<Option<reqwest::Proxy>, OutgoingError>; 3] {
         type Make = fn(String) -> reqwest::Result<reqwest::Proxy>;
         let made = |variable, address: &Option<String>, make: Make| {
             let proxy = address.clone().map(make).transpose();
             proxy.map_err(|_| OutgoingError::BadProxy { variable })
         };
-        Ok([
-            made("HTTPS_PROXY", &self.https, reqwest::Proxy::https)?,
-            made("HTTP_PROXY", &self.http, reqwest::Proxy::http)?,
-            made("ALL_PROXY", &self.all, reqwest::Proxy::all)?,
-        ])
+        [
+            made("HTTPS_PROXY", &self.https, reqwest::Proxy::https),
+            made("HTTP_PROXY", &self.http, reqwest::Proxy::http),
+            made("ALL_PROXY", &self.all, reqwest::Proxy::all),
+        ]
+    }
+
+    /// Those of `NO_PROXY`. To the library, the star is a name of any host, but no address.
+    fn named_exceptions(&self) -> String {
+        let names = self.none_for.clone().unwrap_or_default();
+        if names.split(',').any(|name| name.trim() == "*") { format!("{names},{ALL}") } else { names }
     }
 
     fn exceptions(&self) -> String {
-        self.none_for.as_ref().map_or_else(|| LOOPBACK.to_owned(), |names| format!("{names},{LOOPBACK}"))
+        match self.named_exceptions() {
+            names if names.is_empty() => LOOPBACK.to_owned(),
+            names => format!("{names},{LOOPBACK}"),
+        }
     }
 }

@@ -95,6 +95,10 @@ async fn loopback_and_what_no_proxy_names_go_straight() {
         ("inner.test", "wss://other.test/", true),
         ("10.0.0.0/8, .test", "wss://10.1.2.3/", false),
         ("*", "wss://other.test/", false),
+        ("x, *", "wss://192.0.2.1/", false),
+        ("*", "wss://[2001:db8::1]/", false),
+        ("192.0.2.1", "wss://192.0.2.1/", false),
+        ("192.0.2.1", "wss://192.0.2.2/", true),
     ];
     for (exceptions, to, proxied) in table {
         let proxies = Proxies { none_for: Some(exceptions.into()), ..nowhere.clone() };
@@ -117,7 +121,7 @@ async fn a_proxy_that_refuses_is_named_without_its_password() {
             format!("the proxy {address} refused a tunnel to inner.test:443 with 407"),
         ),
         (format!("http://user:s3cret@{closed}"), format!("the proxy {closed} can't be reached")),
-        ("socks5://user:s3cret@h:1".to_owned(), "the proxy h:1 has the scheme socks5".to_owned()),
+        (format!("socks5h://user:s3cret@{closed}"), format!("the proxy {closed} did not let us through")),
         ("http://user:s3cret@[".to_owned(), "HTTPS_PROXY does not hold the address of a proxy".to_owned()),
     ];
     for (proxy, sentence) in cases {
@@ -171,4 +175,66 @@ fn certificates_that_can_not_be_used_are_refused_with_their_file_and_the_bound()
     assert!(Outgoing::new(Some(file("good", made.as_bytes())), Proxies::default()).http().is_ok());
     assert!(Roots::from_pem(made.as_bytes()).is_ok());
     assert_eq!(Roots::from_pem(b"words").unwrap_err(), RootsError::None);
+}
+
+#[test]
+fn a_trusted_certificate_is_one_with_words_behind_it() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert;
+    let words = [made.der().as_ref(), b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01"].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trusted");
+    for (label, der) in
+        [("TRUSTED CERTIFICATE", &words[..]), ("X509 CERTIFICATE", made.der()), ("CERTIFICATE", made.der())]
+    {
+        let base64 = base64_simd::STANDARD.encode_to_string(der);
+        std::fs::write(&path, format!("\u{feff}-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n"))
+            .unwrap();
+        let http = Outgoing::new(Some(path.clone()), Proxies::default()).http();
+        assert!(http.is_ok(), "{label}: {http:?}");
+    }
+}
+
+#[test]
+fn an_address_that_is_not_needed_may_be_junk() {
+    let junk = Some("http://[".to_owned());
+    let good = Some("http://proxy.test:3128".to_owned());
+    let beside = Proxies { https: good, all: junk.clone(), ..Proxies::default() };
+    assert!(beside.on_the_way(&url("wss://other.test/")).unwrap().is_some());
+    assert!(Outgoing::new(None, beside).http().is_ok());
+    let alone = Proxies { all: junk, ..Proxies::default() };
+    assert!(alone.on_the_way(&url("wss://other.test/")).is_err());
+}
+
+/// A SOCKS proxy that leads every name to one address; what it was asked for: command and name.
+async fn socks_proxy(behind: String) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut head = [0; 2];
+            near.read_exact(&mut head).await.unwrap();
+            near.read_exact(&mut vec![0; usize::from(head[1])]).await.unwrap();
+            near.write_all(&[5, 0]).await.unwrap();
+            let mut request = [0; 5];
+            near.read_exact(&mut request).await.unwrap();
+            let mut name = vec![0; usize::from(request[4])];
+            near.read_exact(&mut name).await.unwrap();
+            near.read_u16().await.unwrap();
+            names.lock().unwrap().push(name);
+            near.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 1]).await.unwrap();
+            let mut far = TcpStream::connect(&behind).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn a_socks_proxy_looks_up_the_name() {
+    let (address, asked) = socks_proxy(greeter(b"hello").await).await;
+    let proxies = Proxies { all: Some(format!("socks5h://{address}")), ..Proxies::default() };
+    assert_eq!(greeting(&Outgoing::new(None, proxies), "ws://inner.test/").await, "hello");
+    assert_eq!(*asked.lock().unwrap(), [b"inner.test".to_vec()]);
 }

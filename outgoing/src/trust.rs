@@ -1,8 +1,6 @@
 //! Whom TLS trusts: the machine's certificates, the user's own, or a caller's alone.
 
 use std::fmt;
-use std::io;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +13,14 @@ use crate::file;
 
 /// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
 const CERTIFICATE_BYTES: u64 = 16 << 20;
+
+/// Names that OpenSSL gives certificates, and the usual ones.
+const LABELS: [(&[u8], &[u8]); 4] = [
+    (b"-----BEGIN TRUSTED CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----\n"),
+    (b"-----END TRUSTED CERTIFICATE-----", b"-----END CERTIFICATE-----\n"),
+    (b"-----BEGIN X509 CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----\n"),
+    (b"-----END X509 CERTIFICATE-----", b"-----END CERTIFICATE-----\n"),
+];
 
 /// Whom TLS trusts.
 #[derive(Debug, Clone, Default)]
@@ -113,11 +119,31 @@ fn machine() -> RootCertStore {
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OutgoingError> {
     let unread = |source| OutgoingError::ReadCertificates { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unread)?.file_type().is_fifo() {
-        // Opening a pipe waits for a writer that may never come.
-        return Err(unread(io::Error::new(io::ErrorKind::InvalidInput, "it is a named pipe")));
+    let pem = file::read_no_pipe(path, CERTIFICATE_BYTES).map_err(unread)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&plain(&pem)).collect();
+    let certificates = certificates.map_err(|_| OutgoingError::BadCertificates { path: path.to_owned() })?;
+    Ok(certificates.into_iter().map(without_trust).collect())
+}
+
+/// The text with the usual name for what OpenSSL also calls a trusted or an X.509 certificate.
+fn plain(pem: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(pem.len());
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        let label = line.trim_ascii();
+        let known = LABELS.iter().find(|(name, _)| *name == label);
+        text.extend_from_slice(known.map_or(line, |(_, usual)| usual));
     }
-    let pem = file::read(path, CERTIFICATE_BYTES).map_err(unread)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    certificates.map_err(|_| OutgoingError::BadCertificates { path: path.to_owned() })
+    text
+}
+
+/// A trusted certificate is a certificate with words about its use behind it. Those are left out: whoever is in the file is
+/// trusted for what we do, as with the usual form.
+fn without_trust(der: CertificateDer<'static>) -> CertificateDer<'static> {
+    let length = match *der.as_ref() {
+        [0x30, short @ ..=0x7f, ..] => 2 + usize::from(short),
+        [0x30, 0x81, a, ..] => 3 + usize::from(a),
+        [0x30, 0x82, a, b, ..] => 4 + usize::from(u16::from_be_bytes([a, b])),
+        _ => return der,
+    };
+    der.as_ref().get(..length).map(|certificate| certificate.to_vec().into()).unwrap_or(der)
 }

@@ -1,8 +1,6 @@
 //! Reads the operator's files: bounded, and never waiting for a writer.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::io;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -15,15 +13,7 @@ const FILE_BYTES: u64 = 16 << 20;
 /// # Errors
 /// It can't be read, is a named pipe, or has more than 16 MiB.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    if std::fs::metadata(path)?.file_type().is_fifo() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a named pipe; give a file"));
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB"));
-    }
-    Ok(bytes)
+    codex_outgoing::file::read_no_pipe(path, FILE_BYTES)
 }
 
 #[cfg(test)]
@@ -32,7 +22,7 @@ mod tests {
 
     #[test]
     fn an_endless_file_is_refused_and_a_good_one_read() {
-        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("16 MiB"));
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("16777216 bytes"));
         assert!(read(Path::new("/no/such/file")).is_err());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "text").unwrap();
