@@ -39,3 +39,25 @@ pub(super) fn user_info(url: &Url) -> Option<HeaderValue> {
     value.set_sensitive(true);
     Some(value)
 }
+
+/// Whether the peer ended the connection instead of an answer.
+pub(super) fn hung_up(error: &reqwest::Error) -> bool {
+    use std::error::Error as _;
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+
+    if error.is_connect() || error.is_timeout() {
+        return false;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let closed = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+        let broke = error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof));
+        if closed || broke {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -7,6 +7,7 @@
 mod body;
 mod failure;
 mod headers;
+mod redirect;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,8 @@ use std::time::Duration;
 use codex_exec_protocol::http::{RedirectPolicy, RequestParams, RequestResult};
 use codex_exec_protocol::{Base64Bytes, RpcError};
 use codex_outgoing::Outgoing;
-use reqwest::{Client, Method, Request, Response, Url, redirect};
+use reqwest::redirect as redirect_policy;
+use reqwest::{Client, Method, Request, Response, Url};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -51,8 +53,9 @@ pub fn headers_to_send(
 
 /// Makes HTTP requests. Cheap to construct; share it behind an `Arc`.
 pub struct LocalHttp {
-    following: OnceCell<Client>,
-    stopping: OnceCell<Client>,
+    client: OnceCell<Client>,
+    /// For addresses without TLS, where the certificates can't be used.
+    plain: OnceCell<Client>,
     variable: Lookup,
     redirects: usize,
     body_bytes: usize,
@@ -98,8 +101,8 @@ impl LocalHttp {
     /// `headers[].valueEnvVar`.
     pub fn new(limits: &Limits, variable: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         Self {
-            following: OnceCell::new(),
-            stopping: OnceCell::new(),
+            client: OnceCell::new(),
+            plain: OnceCell::new(),
             variable: Box::new(variable),
             redirects: limits.http.http_redirects,
             body_bytes: limits.http.http_body_bytes,
@@ -171,8 +174,7 @@ impl LocalHttp {
         if prepared.deadline.milliseconds == 0 && prepared.deadline.at.is_some() {
             return Err(failed("timed out at once, since timeoutMs is 0; leave it out for no limit".into()));
         }
-        let work =
-            async { self.client(policy).await?.execute(prepared.request).await.map_err(failure::sentence) };
+        let work = self.follow(prepared.request, policy);
         let response = prepared.deadline.watch(work).await.and_then(|outcome| outcome).map_err(failed)?;
         let head = RequestResult {
             status: response.status().as_u16(),
@@ -223,18 +225,56 @@ impl LocalHttp {
         Deadline { at: Some(Instant::now() + time), milliseconds }
     }
 
-    async fn client(&self, policy: RedirectPolicy) -> Result<&Client, String> {
-        let (cell, policy) = match policy {
-            RedirectPolicy::Follow => (&self.following, redirect::Policy::limited(self.redirects)),
-            RedirectPolicy::Stop => (&self.stopping, redirect::Policy::none()),
+    /// Sends a request, and those that its answers lead to.
+    async fn follow(&self, mut request: Request, policy: RedirectPolicy) -> Result<Response, String> {
+        let mut left = self.redirects;
+        loop {
+            // A body of ours is in memory: it can be sent again.
+            let sent = request.try_clone().ok_or("the body can't be sent")?;
+            let response = self.send(request).await?;
+            if policy == RedirectPolicy::Stop {
+                return Ok(response);
+            }
+            let Some(next) = redirect::next(&sent, &response)? else { return Ok(response) };
+            left = left.checked_sub(1).ok_or("error following redirect: too many redirects")?;
+            request = next;
+        }
+    }
+
+    /// Sends one request; once more where the peer hung up on a connection that was kept from before, as it may at any
+    /// time, and a second one does no harm.
+    async fn send(&self, request: Request) -> Result<Response, String> {
+        let client = self.client(request.url().scheme() == "https").await?;
+        let again = match *request.method() {
+            Method::GET | Method::HEAD => request.try_clone(),
+            _ => None,
         };
-        cell.get_or_try_init(|| async {
+        match (client.execute(request).await, again) {
+            (Err(error), Some(again)) if failure::hung_up(&error) => {
+                client.execute(again).await.map_err(failure::sentence)
+            }
+            (outcome, _) => outcome.map_err(failure::sentence),
+        }
+    }
+
+    async fn client(&self, secure: bool) -> Result<&Client, String> {
+        let made = self.client.get_or_try_init(|| async {
             // Reads the machine's certificates: milliseconds that no other request should wait.
-            let outgoing = Outgoing::from_lookup(|name| (self.variable)(name)?.into_string().ok());
-            let built = blocking::spawn(move || build(&outgoing, policy)).await;
-            built.map_err(|error| error.to_string())?
-        })
-        .await
+            let outgoing = self.outgoing();
+            let built =
+                blocking::spawn(move || build(outgoing.http_as_usual().map_err(|error| error.to_string())?));
+            built.await.map_err(|error| error.to_string())?
+        });
+        match made.await {
+            Err(_) if !secure => {
+                self.plain.get_or_try_init(|| async { build(self.outgoing().plain_http_as_usual()) }).await
+            }
+            made => made,
+        }
+    }
+
+    fn outgoing(&self) -> Outgoing {
+        Outgoing::from_lookup(|name| (self.variable)(name)?.into_string().ok())
     }
 }
 
@@ -242,10 +282,9 @@ fn broke(why: String) -> RpcError {
     RpcError::internal(format!("HTTP response body broke: {why}"))
 }
 
-fn build(outgoing: &Outgoing, policy: redirect::Policy) -> Result<Client, String> {
-    let builder = outgoing.trusting_http().map_err(|error| error.to_string())?;
+fn build(builder: reqwest::ClientBuilder) -> Result<Client, String> {
     builder
-        .redirect(policy)
+        .redirect(redirect_policy::Policy::none())
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .pool_idle_timeout(IDLE_TIME)
         .build()

@@ -234,3 +234,79 @@ async fn https_is_spoken_to_whom_either_certificate_file_trusts() {
     let (code, sentence) = client.answer(id).await.unwrap_err();
     assert!(code == -32603 && sentence.contains("certificate"), "{sentence}");
 }
+
+#[tokio::test]
+async fn secrets_and_paths_stay_in_the_origin_that_they_were_meant_for() {
+    let other = Origin::start(answers()).await;
+    let (same, away) = ("/echo?from=here", other.url("/echo?from=there"));
+    let led: Answer = {
+        let away = away.clone();
+        Arc::new(move |asked, mut stream| {
+            let to = if asked.target.starts_with("/away") { away.clone() } else { same.to_owned() };
+            Box::pin(async move {
+                let answer = if asked.target.starts_with("/echo") {
+                    plain("200 OK", "", asked.head.as_bytes())
+                } else {
+                    plain("307 Temporary Redirect", &format!("location: {to}\r\n"), b"")
+                };
+                stream.write_all(&answer).await.ok();
+            })
+        })
+    };
+    let origin = Origin::start(led).await;
+    let server = Server::builder().env("MY_SECRET", "hush").start().await;
+    let mut client = server.client().await;
+    let headers = json!([
+        {"name": "x-key", "value": "Bearer ", "valueEnvVar": "MY_SECRET"},
+        {"name": "authorization", "value": "Basic dTpw"},
+        {"name": "cookie", "value": "a=b"},
+        {"name": "x-plain", "value": "1"},
+    ]);
+    for (path, stays) in [("/here?token=t", true), ("/away?token=t", false)] {
+        let request = get(&origin, path, json!({"headers": headers}));
+        let head = body(&client.ok("http/request", request).await).to_lowercase();
+        for secret in ["x-key: bearer hush", "authorization: basic dtpw", "cookie: a=b"] {
+            assert_eq!(head.contains(secret), stays, "{path}, {secret}: {head}");
+        }
+        assert!(head.contains("x-plain: 1"), "{head}");
+        let referer = if stays { origin.url(path) } else { origin.url("/") };
+        assert!(head.contains(&format!("referer: {referer}\r\n")), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_just_closed_is_no_failure_of_a_get() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let origin = tokio::spawn(async move {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let (mut first, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        assert!(first.read(&mut buffer).await.unwrap() > 0);
+        first.write_all(answer).await.unwrap();
+        // The next request is on its way when the connection ends.
+        assert!(first.read(&mut buffer).await.unwrap() > 0);
+        drop(first);
+        let (mut second, _) = listener.accept().await.unwrap();
+        assert!(second.read(&mut buffer).await.unwrap() > 0);
+        second.write_all(answer).await.unwrap();
+    });
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for _ in 0..2 {
+        let request = json!({"method": "GET", "url": format!("http://{address}/"), "requestId": "r"});
+        assert_eq!(body(&client.ok("http/request", request).await), "ok");
+    }
+    origin.await.unwrap();
+}
+
+#[tokio::test]
+async fn certificates_that_are_gone_matter_only_where_they_are_needed() {
+    let origin = Origin::start(answers()).await;
+    let server = Server::builder().env("SSL_CERT_FILE", "/no/such/file").start().await;
+    let mut client = server.client().await;
+    assert_eq!(client.ok("http/request", get(&origin, "/echo", json!({}))).await["status"], 200);
+    let request = json!({"method": "GET", "url": "https://127.0.0.1:1/", "requestId": "r"});
+    let error = client.call("http/request", request).await.unwrap_err();
+    assert!(error.1.contains("/no/such/file"), "{error:?}");
+}

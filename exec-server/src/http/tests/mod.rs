@@ -254,5 +254,5 @@ async fn a_buffered_body_over_the_limit_is_refused_with_the_advice_to_stream() {
 #[test]
 fn a_new_service_has_built_no_client() {
     let http = http();
-    assert!(http.following.get().is_none() && http.stopping.get().is_none());
+    assert!(http.client.get().is_none() && http.plain.get().is_none());
 }
