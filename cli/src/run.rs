@@ -150,6 +150,7 @@ async fn working_directory(client: &Client, args: &RunArgs) -> anyhow::Result<Pa
                 cwd.display()
             )
         }
+        (Some(cwd), false) if cwd.is_absolute() => Ok(cwd.clone()),
         (cwd, false) => {
             let here = std::env::current_dir().context("can't tell the current directory; give --cwd")?;
             Ok(cwd.as_ref().map_or(here.clone(), |cwd| here.join(cwd)))

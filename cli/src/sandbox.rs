@@ -64,14 +64,19 @@ pub(crate) struct SandboxArgs {
 /// Runs the program, or explains. The exit code is the program's, 128 + its signal if one killed it, 127 or 126 if it was
 /// not found or can't be run.
 pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
-    let here = std::env::current_dir().context("can't tell the working directory")?;
-    let cwd = here.join(args.cwd.as_deref().unwrap_or(Path::new("")));
+    let absolute = |path: &Path| match path.is_absolute() {
+        true => Ok(path.to_owned()),
+        false => std::env::current_dir()
+            .map(|here| here.join(path))
+            .context("can't tell the working directory; give --cwd and absolute paths"),
+    };
+    let cwd = absolute(args.cwd.as_deref().unwrap_or(Path::new("")))?;
     let cwd = std::fs::canonicalize(&cwd).with_context(|| format!("can't use {} as --cwd", cwd.display()))?;
     let confiner = Confiner::new(LAUNCHER.into(), surroundings(PolicyBounds::default()), NamespaceUse::Any);
     let Some(permissions) = permissions(&args)? else { return Ok(WRONG_USAGE) };
     let policy = confiner.policy(&sandbox(&args, permissions, &cwd)?)?;
     for path in &args.explain {
-        output::line(&policy.explain(&here.join(path))?.to_string())
+        output::line(&policy.explain(&absolute(path)?)?.to_string())
             .context("can't print the explanation")?;
     }
     if args.program.is_empty() {

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::codes::WRONG_USAGE;
 use crate::remote::{self, Plan, RemoteArgs};
-use crate::setup::{Setup, SetupError};
+use crate::setup::{Setup, SetupError, or_root};
 use crate::{output, resident, sandbox};
 use args::{LeftoversArg, NamespacesArg, WsAuth};
 use ending::{Signals, end};
@@ -160,7 +160,7 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),
-        cwd: std::env::current_dir().context("can't tell the working directory")?,
+        cwd: or_root(std::env::current_dir()).context("can't tell the working directory")?,
         // A relative one names another place for every program.
         home: std::env::home_dir()
             .filter(|home| home.is_absolute())

@@ -261,8 +261,17 @@ fn is_anothers(home: &Path) -> bool {
     is_closed && owner.is_some_and(|owner| owner != rustix::process::geteuid().as_raw())
 }
 
+/// Where this program works. One that was removed has no files of a project; the root has as few.
 fn working_directory() -> Result<PathBuf, SetupError> {
-    std::env::current_dir().map_err(SetupError::WorkingDirectory)
+    or_root(std::env::current_dir()).map_err(SetupError::WorkingDirectory)
+}
+
+/// A working directory, or the root in the place of one that was removed.
+pub(crate) fn or_root(here: std::io::Result<PathBuf>) -> std::io::Result<PathBuf> {
+    match here {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("/".into()),
+        here => here,
+    }
 }
 
 fn tell_warnings(config: Config) -> ExecServerConfig {

@@ -244,23 +244,36 @@ pub(crate) enum OtelExporter {
     /// To the maker of the program.
     Statsig,
     /// To an OTLP collector over HTTP.
-    OtlpHttp {
-        /// Address of the collector.
-        endpoint: String,
-        /// Headers to send along.
-        #[serde(default)]
-        headers: BTreeMap<String, String>,
-        /// How data is encoded.
-        protocol: OtelProtocol,
-    },
+    OtlpHttp(OtlpHttp),
     /// To an OTLP collector over gRPC.
-    OtlpGrpc {
-        /// Address of the collector.
-        endpoint: String,
-        /// Headers to send along.
-        #[serde(default)]
-        headers: BTreeMap<String, String>,
-    },
+    OtlpGrpc(OtlpGrpc),
+}
+
+// Not in the variants themselves: there, TOML refuses the keys that only other programs know, such as `tls`.
+/// An OTLP collector over HTTP.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only the types are checked")]
+pub(crate) struct OtlpHttp {
+    /// Address of the collector.
+    endpoint: String,
+    /// Headers to send along.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// How data is encoded.
+    protocol: OtelProtocol,
+}
+
+/// An OTLP collector over gRPC.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only the types are checked")]
+pub(crate) struct OtlpGrpc {
+    /// Address of the collector.
+    endpoint: String,
+    /// Headers to send along.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
 }
 
 /// How OTLP over HTTP is encoded.

@@ -1,6 +1,6 @@
 //! Our own stdin, stdout and stderr, byte-exact, on threads that never keep the command alive.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -23,7 +23,7 @@ pub(super) fn say(sentence: &str) {
 }
 
 /// Chunks of our stdin, read on a thread of its own.
-pub(super) struct Input(mpsc::Receiver<Vec<u8>>);
+pub(super) struct Input(mpsc::Receiver<io::Result<Vec<u8>>>);
 
 impl Input {
     /// Reads on a thread of its own: a read that never returns ends with the command.
@@ -34,12 +34,15 @@ impl Input {
     }
 
     /// The next bytes; none at the end.
-    pub(super) async fn next(&mut self) -> Option<Vec<u8>> {
-        self.0.recv().await
+    ///
+    /// # Errors
+    /// Stdin can't be read, a directory for example.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.0.recv().await.transpose()
     }
 }
 
-fn read_stdin(sender: &mpsc::Sender<Vec<u8>>) {
+fn read_stdin(sender: &mpsc::Sender<io::Result<Vec<u8>>>) {
     let stdin = rustix::stdio::stdin();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -47,14 +50,19 @@ fn read_stdin(sender: &mpsc::Sender<Vec<u8>>) {
             Ok(0) => return,
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default().to_vec();
-                if sender.blocking_send(bytes).is_err() {
+                if sender.blocking_send(Ok(bytes)).is_err() {
                     return;
                 }
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => wait_for(stdin, PollFlags::IN),
-            // A closed or unreadable stdin is an ended one.
-            Err(_) => return,
+            // Closed, or its terminal is gone: that is an end.
+            Err(Errno::BADF) => return,
+            Err(Errno::IO) if rustix::termios::isatty(stdin) => return,
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error.into()));
+                return;
+            }
         }
     }
 }

@@ -92,9 +92,17 @@ impl Session {
                     return self.abort(code).await;
                 }
                 () = reader.gone() => return self.abort(BROKEN_PIPE).await,
-                complaint = &mut input, if input_open => {
+                passed = &mut input, if input_open => {
                     input_open = false;
-                    self.last_words = complaint;
+                    match passed {
+                        Passed::Whole => {}
+                        Passed::Endless(sentence) => self.last_words = Some(sentence),
+                        Passed::Unread(error) => {
+                            // What the program makes of the half can't be trusted.
+                            self.last_words = Some(format!("can't read stdin: {error}; the program was ended"));
+                            return self.abort(FAILURE).await;
+                        }
+                    }
                 }
                 () = &mut deadline => return self.abort(TIMED_OUT).await,
                 () = until(end_at) => return self.abort(INTERRUPTED).await,
@@ -263,20 +271,39 @@ async fn sleep_for(time: Option<Duration>) {
     }
 }
 
-/// Passes our stdin on, and its end. Gives a sentence when the server can't take its end.
-async fn pass_input(control: ProcessControl, tty: bool) -> Option<String> {
+/// What became of our stdin.
+enum Passed {
+    /// The program has all of it, or is over.
+    Whole,
+    /// The server can't take its end; its sentence.
+    Endless(String),
+    /// It can't be read.
+    Unread(std::io::Error),
+}
+
+/// Passes our stdin on, and its end.
+async fn pass_input(control: ProcessControl, tty: bool) -> Passed {
     let mut input = Input::start();
-    while let Some(bytes) = input.next().await {
-        // Once nobody takes input any more, the program's end tells the rest.
-        control.write(bytes).await.ok()?;
+    loop {
+        match input.next().await {
+            Ok(None) => break,
+            // Once nobody takes input any more, the program's end tells the rest.
+            Ok(Some(bytes)) => match control.write(bytes).await {
+                Ok(_) => {}
+                Err(_) => return Passed::Whole,
+            },
+            Err(error) => return Passed::Unread(error),
+        }
     }
     match control.close_stdin().await {
         // A terminal has no end; its end-of-file key is what a program waits for.
         Err(ClientError::Rpc(error)) if error.code == ErrorCode::METHOD_NOT_FOUND && tty => {
             control.write(vec![4]).await.ok();
-            None
+            Passed::Whole
         }
-        Err(ClientError::Rpc(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Some(error.message),
-        _ => None,
+        Err(ClientError::Rpc(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
+            Passed::Endless(error.message)
+        }
+        _ => Passed::Whole,
     }
 }

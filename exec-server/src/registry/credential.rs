@@ -88,7 +88,8 @@ pub struct Fixed(Result<Credential, NoCredential>);
 impl Fixed {
     /// The bearer of this kind; blank text yields none.
     pub fn new(kind: CredentialKind, text: &str) -> Self {
-        let bearer = text.trim();
+        // Some editors put a byte-order mark before all that they save.
+        let bearer = text.trim_start_matches('\u{feff}').trim();
         if bearer.is_empty() {
             return Self(Err(match kind {
                 CredentialKind::BearerVariable => NoCredential::BlankVariable,

@@ -31,6 +31,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const LAST_TURN: Duration = Duration::from_millis(500);
 /// How long a server that ends waits for a peer to take the goodbye and hang up.
 const GOODBYE: Duration = Duration::from_millis(200);
+/// How long a peer says nothing before it counts as one that has nothing under way, after the goodbye was written.
+const SILENCE: Duration = Duration::from_millis(5);
 /// "Going away" (RFC 6455, 7.4.1): the server ends.
 const GOING_AWAY: u16 = 1001;
 
@@ -91,10 +93,22 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
     }
 }
 
-/// Closing with unread bytes would reset the connection, and the peer might never read the goodbye.
+/// Closing with unread bytes would reset the connection, and the peer might never read the goodbye. So what the peer sends
+/// is read until it hangs up or is silent; who is idle holds up nobody.
 async fn farewell(writer: impl Future<Output = ()>, reader: &mut MessageReader) {
-    let hears = async { while !matches!(reader.next().await, Ok(Event::End | Event::Close(_)) | Err(_)) {} };
-    tokio::join!(writer, hears);
+    let over = |event: &Result<Event, _>| matches!(event, Ok(Event::End | Event::Close(_)) | Err(_));
+    let mut writer = std::pin::pin!(writer);
+    loop {
+        tokio::select! {
+            () = &mut writer => break,
+            event = reader.next() => if over(&event) { return writer.await },
+        }
+    }
+    while let Ok(event) = tokio::time::timeout(SILENCE, reader.next()).await {
+        if over(&event) {
+            return;
+        }
+    }
 }
 
 /// Detaches the session when the connection ends, however that happens.

@@ -348,3 +348,42 @@ async fn a_token_comes_from_a_file_or_the_environment_and_reaches_no_program() {
         .unwrap();
     }
 }
+
+#[test]
+fn a_stdin_that_can_not_be_read_is_no_empty_one() {
+    let mut command = Command::new(codex_e2e::binary::codex());
+    command.args(["exec-server", "run", "--", "wc", "-c"]);
+    command.stdin(std::fs::File::open("/").unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{stderr}");
+    assert!(stderr.contains("can't read stdin: Is a directory"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+/// What `codex ARGUMENTS` does in a directory that was removed.
+fn in_a_removed_directory(arguments: &str) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let script = format!("d=$(mktemp -d) && cd $d && rmdir $d && exec \"$0\" {arguments}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(codex_e2e::binary::codex()).env("CODEX_HOME", home.path());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_removed_working_directory_matters_only_where_it_is_needed() {
+    let cases = [
+        ("exec-server run --cwd / -- pwd", 0, "/\n", ""),
+        ("exec-server --listen stdio", 0, "", ""),
+        ("login status", 1, "", "Not logged in"),
+        ("sandbox --cwd / --explain /etc", 0, "/etc", ""),
+        ("exec-server run -- pwd", 255, "", "give --cwd"),
+    ];
+    for (arguments, code, stdout, stderr) in cases {
+        let output = in_a_removed_directory(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let context = format!("{arguments}: {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{context}");
+        assert!(text(&output.stdout).contains(stdout) && text(&output.stderr).contains(stderr), "{context}");
+    }
+}
