@@ -98,16 +98,43 @@ pub fn replace<'a>(
     io::Error::last_os_error()
 }
 
-/// The same file under this number, for children to inherit; whatever had the number is closed.
+/// How far from a number its own file is kept meanwhile: beyond the others that are given away with it.
+const APART: c_int = 16;
+
+/// A file under a number that children inherit. Dropped, the number leads again to what it led to before.
+#[derive(Debug)]
+pub struct Inherited {
+    number: c_int,
+    before: Option<OwnedFd>,
+}
+
+/// The same file under this number, for children to inherit. Meanwhile nothing else may use the number.
 ///
 /// # Errors
-/// When the number is beyond what this process may have open.
-pub fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: the number is the caller's to give away, and from now on nobody else's.
+/// When the number is beyond what this process may have open, or nothing more can be.
+pub fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<Inherited> {
+    // SAFETY: the copy is a descriptor of its own, or an errno. The number is given back when the guard is dropped.
     unsafe {
+        let before = match libc::fcntl(number, libc::F_DUPFD_CLOEXEC, number + APART) {
+            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EBADF) => None,
+            -1 => return Err(io::Error::last_os_error()),
+            copy => Some(OwnedFd::from_raw_fd(copy)),
+        };
         if libc::dup2(fd.as_raw_fd(), number) < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(OwnedFd::from_raw_fd(number))
+        Ok(Inherited { number, before })
+    }
+}
+
+impl Drop for Inherited {
+    fn drop(&mut self) {
+        // SAFETY: whoever owned the number before gets the same file under it again; where there was nobody, it is closed.
+        unsafe {
+            match &self.before {
+                Some(before) => libc::dup3(before.as_raw_fd(), self.number, libc::O_CLOEXEC),
+                None => libc::close(self.number),
+            };
+        }
     }
 }

@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::start::FIRST_SPARE;
-
 /// File systems whose files are controls of the kernel, or other processes.
 const KINDS: [&[u8]; 22] = [
     b"proc",
@@ -59,7 +57,7 @@ impl KernelMounts {
         }
         let table = match seen.take() {
             Some(seen) => Ok(seen.table),
-            None => open(),
+            None => File::open("/proc/self/mountinfo"),
         };
         let looked = table.and_then(|table| {
             let places = places(&read(&table)?);
@@ -77,12 +75,6 @@ impl Seen {
         let nothing = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         nothing != Ok(0)
     }
-}
-
-/// Above the numbers that a launcher's descriptors take, also where it is started on this process's own.
-fn open() -> io::Result<File> {
-    let opened = File::open("/proc/self/mountinfo")?;
-    Ok(File::from(rustix::io::fcntl_dupfd_cloexec(&opened, FIRST_SPARE)?))
 }
 
 /// The whole of it, from the beginning.

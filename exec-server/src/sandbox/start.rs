@@ -24,7 +24,7 @@ use super::launcher::NAME;
 use super::order::{Failure, ORDER, Order, REPORT};
 
 /// Descriptors for the launcher are given numbers from here on, so that none is overwritten on the way.
-pub(super) const FIRST_SPARE: i32 = 8;
+const FIRST_SPARE: i32 = 8;
 
 /// Why there is no confined process.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Drop for Spare {
 
 /// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would;
 /// `outputs` instead of the last two where there are any.
-/// For a binary that has nothing open beyond those: the launcher's descriptors take their numbers here too.
+/// For a binary without other threads: the launcher's descriptors take their numbers here too, until it has started.
 pub(crate) fn start_here(
     launcher: &Path,
     order: &Order,

@@ -165,6 +165,9 @@ const CLONE_NEWTIME: i32 = 0x80;
 const TIOCSTI: u64 = 0x5412;
 /// Pastes into a console.
 const TIOCLINUX: u64 = 0x541C;
+/// Commands of a console by their second byte, `K` and `V`: what a key types, its font and colours, which one is shown. Who
+/// runs on a console may set them, and they stay set.
+const OF_CONSOLES: [u64; 2] = [0x4B00, 0x5600];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Built<T> = Result<T, seccompiler::BackendError>;
@@ -214,7 +217,9 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
     let of_clone = NAMESPACES.iter().filter(|name| **name != CLONE_NEWTIME);
     rules.insert(libc::SYS_clone, of_clone.map(|name| flag(0, *name)).collect::<Built<_>>()?);
     let ioctl = |command| SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, command)?]);
-    rules.insert(libc::SYS_ioctl, [TIOCSTI, TIOCLINUX].map(ioctl).into_iter().collect::<Built<_>>()?);
+    let of_consoles = |kind| SeccompRule::new(vec![word(1, SeccompCmpOp::MaskedEq(0xffff_ff00), kind)?]);
+    let commands = [TIOCSTI, TIOCLINUX].map(ioctl).into_iter().chain(OF_CONSOLES.map(of_consoles));
+    rules.insert(libc::SYS_ioctl, commands.collect::<Built<_>>()?);
     // The server runs as the same user, whose limits and priorities anybody of that user may change.
     for (call, argument) in OF_OTHERS {
         rules.insert(call, vec![SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, 0)?])?]);

@@ -52,6 +52,11 @@ pub(super) fn make_read_only(tree: impl AsFd) -> io::Result<()> {
     set(tree.as_fd(), libc::AT_RECURSIVE, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)
 }
 
+/// Makes all devices in a tree of mounts mere names.
+pub(super) fn close_devices(tree: impl AsFd) -> io::Result<()> {
+    set(tree.as_fd(), libc::AT_RECURSIVE, MountAttrFlags::MOUNT_ATTR_NODEV, 0)
+}
+
 /// Makes one mount read-only, and nothing that is mounted in it.
 pub(super) fn make_itself_read_only(mount: impl AsFd) -> io::Result<()> {
     set(mount.as_fd(), 0, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)

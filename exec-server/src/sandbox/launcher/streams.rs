@@ -155,15 +155,18 @@ impl Stream {
                 Some(Err(_)) | None => Err(Refusal::Is(WRITABLE)),
             };
         }
-        let file = match (&inside, &self.apart) {
-            (Some(file), _) | (None, Some(file)) => file,
-            (None, None) if kind == FileType::Directory => {
-                return Err(Refusal::Is("a directory that the sandbox does not show"));
+        if inside.is_none() && kind == FileType::Directory {
+            return Err(Refusal::Is("a directory that the sandbox does not show"));
+        }
+        // No pipe with a name waits for its other end. A device that lies elsewhere is one only apart from the view.
+        let mut opened = Err(Errno::NOENT);
+        for file in inside.iter().chain(&self.apart) {
+            opened = open_again(file, access | OFlags::NONBLOCK);
+            if opened.is_ok() {
+                break;
             }
-            (None, None) => return self.keep(Errno::NOENT),
-        };
-        // No pipe with a name waits for its other end.
-        let again = match open_again(file, access | OFlags::NONBLOCK) {
+        }
+        let again = match opened {
             Ok(again) => again,
             Err(errno) => return self.keep(errno),
         };

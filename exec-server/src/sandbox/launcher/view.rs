@@ -14,6 +14,9 @@ use super::mounts::{self, Covers};
 use super::streams;
 use crate::sandbox::order::{Area, Confinement, Failure, Namespaces, Right, Stage};
 
+/// Where devices are devices.
+const DEVICES_AT: &str = "/dev";
+
 /// Devices that do no harm.
 pub(super) const DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
@@ -95,14 +98,34 @@ fn whole(confinement: &Confinement, root: &OwnedFd, purpose: Purpose) -> Result<
     let wanted = mounts_of(confinement.base(), &confinement.regions);
     // All of it before anything changes, so that each keeps the flags that it has outside.
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
-    if confinement.base() == Right::Read {
+    let read_only = confinement.base() == Right::Read;
+    let devices = devices(read_only).map_err(|error| at("take a copy of", Path::new(DEVICES_AT), &error))?;
+    if read_only {
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
     }
-    for (path, tree) in own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir()).chain(trees) {
+    // Elsewhere, a disk's name would be all of the disk.
+    mounts::close_devices(root).map_err(|error| fail("close devices", &error))?;
+    let own = own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir());
+    for (path, tree) in devices.into_iter().chain(own).chain(trees) {
         let on = mounts::open(&path).map_err(|error| at("open", &path, &error))?;
         mounts::attach(tree, on).map_err(|error| at("mount over", &path, &error))?;
     }
     Ok(())
+}
+
+/// `/dev` as it is, to be mounted over itself where devices are closed; none if there is none.
+fn devices(read_only: bool) -> io::Result<Option<(PathBuf, OwnedFd)>> {
+    let path = Path::new(DEVICES_AT);
+    let found = match mounts::open(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let tree = mounts::clone(&found)?;
+    if read_only {
+        mounts::make_read_only(&tree)?;
+    }
+    Ok(Some((path.to_owned(), tree)))
 }
 
 /// Shared memory that nobody else sees, and terminals too. One that runs on a terminal keeps the name of that instead,
@@ -156,6 +179,7 @@ fn clone_all<'p>(
     let mut trees = Vec::new();
     for (path, mount) in wanted {
         let found = mounts::open(path).map_err(|error| at("open", path, &error))?;
+        let with_devices = path.starts_with(DEVICES_AT) || Path::new(DEVICES_AT).starts_with(path);
         let tree = match mount {
             Mount::Same => mounts::clone(&found),
             Mount::ReadOnly => read_only_clone(&found),
@@ -163,6 +187,12 @@ fn clone_all<'p>(
                 covers.take().map_or_else(Covers::new, Ok).and_then(|made| covers.insert(made).cover(&found))
             }
         };
+        let tree = tree.and_then(|tree| {
+            if !with_devices {
+                mounts::close_devices(&tree)?;
+            }
+            Ok(tree)
+        });
         trees.push((path.to_owned(), tree.map_err(|error| at("take a copy of", path, &error))?));
     }
     Ok(trees)

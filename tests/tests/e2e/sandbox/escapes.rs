@@ -239,6 +239,7 @@ fn who_runs_it_by_hand_is_confined_as_well() {
             let made = said.lines().filter(|line| line.starts_with("held")).count();
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(made > 100 || !through.is_empty(), "{name} as {user:?}: {said} {told}");
+            assert!(output.status.success() || !through.is_empty(), "{name} as {user:?}: {told}");
             ground.is_untouched(if ["external", "wide"].contains(&name) { &["w/", "o/"] } else { &["w/"] });
         }
     }

@@ -221,6 +221,53 @@ async fn terminals_and_shared_memory_are_there_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_device_under_another_name_is_only_a_name() {
+    if !enforceable() {
+        return;
+    }
+    let ground = Ground::new();
+    for name in ["o/device", "w/device"] {
+        let made = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            ground.at(name),
+            rustix::fs::FileType::CharacterDevice,
+            rustix::fs::Mode::from_raw_mode(0o666),
+            rustix::fs::makedev(1, 5),
+        );
+        if made.is_err() {
+            eprintln!("SKIPPED: only root can make devices");
+            return;
+        }
+    }
+    for namespaces in ["any", "user"] {
+        let server = Server::builder().args(["--sandbox-namespaces", namespaces]).start().await;
+        let mut client = server.client().await;
+        let wide = json!([special("root", "write"), entry(&ground.uri("d"), "deny")]);
+        let alone = json!([special("project_roots", "write")]);
+        for (name, sandbox) in [
+            ("read", read_only(&ground)),
+            ("workspace", workspace(&ground)),
+            ("wide", ground.profile(wide, "restricted")),
+            ("alone", ground.profile(alone, "restricted")),
+        ] {
+            let command = "for name in ../o/device device; do head -c 1 $name && echo $name can be read; done; \
+                           head -c 3 /dev/zero | wc -c; echo x > /dev/null && echo null";
+            let ran = shell(&mut client, &ground, &sandbox, command).await;
+            assert!(
+                !ran.output.contains("can be read"),
+                "{name} with namespaces {namespaces}: {}",
+                ran.output
+            );
+            assert!(ran.output.contains("3\nnull\n"), "{name} with namespaces {namespaces}: {}", ran.output);
+            for name in ["o/device", "w/device"] {
+                let params = json!({"path": ground.uri(name), "sandbox": sandbox});
+                client.call("fs/readFile", params).await.expect_err("a device");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_launcher_that_waits_hides_no_orphan_of_another_program() {
     if !enforceable() {
         return;

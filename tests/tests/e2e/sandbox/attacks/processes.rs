@@ -91,6 +91,23 @@ pub(super) fn processes(suite: &mut Suite) {
         let status = std::fs::read_to_string("/proc/self/status").map_err(|_| 0)?;
         if status.contains("NoNewPrivs:\t1") { Err(0) } else { Ok(()) }
     });
+    for (name, command) in [
+        ("paste into a console", 0x541c),
+        ("set what a key types", 0x4b49),
+        ("set what a key is", 0x4b47),
+        ("set a console's mode", 0x4b3a),
+        ("set a console's font", 0x4b61),
+        ("show another console", 0x5606),
+        ("take a console over", 0x5602),
+    ] {
+        suite.add(name, ALL, false, move || {
+            // No address: nothing happens should the call be let through.
+            match check(unsafe { libc::ioctl(0, command, usize::MAX) }) {
+                Err(libc::EPERM) => Err(libc::EPERM),
+                _ => Ok(()),
+            }
+        });
+    }
     suite.add("type into a terminal", ALL, false, || {
         let terminal = open("/dev/tty", libc::O_RDWR).unwrap_or(0);
         match check(unsafe { libc::ioctl(terminal, libc::TIOCSTI, c"x".as_ptr()) }) {
