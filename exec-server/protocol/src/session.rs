@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::encode::{Empty, encode_with_serde};
+use crate::encode::{Empty, NoParams, encode_with_serde};
 use crate::environment::EnvironmentInfo;
 use crate::ids::SessionId;
 use crate::{methods, notifications};
@@ -10,6 +10,8 @@ use crate::{methods, notifications};
 methods! {
     /// Opens or resumes a session (5.1).
     Initialize: "initialize" (InitializeParams) -> InitializeResult;
+    /// Ends the connection's session at once, with everything it owns (extension).
+    End: "session/end" (NoParams) -> Empty;
 }
 notifications! {
     /// Sent by the client once it has the answer to `initialize` (5.2).

@@ -107,6 +107,8 @@ impl Driver {
         let Self { shared, link, queue, .. } = self;
         let goodbye = async {
             shared.write_queued(&mut link.writer, queue).await?;
+            // A server that does not know the method says so to nobody.
+            shared.write_end(&mut link.writer).await?;
             link.writer.close().await
         };
         // A server that does not take it in time loses the session's programs by its end anyway.

@@ -11,7 +11,9 @@ use super::dial::{LinkReader, LinkWriter};
 use super::error::ClientError;
 use super::inbox::{Inbox, lock};
 use super::shared::{After, Shared};
+use crate::protocol::encode::NoParams;
 use crate::protocol::process::{Read, ReadParams, Terminate, TerminateParams};
+use crate::protocol::session::End;
 use crate::protocol::{RequestId, envelope};
 
 impl Shared {
@@ -112,6 +114,15 @@ impl Shared {
                 return Err(error);
             }
         }
+        writer.flush().await
+    }
+
+    /// Tells the server that nobody comes back, so that the session keeps nothing and takes nobody's place.
+    pub(super) async fn write_end(&self, writer: &mut LinkWriter) -> std::io::Result<()> {
+        let id = RequestId::Number(lock(&self.calls).next_id());
+        let mut message = Vec::new();
+        envelope::request::<End>(&id, &NoParams, &mut message);
+        writer.feed(message.into()).await?;
         writer.flush().await
     }
 

@@ -309,6 +309,28 @@ async fn http_requests_are_alike_on_every_way() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_closed_ends_its_session_and_what_runs_in_it() {
+    let mut only = config();
+    only.limits.sessions = 1;
+    let server = Server::new(only);
+    for _ in 0..3 {
+        // Refused as long as there is the session before, in which a program runs.
+        let client = loop {
+            let (carrier, stream) = memory::pair();
+            let serving = std::sync::Arc::clone(&server);
+            tokio::spawn(async move { serving.serve(carrier).await });
+            let connected = Client::connect(Endpoint::Stream(stream), ClientOptions::default()).await;
+            if let Ok(client) = connected {
+                break client;
+            }
+        };
+        let process = client.start(params(start("p", &["sleep", "1000"], json!({})))).await.unwrap();
+        std::mem::forget(process);
+        client.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_local_environment_takes_its_programs_along() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pid");

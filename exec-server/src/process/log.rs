@@ -67,6 +67,8 @@ pub struct OutputLog {
     follower: Option<Follower>,
     /// After a lost connection: nothing behind this number is evicted.
     hold: Option<Seq>,
+    /// What the last follower had seen when its connection ended.
+    seen: Seq,
 }
 
 impl OutputLog {
@@ -84,6 +86,7 @@ impl OutputLog {
             closed: None,
             follower: None,
             hold: None,
+            seen: 0,
         }
     }
 
@@ -177,9 +180,12 @@ impl OutputLog {
         self.follower = Some(Follower { came: last, sent: last, received: last });
     }
 
-    /// The connection is gone: everything retained is held until [`Self::release`].
-    pub fn detach(&mut self) {
-        self.follower = None;
+    /// The connection is gone: everything retained is held until [`Self::release`]. After an `orderly` end the follower has
+    /// seen what was sent, else no more than it confirmed.
+    pub fn detach(&mut self, orderly: bool) {
+        let seen = |follower: Follower| if orderly { follower.sent } else { follower.received };
+        // What an earlier follower missed is still to be read.
+        self.seen = self.follower.take().map_or(self.seen, seen).min(self.hold.unwrap_or(Seq::MAX));
         self.hold = Some(self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq).saturating_sub(1));
     }
 
@@ -267,6 +273,11 @@ impl OutputLog {
         let at = self.positions.partition_point(|(position, _)| *position <= seq);
         let known = at.checked_sub(1).and_then(|at| self.positions.get(at)).map_or(0, |(_, bytes)| *bytes);
         self.evicted - known
+    }
+
+    /// Whether something happened that the last follower had not seen.
+    pub fn has_unseen(&self) -> bool {
+        self.seen + 1 < self.next_seq
     }
 
     /// Whether output is held for a connection that was lost.

@@ -290,17 +290,27 @@ impl ProcessTable {
     }
 
     /// The connection is gone: full logs stall their programs until [`Self::release`].
-    pub fn detach(&self) {
+    pub fn detach(&self, orderly: bool) {
         let processes = {
             let mut entries = self.lock();
             entries.attached = false;
             entries.processes()
         };
         for process in processes {
-            process.follow(OutputLog::detach);
+            process.follow(|log| log.detach(orderly));
         }
         // Without a follower nothing is news; the queue must not keep processes alive.
         while self.news.pop().is_some() {}
+    }
+
+    /// Whether no program runs or is being started.
+    pub fn is_over(&self) -> bool {
+        self.lock().by_id.values().all(|entry| entry.process.is_closed())
+    }
+
+    /// Whether a program did something that the connection which is gone had not seen.
+    pub fn has_unseen(&self) -> bool {
+        self.lock().by_id.values().any(|entry| entry.process.has_unseen())
     }
 
     /// Nobody came back in time: programs are not stalled any longer.

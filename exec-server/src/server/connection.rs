@@ -55,8 +55,10 @@ struct Lent {
 
 /// Why a connection was ended by this side or the peer.
 enum End {
-    /// The peer has said everything or is gone.
-    Peer,
+    /// The peer has said everything, and had heard everything.
+    Closed,
+    /// The peer is gone.
+    Gone,
     /// A message that protocol.md 4.3 answers by closing.
     Refused,
     /// The server ends.
@@ -77,16 +79,17 @@ pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrie
         receipts: Mutex::new(Receipts::new(framing)),
         server: Arc::clone(&server),
     });
-    let guard = Detach(Arc::clone(&connection));
+    let mut guard = Detach { connection: Arc::clone(&connection), orderly: false };
     let mut writer = std::pin::pin!(write(&connection, sink));
     tokio::select! {
         () = &mut writer => {}
         end = read(&connection, &mut reader) => {
             connection.outbox.close();
+            guard.orderly = matches!(end, End::Closed);
             // The session is free for a resume at once; the last answers go on for a moment.
             drop(guard);
             match end {
-                End::Peer | End::Refused => drop(tokio::time::timeout(LINGER, writer).await),
+                End::Closed | End::Gone | End::Refused => drop(tokio::time::timeout(LINGER, writer).await),
                 End::Stopping => drop(tokio::time::timeout(GOODBYE, farewell(writer, &mut reader)).await),
             }
         }
@@ -112,17 +115,20 @@ async fn farewell(writer: impl Future<Output = ()>, reader: &mut MessageReader) 
 }
 
 /// Detaches the session when the connection ends, however that happens.
-struct Detach(Arc<Connection>);
+struct Detach {
+    connection: Arc<Connection>,
+    orderly: bool,
+}
 
 impl Drop for Detach {
     fn drop(&mut self) {
-        let connection = &self.0;
+        let connection = &self.connection;
         connection.oversight.end();
         if let Some(Lent { session, machine }) = connection.lent.get() {
             machine.stop();
             let overseer: Arc<dyn Overseer> = Arc::clone(&connection.oversight) as _;
             session.processes.network().leave(&overseer);
-            connection.server.sessions.detach(session, connection.id);
+            connection.server.sessions.detach(session, connection.id, self.orderly);
         }
     }
 }
@@ -173,12 +179,12 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                     Ok(Event::Pong(payload)) => connection.receipts().confirmed(payload),
                     Ok(Event::Close(code)) => {
                         outbox.put(|frame| frame.close(code.unwrap_or(1000)));
-                        return End::Peer;
+                        return End::Closed;
                     }
-                    Ok(Event::End) => return End::Peer,
+                    Ok(Event::End) => return End::Closed,
                     Err(error) => {
                         log_end(&error);
-                        return End::Peer;
+                        return End::Gone;
                     }
                 }
             }
@@ -209,7 +215,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                     Due::Ping => outbox.put(|frame| frame.ping(b"")),
                     Due::Gone => {
                         tracing::info!(connection = connection.id.0, "the peer shows no sign of life and counts as gone");
-                        return End::Peer;
+                        return End::Gone;
                     }
                 }
             }

@@ -75,6 +75,24 @@ impl Life {
         }
     }
 
+    /// Since when the session has been detached.
+    pub(super) fn detached_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Detached(since) => Some(since),
+            State::Attached(_) | State::Ended => None,
+        }
+    }
+
+    /// Ends the session if it has been detached without a break since `since`.
+    pub(super) fn end_detached(&mut self, since: Instant) -> bool {
+        self.is_detached_since(since) && self.end()
+    }
+
+    /// Ends the session if the connection has it.
+    pub(super) fn end_attached(&mut self, connection: ConnectionId) -> bool {
+        self.state == State::Attached(connection) && self.end()
+    }
+
     /// Ends the session; true the first time.
     pub(super) fn end(&mut self) -> bool {
         std::mem::replace(&mut self.state, State::Ended) != State::Ended

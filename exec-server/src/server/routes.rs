@@ -69,6 +69,12 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             });
         }
 
+        session::End::NAME => begin::<session::End>(c, request, "session", |_, _, answer| {
+            if let Some(session) = c.session() {
+                c.server.sessions.close(session, c.id);
+            }
+            answer.answer(Ok(Empty {}));
+        }),
         process::Read::NAME => begin::<process::Read>(c, request, PROGRAMS, |machine, params, answer| {
             machine.read(params, ReadAnswer { connection: Arc::clone(c), answer });
         }),

@@ -26,6 +26,12 @@ impl Session {
         &self.id
     }
 
+    /// Ends what it owns, beside.
+    fn forget(&self) {
+        let processes = Arc::clone(&self.processes);
+        tokio::spawn(async move { processes.end().await });
+    }
+
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -46,15 +52,15 @@ impl Sessions {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a session for a connection.
+    /// Makes a session for a connection. At the bound, one that nobody needs any more makes room.
     ///
     /// # Errors
-    /// `-32600` when there are too many.
+    /// `-32600` when all are in use.
     pub(super) fn create(&self, connection: ConnectionId) -> Result<Arc<Session>, RpcError> {
         let mut sessions = self.lock();
-        if sessions.len() >= self.common.limits.session.sessions {
+        if sessions.len() >= self.common.limits.session.sessions && !self.make_room(&mut sessions) {
             return Err(RpcError::invalid_request(format!(
-                "this server already has {} sessions, the most it may have; try again when one has ended",
+                "this server already has {} sessions in use, the most it may have; try again when one has ended",
                 sessions.len()
             )));
         }
@@ -67,6 +73,39 @@ impl Sessions {
         session.processes.attach();
         sessions.insert(session.id.clone(), Arc::clone(&session));
         Ok(session)
+    }
+
+    /// Ends the session that was detached first among those in which nothing runs: of those whose client had seen everything,
+    /// else of those that nobody came back to in the time for which output is held. False if there is none.
+    fn make_room(&self, sessions: &mut HashMap<String, Arc<Session>>) -> bool {
+        let since = |session: &Arc<Session>| Some((session.life().detached_since()?, Arc::clone(session)));
+        let mut detached: Vec<_> = sessions.values().filter_map(since).collect();
+        detached.sort_unstable_by_key(|(since, _)| *since);
+        let (hold, now) = (self.common.limits.process.hold_time, Instant::now());
+        let seen = |(_, session): &&(_, Arc<Session>)| {
+            session.processes.is_over() && !session.processes.has_unseen()
+        };
+        let given_up =
+            |(since, session): &&(Instant, Arc<Session>)| now >= *since + hold && session.processes.is_over();
+        let Some((since, session)) = detached.iter().find(seen).or_else(|| detached.iter().find(given_up))
+        else {
+            return false;
+        };
+        // Somebody may have come back just now.
+        let ends = session.life().end_detached(*since);
+        if ends {
+            sessions.remove(&session.id);
+            session.forget();
+        }
+        ends
+    }
+
+    /// The connection's client needs its session no more.
+    pub(super) fn close(&self, session: &Arc<Session>, connection: ConnectionId) {
+        if session.life().end_attached(connection) {
+            self.lock().remove(&session.id);
+            session.forget();
+        }
     }
 
     /// Gives a detached session to a connection.
@@ -92,10 +131,11 @@ impl Sessions {
     }
 
     /// A connection is gone: its session waits for a resume, and ends when none comes in time.
-    pub(super) fn detach(self: &Arc<Self>, session: &Arc<Session>, connection: ConnectionId) {
+    /// After an `orderly` end its client has seen what was sent.
+    pub(super) fn detach(self: &Arc<Self>, session: &Arc<Session>, connection: ConnectionId, orderly: bool) {
         let since = Instant::now();
         let Some(deadline) = session.life().detach(connection, since) else { return };
-        session.processes.detach();
+        session.processes.detach(orderly);
         let (sessions, session) = (Arc::clone(self), Arc::clone(session));
         // Ends by itself at the deadline; a resumed session makes it stop earlier.
         tokio::spawn(async move {

@@ -2,6 +2,7 @@
 
 use codex_e2e::client::start_params;
 use codex_e2e::http::{Origin, ask, frame, plain, upgrade_request, upgraded};
+use codex_e2e::machine::{children, eventually};
 use codex_e2e::{Server, TestClient, client::guarded};
 use serde_json::json;
 use std::sync::Arc;
@@ -162,6 +163,109 @@ async fn one_session_too_many_is_refused() {
     let session = two.session_id.clone();
     drop(two);
     crate::handshake::resume_soon(&mut three, &session).await;
+}
+
+/// A new client, once the server has noticed that another is gone and there is room.
+async fn entered(server: &Server) -> TestClient {
+    loop {
+        let mut client = server.connect().await;
+        if client.call("initialize", json!({"clientName": "x"})).await.is_ok() {
+            client.notify("initialized", json!({})).await;
+            return client;
+        }
+    }
+}
+
+/// Leaves a session whose program says something when nobody hears it, and then is over.
+async fn unheard(server: &Server) -> String {
+    let gate = tempfile::tempdir().unwrap();
+    let before = children(server.pid()).len();
+    let mut client = server.client().await;
+    let wait = format!("until test -e {}/open; do sleep 0.05; done; echo late", gate.path().display());
+    client.start("late", ["sh", "-c", &wait]).await;
+    let session = client.session_id.clone();
+    drop(client);
+    std::fs::write(gate.path().join("open"), "").unwrap();
+    eventually("the program is over", || children(server.pid()).len() == before);
+    session
+}
+
+#[tokio::test]
+async fn sessions_that_nobody_needs_make_room_and_those_in_use_do_not() {
+    let server = Server::builder().limit("sessions", 4).start().await;
+    let mut running = server.client().await;
+    running.start("runs", ["sleep", "1000"]).await;
+    let running = { running }.session_id.clone();
+    let unheard = unheard(&server).await;
+    let (mut idle, mut later) = (server.client().await, server.client().await);
+    idle.start("over", ["echo", "heard"]).await;
+    assert_eq!(
+        idle.finish("over").await.stdout(),
+        "heard
+"
+    );
+    let idle = { idle }.session_id.clone();
+    // A hundred come and go in the place of the one that is over.
+    for _ in 0..100 {
+        entered(&server).await;
+    }
+    let _stays = entered(&server).await;
+    let full = server.connect().await.call("initialize", json!({"clientName": "x"})).await.unwrap_err();
+    assert!(full.0 == -32600 && full.1.contains("4 sessions in use"), "{full:?}");
+    assert_eq!(server.connect().await.resume(&idle).await.unwrap_err().0, -32600, "it made room");
+    assert_eq!(later.ok("process/list", json!({})).await["processes"], json!([]), "an attached one stays");
+    let mut back = server.connect().await;
+    crate::handshake::resume_soon(&mut back, &unheard).await;
+    assert_eq!(
+        back.finish_after("late", 0).await.stdout(),
+        "late
+"
+    );
+    let mut back = server.connect().await;
+    crate::handshake::resume_soon(&mut back, &running).await;
+    assert_eq!(back.ok("process/list", json!({})).await["processes"][0]["state"], "running");
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_came_back_to_in_time_makes_room() {
+    let server = Server::builder().limit("sessions", 1).limit("hold_time", 100).start().await;
+    let session = unheard(&server).await;
+    let _new = entered(&server).await;
+    assert_eq!(server.connect().await.resume(&session).await.unwrap_err().0, -32600);
+}
+
+#[tokio::test]
+async fn a_session_ends_at_once_when_its_client_says_so() {
+    let server = Server::builder().limit("sessions", 1).start().await;
+    let mut client = server.client().await;
+    client.start("runs", ["sleep", "1000"]).await;
+    assert_eq!(client.ok("session/end", json!({})).await, json!({}));
+    let mut other = server.client().await;
+    eventually("its program has ended", || children(server.pid()).is_empty());
+    assert_eq!(client.refused("process/start", start_params("more", ["true"], json!({}))).await, -32600);
+    other.start("runs", ["true"]).await;
+    assert_eq!(other.finish("runs").await.code(), 0);
+    assert_eq!(server.connect().await.resume(&client.session_id).await.unwrap_err().0, -32600);
+}
+
+#[tokio::test]
+async fn our_own_clients_leave_nothing_behind() {
+    let server = Server::builder().limit("sessions", 1).start().await;
+    for _ in 0..5 {
+        // What it leaves running would keep its session, were it not for its goodbye.
+        let mut run = tokio::process::Command::new(codex_e2e::binary::codex());
+        run.args([
+            "exec-server",
+            "run",
+            "--url",
+            &server.url,
+            "--",
+            "sh",
+            "-c",
+            "sleep 1000 >/dev/null 2>&1 & exit 3",
+        ]);
+        assert_eq!(run.output().await.unwrap().status.code(), Some(3));
+    }
 }
 
 #[tokio::test]

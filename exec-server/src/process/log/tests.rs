@@ -67,7 +67,7 @@ fn a_hold_keeps_every_byte_until_it_is_read_or_released() {
     log.attach();
     log.append(Stream::Stdout, bytes(6));
     log.sent(1);
-    log.detach();
+    log.detach(false);
     log.append(Stream::Stdout, bytes(6));
     assert!(!log.has_room(), "the log is full and held");
     log.attach();
@@ -78,7 +78,7 @@ fn a_hold_keeps_every_byte_until_it_is_read_or_released() {
     assert!(log.is_held(), "half of what it missed is missing still");
     log.was_read(2);
     assert!(log.has_room() && !log.is_held(), "the rest comes as notifications");
-    log.detach();
+    log.detach(false);
     log.release();
     assert!(log.has_room());
 }
@@ -113,4 +113,26 @@ fn news_after_a_number_is_a_chunk_an_exit_or_the_close() {
     assert!(log.has_news_after(1) && !log.has_news_after(2));
     log.closed();
     assert!(log.has_news_after(99));
+}
+
+#[test]
+fn what_the_last_follower_saw_is_known_after_its_connection() {
+    for (orderly, confirmed, missed, unseen) in
+        [(true, 0, false, false), (false, 0, false, true), (false, 2, false, false), (true, 2, true, true)]
+    {
+        let mut log = OutputLog::new(100);
+        log.attach();
+        log.append(Stream::Stdout, Bytes::from_static(b"one"));
+        if missed {
+            log.detach(false);
+            log.attach();
+        }
+        log.append(Stream::Stdout, Bytes::from_static(b"two"));
+        log.sent(2);
+        log.received(confirmed);
+        log.detach(orderly);
+        assert_eq!(log.has_unseen(), unseen, "orderly {orderly}, confirmed {confirmed}, missed {missed}");
+        log.append(Stream::Stdout, Bytes::from_static(b"three"));
+        assert!(log.has_unseen(), "nobody has seen what came later");
+    }
 }

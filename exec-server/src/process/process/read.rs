@@ -98,6 +98,11 @@ impl Process {
         Ok(Some(result))
     }
 
+    /// Whether something happened that a connection which is gone had not seen.
+    pub fn has_unseen(&self) -> bool {
+        self.lock().log.has_unseen()
+    }
+
     /// Whether something is held for a reader that was away.
     pub fn awaits_reading(&self) -> bool {
         self.lock().log.is_held()
