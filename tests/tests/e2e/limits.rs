@@ -3,7 +3,7 @@
 use codex_e2e::client::start_params;
 use codex_e2e::http::{Origin, ask, frame, plain, upgrade_request, upgraded};
 use codex_e2e::machine::{children, eventually};
-use codex_e2e::{Server, TestClient, client::guarded};
+use codex_e2e::{Server, TestClient, bytes_of, client::guarded};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,7 +186,7 @@ async fn unheard(server: &Server) -> String {
     let session = client.session_id.clone();
     drop(client);
     std::fs::write(gate.path().join("open"), "").unwrap();
-    eventually("the program is over", || children(server.pid()).len() == before);
+    eventually("the program is over", || children(server.pid()).len() == before).await;
     session
 }
 
@@ -216,11 +216,7 @@ async fn sessions_that_nobody_needs_make_room_and_those_in_use_do_not() {
     assert_eq!(later.ok("process/list", json!({})).await["processes"], json!([]), "an attached one stays");
     let mut back = server.connect().await;
     crate::handshake::resume_soon(&mut back, &unheard).await;
-    assert_eq!(
-        back.finish_after("late", 0).await.stdout(),
-        "late
-"
-    );
+    assert_eq!(bytes_of(&back.read("late", 0, 60_000).await["chunks"][0]["chunk"]), b"late\n");
     let mut back = server.connect().await;
     crate::handshake::resume_soon(&mut back, &running).await;
     assert_eq!(back.ok("process/list", json!({})).await["processes"][0]["state"], "running");
@@ -241,7 +237,7 @@ async fn a_session_ends_at_once_when_its_client_says_so() {
     client.start("runs", ["sleep", "1000"]).await;
     assert_eq!(client.ok("session/end", json!({})).await, json!({}));
     let mut other = server.client().await;
-    eventually("its program has ended", || children(server.pid()).is_empty());
+    eventually("its program has ended", || children(server.pid()).is_empty()).await;
     assert_eq!(client.refused("process/start", start_params("more", ["true"], json!({}))).await, -32600);
     other.start("runs", ["true"]).await;
     assert_eq!(other.finish("runs").await.code(), 0);
