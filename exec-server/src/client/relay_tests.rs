@@ -226,7 +226,8 @@ async fn an_environment_is_reached_and_resumed_through_its_registry_without_a_lo
         assert_eq!(read["afterSeq"], 2);
         assert_ne!(executor.id, first.0, "a new stream");
         assert_eq!(executor.harness.as_ref(), Some(&first.1), "the same harness");
-        assert_eq!(executor.receive().await, None, "the harness says goodbye");
+        assert_eq!(executor.receive().await.unwrap()["method"], "session/end", "the harness says goodbye");
+        assert_eq!(executor.receive().await, None);
         first.1
     };
     let use_it = async {

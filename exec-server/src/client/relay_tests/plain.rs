@@ -44,6 +44,7 @@ async fn a_url_with_the_harness_role_carries_plain_relay_frames_and_is_resumed_o
         let mut executor = plain_executor(&listener).await;
         executor.handshake().await;
         executor.answer("process/list", json!({"processes": []})).await;
+        assert_eq!(executor.receive().await.unwrap()["method"], "session/end");
         assert_eq!(executor.receive().await, None);
     };
     let use_it = async {
