@@ -55,7 +55,8 @@ crate::limits! {
         }
         /// Sessions and how long they live.
         session: SessionLimits {
-            /// Sessions, attached and detached; for one more `initialize` one that nobody needs makes room, else it is refused with `-32600`.
+            /// Sessions, attached and detached; for one more `initialize` one that nobody needs makes room, else it is
+            /// refused with `-32600`.
             sessions: usize = 1024, 1..=1_000_000;
             /// Life of a session without connection; then everything it owns ends (5.3).
             detached_time: Duration = 80 * SECOND, 1..={ 7 * DAY };

@@ -311,7 +311,7 @@ async fn http_requests_are_alike_on_every_way() {
 #[tokio::test]
 async fn a_client_that_is_closed_ends_its_session_and_what_runs_in_it() {
     let mut only = config();
-    only.limits.sessions = 1;
+    only.limits.session.sessions = 1;
     let server = Server::new(only);
     for _ in 0..3 {
         // Refused as long as there is the session before, in which a program runs.

@@ -154,7 +154,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
         }
         tokio::select! {
             () = outbox.turn(), if !may_read => {}
-            () = tokio::time::sleep_until(last_turn), if gone && !may_read => return End::Peer,
+            () = tokio::time::sleep_until(last_turn), if gone && !may_read => return End::Gone,
             event = next(reader, may_read), if may_read || !gone => {
                 let Some(event) = event else {
                     gone = true;

@@ -77,7 +77,7 @@ impl Sessions {
 
     /// Ends the session that was detached first among those in which nothing runs: of those whose client had seen everything,
     /// else of those that nobody came back to in the time for which output is held. False if there is none.
-    fn make_room(&self, sessions: &mut HashMap<String, Arc<Session>>) -> bool {
+    fn make_room(&self, sessions: &mut HashMap<SessionId, Arc<Session>>) -> bool {
         let since = |session: &Arc<Session>| Some((session.life().detached_since()?, Arc::clone(session)));
         let mut detached: Vec<_> = sessions.values().filter_map(since).collect();
         detached.sort_unstable_by_key(|(since, _)| *since);
