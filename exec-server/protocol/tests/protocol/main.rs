@@ -3,6 +3,7 @@
 
 mod encoders;
 mod envelopes;
+mod examples;
 mod networks;
 mod paths;
 mod recorded;
