@@ -6,6 +6,8 @@ use codex_exec_server::transport::MessageReader;
 use codex_fuzz::{Pieces, read_all, target};
 
 target!(|input: &[u8]| {
-    let limits = Limits { line_bytes: 1 << 10, ..Limits::default() };
-    read_all(MessageReader::lines(Pieces::new(input), Vec::new(), &limits), limits.line_bytes);
+    let mut limits = Limits::default();
+    limits.transport.line_bytes = 1 << 10;
+    let most = limits.transport.line_bytes;
+    read_all(MessageReader::lines(Pieces::new(input), Vec::new(), &limits), most);
 });

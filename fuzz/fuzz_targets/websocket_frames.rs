@@ -6,6 +6,10 @@ use codex_exec_server::transport::MessageReader;
 use codex_fuzz::{Pieces, read_all, target};
 
 target!(|input: &[u8]| {
-    let limits = Limits { frame_bytes: 1 << 10, message_bytes: 1 << 12, ..Limits::default() };
-    read_all(MessageReader::web_socket(Pieces::new(input), Vec::new(), &limits), limits.message_bytes);
+    let mut limits = Limits::default();
+    (limits.transport.frame_bytes, limits.transport.message_bytes) = (1 << 10, 1 << 12);
+    read_all(
+        MessageReader::web_socket(Pieces::new(input), Vec::new(), &limits),
+        limits.transport.message_bytes,
+    );
 });
