@@ -12,6 +12,8 @@ use crate::transport::{FrameBuffer, Framing};
 
 /// Small messages share a frame buffer up to this size (bytes), so that one write takes them all.
 const SHARED_BUFFER: usize = 64 << 10;
+/// Control frames between two fragments at most, in bytes.
+const MOST_BETWEEN: usize = 4 << 10;
 
 /// The queue of one connection. Messages leave in the order they were put in.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct Queue {
     frames: VecDeque<Queued>,
     bytes: usize,
     closed: bool,
+    /// Control frames that go between the fragments of the message that is being sent, while there is one.
+    between: Option<FrameBuffer>,
 }
 
 /// A buffer on its way to the socket. Dropping it lets go of what its answer held.
@@ -140,6 +144,26 @@ impl Outbox {
         let mut frame = FrameBuffer::new(self.framing);
         encode_answer(&mut frame, id, result);
         self.put_frame(frame, hold);
+    }
+
+    /// Appends a control frame: to the others, or, while a large message is being sent, between its fragments.
+    pub fn put_control(&self, encode: impl FnOnce(&mut FrameBuffer)) {
+        let mut queue = self.lock();
+        match &mut queue.between {
+            // A peer that pings faster than it reads gets the rest of the pongs in order.
+            Some(between) if between.len() < MOST_BETWEEN => encode(between),
+            _ => {
+                drop(queue);
+                self.put(encode);
+            }
+        }
+    }
+
+    /// Control frames to send before the next fragment; `within` tells whether one follows.
+    pub fn between(&self, within: bool) -> FrameBuffer {
+        let next = within.then(|| FrameBuffer::new(self.framing));
+        let frames = std::mem::replace(&mut self.lock().between, next);
+        frames.unwrap_or_else(|| FrameBuffer::new(self.framing))
     }
 
     /// Takes the next buffer for the socket, to be dropped once it is sent.

@@ -18,7 +18,7 @@ use crate::environment::machine::Machine;
 use crate::network::Overseer;
 use crate::process::Event as ProcessEvent;
 use crate::rpc::Outbox;
-use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
+use crate::transport::{Carrier, Event, Fragments, FrameBuffer, Framing, MessageReader, Piece, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
 const OUTPUT_BATCH: usize = 256 << 10;
@@ -175,7 +175,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                             reader.trust();
                         }
                     }
-                    Ok(Event::Ping(payload)) => outbox.put(|frame| frame.pong(payload)),
+                    Ok(Event::Ping(payload)) => outbox.put_control(|frame| frame.pong(payload)),
                     Ok(Event::Pong(payload)) => connection.receipts().confirmed(payload),
                     Ok(Event::Close(code)) => {
                         outbox.put(|frame| frame.close(code.unwrap_or(1000)));
@@ -197,7 +197,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                 // What went out before is no answer to it.
                 written = outbox.written();
                 if outbox.framing() == Framing::WebSocket {
-                    outbox.put(|frame| frame.ping(b""));
+                    outbox.put_control(|frame| frame.ping(b""));
                 }
             }
             () = tokio::time::sleep_until(live.next_wake().into()), if outbox.framing() != Framing::Lines => {
@@ -212,7 +212,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                 written = now_written;
                 match live.due(Instant::now()) {
                     Due::Nothing => {}
-                    Due::Ping => outbox.put(|frame| frame.ping(b"")),
+                    Due::Ping => outbox.put_control(|frame| frame.ping(b"")),
                     Due::Gone => {
                         tracing::info!(connection = connection.id.0, "the peer shows no sign of life and counts as gone");
                         return End::Gone;
@@ -293,7 +293,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
             if bytes < IDLE_BUFFER && outbox.is_empty() {
                 encode_output_batch(connection, &mut queued.frame);
             }
-            if send(outbox, &mut sink, queued.frame.bytes()).await.is_err() {
+            if send_cut(outbox, &mut sink, &mut queued.frame).await.is_err() {
                 return;
             }
             outbox.taken(bytes);
@@ -335,6 +335,23 @@ async fn news(session: Option<&Arc<Session>>) {
         Some(session) => session.processes.news().pushed().await,
         None => std::future::pending().await,
     }
+}
+
+/// Sends a buffer, a large message in it with control frames between its fragments.
+async fn send_cut(
+    outbox: &Outbox,
+    sink: &mut (impl AsyncWrite + Unpin),
+    frame: &mut FrameBuffer,
+) -> std::io::Result<()> {
+    let mut fragments = Fragments::default();
+    while let Some(Piece { bytes, within }) = fragments.next(frame) {
+        let control = outbox.between(within);
+        if !control.is_empty() {
+            send(outbox, sink, control.bytes()).await?;
+        }
+        send(outbox, sink, bytes).await?;
+    }
+    Ok(())
 }
 
 async fn send(outbox: &Outbox, sink: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {

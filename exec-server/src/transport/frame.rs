@@ -60,6 +60,11 @@ impl FrameBuffer {
         &self.bytes
     }
 
+    /// The same, for whoever cuts it into fragments.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     /// How many bytes wait to be written.
     pub fn len(&self) -> usize {
         self.bytes.len()

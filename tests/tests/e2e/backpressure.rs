@@ -1,6 +1,7 @@
 //! A reader that stops, a client that floods, and nothing is lost (ARCHITECTURE.md, invariant 3).
 
-use codex_e2e::client::start_params;
+use codex_e2e::client::{guarded, start_params};
+use codex_e2e::http::{frame, upgraded};
 use codex_e2e::link::Received;
 use codex_e2e::machine::stops_growing;
 use codex_e2e::{GUARD, Server, base64};
@@ -280,4 +281,61 @@ async fn a_client_that_answers_no_ping_still_gets_every_byte() {
     });
     timeout(GUARD, all).await.expect("the program is not held for ever");
     assert_eq!(received, BYTES);
+}
+
+/// A server's frame: its first byte, and its payload.
+async fn read_frame(stream: &mut BufReader<TcpStream>) -> (u8, Vec<u8>) {
+    let (first, length) = (stream.read_u8().await.unwrap(), stream.read_u8().await.unwrap());
+    let length = match length {
+        126 => stream.read_u16().await.unwrap().into(),
+        127 => stream.read_u64().await.unwrap(),
+        short => short.into(),
+    };
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    (first, payload)
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_in_the_middle_of_a_large_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("large");
+    let content: Vec<u8> = (0..42_u32 << 20).map(|at| (at % 251) as u8).collect();
+    std::fs::write(&file, &content).unwrap();
+    let server = Server::start().await;
+    let mut stream = BufReader::new(upgraded(server.address()).await);
+    for message in [
+        json!({"id": 1, "method": "initialize", "params": {"clientName": "e2e"}}),
+        json!({"method": "initialized"}),
+        json!({"id": 2, "method": "fs/readFile", "params": {"path": file}}),
+    ] {
+        stream.write_all(&frame(0x81, message.to_string().as_bytes())).await.unwrap();
+    }
+    let (first, _) = guarded("the answer to initialize", read_frame(&mut stream)).await;
+    assert_eq!(first, 0x81);
+    let (first, mut answer) = guarded("the answer's beginning", read_frame(&mut stream)).await;
+    assert_eq!(first, 0x01, "a first part, and no whole message");
+    // By now the server fills the buffers between it and us, which hold far less than the answer.
+    stream.write_all(&frame(0x89, b"alive?")).await.unwrap();
+    let mut answered_before_the_end = false;
+    loop {
+        let (first, payload) = guarded("the next part", read_frame(&mut stream)).await;
+        match first {
+            0x8a => {
+                assert_eq!(payload, b"alive?");
+                answered_before_the_end = true;
+            }
+            0x00 => answer.extend(payload),
+            0x80 => {
+                answer.extend(payload);
+                break;
+            }
+            // A ping of the server.
+            0x89 => {}
+            other => panic!("a frame that begins with {other:#x} inside a message"),
+        }
+    }
+    assert!(answered_before_the_end);
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert!(answer["result"]["dataBase64"] == base64(&content), "{}", &answer.to_string()[..200]);
 }
