@@ -1,5 +1,5 @@
 //! Limits by control groups. They need a machine whose hierarchy of version 2 has the controllers and is ours to change:
-//! `tests/vm/run` starts one, with `CODEX_E2E_CGROUPS` set. Elsewhere they say so and pass.
+//! `tests/vm/run` starts one. Elsewhere they count as ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,6 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// More than the limit, read into memory at once.
 const TOO_MUCH: &str = "dd if=/dev/zero of=/dev/null bs=200M count=1";
 const MEMORY: u64 = 48 << 20;
-
-fn is_here() -> bool {
-    let here = std::env::var_os("CODEX_E2E_CGROUPS").is_some();
-    if !here {
-        eprintln!("SKIPPED: control groups are tested in a virtual machine, by tests/vm/run");
-    }
-    here
-}
 
 /// A group for a server.
 struct Group(PathBuf);
@@ -108,10 +100,8 @@ async fn memory_is_bounded(client: &mut TestClient, sandbox: &Value) {
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn in_the_root_group_programs_are_bounded_with_all_that_they_start() {
-    if !is_here() {
-        return;
-    }
     let before = directories(Path::new(ROOT));
     let mut server = Server::start().await;
     let mut client = server.client().await;
@@ -150,10 +140,8 @@ async fn in_the_root_group_programs_are_bounded_with_all_that_they_start() {
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn in_a_group_of_its_own_the_server_makes_way_and_comes_back() {
-    if !is_here() {
-        return;
-    }
     let group = Group::new("alone");
     let mut server = Server::builder().under(group.enter("")).start().await;
     let mut client = server.client().await;
@@ -167,10 +155,8 @@ async fn in_a_group_of_its_own_the_server_makes_way_and_comes_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn an_ordinary_user_uses_what_was_handed_over_to_it() {
-    if !is_here() {
-        return;
-    }
     let group = Group::new("given");
     for name in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
         std::os::unix::fs::chown(group.0.join(name), Some(65534), Some(65534)).expect("given");
@@ -190,10 +176,8 @@ async fn an_ordinary_user_uses_what_was_handed_over_to_it() {
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn a_group_with_strangers_in_it_is_left_alone() {
-    if !is_here() {
-        return;
-    }
     let group = Group::new("shared");
     let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().expect("it starts");
     std::fs::write(group.0.join("cgroup.procs"), sleeper.id().to_string()).expect("it comes in");
@@ -226,10 +210,8 @@ async fn a_group_with_strangers_in_it_is_left_alone() {
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn a_server_whose_programs_fork_all_the_time_is_no_stranger_to_itself() {
-    if !is_here() {
-        return;
-    }
     let group = Group::new("busy");
     let mut server = Server::builder().under(group.enter("")).start().await;
     let mut client = server.client().await;
@@ -243,10 +225,8 @@ async fn a_server_whose_programs_fork_all_the_time_is_no_stranger_to_itself() {
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn the_group_of_a_killed_server_is_opened_again_as_the_documentation_says() {
-    if !is_here() {
-        return;
-    }
     let group = Group::new("killed");
     let mut server = Server::builder().under(group.enter("")).start().await;
     let mut client = server.client().await;
@@ -269,10 +249,8 @@ async fn the_group_of_a_killed_server_is_opened_again_as_the_documentation_says(
 }
 
 #[tokio::test]
+#[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn what_a_killed_server_left_is_swept_by_the_next_once_nothing_runs_in_it() {
-    if !is_here() {
-        return;
-    }
     let programs =
         || directories(Path::new(ROOT)).into_iter().filter(|name| name.starts_with("codex-")).collect();
     let before: Vec<String> = programs();
