@@ -7,14 +7,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use codex_exec_server::sandbox::{Access, Files, Policy};
+use codex_exec_server::sandbox::{Access, Files, Policy, spare};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// The launcher's descriptors take numbers below this one, and close what has them.
-const FIRST_SPARE: i32 = 8;
 /// How much is carried at once (bytes): what a pipe holds.
 const PIECE: usize = 64 << 10;
 /// Where programs have files of their own under the name of those outside.
@@ -110,10 +108,6 @@ fn is_needed(output: BorrowedFd<'_>, number: usize, policy: &Policy) -> io::Resu
 fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
     let (one, other) = (fstat(one)?, fstat(other)?);
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
-}
-
-fn spare(fd: impl std::os::fd::AsFd) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, FIRST_SPARE)?)
 }
 
 /// Until the other end is closed, or nothing is left of what was there when it was stopped.

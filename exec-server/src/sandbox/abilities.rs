@@ -6,6 +6,7 @@ use codex_children::posix::Streams;
 use codex_children::reap;
 
 use super::confiner::NamespaceUse;
+use super::descriptors::spare;
 use super::launcher::supports;
 use super::order::{Area, Confinement, Namespaces, Order, Right, Task};
 use super::start::{self, NotStarted};
@@ -191,7 +192,7 @@ fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
 fn start(launcher: &Path, confinement: Confinement) -> Result<(), String> {
     let order = Order { confinement, task: Some(Task::Probe(true)) };
     let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
-    let null = rustix::io::fcntl_dupfd_cloexec(&null, 8).map_err(|error| error.to_string())?;
+    let null = spare(&null).map_err(|error| error.to_string())?;
     let fd = std::os::fd::AsFd::as_fd(&null);
     match start::start(launcher, &order, Streams::Each([fd, fd, fd]), None) {
         Ok(spawned) => {

@@ -4,6 +4,7 @@
 
 mod abilities;
 mod confiner;
+mod descriptors;
 mod error;
 mod explain;
 pub mod files;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use abilities::{Abilities, Finding};
 pub use confiner::{Confined, Confiner, NamespaceUse, Refusal};
+pub use descriptors::{FIRST_SPARE, spare};
 pub use error::PolicyError;
 pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};

@@ -66,7 +66,7 @@ impl ConfinedProgram<'_> {
     }
 
     /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does, with
-    /// `outputs` instead of stdout and stderr where there are any. Those need numbers from 8 on.
+    /// `outputs` instead of stdout and stderr where there are any. Those need numbers from [`super::FIRST_SPARE`] on.
     ///
     /// # Errors
     /// See [`StartError`]. It is refused where one of the three would lead the program out of its sandbox, such as a file

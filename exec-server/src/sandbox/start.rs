@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -14,17 +13,12 @@ use codex_children::spawn::{self, Spawned};
 use codex_children::{becomes_program, is_helper, reap, tree};
 use prost::Message;
 use rustix::fs::MemfdFlags;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
-    socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::descriptors::{self, spare};
 use super::launcher::NAME;
 use super::order::{Failure, ORDER, Order, REPORT};
-
-/// Descriptors for the launcher are given numbers from here on, so that none is overwritten on the way.
-const FIRST_SPARE: i32 = 8;
 
 /// Why there is no confined process.
 #[derive(Debug)]
@@ -114,7 +108,7 @@ impl Spare {
             let (ours, theirs) =
                 socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
             let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-            Ok((ours, spare(theirs)?, spare(null.into())?))
+            Ok((ours, spare(theirs)?, spare(&null)?))
         };
         let (socket, theirs, null) = pair().map_err(system("make a socket for the launcher"))?;
         let streams = Streams::Each([null.as_fd(), null.as_fd(), null.as_fd()]);
@@ -132,11 +126,8 @@ impl Spare {
         let order = write_order(order).ok()?;
         let [stdin, stdout, stderr] = streams;
         let given = [order.as_fd(), stdin, stdout, stderr];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut along = SendAncillaryBuffer::new(&mut space);
-        along.push(SendAncillaryMessage::ScmRights(&given));
         becomes_program(self.spawned.as_ref()?.pid);
-        sendmsg(&self.socket, &[IoSlice::new(&[0])], &mut along, SendFlags::NOSIGNAL).ok()?;
+        descriptors::send(&self.socket, &[IoSlice::new(&[0])], &given).ok()?;
         Some(outcome(self.spawned.take()?, self.report.take()?))
     }
 }
@@ -208,8 +199,4 @@ fn write_order(order: &Order) -> io::Result<OwnedFd> {
 fn report() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     Ok((ours, spare(theirs)?))
-}
-
-fn spare(fd: OwnedFd) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_SPARE)?)
 }

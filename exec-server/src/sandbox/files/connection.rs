@@ -1,14 +1,12 @@
 //! Messages with a length before them, over a socket pair; an opened file goes along with an answer.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::sandbox::descriptors;
 
 /// A message is refused above this: what the largest answer needs, and no more.
 const MOST_BYTES: usize = 256 << 20;
@@ -16,18 +14,13 @@ const MOST_BYTES: usize = 256 << 20;
 /// Sends a message, with a descriptor if there is one.
 pub(super) fn send(socket: impl AsFd, message: &[u8], file: Option<&OwnedFd>) -> io::Result<()> {
     let length = u32::try_from(message.len()).map_err(|_| io::Error::from(Errno::MSGSIZE))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut along = SendAncillaryBuffer::new(&mut space);
-    let fds = file.map(|file| [file.as_fd()]);
-    if let Some(fds) = &fds {
-        along.push(SendAncillaryMessage::ScmRights(fds));
-    }
+    let fds: Vec<BorrowedFd<'_>> = file.map(AsFd::as_fd).into_iter().collect();
     let head = length.to_le_bytes();
     let parts = [IoSlice::new(&head), IoSlice::new(message)];
-    let mut sent = again(|| sendmsg(&socket, &parts, &mut along, SendFlags::NOSIGNAL))?;
+    let mut sent = descriptors::send(&socket, &parts, &fds)?;
     while sent < head.len() + message.len() {
         let rest = if sent < head.len() { &head[sent..] } else { &message[sent - head.len()..] };
-        sent += again(|| rustix::net::send(&socket, rest, SendFlags::NOSIGNAL))?;
+        sent += retry_on_intr(|| rustix::net::send(&socket, rest, SendFlags::NOSIGNAL))?;
     }
     Ok(())
 }
@@ -37,19 +30,9 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<O
     let mut head = [0; 4];
     let (mut got, mut file) = (0, None);
     while got < head.len() {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut along = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut head[got..])];
-        let received = again(|| recvmsg(&socket, &mut parts, &mut along, RecvFlags::CMSG_CLOEXEC))?;
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(Errno::MFILE.into());
-        }
-        for message in along.drain() {
-            if let RecvAncillaryMessage::ScmRights(files) = message {
-                file = files.last().or(file);
-            }
-        }
-        match received.bytes {
+        let (bytes, files) = descriptors::receive(&socket, &mut head[got..], RecvFlags::empty())?;
+        file = files.into_iter().next_back().or(file);
+        match bytes {
             0 if got == 0 => return Ok(None),
             0 => return Err(Errno::PIPE.into()),
             more => got += more,
@@ -62,7 +45,7 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<O
     let mut message = vec![0; length];
     let mut got = 0;
     while got < length {
-        match again(|| {
+        match retry_on_intr(|| {
             rustix::net::recv(&socket, &mut message[got..], RecvFlags::empty()).map(|(_, got)| got)
         })? {
             0 => return Err(Errno::PIPE.into()),
@@ -70,13 +53,4 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<O
         }
     }
     Ok(Some((message, file)))
-}
-
-fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
-    }
 }

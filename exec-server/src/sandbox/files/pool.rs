@@ -18,9 +18,9 @@ use super::prepared::{Fit, Memory, Prepared};
 use super::words::{Asked, Bounds, Told, Work};
 use crate::Limits;
 use crate::blocking;
-use crate::sandbox::Confiner;
 use crate::sandbox::order::{Order, Task};
 use crate::sandbox::start::{self, NotStarted};
+use crate::sandbox::{Confiner, spare};
 
 /// One connection's helpers. Dropping it ends them.
 pub struct FileHelpers {
@@ -189,8 +189,7 @@ impl Helper {
             let (ours, theirs) =
                 socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
             let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-            let spare = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 8);
-            Ok((ours, spare(&theirs)?, spare(&OwnedFd::from(null))?))
+            Ok((ours, spare(theirs)?, spare(null)?))
         };
         let (socket, theirs, null) = pair().map_err(failed)?;
         let order = Order { confinement: fit.confinement.clone(), task: Some(Task::Files(true)) };

@@ -16,8 +16,7 @@ mod view;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -25,12 +24,12 @@ use std::path::Path;
 use codex_children::{lookup, posix, signals};
 use prost::Message;
 use rustix::fs::FileType;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
 use self::view::Purpose;
-use super::files;
 use super::order::{Bound, Confinement, Failure, Means, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
+use super::{descriptors, files};
 
 /// What the kernel has, for the probe.
 pub(super) mod supports {
@@ -101,18 +100,9 @@ fn await_order(order: OwnedFd) -> io::Result<Option<OwnedFd>> {
     if kind != FileType::Socket {
         return Ok(Some(order));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut along = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let received = recvmsg(&order, &mut [IoSliceMut::new(&mut byte)], &mut along, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
+    let (bytes, given) = descriptors::receive(&order, &mut [0], RecvFlags::empty())?;
+    if bytes == 0 {
         return Ok(None);
-    }
-    let mut given: Vec<OwnedFd> = Vec::new();
-    for message in along.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = message {
-            given.extend(fds);
-        }
     }
     let [order, stdin, stdout, stderr] =
         <[OwnedFd; 4]>::try_from(given).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
