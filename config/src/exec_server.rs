@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -10,9 +11,10 @@ use crate::number::Number;
 
 /// Settings of `codex exec-server`. A flag of the command line beats the setting of the same name. Project files can't
 /// set any of this.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
-#[schemars(deny_unknown_fields)]
+#[cfg_attr(test, schemars(deny_unknown_fields))]
 pub struct ExecServerConfig {
     /// Where to listen: `ws://IP:PORT` (port 0 picks one), `unix://PATH`, or `stdio`.
     pub listen: Option<String>,
@@ -46,7 +48,8 @@ impl ExecServerConfig {
 }
 
 /// How a client proves that it may connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum WsAuth {
     /// Anybody who can reach the address may connect.
@@ -58,7 +61,8 @@ pub enum WsAuth {
 }
 
 /// What happens to programs that outlive the process that started them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Leftovers {
     /// They live on.

@@ -33,6 +33,7 @@ mod number;
 mod overrides;
 mod project;
 mod requirements;
+#[cfg(test)]
 mod schema;
 mod shape;
 #[cfg(test)]
@@ -46,7 +47,6 @@ pub use limits::Limits;
 pub use load::{Config, Sources, load, load_exec_server};
 pub use number::Number;
 pub use overrides::{OverrideError, Overrides, UnclearOverride};
-pub use schema::schema;
 pub use shape::{LoginMethod, StoreMode};
 
 /// The directory of the system's own configuration.

@@ -1,9 +1,11 @@
 //! `[exec_server.limits]`: the server's bounds by their names, each checked against its range.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::fmt;
 
 use codex_limits::{Declared, Limits as Bounds};
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -60,6 +62,7 @@ impl<'de> DeserializeSeed<'de> for Number {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for Limits {
     fn schema_name() -> Cow<'static, str> {
         "Limits".into()

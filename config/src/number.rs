@@ -1,8 +1,10 @@
 //! A whole number that says its range, to the reader of an error as well as to the schema.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::fmt;
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
@@ -52,6 +54,7 @@ impl Visitor<'_> for InRange {
     }
 }
 
+#[cfg(test)]
 impl<const MIN: u64, const MAX: u64> JsonSchema for Number<MIN, MAX> {
     fn inline_schema() -> bool {
         true

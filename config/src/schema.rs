@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::shape::ConfigToml;
 
 /// The JSON Schema of `config.toml`.
-pub fn schema() -> Schema {
+fn schema() -> Schema {
     let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<ConfigToml>();
     RecursiveTransform(without_null).transform(&mut schema);
     RecursiveTransform(unwrapped).transform(&mut schema);

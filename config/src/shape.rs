@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,9 +10,10 @@ use crate::exec_server::ExecServerConfig;
 
 /// `config.toml`, shared by all Codex programs. Only the keys that this program reads, or whose types it checks, are
 /// described; all others belong to other programs and are left alone.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
-#[schemars(title = "config.toml")]
+#[cfg_attr(test, schemars(title = "config.toml"))]
 pub(crate) struct ConfigToml {
     /// Where credentials are kept; default `file`.
     pub(crate) cli_auth_credentials_store: Option<StoreMode>,
@@ -28,10 +30,10 @@ pub(crate) struct ConfigToml {
     /// Feature flags; unknown ones are ignored unless strict.
     pub(crate) features: BTreeMap<String, FeatureValue>,
     /// No longer supported: any value is refused, with the way out.
-    #[schemars(extend("deprecated" = true))]
+    #[cfg_attr(test, schemars(extend("deprecated" = true)))]
     pub(crate) profile: Option<String>,
     /// Old profiles; checked, not used.
-    #[schemars(extend("deprecated" = true))]
+    #[cfg_attr(test, schemars(extend("deprecated" = true)))]
     pub(crate) profiles: BTreeMap<String, ProfileToml>,
     /// The agent's model; checked, not used here.
     pub(crate) model: Option<String>,
@@ -43,12 +45,13 @@ pub(crate) struct ConfigToml {
     pub(crate) otel: Option<OtelToml>,
     /// Settings of `codex exec-server`.
     #[serde(deserialize_with = "crate::access::from_table")]
-    #[schemars(with = "ExecServerConfig")]
+    #[cfg_attr(test, schemars(with = "ExecServerConfig"))]
     pub(crate) exec_server: ExecServerConfig,
 }
 
 /// Where credentials are kept (login.md 3.1).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StoreMode {
     /// In `auth.json` in the home directory.
@@ -63,7 +66,8 @@ pub enum StoreMode {
 }
 
 /// A way to sign in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LoginMethod {
     /// With a ChatGPT account.
@@ -77,7 +81,8 @@ pub enum LoginMethod {
 pub(crate) struct WorkspaceIds(pub(crate) Vec<String>);
 
 // Named for the message of released programs: `data did not match any variant of untagged enum Repr`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(untagged)]
 enum Repr {
     One(String),
@@ -93,6 +98,7 @@ impl<'de> Deserialize<'de> for WorkspaceIds {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for WorkspaceIds {
     fn inline_schema() -> bool {
         true
@@ -108,7 +114,8 @@ impl JsonSchema for WorkspaceIds {
 }
 
 /// `[projects."<path>"]`.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(crate) struct ProjectToml {
     /// Whether the project's own `.codex/config.toml` counts; an unlisted project is not trusted.
@@ -116,7 +123,8 @@ pub(crate) struct ProjectToml {
 }
 
 /// Whether a project's own configuration counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TrustLevel {
     /// The directory's own configuration counts.
@@ -126,13 +134,14 @@ pub(crate) enum TrustLevel {
 }
 
 /// A feature flag. Some have settings of their own in newer programs.
-#[derive(Debug, Clone, JsonSchema)]
-#[schemars(untagged)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(untagged))]
 pub(crate) enum FeatureValue {
     /// The feature is on or off.
     Flag(bool),
     /// On or off by the member `enabled`, with settings that are not read here.
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, serde_json::Value>"))]
     Settings {
         /// Whether the feature is on, in the form of a table.
         enabled: Option<bool>,
@@ -172,7 +181,8 @@ impl<'de> serde::de::Visitor<'de> for FeatureVisitor {
 }
 
 /// `[profiles.<name>]`: the keys whose types are checked.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) struct ProfileToml {
@@ -187,7 +197,8 @@ pub(crate) struct ProfileToml {
 }
 
 /// `[shell_environment_policy]` (login.md 12.8).
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) struct ShellEnvironmentPolicyToml {
@@ -206,7 +217,8 @@ pub(crate) struct ShellEnvironmentPolicyToml {
 }
 
 /// Which variables to start from.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum EnvironmentInherit {
     /// A few that every program needs.
@@ -218,7 +230,8 @@ pub(crate) enum EnvironmentInherit {
 }
 
 /// `[otel]`.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) struct OtelToml {
@@ -235,7 +248,8 @@ pub(crate) struct OtelToml {
 }
 
 /// Where telemetry goes.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) enum OtelExporter {
@@ -251,8 +265,9 @@ pub(crate) enum OtelExporter {
 
 // Not in the variants themselves: there, TOML refuses the keys that only other programs know, such as `tls`.
 /// An OTLP collector over HTTP.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[schemars(inline)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(inline))]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) struct OtlpHttp {
     /// Address of the collector.
@@ -265,8 +280,9 @@ pub(crate) struct OtlpHttp {
 }
 
 /// An OTLP collector over gRPC.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[schemars(inline)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(inline))]
 #[allow(dead_code, reason = "only the types are checked")]
 pub(crate) struct OtlpGrpc {
     /// Address of the collector.
@@ -277,7 +293,8 @@ pub(crate) struct OtlpGrpc {
 }
 
 /// How OTLP over HTTP is encoded.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OtelProtocol {
     /// As protocol buffers.

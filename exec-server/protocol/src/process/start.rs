@@ -202,15 +202,8 @@ pub struct StartMetadata {
 /// A UUID in any of the usual spellings: 32 hex digits, hyphens, braces or `urn:uuid:` allowed.
 fn uuid_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    if let Some(text) = &text {
-        let bare = text.strip_prefix("urn:uuid:").unwrap_or(text);
-        let bare = bare.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(bare);
-        let hyphens = bare.match_indices('-').map(|(at, _)| at);
-        let placed = !bare.contains('-') || hyphens.eq([8, 13, 18, 23]);
-        let digits = bare.bytes().filter(|b| *b != b'-');
-        if !placed || digits.clone().count() != 32 || !digits.clone().all(|b| b.is_ascii_hexdigit()) {
-            return Err(serde::de::Error::custom(format!("invalid threadId {text:?}: expected a UUID")));
-        }
+    if let Some(text) = text.as_ref().filter(|text| uuid::Uuid::try_parse(text).is_err()) {
+        return Err(serde::de::Error::custom(format!("invalid threadId {text:?}: expected a UUID")));
     }
     Ok(text)
 }
