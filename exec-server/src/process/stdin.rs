@@ -131,8 +131,9 @@ impl Stdin {
                     let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                     match queue.flush(&fd) {
                         Ok(true) => {}
-                        Ok(false) => ready.clear_ready(),
-                        Err(_) => {
+                        // A terminal that the program has let go of takes nothing more, and says so for ever.
+                        Ok(false) if !ready.ready().is_write_closed() => ready.clear_ready(),
+                        Ok(false) | Err(_) => {
                             drop(queue);
                             self.shut();
                             return self.give_up();

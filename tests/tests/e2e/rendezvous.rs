@@ -298,8 +298,8 @@ async fn what_is_unsafe_or_wrong_is_refused_with_the_remedy() {
     let pipe = pipe.to_str().unwrap();
     for (arguments, code, part) in [
         (&["--tokens", pipe][..], 1, "named pipe"),
-        (&["--tokens", "/dev/zero"], 1, "16 MiB"),
-        (&["--tls-cert", "/dev/zero", "--tls-key", pipe], 1, "16 MiB"),
+        (&["--tokens", "/dev/zero"], 1, "more than 16777216 bytes"),
+        (&["--tls-cert", "/dev/zero", "--tls-key", pipe], 1, "more than 16777216 bytes"),
         (&["--listen", "0.0.0.0:0"], 2, "--tls-cert"),
         (&["--listen", "0.0.0.0:0", "--public-url", "http://example.org"], 2, "--public-url https://"),
         (&["--public-url", "http://x.example"], 2, "--public-url http://x.example has no TLS"),

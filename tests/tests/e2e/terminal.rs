@@ -232,6 +232,18 @@ async fn a_program_that_asks_without_end_is_bounded_and_ends() {
     assert_eq!(client.finish("p").await.pty(), "over");
 }
 
+/// Its terminal then takes nothing more, and is ready for more for ever.
+#[tokio::test]
+async fn a_program_that_ends_before_it_has_read_its_input_ends_at_once() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let command = "stty raw -echo; printf ready; exec sleep 0.3";
+    client.shell_with("p", command, json!({"tty": true})).await;
+    let seen = client.output_until("p", "ready").await;
+    client.write("p", [b'x'; 256 << 10]).await;
+    assert_eq!((seen.as_str(), &client.finish_after("p", 1).await.exited["exitCode"]), ("ready", &json!(0)));
+}
+
 /// The announced shell and `SHELL` on a terminal, for a user whose entry names this shell; none where passwd can't be changed.
 async fn shells_of(entry: Option<&str>) -> Option<(String, String, String)> {
     let directory = tempfile::tempdir().unwrap();

@@ -28,6 +28,7 @@ fn methods() -> BTreeMap<&'static str, (Check, Check)> {
     }
     BTreeMap::from([
         entry::<session::Initialize>(),
+        entry::<session::End>(),
         entry::<environment::Info>(),
         entry::<environment::Status>(),
         entry::<process::Start>(),
