@@ -33,6 +33,8 @@ pub(crate) struct Conversation {
     seen: HashMap<String, Events>,
     /// Processes and streams that a deliberate difference has put on another way.
     diverged: HashSet<String>,
+    /// Processes whose end was announced.
+    exited: HashSet<String>,
     resumed: bool,
     session: Option<String>,
     ended: bool,
@@ -50,6 +52,7 @@ impl Conversation {
             expected: HashMap::new(),
             seen: HashMap::new(),
             diverged: HashSet::new(),
+            exited: HashSet::new(),
             resumed: false,
             session: None,
             ended: false,
@@ -85,6 +88,7 @@ impl Conversation {
                     self.resumed = true;
                 }
                 restore_elided(&mut message);
+                self.wait_for_terminated(&message).await;
                 self.note(&message);
                 let text = if line.kind == "binary-json" { None } else { Some(message.to_string()) };
                 match text {
@@ -103,6 +107,18 @@ impl Conversation {
             self.note(&serde_json::from_str(line).unwrap_or(Value::Null));
         }
         self.client.send_bytes(text.as_bytes()).await;
+    }
+
+    /// A second `process/terminate` is told whether the first has done its work yet, which here it has.
+    async fn wait_for_terminated(&mut self, message: &Value) {
+        let terminate = |method: &Value, params: &Value| {
+            method == "process/terminate" && params["processId"] == message["params"]["processId"]
+        };
+        let before = self.asked.values().any(|(method, params)| terminate(&json!(method), params));
+        if before && terminate(&message["method"], &message["params"]) {
+            let id = message["params"]["processId"].as_str().unwrap_or_default().to_owned();
+            self.pump(|talk| talk.exited.contains(&id)).await;
+        }
     }
 
     fn note(&mut self, message: &Value) {
@@ -271,6 +287,9 @@ impl Conversation {
                 let params = &message["params"];
                 let key =
                     params["processId"].as_str().or(params["requestId"].as_str()).unwrap_or("").to_string();
+                if method == "process/exited" {
+                    self.exited.insert(key.clone());
+                }
                 file(self.seen.entry(key).or_default(), method, params);
             }
         }
