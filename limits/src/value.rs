@@ -78,9 +78,6 @@ pub trait Value: Copy {
 
     /// The value of this number. A number that the type can't hold becomes its largest.
     fn of_number(number: u64) -> Self;
-
-    /// The number of this value.
-    fn number(self) -> u64;
 }
 
 macro_rules! whole_numbers {
@@ -90,10 +87,6 @@ macro_rules! whole_numbers {
 
             fn of_number(number: u64) -> Self {
                 Self::try_from(number).unwrap_or(Self::MAX)
-            }
-
-            fn number(self) -> u64 {
-                u64::try_from(self).unwrap_or(u64::MAX)
             }
         }
     )*};
@@ -106,10 +99,6 @@ impl Value for Duration {
 
     fn of_number(number: u64) -> Self {
         Self::from_millis(number)
-    }
-
-    fn number(self) -> u64 {
-        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

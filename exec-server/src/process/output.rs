@@ -26,7 +26,7 @@ use codex_children::descriptor::register;
 const LARGE_PIPE: usize = 256 << 10;
 /// Full reads that make a pipe large.
 const FULL_READS: usize = 8;
-/// A terminal gives at most so many bytes at once (the kernel's N_TTY_BUF_SIZE).
+/// The most that a terminal gives at once, in bytes (the kernel's N_TTY_BUF_SIZE).
 const TERMINAL_BUFFER: usize = 4096;
 /// A read of fewer bytes than this has emptied it.
 const FEW_OF_A_TERMINAL: usize = 1024;
@@ -106,7 +106,7 @@ pub(super) enum When {
 pub(super) struct Chunk {
     /// None of them at the end.
     pub(super) bytes: Bytes,
-    /// By so many reads.
+    /// How many reads it took.
     pub(super) reads: usize,
     /// Nothing was left behind them.
     pub(super) emptied: bool,
