@@ -81,17 +81,17 @@ impl NetworkPlan {
     ///
     /// # Errors
     /// `-32600` when the network is to be filtered and nothing would lead through.
-    pub(super) fn enforced(&self, network: sandbox::Network) -> Result<sandbox::Network, RpcError> {
+    pub(super) fn enforced(&self, network: sandbox::NetworkRight) -> Result<sandbox::NetworkRight, RpcError> {
         let leads_somewhere = self.proxy.is_some() || !self.bridges.is_empty();
         let filtered = self.enforce
             || match network {
-                sandbox::Network::Open => !self.bridges.is_empty(),
+                sandbox::NetworkRight::Open => !self.bridges.is_empty(),
                 // The proxy is asked for in the same request that closes everything else.
-                sandbox::Network::Closed | sandbox::Network::Filtered => self.proxy.is_some(),
+                sandbox::NetworkRight::Closed | sandbox::NetworkRight::Filtered => self.proxy.is_some(),
             };
         match (filtered, leads_somewhere) {
             (false, _) => Ok(network),
-            (true, true) => Ok(sandbox::Network::Filtered),
+            (true, true) => Ok(sandbox::NetworkRight::Filtered),
             (true, false) => Err(RpcError::invalid_request(
                 "enforceManagedNetwork limits the program's network to a proxy, and there is none; send \
                  networkProxy or managedNetwork.loopbackPorts, or network \"restricted\" alone to keep it from the network",

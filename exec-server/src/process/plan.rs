@@ -50,7 +50,7 @@ pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -
     }
     let plan = NetworkPlan::new(params)?;
     if confined && params.enforce_managed_network {
-        plan.enforced(sandbox::Network::Closed)?;
+        plan.enforced(sandbox::NetworkRight::Closed)?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use codex_children::reap;
 use super::confiner::NamespaceUse;
 use super::descriptors::spare;
 use super::launcher::supports;
-use super::order::{Area, Confinement, Namespaces, Order, Right, Task};
 use super::start::{self, NotStarted};
+use super::task::{Area, Confinement, LauncherTask, Namespaces, Right, Work};
 
 /// What can be enforced here.
 #[derive(Debug)]
@@ -190,11 +190,11 @@ fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
 
 /// Has a launcher confine itself.
 fn start(launcher: &Path, confinement: Confinement) -> Result<(), String> {
-    let order = Order { confinement, task: Some(Task::Probe(true)) };
+    let task = LauncherTask { confinement, work: Some(Work::Probe(true)) };
     let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     let null = spare(&null).map_err(|error| error.to_string())?;
     let fd = std::os::fd::AsFd::as_fd(&null);
-    match start::start(launcher, &order, Streams::Each([fd, fd, fd]), None) {
+    match start::start(launcher, &task, Streams::Each([fd, fd, fd]), None) {
         Ok(spawned) => {
             reap::wait_for_killed(spawned.pid);
             Ok(())

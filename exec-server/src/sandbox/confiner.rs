@@ -9,12 +9,12 @@ use codex_exec_protocol::sandbox::Sandbox;
 use super::abilities::{Abilities, glance, probe};
 use super::error::PolicyError;
 use super::kernel_mounts::KernelMounts;
-use super::order::{Confinement, Namespaces};
 use super::place::Lookups;
 use super::placeholders::Held;
-use super::policy::{Files, Network, Policy};
+use super::policy::{Files, NetworkRight, Policy};
 use super::resolve::{Surroundings, resolve_by};
 use super::spares::Spares;
+use super::task::{Confinement, Namespaces};
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Confined {
 
 /// Why a policy is not enforced here.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum ConfineRefusal {
     /// The profile itself.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -71,8 +71,8 @@ pub enum Refusal {
     },
 }
 
-impl From<Refusal> for RpcError {
-    fn from(refusal: Refusal) -> Self {
+impl From<ConfineRefusal> for RpcError {
+    fn from(refusal: ConfineRefusal) -> Self {
         Self::invalid_request(refusal.to_string())
     }
 }
@@ -139,12 +139,11 @@ impl Confiner {
     ///
     /// # Errors
     /// When this machine can't enforce all of it.
-    pub fn confine(&self, policy: &Policy) -> Result<Confined, Refusal> {
+    pub fn confine(&self, policy: &Policy) -> Result<Confined, ConfineRefusal> {
         let namespaces = self.namespaces_for(policy)?;
         let held = match &policy.files {
-            Files::Rules(rules) => {
-                Held::new(rules.placeholders()).map_err(|(path, source)| Refusal::Place { path, source })?
-            }
+            Files::Rules(rules) => Held::new(rules.placeholders())
+                .map_err(|(path, source)| ConfineRefusal::Place { path, source })?,
             Files::All => Held::default(),
         };
         let confinement = Confinement::new(policy, namespaces, true);
@@ -157,19 +156,19 @@ impl Confiner {
     }
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
-    pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Confinement, Refusal> {
+    pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Confinement, ConfineRefusal> {
         Ok(Confinement::new(policy, self.namespaces_for(policy)?, false))
     }
 
-    fn namespaces_for(&self, policy: &Policy) -> Result<Namespaces, Refusal> {
+    fn namespaces_for(&self, policy: &Policy) -> Result<Namespaces, ConfineRefusal> {
         let abilities = self.abilities();
         if let Some(reason) = abilities.missing() {
-            return Err(Refusal::Machine { reason });
+            return Err(ConfineRefusal::Machine { reason });
         }
-        if policy.network == Network::Filtered
+        if policy.network == NetworkRight::Filtered
             && let Err(why) = &abilities.networks
         {
-            return Err(Refusal::Machine {
+            return Err(ConfineRefusal::Machine {
                 reason: format!(
                     "a network that leads only to its proxy takes a network namespace, and {why}; let the server have \
                      CAP_SYS_ADMIN and CAP_NET_ADMIN or user namespaces, or send network \"restricted\" without \
@@ -180,7 +179,7 @@ impl Confiner {
         match (&policy.files, &abilities.namespaces) {
             (_, Ok(namespaces)) => Ok(*namespaces),
             (Files::Rules(rules), Err(why)) if rules.allows_writing() || rules.narrows_inside() => {
-                Err(Refusal::Machine {
+                Err(ConfineRefusal::Machine {
                     reason: format!(
                         "a profile that lets write some files and not others, or denies what is inside of something \
                          readable, takes a mount namespace, and {why}; let the server have CAP_SYS_ADMIN or user \

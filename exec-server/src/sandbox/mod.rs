@@ -13,7 +13,6 @@ pub(crate) mod handover;
 mod kernel_mounts;
 pub mod launcher;
 mod old_form;
-pub(crate) mod order;
 mod place;
 mod placeholders;
 mod policy;
@@ -21,17 +20,18 @@ mod program;
 mod resolve;
 mod spares;
 mod start;
+pub(crate) mod task;
 
 #[cfg(test)]
 mod tests;
 
 pub use abilities::{Abilities, Finding};
-pub use confiner::{Confined, Confiner, NamespaceUse, Refusal};
+pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse};
 pub use descriptors::{FIRST_SPARE, spare};
 pub use error::PolicyError;
 pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};
 pub use placeholders::Held;
-pub use policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Region, Rules};
+pub use policy::{Access, Cap, Decider, Files, Grant, NetworkRight, Policy, Region, Rules};
 pub use program::{ConfinedProgram, StartError};
 pub use resolve::{PolicyBounds, Surroundings, resolve};

@@ -14,7 +14,7 @@ const MOST_LINKS: usize = 40;
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     /// Without symlinks. Names that do not exist are kept as they are.
     pub(super) real: PathBuf,
     /// The first name on the way that does not exist.
@@ -23,7 +23,7 @@ pub(super) struct Place {
     pub(super) links: Vec<(PathBuf, PathBuf)>,
 }
 
-impl Place {
+impl Location {
     pub(super) fn exists(&self) -> bool {
         self.first_missing.is_none()
     }
@@ -120,8 +120,8 @@ impl Lookups {
     ///
     /// # Errors
     /// When a directory on the way can't be looked into, for too many symlinks, and for `..` behind a missing name.
-    pub(super) fn locate(&mut self, path: &Path) -> io::Result<Place> {
-        let mut place = Place { real: PathBuf::from("/"), first_missing: None, links: Vec::new() };
+    pub(super) fn locate(&mut self, path: &Path) -> io::Result<Location> {
+        let mut place = Location { real: PathBuf::from("/"), first_missing: None, links: Vec::new() };
         let mut ahead: VecDeque<OsString> = names(path).collect();
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
@@ -159,7 +159,7 @@ impl Lookups {
 }
 
 /// [`Lookups::locate`], once.
-pub(super) fn locate(path: &Path) -> io::Result<Place> {
+pub(super) fn locate(path: &Path) -> io::Result<Location> {
     Lookups::default().locate(path)
 }
 

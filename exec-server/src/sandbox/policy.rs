@@ -36,7 +36,7 @@ pub enum Cap {
 
 /// Whether sockets are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Network {
+pub enum NetworkRight {
     /// No.
     Closed,
     /// Internet sockets in a network of its own, which leads nowhere but to what listens for it in there.
@@ -51,7 +51,7 @@ pub struct Policy {
     /// Which files.
     pub files: Files,
     /// Whether sockets are allowed.
-    pub network: Network,
+    pub network: NetworkRight,
 }
 
 /// Which files a policy allows.
@@ -96,7 +96,7 @@ pub struct Region {
 
 impl Policy {
     /// Nothing is forbidden.
-    pub const ALL: Self = Self { files: Files::All, network: Network::Open };
+    pub const ALL: Self = Self { files: Files::All, network: NetworkRight::Open };
 
     /// Whether there is nothing to enforce.
     pub fn allows_everything(&self) -> bool {

@@ -10,8 +10,8 @@ use codex_children::spawn::{Child, Program, SpawnError, connect};
 use codex_exec_protocol::process::ProgramLimits;
 
 use super::Confined;
-use super::order::{Failure, Order, Run, Stage, Task};
 use super::start::{self, NotStarted};
+use super::task::{Failure, LauncherTask, Run, Stage, Work};
 
 /// A program, and what it is held to.
 #[derive(Debug, Clone, Copy)]
@@ -55,11 +55,11 @@ impl ConfinedProgram<'_> {
         let name = self.program.name()?;
         // Looked at before, for the same words as outside.
         self.program.strings()?;
-        let order = self.order();
+        let task = self.task();
         connect(self.program.stdio, |streams| {
             let spawned = match (&self.confined.spares, streams, self.handover) {
-                (Some(spares), Streams::Each(streams), None) => spares.start(self.launcher, &order, streams),
-                (_, streams, handover) => start::start(self.launcher, &order, streams, handover),
+                (Some(spares), Streams::Each(streams), None) => spares.start(self.launcher, &task, streams),
+                (_, streams, handover) => start::start(self.launcher, &task, streams, handover),
             };
             spawned.map_err(|error| self.explain(name, error))
         })
@@ -73,14 +73,14 @@ impl ConfinedProgram<'_> {
     /// open for writing that the policy does not let be written.
     pub fn spawn_here(&self, outputs: [Option<OwnedFd>; 2]) -> Result<std::process::Child, StartError> {
         let name = self.program.name()?;
-        start::start_here(self.launcher, &self.order(), outputs).map_err(|error| self.explain(name, error))
+        start::start_here(self.launcher, &self.task(), outputs).map_err(|error| self.explain(name, error))
     }
 
-    fn order(&self) -> Order {
+    fn task(&self) -> LauncherTask {
         let Program { argv, arg0, cwd, env, .. } = self.program;
         let mut run = Run::new(argv, arg0.as_deref(), env, cwd, self.limits);
         run.set_group(self.group);
-        Order { confinement: self.confined.confinement.clone(), task: Some(Task::Run(run)) }
+        LauncherTask { confinement: self.confined.confinement.clone(), work: Some(Work::Run(run)) }
     }
 
     fn explain(&self, name: &OsStr, error: NotStarted) -> StartError {

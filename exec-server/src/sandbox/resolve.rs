@@ -10,8 +10,8 @@ use super::error::PolicyError;
 use super::globs::Scan;
 use super::kernel_mounts::KernelMounts;
 use super::old_form;
-use super::place::{Found, Lookups, Place, climbs};
-use super::policy::{Access, Cap, Decider, Files, Grant, Network, Policy, Rules};
+use super::place::{Found, Location, Lookups, climbs};
+use super::policy::{Access, Cap, Decider, Files, Grant, NetworkRight, Policy, Rules};
 use crate::Limits;
 
 /// What a program needs to run at all, if it is there.
@@ -91,8 +91,8 @@ pub(super) fn resolve_by(
         Profile::Managed { network, file_system } => (network, file_system),
     };
     let network = match network {
-        wire::Network::Restricted => Network::Closed,
-        wire::Network::Enabled => Network::Open,
+        wire::Network::Restricted => NetworkRight::Closed,
+        wire::Network::Enabled => NetworkRight::Open,
     };
     let files = match file_system {
         FileSystem::Unrestricted => Files::All,
@@ -151,7 +151,7 @@ impl<'a> Resolver<'a> {
         mut self,
         entries: &[wire::Entry],
         depth: Option<u64>,
-        network: Network,
+        network: NetworkRight,
     ) -> Result<Files, PolicyError> {
         if entries.len() > self.bounds.entries {
             return Err(PolicyError::TooMuch {
@@ -260,7 +260,7 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    fn grant_place(&mut self, place: Place, grant: Grant) {
+    fn grant_place(&mut self, place: Location, grant: Grant) {
         for (at, text) in place.links {
             self.rules.add_link(at, text);
         }
@@ -273,7 +273,7 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    fn deny_place(&mut self, place: Place) {
+    fn deny_place(&mut self, place: Location) {
         match place.first_missing {
             Some(first) => self.missing.push((first, Cap::Denied)),
             None => self.rules.cap(place.real, Cap::Denied),
@@ -281,8 +281,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// What every program needs, below anything that a rule says.
-    fn grant_system(&mut self, network: Network) -> Result<(), PolicyError> {
-        let resolver = (network == Network::Open).then_some("/etc/resolv.conf");
+    fn grant_system(&mut self, network: NetworkRight) -> Result<(), PolicyError> {
+        let resolver = (network == NetworkRight::Open).then_some("/etc/resolv.conf");
         for path in SYSTEM.into_iter().chain(resolver) {
             let place = self.look(Path::new(path))?;
             if place.exists() {
@@ -381,7 +381,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn look(&mut self, path: &Path) -> Result<Place, PolicyError> {
+    fn look(&mut self, path: &Path) -> Result<Location, PolicyError> {
         if !path.is_absolute() {
             return Err(PolicyError::Relative { path: path.to_owned() });
         }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use codex_children::posix::Streams;
 use codex_children::spawn::Spawned;
 
-use super::order::Order;
 use super::start::{self, NotStarted, Spare};
+use super::task::LauncherTask;
 use crate::blocking;
 
 /// At most one launcher that waits; there from the second confined program on.
@@ -33,7 +33,7 @@ impl Spares {
     pub(crate) fn start(
         self: &Arc<Self>,
         launcher: &Path,
-        order: &Order,
+        task: &LauncherTask,
         streams: [BorrowedFd<'_>; 3],
     ) -> Result<Spawned, NotStarted> {
         let spare = {
@@ -46,8 +46,8 @@ impl Spares {
                 }
             }
         };
-        let started = spare.and_then(|spare| spare.become_program(order, streams));
-        let started = started.unwrap_or_else(|| start::start(launcher, order, Streams::Each(streams), None));
+        let started = spare.and_then(|spare| spare.become_program(task, streams));
+        let started = started.unwrap_or_else(|| start::start(launcher, task, Streams::Each(streams), None));
         self.refill(launcher);
         started
     }

@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::descriptors::{self, spare};
 use super::launcher::NAME;
-use super::order::{Failure, ORDER, Order, REPORT};
+use super::task::{Failure, LauncherTask, REPORT, TASK};
 
 /// Why there is no confined process.
 #[derive(Debug)]
@@ -30,15 +30,15 @@ pub(crate) enum NotStarted {
 }
 
 /// Starts a launcher and waits until it has become its program, or has spawned the task that is none. Blocks for that long.
-/// Over `handover` it passes the listeners that its order tells it to open; numbered 8 or above.
+/// Over `handover` it passes the listeners that its task tells it to open; numbered 8 or above.
 pub(crate) fn start(
     launcher: &Path,
-    order: &Order,
+    task: &LauncherTask,
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
 ) -> Result<Spawned, NotStarted> {
-    let order = write_order(order).map_err(system("pass the launcher its order"))?;
-    let (spawned, report) = begin(launcher, order, streams, handover)?;
+    let task = write_task(task).map_err(system("pass the launcher its task"))?;
+    let (spawned, report) = begin(launcher, task, streams, handover)?;
     outcome(spawned, report)
 }
 
@@ -46,10 +46,10 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> NotStarted {
     move |error| NotStarted::System(what, error)
 }
 
-/// Starts a launcher that takes its order from a descriptor; it reports on the other.
+/// Starts a launcher that takes its task from a descriptor; it reports on the other.
 fn begin(
     launcher: &Path,
-    order: OwnedFd,
+    task: OwnedFd,
     streams: Streams<'_>,
     handover: Option<BorrowedFd<'_>>,
 ) -> Result<(Spawned, OwnedFd), NotStarted> {
@@ -58,7 +58,7 @@ fn begin(
     let mut argv = Strings::default();
     let _ = argv.push(&[NAME.as_ref()]);
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
-    let more: Vec<BorrowedFd<'_>> = [order.as_fd(), theirs.as_fd()].into_iter().chain(handover).collect();
+    let more: Vec<BorrowedFd<'_>> = [task.as_fd(), theirs.as_fd()].into_iter().chain(handover).collect();
     let args = ExecArgs {
         file: &file,
         argv: &argv,
@@ -92,7 +92,7 @@ fn end(spawned: &Spawned) {
     reap::wait_for_killed(spawned.pid);
 }
 
-/// A launcher that was started beforehand and waits for its order; dropped, it is ended.
+/// A launcher that was started beforehand and waits for its task; dropped, it is ended.
 #[derive(Debug)]
 pub(crate) struct Spare {
     /// None once it has become somebody's.
@@ -117,15 +117,15 @@ impl Spare {
         Ok(Self { spawned: Some(spawned), socket, report: Some(report) })
     }
 
-    /// Gives it its order and streams, and waits until it has become its program. None if it is there no more.
+    /// Gives it its task and streams, and waits until it has become its program. None if it is there no more.
     pub(crate) fn become_program(
         mut self,
-        order: &Order,
+        task: &LauncherTask,
         streams: [BorrowedFd<'_>; 3],
     ) -> Option<Result<Spawned, NotStarted>> {
-        let order = write_order(order).ok()?;
+        let task = write_task(task).ok()?;
         let [stdin, stdout, stderr] = streams;
-        let given = [order.as_fd(), stdin, stdout, stderr];
+        let given = [task.as_fd(), stdin, stdout, stderr];
         becomes_program(self.spawned.as_ref()?.pid);
         descriptors::send(&self.socket, &[IoSlice::new(&[0])], &given).ok()?;
         Some(outcome(self.spawned.take()?, self.report.take()?))
@@ -145,14 +145,14 @@ impl Drop for Spare {
 /// For a binary without other threads: the launcher's descriptors take their numbers here too, until it has started.
 pub(crate) fn start_here(
     launcher: &Path,
-    order: &Order,
+    task: &LauncherTask,
     outputs: [Option<OwnedFd>; 2],
 ) -> Result<std::process::Child, NotStarted> {
-    let order = write_order(order).map_err(system("pass the launcher its order"))?;
+    let task = write_task(task).map_err(system("pass the launcher its task"))?;
     let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
     let report = spare(report).map_err(system("make a pipe for the launcher"))?;
     let inherited = (
-        posix::inherit(&order, ORDER).map_err(system("pass the launcher its order"))?,
+        posix::inherit(&task, TASK).map_err(system("pass the launcher its task"))?,
         posix::inherit(&theirs, REPORT).map_err(system("pass the launcher a pipe"))?,
     );
     drop(theirs);
@@ -185,9 +185,9 @@ fn failed(told: &[u8]) -> NotStarted {
     }
 }
 
-fn write_order(order: &Order) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create(c"codex-sandbox-order", MemfdFlags::CLOEXEC)?;
-    let bytes = order.encode_to_vec();
+fn write_task(task: &LauncherTask) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(c"codex-sandbox-task", MemfdFlags::CLOEXEC)?;
+    let bytes = task.encode_to_vec();
     let mut written = 0;
     while written < bytes.len() {
         // By offset, so that who inherits the descriptor reads from the beginning.

@@ -8,7 +8,7 @@ use codex_exec_protocol::{Method, RpcError, WirePath};
 
 use super::pool::FileHelpers;
 use super::prepared::Prepared;
-use super::words::Work;
+use super::words::Operation;
 use crate::Limits;
 use crate::filesystem::{self, Opened, PathMethod, ToOpen};
 use crate::sandbox::place::locate;
@@ -32,7 +32,7 @@ impl FileHelpers {
             refuse_denied(&prepared, used.path, used.followed)?;
         }
         let changes = paths.iter().any(|used| used.how.changes());
-        let work = Work { method: M::NAME, creates: M::CREATES, changes };
+        let work = Operation { method: M::NAME, creates: M::CREATES, changes };
         self.ask(&prepared, work, &params).map(|(result, _)| result)
     }
 
@@ -51,7 +51,7 @@ impl FileHelpers {
         let prepared = self.prepare(sandbox)?;
         refuse_denied(&prepared, &to_open.path, true)?;
         let creates = to_open.creates();
-        let work = Work { method: Open::NAME, creates, changes: creates };
+        let work = Operation { method: Open::NAME, creates, changes: creates };
         let (size, file) = self.ask(&prepared, work, &to_open)?;
         let file = file.ok_or_else(|| RpcError::internal("the helper opened no file; try again"))?;
         Ok((file, size))

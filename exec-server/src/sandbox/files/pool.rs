@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 
 use super::connection::{receive, send};
 use super::prepared::{Fit, Memory, Prepared};
-use super::words::{Asked, Bounds, Told, Work};
+use super::words::{Asked, Bounds, Operation, Told};
 use crate::Limits;
 use crate::blocking;
-use crate::sandbox::order::{Order, Task};
 use crate::sandbox::start::{self, NotStarted};
+use crate::sandbox::task::{LauncherTask, Work};
 use crate::sandbox::{Confiner, spare};
 
 /// One connection's helpers. Dropping it ends them.
@@ -43,15 +43,12 @@ struct Helpers {
     count: usize,
 }
 
+/// Dropped, its process is ended and reaped.
 struct Helper {
     fit: Arc<Fit>,
     socket: OwnedFd,
-    /// Ends with the helper.
-    _process: Process,
+    pid: Pid,
 }
-
-/// A helper's process; dropped, it is ended and reaped.
-struct Process(Pid);
 
 impl FileHelpers {
     /// No helpers yet; without a confiner there will be none, and everything is refused.
@@ -91,7 +88,7 @@ impl FileHelpers {
     pub(super) fn ask<R: DeserializeOwned>(
         &self,
         prepared: &Prepared,
-        work: Work,
+        work: Operation,
         params: &impl Serialize,
     ) -> Result<(R, Option<OwnedFd>), RpcError> {
         let confiner = self.confiner()?;
@@ -192,13 +189,13 @@ impl Helper {
             Ok((ours, spare(theirs)?, spare(null)?))
         };
         let (socket, theirs, null) = pair().map_err(failed)?;
-        let order = Order { confinement: fit.confinement.clone(), task: Some(Task::Files(true)) };
+        let task = LauncherTask { confinement: fit.confinement.clone(), work: Some(Work::Files(true)) };
         use std::os::fd::AsFd;
         let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
-        match start::start(confiner.launcher(), &order, streams, None) {
+        match start::start(confiner.launcher(), &task, streams, None) {
             Ok(Spawned { pid, .. }) => {
                 is_helper(pid);
-                Ok(Self { fit, socket, _process: Process(pid) })
+                Ok(Self { fit, socket, pid })
             }
             Err(NotStarted::System(what, error)) => {
                 Err(RpcError::internal(format!("can't {what} for a file operation: {error}")))
@@ -211,7 +208,7 @@ impl Helper {
         }
     }
 
-    fn question(work: Work, bounds: Bounds, params: &impl Serialize) -> Result<Vec<u8>, RpcError> {
+    fn question(work: Operation, bounds: Bounds, params: &impl Serialize) -> Result<Vec<u8>, RpcError> {
         let params = serde_json::value::to_raw_value(params).map_err(broken)?;
         serde_json::to_vec(&Asked { method: work.method.into(), bounds, params: &params }).map_err(broken)
     }
@@ -239,9 +236,9 @@ fn is_broken(error: &RpcError) -> bool {
     error.message.starts_with(BROKEN)
 }
 
-impl Drop for Process {
+impl Drop for Helper {
     fn drop(&mut self) {
-        let pid = self.0;
+        let pid = self.pid;
         let _ = tree::kill_group(pid, rustix::process::Signal::KILL);
         match tokio::runtime::Handle::try_current() {
             Ok(_) => blocking::spawn(move || reap::wait_for_killed(pid)).detach(),

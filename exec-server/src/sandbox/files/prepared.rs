@@ -10,8 +10,8 @@ use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::sandbox::order::Confinement;
 use crate::sandbox::place::{Identity, Lookups};
+use crate::sandbox::task::Confinement;
 use crate::sandbox::{Confiner, Files, Policy};
 
 /// Sandboxes remembered by one connection, the latest used.

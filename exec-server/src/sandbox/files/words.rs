@@ -21,7 +21,7 @@ pub(super) struct Asked<'a> {
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Work {
+pub(super) struct Operation {
     pub(super) method: &'static str,
     /// Names may come to exist by it.
     pub(super) creates: bool,

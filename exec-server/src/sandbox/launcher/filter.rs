@@ -10,7 +10,7 @@ use seccompiler::{
 };
 
 use super::ioctls;
-use crate::sandbox::order::{Confinement, Failure, Namespaces, Stage};
+use crate::sandbox::task::{Confinement, Failure, Namespaces, Stage};
 
 /// Refused with `EPERM` whatever the arguments are.
 const REFUSED: [c_long; 48] = [

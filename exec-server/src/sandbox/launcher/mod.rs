@@ -28,7 +28,9 @@ use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
 use self::view::Purpose;
-use super::order::{Bound, Confinement, Failure, Means, ORDER, Order, REPORT, REQUESTS, Run, Stage, Task};
+use super::task::{
+    Bound, Confinement, Failure, LauncherTask, Means, REPORT, REQUESTS, Run, Stage, TASK, Work,
+};
 use super::{descriptors, files};
 
 /// What the kernel has, for the probe.
@@ -48,41 +50,41 @@ pub fn is_launcher(arg0: Option<&OsStr>) -> bool {
     arg0 == Some(OsStr::new(NAME))
 }
 
-/// Does what the order on descriptor 3 says. Returns the exit code only if no program took this process's place. For the
+/// Does what the task on descriptor 3 says. Returns the exit code only if no program took this process's place. For the
 /// binary's entry, before any thread is started.
 pub fn run() -> u8 {
     // SAFETY: whoever starts a launcher gives it these two; nothing else in this process knows them.
-    let (order, report) = unsafe { (OwnedFd::from_raw_fd(ORDER), OwnedFd::from_raw_fd(REPORT)) };
+    let (task, report) = unsafe { (OwnedFd::from_raw_fd(TASK), OwnedFd::from_raw_fd(REPORT)) };
     let mut report = Some(File::from(report));
-    obey(order, &mut report).unwrap_or_else(|failure| {
+    obey(task, &mut report).unwrap_or_else(|failure| {
         // Nobody to tell: then the exit code has to do.
         let _ = report.map(|mut report| report.write_all(&failure.encode_to_vec()));
         FAILED
     })
 }
 
-fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
-    let fail = |error: &io::Error| Failure::new(Stage::Confine, "read its order", error);
+fn obey(task: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
+    let fail = |error: &io::Error| Failure::new(Stage::Confine, "read its task", error);
     if let Some(report) = report {
         rustix::io::fcntl_setfd(report, rustix::io::FdFlags::CLOEXEC).map_err(|error| fail(&error.into()))?;
     }
     // Whatever else somebody left open is not the program's.
     // SAFETY: only marks descriptors to be closed at the exec.
     unsafe { libc::syscall(libc::SYS_close_range, REPORT, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    let Some(order) = await_order(order).map_err(|error| fail(&error))? else {
+    let Some(task) = await_task(task).map_err(|error| fail(&error))? else {
         // Nobody needs it any more.
         return Ok(0);
     };
     let mut bytes = Vec::new();
-    File::from(order).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-    let order =
-        Order::decode(bytes.as_slice()).map_err(|_| fail(&io::Error::from_raw_os_error(libc::EBADMSG)))?;
-    match order.task {
-        Some(Task::Run(run)) => Err(become_program(&order.confinement, &run)),
-        Some(Task::Probe(_)) => confine(&order.confinement, Purpose::Program, || Ok(())).map(|()| 0),
-        Some(Task::Files(_)) => {
+    File::from(task).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    let task = LauncherTask::decode(bytes.as_slice())
+        .map_err(|_| fail(&io::Error::from_raw_os_error(libc::EBADMSG)))?;
+    match task.work {
+        Some(Work::Run(run)) => Err(become_program(&task.confinement, &run)),
+        Some(Work::Probe(_)) => confine(&task.confinement, Purpose::Program, || Ok(())).map(|()| 0),
+        Some(Work::Files(_)) => {
             signals::survive_large_files();
-            confine(&order.confinement, Purpose::Files, || Ok(()))?;
+            confine(&task.confinement, Purpose::Files, || Ok(()))?;
             // Says that it is ready.
             *report = None;
             // SAFETY: whoever starts a helper gives it this descriptor, and it stays open.
@@ -94,22 +96,22 @@ fn obey(order: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
     }
 }
 
-/// Waits for the order, if it is still to come: then with it come the program's stdin, stdout and stderr. None if none comes.
-fn await_order(order: OwnedFd) -> io::Result<Option<OwnedFd>> {
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&order)?.st_mode);
+/// Waits for the task, if it is still to come: then with it come the program's stdin, stdout and stderr. None if none comes.
+fn await_task(task: OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&task)?.st_mode);
     if kind != FileType::Socket {
-        return Ok(Some(order));
+        return Ok(Some(task));
     }
-    let (bytes, given) = descriptors::receive(&order, &mut [0], RecvFlags::empty())?;
+    let (bytes, given) = descriptors::receive(&task, &mut [0], RecvFlags::empty())?;
     if bytes == 0 {
         return Ok(None);
     }
-    let [order, stdin, stdout, stderr] =
+    let [task, stdin, stdout, stderr] =
         <[OwnedFd; 4]>::try_from(given).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
-    Ok(Some(order))
+    Ok(Some(task))
 }
 
 /// Confines this process and makes it the program; returns only if that did not work.

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::sandbox::handover;
-use crate::sandbox::order::{Confinement, Failure, HANDOVER, Stage};
+use crate::sandbox::task::{Confinement, Failure, HANDOVER, Stage};
 
 /// Brings the new network up, and hands its listeners out. To be called while the launcher may still change it.
 pub(super) fn enter(confinement: &Confinement) -> Result<(), Failure> {

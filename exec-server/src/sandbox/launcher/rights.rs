@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 
 use super::mounts;
 use super::view::{self, Purpose};
-use crate::sandbox::order::{Area, Confinement, Failure, Namespaces, Right, Stage};
+use crate::sandbox::task::{Area, Confinement, Failure, Namespaces, Right, Stage};
 
 /// The rights that are relied on: since Linux 6.12 a program can be kept from signalling others.
 const NEEDED: ABI = ABI::V6;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::mounts;
-use crate::sandbox::order::{Confinement, Failure, Namespaces, Stage};
+use crate::sandbox::task::{Confinement, Failure, Namespaces, Stage};
 
 const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 /// Whole families of devices by major number: memory, consoles and `/dev/tty`, terminals. Opening one of these once more

@@ -12,7 +12,7 @@ use rustix::thread::UnshareFlags;
 
 use super::mounts::{self, Covers};
 use super::streams;
-use crate::sandbox::order::{Area, Confinement, Failure, Namespaces, Right, Stage};
+use crate::sandbox::task::{Area, Confinement, Failure, Namespaces, Right, Stage};
 
 /// Where devices are devices.
 const DEVICES_AT: &str = "/dev";

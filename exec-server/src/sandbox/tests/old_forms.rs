@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Network, unwrap};
+use super::super::{NetworkRight, unwrap};
 use super::*;
 
 fn sandbox(permissions: &Value) -> Sandbox {
@@ -15,18 +15,18 @@ fn the_form_without_type_allows_what_it_says_and_no_more() {
     let place = Place::new();
     place.directory("w").directory("r");
     for (permissions, network, written, read) in [
-        (json!({}), Network::Closed, Access::Hidden, Access::Hidden),
-        (json!({"network": null, "file_system": null}), Network::Closed, Access::Hidden, Access::Hidden),
-        (json!({"network": {"enabled": true}}), Network::Open, Access::Hidden, Access::Hidden),
+        (json!({}), NetworkRight::Closed, Access::Hidden, Access::Hidden),
+        (json!({"network": null, "file_system": null}), NetworkRight::Closed, Access::Hidden, Access::Hidden),
+        (json!({"network": {"enabled": true}}), NetworkRight::Open, Access::Hidden, Access::Hidden),
         (
             json!({"file_system": {"read": ["@/r"], "write": ["@/w"]}}),
-            Network::Closed,
+            NetworkRight::Closed,
             Access::Write,
             Access::Read,
         ),
         (
             json!({"file_system": {"entries": [path("@/w", "write"), path("@/r", "read")]}}),
-            Network::Closed,
+            NetworkRight::Closed,
             Access::Write,
             Access::Read,
         ),
@@ -74,7 +74,7 @@ fn an_older_clients_wrapper_is_replaced_by_its_profile() {
         assert_eq!(found.sandbox.cwd.as_ref().map(|cwd| cwd.0.as_path()), Some(Path::new("/srv")));
         let policy = resolve(&found.sandbox, &Surroundings::default()).expect("it resolves");
         assert_eq!(policy.files.access_at(Path::new("/etc/hostname")), Access::Read);
-        assert_eq!(policy.network, Network::Closed);
+        assert_eq!(policy.network, NetworkRight::Closed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::Network;
+use super::super::NetworkRight;
 use super::*;
 
 const CWD: &str = "@/w";
@@ -88,17 +88,17 @@ fn each_row_of_the_table_gives_what_it_says() {
 #[test]
 fn profiles_without_rules_for_files_restrict_none() {
     let all = [
-        (json!({"type": "disabled"}), Network::Open),
-        (json!({"type": "external", "network": "enabled"}), Network::Open),
-        (json!({"type": "external", "network": "restricted"}), Network::Closed),
+        (json!({"type": "disabled"}), NetworkRight::Open),
+        (json!({"type": "external", "network": "enabled"}), NetworkRight::Open),
+        (json!({"type": "external", "network": "restricted"}), NetworkRight::Closed),
         (
             json!({"type": "managed", "network": "restricted", "file_system": {"type": "unrestricted"}}),
-            Network::Closed,
+            NetworkRight::Closed,
         ),
         (
             json!({"type": "managed", "network": "restricted",
                 "file_system": {"type": "restricted", "entries": [special("root", "write")]}}),
-            Network::Closed,
+            NetworkRight::Closed,
         ),
     ];
     for (permissions, network) in all {

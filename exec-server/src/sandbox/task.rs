@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use codex_exec_protocol::process::ProgramLimits;
 
-use super::policy::{Access, Files, Network, Policy};
+use super::policy::{Access, Files, NetworkRight, Policy};
 
 /// What a launcher confines itself to, and what it does then.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Order {
+pub(crate) struct LauncherTask {
     #[prost(message, required, tag = "1")]
     pub(crate) confinement: Confinement,
-    #[prost(oneof = "Task", tags = "2, 3, 4")]
-    pub(crate) task: Option<Task>,
+    #[prost(oneof = "Work", tags = "2, 3, 4")]
+    pub(crate) work: Option<Work>,
 }
 
 /// What is done under the confinement.
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(crate) enum Task {
+pub(crate) enum Work {
     /// Nothing: whether it works was the question.
     #[prost(bool, tag = "2")]
     Probe(bool),
@@ -31,8 +31,8 @@ pub(crate) enum Task {
     Files(bool),
 }
 
-/// The descriptor that an order is read from.
-pub(crate) const ORDER: i32 = 3;
+/// The descriptor that a task is read from.
+pub(crate) const TASK: i32 = 3;
 /// The descriptor that a [`Failure`] is written to. It closes by itself when all went well.
 pub(crate) const REPORT: i32 = 4;
 /// The descriptor that a program's listeners are handed out on, when there are any.
@@ -268,8 +268,8 @@ impl Confinement {
     ///
     /// With `held`, the policy's placeholders are there.
     pub(crate) fn new(policy: &Policy, namespaces: Namespaces, held: bool) -> Self {
-        let network = policy.network == Network::Open;
-        let own_network = policy.network == Network::Filtered;
+        let network = policy.network == NetworkRight::Open;
+        let own_network = policy.network == NetworkRight::Filtered;
         let Files::Rules(rules) = &policy.files else {
             return Self {
                 namespaces: namespaces.into(),
