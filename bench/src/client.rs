@@ -13,14 +13,19 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(60);
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x8e];
 const READ_BYTES: usize = 256 << 10;
+/// A larger message is counted, and not kept: its memory would be the client's cost.
+const LARGE_BYTES: usize = 1 << 20;
+/// What is kept of its beginning.
+const BEGINNING: usize = 512;
 /// Members behind the base64 text of a `process/output` fit in here.
 const TAIL: usize = 128;
 
 /// The part of a received message that a benchmark wants.
 #[derive(Debug)]
 pub enum Message<'a> {
-    /// The answer to request `id`; `ok` is false for an error.
-    Answer { id: u64, ok: bool, body: &'a [u8] },
+    /// The answer to request `id`; `ok` is false for an error. It has `length` bytes; of a large one only the first are in
+    /// `body`.
+    Answer { id: u64, ok: bool, body: &'a [u8], length: usize },
     /// Output of a process: how many bytes.
     Output { process: &'a [u8], bytes: u64 },
     /// Nothing more comes from a process.
@@ -36,6 +41,8 @@ pub struct Connection {
     /// What of `incoming` is received and not yet taken.
     filled: std::ops::Range<usize>,
     outgoing: Vec<u8>,
+    /// How the last large message began.
+    beginning: Vec<u8>,
     last_id: u64,
     uri_prefix: &'static str,
 }
@@ -65,6 +72,7 @@ impl Connection {
             incoming: vec![0; READ_BYTES],
             filled: 0..0,
             outgoing: Vec::new(),
+            beginning: Vec::new(),
             last_id: 0,
             uri_prefix: "file://",
         };
@@ -118,7 +126,7 @@ impl Connection {
     /// Waits for the answer to a request, over anything that comes before it.
     pub fn answer(&mut self, wanted: u64) -> Result<Vec<u8>> {
         loop {
-            if let Message::Answer { id, ok, body } = self.receive()?
+            if let Message::Answer { id, ok, body, .. } = self.receive()?
                 && id == wanted
             {
                 return if ok {
@@ -181,17 +189,21 @@ impl Connection {
 
     /// The next message.
     pub fn receive(&mut self) -> Result<Message<'_>> {
-        let payload = self.payload()?;
-        let bytes = &self.incoming[payload];
-        Ok(classify(bytes))
+        Ok(match self.payload()? {
+            Payload::Whole(payload) => classify(&self.incoming[payload.clone()], payload.len()),
+            Payload::Large(length) => classify(&self.beginning, length),
+        })
     }
 
-    fn payload(&mut self) -> Result<std::ops::Range<usize>> {
+    fn payload(&mut self) -> Result<Payload> {
         loop {
             let Some(frame) = frame(&self.incoming[self.filled.clone()]) else {
                 self.fill()?;
                 continue;
             };
+            if frame.opcode < 8 && (!frame.last || frame.payload > LARGE_BYTES) {
+                return self.large().map(Payload::Large);
+            }
             let whole = frame.head + frame.payload;
             if self.filled.len() < whole {
                 self.make_room(whole);
@@ -201,13 +213,52 @@ impl Connection {
             let payload = self.filled.start + frame.head..self.filled.start + whole;
             self.filled.start += whole;
             match frame.opcode {
-                1 | 2 if frame.last => return Ok(payload),
+                1 | 2 => return Ok(Payload::Whole(payload)),
                 8 => bail!("the server closed the connection"),
                 9 => self.pong(payload)?,
                 10 => {}
-                other => {
-                    bail!("the bench reads no fragmented messages (opcode {other}, last {})", frame.last)
+                other => bail!("a frame with opcode {other} where a message begins"),
+            }
+        }
+    }
+
+    /// Reads a large message, which may come in fragments; its length.
+    fn large(&mut self) -> Result<usize> {
+        self.beginning.clear();
+        let mut length = 0;
+        loop {
+            let Some(frame) = frame(&self.incoming[self.filled.clone()]) else {
+                self.fill()?;
+                continue;
+            };
+            self.filled.start += frame.head;
+            let mut control = Vec::new();
+            let mut left = frame.payload;
+            while left > 0 {
+                if self.filled.is_empty() {
+                    self.fill()?;
                 }
+                let part = left.min(self.filled.len());
+                let bytes = &self.incoming[self.filled.start..self.filled.start + part];
+                if frame.opcode >= 8 {
+                    control.extend_from_slice(bytes);
+                } else if self.beginning.len() < BEGINNING {
+                    self.beginning.extend_from_slice(&bytes[..part.min(BEGINNING)]);
+                }
+                self.filled.start += part;
+                left -= part;
+            }
+            match frame.opcode {
+                0..=2 => length += frame.payload,
+                9 => {
+                    self.queue_frame(10, &control);
+                    self.flush()?;
+                }
+                10 => {}
+                other => bail!("a frame with opcode {other} inside of a message"),
+            }
+            if frame.opcode < 8 && frame.last {
+                return Ok(length);
             }
         }
     }
@@ -277,6 +328,14 @@ impl Connection {
     }
 }
 
+/// A message.
+enum Payload {
+    /// Its place in what was received.
+    Whole(std::ops::Range<usize>),
+    /// Its length.
+    Large(usize),
+}
+
 struct Frame {
     opcode: u8,
     last: bool,
@@ -305,14 +364,14 @@ fn string_member<'a>(body: &'a [u8], name: &[u8]) -> Option<(usize, &'a [u8])> {
     Some((start, &body[start..start + quote]))
 }
 
-fn classify(body: &[u8]) -> Message<'_> {
+fn classify(body: &[u8], length: usize) -> Message<'_> {
     if let Some(rest) = body.strip_prefix(b"{\"id\":") {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let id = std::str::from_utf8(&rest[..digits]).ok().and_then(|text| text.parse().ok());
         let ok = !rest[digits..].starts_with(b",\"error\"");
-        return id.map_or(Message::Other, |id| Message::Answer { id, ok, body });
+        return id.map_or(Message::Other, |id| Message::Answer { id, ok, body, length });
     }
-    let Some((_, method)) = string_member(body, b"\"method\":\"") else { return by_serde(body) };
+    let Some((_, method)) = string_member(body, b"\"method\":\"") else { return by_serde(body, length) };
     let Some((_, process)) = string_member(body, b"\"processId\":\"") else { return Message::Other };
     match method {
         b"process/output" => match output_bytes(body) {
@@ -325,10 +384,10 @@ fn classify(body: &[u8]) -> Message<'_> {
 }
 
 /// Answers of servers that write their members in another order.
-fn by_serde(body: &[u8]) -> Message<'_> {
+fn by_serde(body: &[u8], length: usize) -> Message<'_> {
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(members)) => match members.get("id").and_then(Value::as_u64) {
-            Some(id) => Message::Answer { id, ok: !members.contains_key("error"), body },
+            Some(id) => Message::Answer { id, ok: !members.contains_key("error"), body, length },
             None => Message::Other,
         },
         _ => Message::Other,

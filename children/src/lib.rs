@@ -4,6 +4,7 @@
 
 mod child_mark;
 pub mod descriptor;
+pub mod descriptor_limit;
 pub mod keeper;
 mod list;
 pub mod lookup;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use super::child_mark::Mark;
 use super::orphans::Origin;
@@ -85,6 +85,17 @@ pub enum SpawnError {
         /// The system's answer.
         source: io::Error,
     },
+    /// This process has as many descriptors open as it may.
+    #[error(
+        "cannot {what}: none is left of the {most} descriptors that may be open at once (`ulimit -n`); \
+         end other programs, or allow more"
+    )]
+    Descriptors {
+        /// What was tried.
+        what: &'static str,
+        /// How many it may have.
+        most: u64,
+    },
     /// The system is out of something.
     #[error("cannot {what}: {source}")]
     System {
@@ -139,7 +150,7 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
         let args = ExecArgs { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more: &[] };
         spawn_process(&args).map_err(|failure| match failure {
             NotSpawned::Exec(error) => explain(program, name, Path::new(&file), error),
-            NotSpawned::Watch(source) => SpawnError::System { what: "watch the started program", source },
+            NotSpawned::Watch(source) => SpawnError::system("watch the started program", source),
         })
     })
 }
@@ -180,12 +191,12 @@ pub fn connect<E: From<SpawnError>>(
     let (Spawned { pid, pidfd, mark }, ends) = match stdio {
         Stdio::Pipes { stdin } => {
             let pipes = Pipes::new(stdin)
-                .map_err(|source| SpawnError::System { what: "make pipes for the program", source })?;
+                .map_err(|source| SpawnError::system("make pipes for the program", source))?;
             (spawn(Streams::Each(pipes.theirs()))?, pipes.into_ours())
         }
         Stdio::Terminal { rows, cols } => {
             let (master, path) = terminal::open(rows, cols)
-                .map_err(|source| SpawnError::System { what: "make a terminal for the program", source })?;
+                .map_err(|source| SpawnError::system("make a terminal for the program", source))?;
             (spawn(Streams::Terminal(&path))?, Ends::Terminal { master })
         }
     };
@@ -299,7 +310,19 @@ impl SpawnError {
             Some(libc::E2BIG) => {
                 Self::System { what: "pass so long arguments and environment", source: error }
             }
-            _ => Self::System { what: "start the program", source: error },
+            _ => Self::system("start the program", error),
+        }
+    }
+
+    /// What was tried could not be had from the system.
+    #[must_use]
+    pub fn system(what: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EMFILE) => {
+                let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+                Self::Descriptors { what, most }
+            }
+            _ => Self::System { what, source },
         }
     }
 }

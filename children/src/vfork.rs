@@ -22,6 +22,7 @@ use libc::{c_char, c_int};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
+use super::descriptor_limit;
 use super::posix::{ExecArgs, Streams};
 
 /// The child's stack (bytes): a page or two are touched; the rest is for a dynamic linker that looks functions up late.
@@ -42,6 +43,8 @@ struct Steps {
     more_count: c_int,
     cwd: *const c_char,
     ignored: u64,
+    /// How many descriptors it may open, if not as many as we.
+    descriptors: *const libc::rlimit,
     /// The kernel has not reset the handlers.
     has_handlers: bool,
     file: *const c_char,
@@ -78,6 +81,7 @@ pub(super) fn start(args: &ExecArgs<'_>) -> io::Result<(Pid, Option<OwnedFd>)> {
         more_count: c_int::try_from(more.len()).map_err(io::Error::other)?,
         cwd: args.cwd.as_ptr(),
         ignored: ignored(),
+        descriptors: descriptor_limit::of_programs().map_or(std::ptr::null(), std::ptr::from_ref),
         has_handlers: false,
         file: args.file.as_ptr(),
         argv: argv.as_ptr(),
@@ -200,6 +204,10 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
             return false;
         }
         if libc::chdir(steps.cwd) < 0 {
+            return false;
+        }
+        // A limit belongs to the process, so ours stays.
+        if !steps.descriptors.is_null() && libc::setrlimit(libc::RLIMIT_NOFILE, steps.descriptors) < 0 {
             return false;
         }
         let (none, before) = (0_u64, std::ptr::null::<u64>());

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use codex_children::descriptor_limit;
 use codex_outgoing::is_loopback;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
 use codex_rendezvous::{Config, Limits, Rendezvous, StartError, TlsFiles, file};
 use rustix::fs::{FileType, fstat};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
@@ -232,8 +232,7 @@ fn wrong_usage(error: &anyhow::Error) -> anyhow::Result<u8> {
 
 /// Each connection needs a descriptor, and many systems grant a process 1024 unless it asks for more.
 fn allow_many_connections() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+    if let Err(error) = descriptor_limit::raise() {
         tracing::warn!(%error, "can't raise the limit of open files");
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::error::ErrorKind;
+use codex_children::descriptor_limit;
 use codex_children::keeper;
 use codex_children::orphans;
 use codex_children::signals::{ChildEnds, ChildSignals};
@@ -72,6 +73,7 @@ pub(crate) async fn serve(
     }
     let auth = auth(&args)?;
     let _kept = keeper();
+    allow_many_descriptors();
     orphans::become_subreaper().context("can't take care of orphans")?;
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
@@ -96,6 +98,7 @@ async fn serve_remote(
     let args = args.or(settings.exec_server.clone());
     let mut signals = Signals::new().context("can't listen for signals")?;
     let _kept = keeper();
+    allow_many_descriptors();
     orphans::become_subreaper().context("can't take care of orphans")?;
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
@@ -258,6 +261,13 @@ fn auth(args: &ServeArgs) -> anyhow::Result<Auth> {
             )?;
             Ok(Auth::new(config)?)
         }
+    }
+}
+
+/// A running program takes three descriptors or four.
+fn allow_many_descriptors() {
+    if let Err(error) = descriptor_limit::raise() {
+        tracing::warn!(%error, "can't raise the limit of open files");
     }
 }
 

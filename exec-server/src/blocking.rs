@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 /// Work that has begun; it goes on when this is dropped.
 #[must_use = "work that nobody waits for is said to be detached"]
+#[derive(Debug)]
 pub(crate) enum Blocking<T> {
     Beside(JoinHandle<Option<T>>),
     Done(Option<T>),

@@ -11,11 +11,12 @@ use crate::server::Server;
 /// A short life of ended processes, so that eviction can be awaited; a flag of ours only.
 const EVICT_SOON: [&str; 2] = ["--limit", "ended_process_time=100"];
 
-/// KiB for a session with an idle process, and bytes that stay of a finished one.
+/// KiB for a session with an idle process, and bytes that stay of a finished one, before it is forgotten and after.
 pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     let mut rows = vec![idle_sessions(context)?];
     if context.server.ours {
         rows.push(finished_processes(context)?);
+        rows.push(remembered_processes(context)?);
     }
     Ok(rows)
 }
@@ -67,4 +68,30 @@ fn finished_processes(context: &Context<'_>) -> Result<Row> {
     let before = run(200)?;
     let growth = run(count)?.saturating_sub(before) as f64 / count as f64;
     Ok(Row::new("finished process, after eviction", "bytes", growth, Bar::AtMost(256.0)))
+}
+
+/// What can still be asked about finished processes.
+fn remembered_processes(context: &Context<'_>) -> Result<Row> {
+    const EACH: usize = 900;
+    let server = context.server.start(&[])?;
+    let mut connections = Vec::new();
+    let mut run = || -> Result<u64> {
+        let mut connection = server.connect()?;
+        for index in 0..EACH {
+            let process = format!("process-{index}");
+            let params = connection.start_params(&process, &["/bin/true"], false);
+            connection.send("process/start", &params)?;
+            connection.drain(&process)?;
+        }
+        connections.push(connection);
+        settled(&server)
+    };
+    let before = run()?;
+    let rounds = context.pick(4, 2);
+    let mut after = before;
+    for _ in 0..rounds {
+        after = run()?;
+    }
+    let growth = after.saturating_sub(before) as f64 / (rounds * EACH) as f64;
+    Ok(Row::new("finished process, until it is forgotten", "bytes", growth, Bar::AtMost(1024.0)))
 }

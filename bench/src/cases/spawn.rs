@@ -21,7 +21,7 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
         served.push(in_flight(&mut server.connect()?)?);
     }
     rows.push(
-        Row::new("/bin/true, 64 in flight", "/s", median(&served), Bar::RatioAtLeast(0.85))
+        Row::new("/bin/true, 64 in flight", "/s", median(&served), Bar::RatioAtLeast(0.8))
             .against(median(&bare)),
     );
     Ok(rows)

@@ -49,8 +49,25 @@ pub fn pipe(context: &Context<'_>) -> Result<Vec<Row>> {
         Row::new("pipe output", "GB/s", flood.served, Bar::RatioAtLeast(0.45)).against(flood.bare),
         Row::new("pipe output, absolute", "GB/s", flood.served, Bar::AtLeast(1.0)),
         Row::new("pipe output, server CPU", "s/GB", flood.cpu_per_gb, Bar::AtMost(0.6)),
+        pipe_cpu(context)?,
         Row::new("pipe output, peak memory (VmHWM)", "MiB", flood.peak_memory, Bar::AtMost(16.0)),
     ])
+}
+
+/// CPU time of the server for each GB through a pipe; against the floor, in turn.
+fn pipe_cpu(context: &Context<'_>) -> Result<Row> {
+    let size = context.pick(1024, 256) * MIB;
+    let text = size.to_string();
+    let argv = ["head", "-c", &text, "/dev/zero"];
+    let (server, floor) = (context.server.start(&[])?, ServerCommand::floor()?.start(&[])?);
+    let (mut served, mut bare) = (Cost::default(), Cost::default());
+    for _ in 0..context.pick(7, 3) {
+        served.add(&server, &argv, size, false)?;
+        bare.add(&floor, &argv, size, false)?;
+    }
+    let cpu = median(&served.server_cpu);
+    let row = Row::new("pipe output, server CPU against the floor", "s/GB", cpu, Bar::RatioAtMost(1.3));
+    Ok(row.against(median(&bare.server_cpu)))
 }
 
 /// The same through a terminal, where the kernel is the limit.
@@ -63,7 +80,7 @@ pub fn pty(context: &Context<'_>) -> Result<Vec<Row>> {
     ])
 }
 
-/// What a flood of lines costs a server and its client.
+/// What a flood costs a server and its client.
 #[derive(Default)]
 struct Cost {
     server_cpu: Vec<f64>,
@@ -73,9 +90,9 @@ struct Cost {
 
 impl Cost {
     /// One round of `argv`, which prints at least `least` bytes.
-    fn add(&mut self, server: &Server, argv: &[&str], least: u64) -> Result<()> {
+    fn add(&mut self, server: &Server, argv: &[&str], least: u64, tty: bool) -> Result<()> {
         let mut connection = server.connect()?;
-        let params = connection.start_params("lines", argv, true);
+        let params = connection.start_params("lines", argv, tty);
         let (served, own) = (server.cpu_seconds()?, cpu_seconds(std::process::id())?);
         connection.send("process/start", &params)?;
         let (bytes, messages) = connection.drain_counted("lines")?;
@@ -100,8 +117,8 @@ pub fn lines(context: &Context<'_>) -> Result<Vec<Row>> {
     let (server, floor) = (context.server.start(&[])?, ServerCommand::floor()?.start(&[])?);
     let (mut served, mut bare) = (Cost::default(), Cost::default());
     for _ in 0..context.pick(5, 3) {
-        served.add(&server, &argv, least)?;
-        bare.add(&floor, &argv, least)?;
+        served.add(&server, &argv, least, true)?;
+        bare.add(&floor, &argv, least, true)?;
     }
     Ok(vec![
         Row::new(

@@ -152,13 +152,21 @@ pub fn request<M: Method>(id: &RequestId, params: &M::Params, out: &mut Vec<u8>)
 
 /// Appends a successful answer.
 pub fn answer(id: &RequestId, result: &(impl WireEncode + ?Sized), out: &mut Vec<u8>) {
+    before_result(id, out);
+    result.encode(out);
+    out.extend_from_slice(BEHIND_RESULT);
+}
+
+/// What stands behind the result in a successful answer.
+pub const BEHIND_RESULT: &[u8] = b"}";
+
+/// Appends what stands before the result in a successful answer.
+pub fn before_result(id: &RequestId, out: &mut Vec<u8>) {
     out.push(b'{');
     member("id", out);
     encode::json(id, out);
     out.push(b',');
     member("result", out);
-    result.encode(out);
-    out.push(b'}');
 }
 
 /// Appends an error answer.

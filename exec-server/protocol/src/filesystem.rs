@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::encode::{Empty, encode_with_serde};
 use crate::path::WirePath;
 use crate::sandbox::Sandbox;
-use crate::{Base64Bytes, WireEncode, encode, methods, notifications};
+use crate::{Base64Bytes, WireEncode, bytes, encode, methods, notifications};
 
 methods! {
     /// A whole file (10.1).
@@ -64,15 +64,22 @@ pub struct ReadFileResult {
     pub data: Base64Bytes,
 }
 
+impl ReadFileResult {
+    /// What stands before the content's base64, for whoever writes that in pieces.
+    pub const BEFORE: &[u8] = b"{\"dataBase64\":\"";
+    /// What stands behind it. White space may go between its two characters.
+    pub const BEHIND: [u8; 2] = *b"\"}";
+}
+
 impl WireEncode for ReadFileResult {
     fn expected_len(&self) -> usize {
         encode::base64_len(self.data.0.len()) + 64
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"dataBase64\":");
-        encode::base64_string(&self.data.0, out);
-        out.push(b'}');
+        out.extend_from_slice(Self::BEFORE);
+        bytes::append(&self.data.0, out);
+        out.extend_from_slice(&Self::BEHIND);
     }
 }
 

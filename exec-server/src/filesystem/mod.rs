@@ -6,6 +6,7 @@
 //! The functions are synchronous and may wait for a disk: run them on a worker thread. Exceptions, made for the
 //! event loop: [`PathMethod::AT_ONCE`], [`resolves_without_io`], and the table calls of [`Handles`].
 
+mod blocks;
 mod cached;
 mod canonicalize;
 mod content;
@@ -31,12 +32,13 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blocks::FileBlocks;
 pub(crate) use cached::{learn_filesystem, resolves_without_io};
 pub(crate) use error::rpc_error;
 pub(crate) use handles::{Claim, Handles};
 pub(crate) use method::{AtOnce, How, PathMethod, PathUse};
 pub(crate) use open::{Opened, ToOpen};
-pub(crate) use order::{Before, FileOrder, Touched, touched, touched_path};
+pub(crate) use order::{Before, FileOrder, Place, Touched, touched, touched_path};
 pub(crate) use read::{WholeFile, open_regular};
 pub(crate) use watch::{ArmedWatch, MissingWatch};
 pub(crate) use write::{content, empty, open_to_replace, replace};

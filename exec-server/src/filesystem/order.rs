@@ -116,7 +116,13 @@ impl Place {
 
     /// What was asked has been done, well or not.
     pub(crate) fn done(self) {
+        drop(self.done_when_dropped());
+    }
+
+    /// What was asked is done once this is dropped.
+    pub(crate) fn done_when_dropped(self) -> Self {
         self.turn.done.store(true, Ordering::Release);
+        self
     }
 }
 

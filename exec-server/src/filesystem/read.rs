@@ -7,6 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, fstat, openat, seek, statat};
 use rustix::io::{Errno, read};
 
+use super::blocks::FileBlocks;
 use super::error::{not_a_file, out_of_memory, rpc_error};
 use super::path::open_parent;
 use crate::Limits;
@@ -38,6 +39,12 @@ impl WholeFile {
         }
         // Files of `/proc` say 0 and are small; the size of others is at most a little out of date.
         Ok(Self { file, size, expected: size.saturating_add(GROWTH as u64).min(limit), limit })
+    }
+
+    /// The same file, to be read while the answer is sent; itself where that is of no use.
+    pub(crate) fn into_blocks(self) -> Result<FileBlocks, Self> {
+        let Self { file, size, expected, limit } = self;
+        FileBlocks::new(file, size).map_err(|file| Self { file, size, expected, limit })
     }
 
     /// The most bytes that [`Self::read`] returns; after it returned nothing, more than before.

@@ -24,13 +24,12 @@ impl Process {
         {
             return answer(Ok(WriteStatus::Accepted));
         }
-        let (Input::Pipe(stdin) | Input::Terminal(stdin, _)) = &state.input else {
-            return answer(Ok(WriteStatus::StdinClosed));
+        let stdin = match &state.input {
+            Input::None => return answer(Ok(WriteStatus::StdinClosed)),
+            _ if state.terminated => return answer(Err(self.takes_no_input())),
+            Input::Lost => return answer(Ok(WriteStatus::Accepted)),
+            Input::Pipe(stdin) | Input::Terminal(stdin, _) => Arc::clone(stdin),
         };
-        if state.terminated {
-            return answer(Err(self.takes_no_input()));
-        }
-        let stdin = Arc::clone(stdin);
         if let Some(id) = &params.write_id {
             state.writes.remember(id);
         }
@@ -56,6 +55,7 @@ impl Process {
         let mut state = self.lock();
         match &state.input {
             Input::None => {}
+            Input::Lost => state.input = Input::None,
             Input::Terminal(stdin, terminal) => {
                 // It fails only where the terminal is gone, and with it the input.
                 if let Ok(keys) = terminal::end_of_input(terminal.get_ref(), state.last_typed) {

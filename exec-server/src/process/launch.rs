@@ -25,7 +25,7 @@ use crate::Limits;
 use crate::blocking;
 use crate::network::{Network, proxy};
 
-/// Starts the program and the task that watches it.
+/// Starts the program and the task that watches it; `closed` is told when that is over.
 ///
 /// # Errors
 /// `-32603` with the operating system's text, `-32600` for a sandbox that can't be enforced.
@@ -35,6 +35,7 @@ pub(super) fn launch(
     context: &LaunchContext,
     limits: &Arc<Limits>,
     network: &Network,
+    closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
     let plan = Plan::new(&mut params, context)?;
     let Child { pid, pidfd, ends, origin } = plan.spawn()?;
@@ -66,7 +67,12 @@ pub(super) fn launch(
         idle_timeout: bounded(params.idle_timeout_ms),
         chunk_bytes: limits.process.output_chunk_bytes,
     };
-    Ok(tokio::spawn(pump::run(Arc::clone(process), watched)).abort_handle())
+    let pumping = pump::run(Arc::clone(process), watched);
+    let watching = tokio::spawn(async move {
+        pumping.await;
+        closed();
+    });
+    Ok(watching.abort_handle())
 }
 
 /// Our ends of a program's streams, in the event loop.

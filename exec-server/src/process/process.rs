@@ -93,6 +93,8 @@ pub(super) enum Input {
     None,
     Pipe(Arc<Stdin>),
     Terminal(Arc<Stdin>, Arc<AsyncFd<OwnedFd>>),
+    /// The program is over: what is written is accepted, and lost (8.4).
+    Lost,
 }
 
 impl std::fmt::Debug for Process {
@@ -277,8 +279,7 @@ impl Process {
             state.log.closed();
             if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
                 stdin.shut();
-                // Writes are accepted and lost from now on (8.4); the terminal itself is let go.
-                state.input = Input::Pipe(Arc::clone(stdin));
+                state.input = Input::Lost;
             }
         });
     }

@@ -1,8 +1,8 @@
 //! The processes of one session.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
 use codex_exec_protocol::{ProcessId, RpcError};
@@ -47,6 +47,10 @@ struct Entries {
     by_id: HashMap<ProcessId, Entry>,
     /// Those that are over, by their numbers.
     closed: BTreeMap<u64, Arc<Process>>,
+    /// When each of those is to be forgotten, in the order of that.
+    expiring: VecDeque<(Instant, u64)>,
+    /// Forgets them, as long as there are any.
+    evictor: Option<AbortHandle>,
     /// Starts so far, for the order of a list.
     started: u64,
     /// A connection follows.
@@ -60,7 +64,8 @@ struct Entries {
 struct Entry {
     process: Arc<Process>,
     number: u64,
-    tasks: Vec<AbortHandle>,
+    /// Watches the program; gone with that.
+    pump: Option<AbortHandle>,
 }
 
 /// A start that has its place in the table, and waits to be carried out.
@@ -97,11 +102,30 @@ impl Entries {
         if self.numbered(process.id(), number).is_none() {
             return false;
         }
-        if let Some(entry) = self.by_id.remove(process.id()) {
-            entry.tasks.iter().for_each(AbortHandle::abort);
-        }
+        self.by_id.remove(process.id());
         self.keep_leftovers(process);
+        self.give_back();
         true
+    }
+
+    /// Forgets what is due by `now`; when the next is.
+    fn evict_due(&mut self, now: Instant) -> Option<Instant> {
+        while let Some((_, number)) = self.expiring.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(process) = self.closed.remove(&number) {
+                self.evict(number, &process);
+            }
+        }
+        self.expiring.front().map(|(due, _)| *due)
+    }
+
+    /// A session that has run a thousand programs and now runs one needs no room for a thousand.
+    fn give_back(&mut self) {
+        if self.by_id.capacity() > 4 * self.by_id.len() + 64 {
+            self.by_id.shrink_to(2 * self.by_id.len());
+        }
+        if self.expiring.capacity() > 4 * self.expiring.len() + 64 {
+            self.expiring.shrink_to(2 * self.expiring.len());
+        }
     }
 
     /// The process of this id, if it is still this one.
@@ -199,7 +223,7 @@ impl ProcessTable {
         }
         entries.started += 1;
         let number = entries.started;
-        let entry = Entry { process: Arc::clone(&process), number, tasks: Vec::new() };
+        let entry = Entry { process: Arc::clone(&process), number, pump: None };
         entries.by_id.insert(params.process_id.clone(), entry);
         drop(entries);
         Ok(Placed { process, number, params })
@@ -218,11 +242,17 @@ impl ProcessTable {
             return self.give_up(&placed, &ended());
         }
         let Placed { process, number, params } = placed;
-        match launch(&process, params, &self.context, &self.limits, &self.network) {
+        let (table, over) = (Arc::downgrade(self), Arc::clone(&process));
+        let closed = move || {
+            if let Some(table) = table.upgrade() {
+                table.close(over, number);
+            }
+        };
+        match launch(&process, params, &self.context, &self.limits, &self.network, closed) {
             Ok(pump) => {
-                let eviction = tokio::spawn(Arc::clone(self).evict(Arc::clone(&process), number));
                 if let Some(entry) = self.lock().numbered(process.id(), number) {
-                    entry.tasks = vec![pump, eviction.abort_handle()];
+                    // One that is over by now has no use for it.
+                    entry.pump = Some(pump).filter(|_| !process.is_closed());
                 } else {
                     // The session ended while the program started.
                     process.terminate(None);
@@ -246,18 +276,32 @@ impl ProcessTable {
         process.set_failed(error);
     }
 
-    /// Removes a process some time after its close (8.6).
-    async fn evict(self: Arc<Self>, process: Arc<Process>, number: u64) {
-        process.closed().await;
-        {
-            let mut entries = self.lock();
-            if entries.numbered(process.id(), number).is_none() {
-                return;
-            }
-            entries.closed.insert(number, Arc::clone(&process));
+    /// A program is over, and all of its output seen: some time later it is forgotten (8.6).
+    fn close(self: &Arc<Self>, process: Arc<Process>, number: u64) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.numbered(process.id(), number) else { return };
+        entry.pump = None;
+        entries.closed.insert(number, process);
+        entries.expiring.push_back((Instant::now() + self.limits.process.ended_process_time, number));
+        // Those that made room for others before their time.
+        if entries.expiring.len() > 2 * entries.closed.len() + 64 {
+            let Entries { expiring, closed, .. } = &mut *entries;
+            expiring.retain(|(_, number)| closed.contains_key(number));
         }
-        tokio::time::sleep(self.limits.process.ended_process_time).await;
-        self.lock().evict(number, &process);
+        if entries.evictor.is_none() {
+            let evictor = tokio::spawn(evict_in_time(Arc::downgrade(self)));
+            entries.evictor = Some(evictor.abort_handle());
+        }
+    }
+
+    /// Forgets what is due; when to look again. Nothing once nothing is left.
+    fn evict_due(&self) -> Option<Instant> {
+        let mut entries = self.lock();
+        let next = entries.evict_due(Instant::now());
+        if next.is_none() {
+            entries.evictor = None;
+        }
+        next
     }
 
     /// The process with this id.
@@ -327,6 +371,10 @@ impl ProcessTable {
             let mut all = self.lock();
             all.ended = true;
             all.closed.clear();
+            all.expiring.clear();
+            if let Some(evictor) = all.evictor.take() {
+                evictor.abort();
+            }
             let entries: Vec<Entry> = all.by_id.drain().map(|(_, entry)| entry).collect();
             (entries, std::mem::take(&mut all.leftovers))
         };
@@ -348,7 +396,9 @@ impl ProcessTable {
         }
         for entry in entries {
             leftovers.extend(entry.process.take_leftovers());
-            entry.tasks.iter().for_each(AbortHandle::abort);
+            if let Some(pump) = entry.pump {
+                pump.abort();
+            }
         }
         self.network.end();
         while self.news.pop().is_some() {}
@@ -358,5 +408,13 @@ impl ProcessTable {
                 tracing::warn!(%error, "can't end everything that programs left behind");
             }
         }
+    }
+}
+
+/// Forgets the processes of a table in their time, until none of them is over.
+async fn evict_in_time(table: Weak<ProcessTable>) {
+    let next = || table.upgrade()?.evict_due();
+    while let Some(due) = next() {
+        tokio::time::sleep_until(due.into()).await;
     }
 }

@@ -2,9 +2,11 @@
 
 mod asks;
 mod outbox;
+mod poured;
 
 pub use asks::{Answered, Ask, Asks};
-pub use outbox::{InFlight, Outbox, Queued};
+pub use outbox::{InFlight, Message, Outbox, Queued};
+pub use poured::{Content, NextBlock, Poured};
 
 use codex_exec_protocol::{Method, RpcError};
 

@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use codex_exec_protocol::{Method, Notification, RequestId, RpcError, WireEncode, envelope};
 use tokio::sync::Notify;
 
+use super::poured::Poured;
 use crate::Limits;
 use crate::transport::{FrameBuffer, Framing};
 
 /// Small messages share a frame buffer up to this size (bytes), so that one write takes them all.
 const SHARED_BUFFER: usize = 64 << 10;
+/// What an answer that is encoded while it is sent counts as in the queue, in bytes: its blocks.
+const POURED_BYTES: usize = 256 << 10;
 /// Control frames between two fragments at most, in bytes.
 const MOST_BETWEEN: usize = 4 << 10;
 
@@ -37,16 +40,43 @@ struct Queue {
     between: Option<FrameBuffer>,
 }
 
-/// A buffer on its way to the socket. Dropping it lets go of what its answer held.
+/// Something on its way to the socket. Dropping it lets go of what its answer held.
 pub struct Queued {
-    /// The encoded messages.
-    pub frame: FrameBuffer,
+    /// What is to be sent.
+    pub message: Message,
     _hold: Option<Box<dyn Send>>,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub enum Message {
+    /// Encoded messages.
+    Encoded(FrameBuffer),
+    /// One that is encoded while it is sent.
+    Poured(Box<Poured>),
 }
 
 impl std::fmt::Debug for Queued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queued").field("bytes", &self.frame.len()).finish_non_exhaustive()
+        f.debug_struct("Queued").field("message", &self.message).finish_non_exhaustive()
+    }
+}
+
+impl Queued {
+    /// The bytes that it counts as: those that are in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.message {
+            Message::Encoded(frame) => frame.len(),
+            Message::Poured(_) => POURED_BYTES,
+        }
+    }
+
+    /// Where another small message may be appended.
+    fn open(&mut self) -> Option<&mut FrameBuffer> {
+        match &mut self.message {
+            Message::Encoded(frame) if frame.len() < SHARED_BUFFER => Some(frame),
+            _ => None,
+        }
     }
 }
 
@@ -95,13 +125,20 @@ impl Outbox {
         if queue.closed {
             return;
         }
-        if queue.frames.back().is_none_or(|queued| queued.frame.len() >= SHARED_BUFFER) {
-            queue.frames.push_back(Queued { frame: FrameBuffer::new(self.framing), _hold: None });
-        }
-        let Some(Queued { frame, .. }) = queue.frames.back_mut() else { return };
-        let before = frame.bytes().len();
-        encode(frame);
-        let added = frame.bytes().len() - before;
+        let added = match queue.frames.back_mut().and_then(Queued::open) {
+            Some(frame) => {
+                let before = frame.len();
+                encode(frame);
+                frame.len() - before
+            }
+            None => {
+                let mut frame = FrameBuffer::new(self.framing);
+                encode(&mut frame);
+                let added = frame.len();
+                queue.frames.push_back(Queued { message: Message::Encoded(frame), _hold: None });
+                added
+            }
+        };
         queue.bytes += added;
         drop(queue);
         self.wake.notify_one();
@@ -109,12 +146,29 @@ impl Outbox {
 
     /// Appends a buffer that was encoded elsewhere, without copying it. `hold` is dropped once the socket took it all.
     pub fn put_frame(&self, frame: FrameBuffer, hold: impl Send + 'static) {
+        self.push(Queued { message: Message::Encoded(frame), _hold: Some(Box::new(hold)) });
+    }
+
+    /// Appends an answer that is encoded while it is sent; where it is longer than a stream carries, a refusal. `hold` is
+    /// dropped once the socket took it all.
+    pub fn pour(&self, id: &RequestId, poured: Poured, hold: impl Send + 'static) {
+        match self.framing.longest_message() {
+            Some(longest) if poured.length() > longest => {
+                let mut frame = FrameBuffer::new(self.framing);
+                frame.message(256, |out| envelope::failure(id, &too_long(poured.length(), longest), out));
+                self.put_frame(frame, hold);
+            }
+            _ => self.push(Queued { message: Message::Poured(Box::new(poured)), _hold: Some(Box::new(hold)) }),
+        }
+    }
+
+    fn push(&self, queued: Queued) {
         let mut queue = self.lock();
         if queue.closed {
             return;
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back(Queued { frame, _hold: Some(Box::new(hold)) });
+        queue.bytes += queued.bytes();
+        queue.frames.push_back(queued);
         drop(queue);
         self.wake.notify_one();
     }
@@ -151,7 +205,12 @@ impl Outbox {
         let mut queue = self.lock();
         match &mut queue.between {
             // A peer that pings faster than it reads gets the rest of the pongs in order.
-            Some(between) if between.len() < MOST_BETWEEN => encode(between),
+            Some(between) if between.len() < MOST_BETWEEN => {
+                encode(between);
+                // The writer may be waiting for the rest of the message.
+                drop(queue);
+                self.wake.notify_one();
+            }
             _ => {
                 drop(queue);
                 self.put(encode);
@@ -279,19 +338,21 @@ fn encode_answer(frame: &mut FrameBuffer, id: &RequestId, result: Result<impl Wi
                 envelope::answer(id, &result, out);
                 length = out.len() - start;
             });
-            if let Framing::Stream { longest_message } = frame.framing()
-                && length > longest_message
+            if let Some(longest) = frame.framing().longest_message()
+                && length > longest
             {
                 frame.truncate(before);
-                let error = RpcError::internal(format!(
-                    "the answer of {length} bytes is longer than the {longest_message} that a relay carries; \
-                     ask for it in parts"
-                ));
-                frame.message(256, |out| envelope::failure(id, &error, out));
+                frame.message(256, |out| envelope::failure(id, &too_long(length, longest), out));
             }
         }
         Err(error) => frame.message(256, |out| envelope::failure(id, &error, out)),
     }
+}
+
+fn too_long(length: usize, longest: usize) -> RpcError {
+    RpcError::internal(format!(
+        "the answer of {length} bytes is longer than the {longest} that a relay carries; ask for it in parts"
+    ))
 }
 
 /// A request that has begun and is not answered yet.

@@ -85,7 +85,7 @@ impl ConfinedProgram<'_> {
 
     fn explain(&self, name: &OsStr, error: NotStarted) -> StartError {
         match error {
-            NotStarted::System(what, source) => SpawnError::System { what, source }.into(),
+            NotStarted::System(what, source) => SpawnError::system(what, source).into(),
             NotStarted::Failed(failure) => self.explain_report(name, &failure),
         }
     }

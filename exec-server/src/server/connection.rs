@@ -13,12 +13,13 @@ use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
 use super::routes::{self, Answer, Request};
+use super::sending;
 use super::session::Session;
 use crate::environment::machine::Machine;
 use crate::network::Overseer;
 use crate::process::Event as ProcessEvent;
-use crate::rpc::Outbox;
-use crate::transport::{Carrier, Event, Fragments, FrameBuffer, Framing, MessageReader, Piece, ReadError};
+use crate::rpc::{Message, Outbox};
+use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
 const OUTPUT_BATCH: usize = 256 << 10;
@@ -289,11 +290,17 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
         }
         while let Some(mut queued) = outbox.take() {
             idle = false;
-            let bytes = queued.frame.len();
-            if bytes < IDLE_BUFFER && outbox.is_empty() {
-                encode_output_batch(connection, &mut queued.frame);
-            }
-            if send_cut(outbox, &mut sink, &mut queued.frame).await.is_err() {
+            let bytes = queued.bytes();
+            let sent = match &mut queued.message {
+                Message::Encoded(frame) => {
+                    if bytes < IDLE_BUFFER && outbox.is_empty() {
+                        encode_output_batch(connection, frame);
+                    }
+                    sending::send_cut(outbox, &mut sink, frame).await
+                }
+                Message::Poured(poured) => sending::pour(outbox, &mut sink, poured).await,
+            };
+            if sent.is_err() {
                 return;
             }
             outbox.taken(bytes);
@@ -301,7 +308,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
         encode_output_batch(connection, &mut output);
         if !output.is_empty() {
             idle = false;
-            if send(outbox, &mut sink, output.bytes()).await.is_err() {
+            if sending::send(outbox, &mut sink, output.bytes()).await.is_err() {
                 return;
             }
             output.clear(OUTPUT_BATCH * 2);
@@ -335,36 +342,6 @@ async fn news(session: Option<&Arc<Session>>) {
         Some(session) => session.processes.news().pushed().await,
         None => std::future::pending().await,
     }
-}
-
-/// Sends a buffer, a large message in it with control frames between its fragments.
-async fn send_cut(
-    outbox: &Outbox,
-    sink: &mut (impl AsyncWrite + Unpin),
-    frame: &mut FrameBuffer,
-) -> std::io::Result<()> {
-    let mut fragments = Fragments::default();
-    while let Some(Piece { bytes, within }) = fragments.next(frame) {
-        let control = outbox.between(within);
-        if !control.is_empty() {
-            send(outbox, sink, control.bytes()).await?;
-        }
-        send(outbox, sink, bytes).await?;
-    }
-    Ok(())
-}
-
-async fn send(outbox: &Outbox, sink: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let count = sink.write(rest).await?;
-        if count == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        outbox.wrote(count);
-        rest = rest.get(count..).unwrap_or_default();
-    }
-    sink.flush().await
 }
 
 /// Appends output that was not sent yet, with the question for its receipt.

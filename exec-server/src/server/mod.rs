@@ -6,6 +6,7 @@ mod liveness;
 mod oversight;
 mod receipts;
 mod routes;
+mod sending;
 mod session;
 mod streams;
 

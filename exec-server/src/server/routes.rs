@@ -8,7 +8,7 @@ use codex_exec_protocol::{
 };
 
 use super::connection::Connection;
-use super::streams;
+use super::{sending, streams};
 use crate::environment::machine::{Machine, Reading, Reply};
 use crate::environment::program_methods;
 use crate::filesystem::file_methods;
@@ -77,6 +77,11 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
         }),
         process::Read::NAME => begin::<process::Read>(c, request, PROGRAMS, |machine, params, answer| {
             machine.read(params, ReadAnswer { connection: Arc::clone(c), answer });
+        }),
+        fs::ReadFile::NAME => begin::<fs::ReadFile>(c, request, FILES, |machine, params, answer| {
+            machine.send_file(params, answer, |Answer { outbox, id, in_flight }, blocks, hold| {
+                outbox.pour(&id, sending::file_answer(&id, blocks), (hold, in_flight));
+            });
         }),
         http::Request::NAME => {
             begin::<http::Request>(c, request, "http", |m, params, answer| match params.stream_response {

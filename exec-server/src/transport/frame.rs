@@ -16,6 +16,16 @@ pub enum Framing {
     },
 }
 
+impl Framing {
+    /// The longest message that it carries, in bytes; none where there is no such bound.
+    pub const fn longest_message(self) -> Option<usize> {
+        match self {
+            Self::WebSocket | Self::Lines => None,
+            Self::Stream { longest_message } => Some(longest_message),
+        }
+    }
+}
+
 /// Size of a [`Prefix`].
 pub(super) const LENGTH_BYTES: usize = 4;
 /// What a [`Prefix`] can tell.
@@ -36,7 +46,7 @@ impl Prefix {
         Self { ping: word & PING_MARK != 0, length: (word & !PING_MARK) as usize }
     }
 
-    const fn write(self) -> [u8; LENGTH_BYTES] {
+    pub(super) const fn write(self) -> [u8; LENGTH_BYTES] {
         let mark = if self.ping { PING_MARK } else { 0 };
         (self.length as u32 | mark).to_be_bytes()
     }

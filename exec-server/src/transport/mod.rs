@@ -12,6 +12,7 @@ mod inlet;
 mod jwt;
 pub mod listener;
 pub mod memory;
+mod parts;
 pub mod reader;
 mod socket_file;
 pub mod stdio;
@@ -27,6 +28,7 @@ pub use fragments::{Fragments, Piece};
 pub use frame::{FrameBuffer, Framing};
 pub use inlet::Inlet;
 pub use listener::{Listener, Pending};
+pub use parts::Parts;
 pub use reader::MessageReader;
 pub use stream::{Outbound, Outlet, StreamBounds};
 

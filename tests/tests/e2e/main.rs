@@ -10,6 +10,7 @@ mod files;
 mod handshake;
 mod http;
 mod keyring;
+mod large_files;
 mod leftovers;
 mod limits;
 mod listen;

@@ -495,6 +495,71 @@ async fn five_hundred_short_programs_at_once_all_finish() {
     eventually("all are reaped", || codex_e2e::machine::children(pid).is_empty()).await;
 }
 
+/// A server whose shell sets this bound of descriptors first: `-S` for the soft one, `-H` and `-S` for both.
+async fn with_descriptors(which: &str, most: u32) -> Server {
+    let under = ["sh", "-c", &format!("ulimit {which} -n {most}; exec \"$@\""), "sh"].map(str::to_owned);
+    Server::builder().under(under).start().await
+}
+
+#[tokio::test]
+async fn a_soft_bound_of_descriptors_holds_for_programs_and_not_for_the_server() {
+    let server = with_descriptors("-S", 64).await;
+    let mut client = server.client().await;
+    let count = 120;
+    for n in 0..count {
+        let params = start_params(&format!("p{n}"), ["cat"], json!({"pipeStdin": true}));
+        client.ok("process/start", params).await;
+    }
+    for tty in [false, true] {
+        let id = format!("tty-{tty}");
+        client.shell_with(&id, "ulimit -S -n; ulimit -H -n", json!({"tty": tty})).await;
+        let ended = client.finish(&id).await;
+        let shown = ended.text(if tty { "pty" } else { "stdout" });
+        let bounds: Vec<&str> = shown.split_ascii_whitespace().collect();
+        assert!(matches!(bounds[..], ["64", hard] if hard != "64"), "{shown}");
+    }
+    for n in 0..count {
+        client.ok("process/closeStdin", json!({"processId": format!("p{n}")})).await;
+        assert_eq!(client.finish(&format!("p{n}")).await.code(), 0);
+    }
+}
+
+#[tokio::test]
+async fn at_the_bound_of_descriptors_a_start_is_refused_with_a_sentence_and_nothing_hangs() {
+    for tty in [false, true] {
+        let server = with_descriptors("-HS", 256).await;
+        let mut client = server.client().await;
+        let mut starts = Vec::new();
+        for n in 0..300 {
+            let id = format!("p{n}");
+            let params = start_params(&id, ["sleep", "1000"], json!({"tty": tty}));
+            starts.push((client.send("process/start", params).await, id));
+        }
+        let (mut running, mut refused) = (Vec::new(), 0);
+        for (request, id) in starts {
+            match client.answer(request).await {
+                Ok(_) => running.push(id),
+                Err((code, text)) => {
+                    assert!(code == -32603 && text.contains("256 descriptors"), "{code} {text}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(running.len() > 20 && refused > 20, "{} run, {refused} were refused", running.len());
+        // The rest of the server goes on, as far as it needs no descriptor.
+        client.ok("process/list", json!({})).await;
+        for id in &running {
+            client.ok("process/terminate", json!({"processId": id})).await;
+        }
+        for id in &running {
+            assert_eq!(client.finish(id).await.code(), 137, "{id}");
+        }
+        let (pid, after) = (server.pid(), format!("after-{tty}"));
+        eventually("all are reaped", || codex_e2e::machine::children(pid).len() <= 1).await;
+        assert_eq!(client.run(&after, "echo on").await.stdout(), "on\n");
+    }
+}
+
 #[tokio::test]
 async fn what_a_program_wrote_comes_before_its_end() {
     let server = Server::start().await;

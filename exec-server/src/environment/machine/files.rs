@@ -12,8 +12,8 @@ use super::{Machine, Reply};
 use crate::blocking;
 use crate::budget::{Claim, answer_bytes};
 use crate::filesystem::{
-    self, ArmedWatch, Claim as HandleClaim, How, PathMethod, Touched, WholeFile, touched, touched_path,
-    whole_file_methods,
+    self, ArmedWatch, Claim as HandleClaim, FileBlocks, How, PathMethod, Place, Touched, WholeFile, touched,
+    touched_path, whole_file_methods,
 };
 
 macro_rules! whole {
@@ -99,20 +99,40 @@ impl Machine {
         params: fs::ReadFileParams,
         reply: impl Reply<fs::ReadFileResult>,
     ) {
+        self.read_or_send(params, reply, None);
+    }
+
+    /// As [`Self::read_file`], for whoever can read a large file while it sends the answer: `send` is handed it, and what to
+    /// hold until that is done.
+    pub(crate) fn send_file<A: Reply<fs::ReadFileResult>>(
+        self: &Arc<Self>,
+        params: fs::ReadFileParams,
+        reply: A,
+        send: SendBlocks<A>,
+    ) {
+        self.read_or_send(params, reply, Some(send));
+    }
+
+    fn read_or_send<A: Reply<fs::ReadFileResult>>(
+        self: &Arc<Self>,
+        params: fs::ReadFileParams,
+        reply: A,
+        send: Option<SendBlocks<A>>,
+    ) {
         let machine = Arc::clone(self);
         let place = self.order.enter(touched(&[How::Reads.of(&params.path)]));
         self.beside(async move {
             place.comes().await;
             let slot = Arc::clone(&machine.slots).acquire_owned().await;
             reply.room().await;
-            let mut read = WholeRead { machine, reply, hold: slot, params, file: None };
+            let hold = (slot, place.done_when_dropped());
+            let mut read = WholeRead { machine, reply, hold, params, file: None, send };
             let mut claim = None;
             // Twice at most: for a file that grows beyond its size, everything is claimed.
             while let Ok(Some((unfinished, bytes))) = blocking::spawn(move || read.go_on(claim)).await {
                 claim = Some(unfinished.machine.answers.claim(bytes).await);
                 read = unfinished;
             }
-            place.done();
         });
     }
 
@@ -187,25 +207,36 @@ impl Machine {
     }
 }
 
+/// Sends an answer whose file is read meanwhile; drops the last once that is over.
+type SendBlocks<A> = fn(A, FileBlocks, Box<dyn Send>);
+
 /// A file on its way into an answer.
-struct WholeRead<A, H> {
+struct WholeRead<A, S> {
     machine: Arc<Machine>,
     reply: A,
-    hold: H,
+    hold: (S, Place),
     params: fs::ReadFileParams,
     file: Option<WholeFile>,
+    send: Option<SendBlocks<A>>,
 }
 
-impl<A: Reply<fs::ReadFileResult>, H: Send + 'static> WholeRead<A, H> {
+impl<A: Reply<fs::ReadFileResult>, S: Send + 'static> WholeRead<A, S> {
     /// Reads and answers, unless memory has to be claimed first: then itself, and how much. Blocks.
     fn go_on(mut self, claim: Option<Claim>) -> Option<(Self, u64)> {
         let file = match self.file.take() {
             Some(file) => Ok(file),
             None => self.open(),
         };
-        let mut file = match file {
-            Ok(file) => file,
-            Err(error) => return self.answer(Err(error), claim),
+        let mut file = match (file, self.send.take()) {
+            (Ok(file), Some(send)) => match file.into_blocks() {
+                Ok(blocks) => {
+                    send(self.reply, blocks, Box::new(self.hold));
+                    return None;
+                }
+                Err(file) => file,
+            },
+            (Ok(file), None) => file,
+            (Err(error), _) => return self.answer(Err(error), claim),
         };
         let bytes = answer_bytes(file.expected());
         let Some(claim) = claim.or_else(|| self.machine.answers.try_claim(bytes)) else {
@@ -235,7 +266,9 @@ impl<A: Reply<fs::ReadFileResult>, H: Send + 'static> WholeRead<A, H> {
         result: Result<fs::ReadFileResult, RpcError>,
         claim: Option<Claim>,
     ) -> Option<(Self, u64)> {
-        self.reply.answer_holding(result, (claim, self.hold));
+        let (slot, place) = self.hold;
+        place.done();
+        self.reply.answer_holding(result, (claim, slot));
         None
     }
 }

@@ -159,11 +159,6 @@ impl Process {
         self.until(|state| state.log.exit().is_some() || matches!(state.phase, Phase::Failed(_))).await;
     }
 
-    /// Waits until all output was seen.
-    pub(in crate::process) async fn closed(&self) {
-        self.until(|state| state.log.is_closed()).await;
-    }
-
     /// Whether the child was reaped and all output seen.
     pub(in crate::process) fn is_closed(&self) -> bool {
         self.lock().log.is_closed()

@@ -52,6 +52,20 @@ fn valid() -> Validation {
 const STREAM: &str = "0b0ad7a4-7a5c-4d4e-9b8e-2f1a1c0d9e11";
 
 #[tokio::test]
+async fn a_large_file_is_whole_over_an_encrypted_stream() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("large");
+    let content = crate::large_files::content((9 << 20) + 1);
+    std::fs::write(&path, &content).expect("written");
+    let (stage, socket) = attached(valid()).await;
+    let (mut client, driving) = noise_client(socket, noise_stream(&stage.identity, &stage.target, STREAM));
+    client.handshake().await;
+    let read = client.ok("fs/readFile", json!({"path": path})).await;
+    assert!(codex_e2e::bytes_of(&read["dataBase64"]) == content);
+    driving.abort();
+}
+
+#[tokio::test]
 async fn a_program_runs_over_an_encrypted_stream_and_its_session_survives_a_cut() {
     let (stage, socket) = attached(valid()).await;
     let stream = noise_stream(&stage.identity, &stage.target, STREAM);
