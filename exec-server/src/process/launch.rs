@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_children::descriptor::register;
-use codex_children::spawn::Child;
+use codex_children::spawn::{Child, SpawnError};
 use codex_children::streams::Ends;
 use codex_children::{reap, tree};
 use codex_exec_protocol::RpcError;
@@ -52,7 +52,7 @@ pub(super) fn launch(
         Err(error) => {
             let _ = tree::kill_tree(pid, Signal::KILL);
             blocking::spawn(move || reap::wait_for_killed(pid)).detach();
-            return Err(RpcError::internal(format!("can't watch the program: {error}")));
+            return Err(RpcError::internal(SpawnError::system("watch the program", error).to_string()));
         }
     };
     process.set_running(pid, since, streams.stdin, streams.terminal, kept);
