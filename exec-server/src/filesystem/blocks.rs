@@ -44,7 +44,15 @@ impl FileBlocks {
         if size < LEAST_BYTES || !is_local() || !is_readable() {
             return Err(file);
         }
-        Ok(Self { file: Arc::new(file), size, at: 0, block: Vec::new(), spare: Vec::new(), waits: false, ahead: None })
+        Ok(Self {
+            file: Arc::new(file),
+            size,
+            at: 0,
+            block: Vec::new(),
+            spare: Vec::new(),
+            waits: false,
+            ahead: None,
+        })
     }
 
     /// Its size when it was opened (bytes): what grows afterwards is not read.

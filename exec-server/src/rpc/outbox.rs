@@ -158,7 +158,9 @@ impl Outbox {
                 frame.message(256, |out| envelope::failure(id, &too_long(poured.length(), longest), out));
                 self.put_frame(frame, hold);
             }
-            _ => self.push(Queued { message: Message::Poured(Box::new(poured)), _hold: Some(Box::new(hold)) }),
+            _ => {
+                self.push(Queued { message: Message::Poured(Box::new(poured)), _hold: Some(Box::new(hold)) })
+            }
         }
     }
 

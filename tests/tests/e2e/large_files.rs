@@ -200,6 +200,7 @@ async fn clients_that_stop_reading_cost_a_few_blocks_and_hold_up_nobody() {
     let grown = peak_memory(server.pid()) - before;
     assert!(grown < 12 * MIB as u64, "{grown} bytes for five answers of 32 MiB");
     drop(slow);
-    eventually("the files are closed when their readers are gone", || descriptors(server.pid()) <= open).await;
+    eventually("the files are closed when their readers are gone", || descriptors(server.pid()) <= open)
+        .await;
     assert_eq!(other.run("after", "echo on").await.stdout(), "on\n");
 }
