@@ -51,7 +51,7 @@ async fn a_large_file_is_whole_over_every_transport() {
         ("a websocket on a Unix socket", upgraded),
     ];
     // Around the size from which on files are read while they are sent, and around whole blocks.
-    for bytes in [768 << 10, (768 << 10) - 1, 6 * 192 << 10, (6 * 192 << 10) + 1, 5 * MIB + 2] {
+    for bytes in [768 << 10, (768 << 10) - 1, (6 * 192) << 10, ((6 * 192) << 10) + 1, 5 * MIB + 2] {
         let content = content(bytes);
         let (_kept, path) = large(&content);
         for (what, client) in &mut clients {
