@@ -129,7 +129,7 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
         Some(confined) => {
             let (launcher, limits) = (confiner.launcher(), &ProgramLimits::default());
             let program = &program;
-            ConfinedProgram { program, launcher, confined, handover: None, limits, group: None }
+            ConfinedProgram { program, launcher, confined, limits, group: None }
                 .spawn_here(std::mem::take(&mut relays.outputs))?
         }
     };

@@ -38,9 +38,9 @@ pub(super) fn launch(
     closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
     let plan = Plan::new(&mut params, context)?;
-    let Child { pid, pidfd, ends, origin } = plan.spawn()?;
+    let (Child { pid, pidfd, ends, origin }, listeners) = plan.spawn()?;
     let since = Instant::now();
-    let (open_doors, kept) = plan.into_kept();
+    let (open_doors, kept) = plan.into_kept(listeners);
     let watch = || -> io::Result<_> {
         let doors = open_doors()?;
         let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits, origin)?) };

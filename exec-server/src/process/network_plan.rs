@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use codex_exec_protocol::{ProcessId, RpcError};
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
 use crate::own_port::{self, OwnPort};
-use crate::sandbox::{self, Confined, handover};
+use crate::sandbox::{self, Confined};
 
 /// Ports of loopback that one program may reach; more are refused.
 const MOST_PORTS: usize = 16;
@@ -141,41 +140,28 @@ impl Opened {
         }
     }
 
-    /// Has a confinement with a network of its own listen in there. The server's and the launcher's end of what the listeners
-    /// are handed over by, if there are any.
-    ///
-    /// # Errors
-    /// `-32603` when the system is out of sockets.
-    pub(super) fn handover(&self, confined: Option<&mut Confined>) -> Result<Handover, RpcError> {
-        let (Self::Own(doors), Some(confined)) = (self, confined) else { return Ok((None, None)) };
-        let ports: Vec<u16> = doors.iter().map(|(port, _)| *port).collect();
-        confined.listen_on(&ports);
-        let (ours, theirs) = handover::pair()
-            .map_err(|error| RpcError::internal(format!("can't make a socket for the launcher: {error}")))?;
-        Ok((Some(ours), Some(theirs)))
+    /// Has a confinement with a network of its own listen in there.
+    pub(super) fn listen_in(&self, confined: Option<&mut Confined>) {
+        if let (Self::Own(doors), Some(confined)) = (self, confined) {
+            confined.listen_on(doors.iter().map(|(port, _)| *port).collect());
+        }
     }
 
-    /// The doors on their listeners, once the program runs; `handed` is the server's end of [`Self::handover`].
+    /// The doors on their listeners, once the program runs; `listeners` are those of a network of its own.
     ///
     /// # Errors
     /// When the launcher has not handed over what it was told to.
-    pub(super) fn doors(self, handed: Option<OwnedFd>) -> io::Result<Vec<(TcpListener, Door)>> {
-        match (self, handed) {
-            (Self::Machine, _) => Ok(Vec::new()),
-            (Self::Beside(doors), _) => Ok(doors),
-            (Self::Own(doors), handed) => {
-                let listeners = handed.map_or_else(|| Ok(Vec::new()), handover::receive)?;
-                if listeners.len() != doors.len() {
-                    return Err(io::Error::from_raw_os_error(libc::EBADMSG));
-                }
+    pub(super) fn doors(self, listeners: Vec<TcpListener>) -> io::Result<Vec<(TcpListener, Door)>> {
+        match self {
+            Self::Machine => Ok(Vec::new()),
+            Self::Beside(doors) => Ok(doors),
+            Self::Own(doors) if listeners.len() == doors.len() => {
                 Ok(listeners.into_iter().zip(doors.into_iter().map(|(_, door)| door)).collect())
             }
+            Self::Own(_) => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
         }
     }
 }
-
-/// The server's end, and the launcher's.
-type Handover = (Option<OwnedFd>, Option<OwnedFd>);
 
 fn proxy_plan(process_id: &ProcessId, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
     Ok(ProxyPlan {

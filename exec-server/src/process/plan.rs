@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -106,13 +105,9 @@ pub(super) struct Plan {
     program: Program,
     /// The launcher, and what it confines itself to.
     confined: Option<(PathBuf, Confined)>,
-    /// The launcher's end of what it hands listeners over by.
-    handover: Option<OwnedFd>,
     /// What resource limits are to keep.
     limits: ProgramLimits,
     network: Opened,
-    /// The server's end of what the listeners of that network are handed over by.
-    handed: Option<OwnedFd>,
     /// What bounds it together with its descendants.
     group: Option<Group>,
     /// How its limits are kept.
@@ -129,7 +124,7 @@ impl Plan {
         let mut confined = confine(params, &asked, context)?;
         let network =
             asked.open(confined.as_ref().is_some_and(|(_, confined)| confined.has_own_network()))?;
-        let (handed, handover) = network.handover(confined.as_mut().map(|(_, confined)| confined))?;
+        network.listen_in(confined.as_mut().map(|(_, confined)| confined));
         if let (None, Some(_), Some(confiner)) = (&confined, params.limits, &context.confiner) {
             confined = Some((confiner.launcher().to_owned(), Confiner::unconfined()));
         }
@@ -147,23 +142,23 @@ impl Plan {
             variables::point_at(&mut env, port, socks, local);
         }
         let program = program(params, env);
-        Ok(Self { program, confined, handover, limits, network, handed, group, enforced })
+        Ok(Self { program, confined, limits, network, group, enforced })
     }
 
-    /// Spawns the program, through its launcher if it is confined.
+    /// Spawns the program, through its launcher if it is confined. With it come the listeners of a network of its own.
     ///
     /// # Errors
     /// `-32603` with the operating system's text.
-    pub(super) fn spawn(&self) -> Result<Child, RpcError> {
+    pub(super) fn spawn(&self) -> Result<(Child, Vec<TcpListener>), RpcError> {
         let Some((launcher, confined)) = &self.confined else {
-            return spawn(&self.program).map_err(|error| RpcError::internal(error.to_string()));
+            let child = spawn(&self.program).map_err(|error| RpcError::internal(error.to_string()))?;
+            return Ok((child, Vec::new()));
         };
         let entrance = self.group.as_ref().map(Group::entrance);
         let program = ConfinedProgram {
             program: &self.program,
             launcher,
             confined,
-            handover: self.handover.as_ref().map(AsFd::as_fd),
             limits: &self.limits,
             group: entrance.as_deref(),
         };
@@ -172,10 +167,13 @@ impl Plan {
 
     /// What is still needed once the program runs: the doors of its network, to be opened now, and what stays as long as it
     /// does.
-    pub(super) fn into_kept(self) -> (impl FnOnce() -> io::Result<Vec<(TcpListener, Door)>>, Kept) {
-        let Self { confined, network, handed, group, enforced, .. } = self;
+    pub(super) fn into_kept(
+        self,
+        listeners: Vec<TcpListener>,
+    ) -> (impl FnOnce() -> io::Result<Vec<(TcpListener, Door)>>, Kept) {
+        let Self { confined, network, group, enforced, .. } = self;
         let confined = confined.map(|(_, confined)| Arc::new(confined));
-        (move || network.doors(handed), Kept { confined, group, enforced })
+        (move || network.doors(listeners), Kept { confined, group, enforced })
     }
 }
 

@@ -1,15 +1,16 @@
 //! Finds out what the kernel, the container and the user let a server enforce.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use codex_children::posix::Streams;
 use codex_children::reap;
 
 use super::confiner::NamespaceUse;
-use super::descriptors::spare;
 use super::launcher::supports;
+use super::policy::{Access, Region};
 use super::start::{self, NotStarted};
-use super::task::{Area, Confinement, LauncherTask, Namespaces, Right, Work};
+use super::task::{Confinement, FileWalls, Granted, LauncherTask, Namespaces, NetworkWalls, Walls, Work};
 
 /// What can be enforced here.
 #[derive(Debug)]
@@ -143,12 +144,8 @@ pub(super) fn probe(launcher: &Path, allowed: NamespaceUse) -> Abilities {
     }
     abilities.networks = match &abilities.namespaces {
         Ok(namespaces) => {
-            let empty = Confinement {
-                namespaces: (*namespaces).into(),
-                base: Right::Write.into(),
-                own_network: true,
-                ..Confinement::default()
-            };
+            let network = NetworkWalls::Own { listen: Vec::new() };
+            let empty = Walls { namespaces: *namespaces, files: FileWalls::All, network };
             start(launcher, empty).map_err(|why| format!("there is none: {why}"))
         }
         Err(why) => Err(why.clone()),
@@ -170,33 +167,26 @@ fn namespaces(launcher: &Path, allowed: NamespaceUse) -> Result<Namespaces, Stri
 
 /// A confinement that needs every kind of mount: read-only, writable, covered.
 fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
-    for base in [Right::Nothing, Right::Read] {
-        let mut regions =
-            vec![Area::new(Path::new("/usr"), if base == Right::Read { Right::Write } else { Right::Read })];
+    let region = |path: &str, access| Region { path: path.into(), access };
+    for (base, usr) in [(Access::Hidden, Access::Read), (Access::Read, Access::Write)] {
+        let mut regions = vec![region("/usr", usr)];
         if namespaces != Namespaces::None {
-            regions.push(Area::new(Path::new("/usr/bin"), Right::Nothing));
+            regions.push(region("/usr/bin", Access::Denied));
         }
-        let confinement = Confinement {
-            namespaces: namespaces.into(),
-            files: true,
-            base: base.into(),
-            regions: regions.into_iter().filter(|region| region.path().exists()).collect(),
-            ..Confinement::default()
-        };
-        start(launcher, confinement)?;
+        regions.retain(|region| region.path.exists());
+        let files = FileWalls::Granted(Granted { base, regions, links: Vec::new() });
+        start(launcher, Walls { namespaces, files, network: NetworkWalls::Closed })?;
     }
     Ok(())
 }
 
 /// Has a launcher confine itself.
-fn start(launcher: &Path, confinement: Confinement) -> Result<(), String> {
-    let task = LauncherTask { confinement, work: Some(Work::Probe(true)) };
-    let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
-    let null = spare(&null).map_err(|error| error.to_string())?;
-    let fd = std::os::fd::AsFd::as_fd(&null);
-    match start::start(launcher, &task, Streams::Each([fd, fd, fd]), None) {
-        Ok(spawned) => {
-            reap::wait_for_killed(spawned.pid);
+fn start(launcher: &Path, walls: Walls) -> Result<(), String> {
+    let task = LauncherTask { confinement: Confinement::Walls(walls), work: Work::Probe };
+    let null = start::null().map_err(|error| format!("/dev/null: {error}"))?;
+    match start::start(launcher, &task, Streams::Each([null.as_fd(); 3])) {
+        Ok(started) => {
+            reap::wait_for_killed(started.spawned.pid);
             Ok(())
         }
         Err(NotStarted::System(what, error)) => Err(format!("can't {what}: {error}")),

@@ -14,7 +14,7 @@ use super::placeholders::Held;
 use super::policy::{Files, NetworkRight, Policy};
 use super::resolve::{Surroundings, resolve_by};
 use super::spares::Spares;
-use super::task::{Confinement, Namespaces};
+use super::task::{Confinement, Namespaces, NetworkWalls, Walls};
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,12 +40,15 @@ pub struct Confined {
 impl Confined {
     /// Whether the program gets a network of its own.
     pub(crate) fn has_own_network(&self) -> bool {
-        self.confinement.own_network
+        matches!(&self.confinement, Confinement::Walls(walls) if walls.has_own_network())
     }
 
-    /// Has these ports of its loopback listened on for the server.
-    pub(crate) fn listen_on(&mut self, ports: &[u16]) {
-        self.confinement.listen = ports.iter().copied().map(u32::from).collect();
+    /// Has these ports of a network of its own listened on for the server.
+    pub(crate) fn listen_on(&mut self, ports: Vec<u16>) {
+        if let Confinement::Walls(Walls { network: NetworkWalls::Own { listen }, .. }) = &mut self.confinement
+        {
+            *listen = ports;
+        }
     }
 }
 
@@ -140,24 +143,29 @@ impl Confiner {
     /// # Errors
     /// When this machine can't enforce all of it.
     pub fn confine(&self, policy: &Policy) -> Result<Confined, ConfineRefusal> {
+        let (walls, held) = self.confine_creating(policy)?;
+        Ok(Confined { confinement: Confinement::Walls(walls), held, spares: Some(Arc::clone(&self.spares)) })
+    }
+
+    /// As [`Self::confine`], for one file operation.
+    pub(crate) fn confine_creating(&self, policy: &Policy) -> Result<(Walls, Held), ConfineRefusal> {
         let namespaces = self.namespaces_for(policy)?;
         let held = match &policy.files {
             Files::Rules(rules) => Held::new(rules.placeholders())
                 .map_err(|(path, source)| ConfineRefusal::Place { path, source })?,
             Files::All => Held::default(),
         };
-        let confinement = Confinement::new(policy, namespaces, true);
-        Ok(Confined { confinement, held, spares: Some(Arc::clone(&self.spares)) })
+        Ok((Walls::new(policy, namespaces, true), held))
     }
 
     /// No confinement: for a program with bounds and without a sandbox.
     pub fn unconfined() -> Confined {
-        Confined { confinement: Confinement::off(), held: Held::default(), spares: None }
+        Confined { confinement: Confinement::Off, held: Held::default(), spares: None }
     }
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
-    pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Confinement, ConfineRefusal> {
-        Ok(Confinement::new(policy, self.namespaces_for(policy)?, false))
+    pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Walls, ConfineRefusal> {
+        Ok(Walls::new(policy, self.namespaces_for(policy)?, false))
     }
 
     fn namespaces_for(&self, policy: &Policy) -> Result<Namespaces, ConfineRefusal> {

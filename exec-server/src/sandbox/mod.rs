@@ -4,12 +4,10 @@
 
 mod abilities;
 mod confiner;
-mod descriptors;
 mod error;
 mod explain;
 pub mod files;
 mod globs;
-pub(crate) mod handover;
 mod kernel_mounts;
 pub mod launcher;
 mod old_form;
@@ -20,14 +18,14 @@ mod program;
 mod resolve;
 mod spares;
 mod start;
-pub(crate) mod task;
+mod task;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use abilities::{Abilities, Finding};
 pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse};
-pub use descriptors::{FIRST_SPARE, spare};
 pub use error::PolicyError;
 pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};
@@ -35,3 +33,4 @@ pub use placeholders::Held;
 pub use policy::{Access, Cap, Decider, Files, Grant, NetworkRight, Policy, Region, Rules};
 pub use program::{ConfinedProgram, StartError};
 pub use resolve::{PolicyBounds, Surroundings, resolve};
+pub use wire::{FIRST_SPARE, spare};

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::wire::exact_path;
+
 /// What may be done at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Access {
     /// Nothing, since no rule mentions it: it does not exist in there.
     Hidden,
@@ -14,6 +18,13 @@ pub enum Access {
     Read,
     /// Everything.
     Write,
+}
+
+impl Access {
+    /// Whether it is none, for whatever reason.
+    pub(super) fn is_none(self) -> bool {
+        matches!(self, Self::Hidden | Self::Denied)
+    }
 }
 
 /// What a rule gives.
@@ -86,9 +97,10 @@ pub enum Decider<'a> {
 }
 
 /// A tree whose access differs from that around it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// Its top.
+    #[serde(with = "exact_path")]
     pub path: PathBuf,
     /// What holds there and below, up to further regions.
     pub access: Access,
@@ -179,8 +191,7 @@ impl Rules {
             let around = regions.iter().rev().find(|region| path.starts_with(&region.path));
             let around = around.map_or(base, |region| region.access);
             let access = self.access_at(path);
-            let nothing = |access| matches!(access, Access::Hidden | Access::Denied);
-            if access != around && !(nothing(access) && nothing(around)) {
+            if access != around && !(access.is_none() && around.is_none()) {
                 regions.push(Region { path: path.clone(), access });
             }
         }

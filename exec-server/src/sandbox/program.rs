@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use codex_children::posix::Streams;
@@ -22,8 +23,6 @@ pub struct ConfinedProgram<'a> {
     pub launcher: &'a Path,
     /// What it is confined to.
     pub confined: &'a Confined,
-    /// The launcher's end of a socket pair that listeners of the program's own network are handed out on.
-    pub handover: Option<BorrowedFd<'a>>,
     /// How much it may use.
     pub limits: &'a ProgramLimits,
     /// The file that the launcher puts itself into a control group by.
@@ -47,22 +46,27 @@ pub enum StartError {
 }
 
 impl ConfinedProgram<'_> {
-    /// Starts it, as [`codex_children::spawn::spawn`] does without a sandbox.
+    /// Starts it, as [`codex_children::spawn::spawn`] does without a sandbox. With it come the listeners that its confinement
+    /// has in a network of its own, in order.
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left behind.
-    pub fn spawn(&self) -> Result<Child, StartError> {
+    pub fn spawn(&self) -> Result<(Child, Vec<TcpListener>), StartError> {
         let name = self.program.name()?;
         // Looked at before, for the same words as outside.
         self.program.strings()?;
         let task = self.task();
-        connect(self.program.stdio, |streams| {
-            let spawned = match (&self.confined.spares, streams, self.handover) {
-                (Some(spares), Streams::Each(streams), None) => spares.start(self.launcher, &task, streams),
-                (_, streams, handover) => start::start(self.launcher, &task, streams, handover),
+        let mut listeners = Vec::new();
+        let child = connect(self.program.stdio, |streams| {
+            let started = match (&self.confined.spares, streams) {
+                (Some(spares), Streams::Each(streams)) => spares.start(self.launcher, &task, streams),
+                (_, streams) => start::start(self.launcher, &task, streams),
             };
-            spawned.map_err(|error| self.explain(name, error))
-        })
+            let started = started.map_err(|error| self.explain(name, error))?;
+            listeners = started.listeners;
+            Ok::<_, StartError>(started.spawned)
+        })?;
+        Ok((child, listeners))
     }
 
     /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does, with
@@ -78,9 +82,8 @@ impl ConfinedProgram<'_> {
 
     fn task(&self) -> LauncherTask {
         let Program { argv, arg0, cwd, env, .. } = self.program;
-        let mut run = Run::new(argv, arg0.as_deref(), env, cwd, self.limits);
-        run.set_group(self.group);
-        LauncherTask { confinement: self.confined.confinement.clone(), work: Some(Work::Run(run)) }
+        let run = Run::new(argv, arg0.as_deref(), env, cwd, self.limits, self.group);
+        LauncherTask { confinement: self.confined.confinement.clone(), work: Work::Run(run) }
     }
 
     fn explain(&self, name: &OsStr, error: NotStarted) -> StartError {
@@ -93,7 +96,7 @@ impl ConfinedProgram<'_> {
     /// What a launcher reports, which has looked by itself.
     fn explain_report(&self, name: &OsStr, failure: &Failure) -> StartError {
         let source = failure.error();
-        match failure.stage() {
+        match failure.stage {
             Stage::Confine => StartError::Sandbox { what: failure.what.clone(), source },
             Stage::Cwd => SpawnError::Cwd { cwd: self.program.cwd.clone(), source }.into(),
             Stage::Find => SpawnError::of_errno(name, source, false).into(),

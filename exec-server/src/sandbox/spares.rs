@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
-use codex_children::spawn::Spawned;
 
-use super::start::{self, NotStarted, Spare};
+use super::start::{self, NotStarted, Spare, Started};
 use super::task::LauncherTask;
 use crate::blocking;
 
@@ -35,7 +34,7 @@ impl Spares {
         launcher: &Path,
         task: &LauncherTask,
         streams: [BorrowedFd<'_>; 3],
-    ) -> Result<Spawned, NotStarted> {
+    ) -> Result<Started, NotStarted> {
         let spare = {
             let mut ready = self.lock();
             match std::mem::take(&mut *ready) {
@@ -47,7 +46,7 @@ impl Spares {
             }
         };
         let started = spare.and_then(|spare| spare.become_program(task, streams));
-        let started = started.unwrap_or_else(|| start::start(launcher, task, Streams::Each(streams), None));
+        let started = started.unwrap_or_else(|| start::start(launcher, task, Streams::Each(streams)));
         self.refill(launcher);
         started
     }

@@ -1,8 +1,8 @@
 //! Starts the launcher that confines itself, and learns how far it came.
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, IoSlice, Read};
+use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -11,14 +11,10 @@ use std::path::Path;
 use codex_children::posix::{self, ExecArgs, Streams, Strings};
 use codex_children::spawn::{self, Spawned};
 use codex_children::{becomes_program, is_helper, reap, tree};
-use prost::Message;
-use rustix::fs::MemfdFlags;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::descriptors::{self, spare};
 use super::launcher::NAME;
-use super::task::{Failure, LauncherTask, REPORT, TASK};
+use super::task::{Failure, LauncherTask, Word};
+use super::wire::{self, LAUNCHER_END, spare};
 
 /// Why there is no confined process.
 #[derive(Debug)]
@@ -29,36 +25,42 @@ pub(crate) enum NotStarted {
     Failed(Failure),
 }
 
-/// Starts a launcher and waits until it has become its program, or has spawned the task that is none. Blocks for that long.
-/// Over `handover` it passes the listeners that its task tells it to open; numbered 8 or above.
+/// A launcher that did its task, or waits for what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) spawned: Spawned,
+    /// What it listens on in a network of its own, as it was told to.
+    pub(crate) listeners: Vec<TcpListener>,
+    /// The server's end of the wire to it, for file operations.
+    pub(crate) wire: OwnedFd,
+}
+
+/// What a launcher did until there was nothing more to wait for.
+type Outcome = Result<Vec<TcpListener>, NotStarted>;
+
+/// Starts a launcher and waits until it has become its program, is ready for file operations, or has ended a probe. Blocks
+/// for that long.
 pub(crate) fn start(
     launcher: &Path,
     task: &LauncherTask,
     streams: Streams<'_>,
-    handover: Option<BorrowedFd<'_>>,
-) -> Result<Spawned, NotStarted> {
-    let task = write_task(task).map_err(system("pass the launcher its task"))?;
-    let (spawned, report) = begin(launcher, task, streams, handover)?;
-    outcome(spawned, report)
+) -> Result<Started, NotStarted> {
+    let (spawned, wire) = begin(launcher, streams)?;
+    let outcome = give(&wire, task, &[]).and_then(|()| outcome(&wire));
+    finish(spawned, wire, outcome)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> NotStarted {
     move |error| NotStarted::System(what, error)
 }
 
-/// Starts a launcher that takes its task from a descriptor; it reports on the other.
-fn begin(
-    launcher: &Path,
-    task: OwnedFd,
-    streams: Streams<'_>,
-    handover: Option<BorrowedFd<'_>>,
-) -> Result<(Spawned, OwnedFd), NotStarted> {
+/// Starts a launcher that waits for its task at the other end of this wire.
+fn begin(launcher: &Path, streams: Streams<'_>) -> Result<(Spawned, OwnedFd), NotStarted> {
     let file = CString::new(launcher.as_os_str().as_bytes())
         .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
     let mut argv = Strings::default();
     let _ = argv.push(&[NAME.as_ref()]);
-    let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
-    let more: Vec<BorrowedFd<'_>> = [task.as_fd(), theirs.as_fd()].into_iter().chain(handover).collect();
+    let (ours, theirs) = wire::pair().map_err(system("make a socket for the launcher"))?;
     let args = ExecArgs {
         file: &file,
         argv: &argv,
@@ -66,24 +68,42 @@ fn begin(
         env: &Strings::default(),
         cwd: c"/",
         streams,
-        more: &more,
+        more: &[theirs.as_fd()],
     };
     let spawned = spawn::spawn_process(&args).map_err(|failure| match failure {
         spawn::NotSpawned::Exec(error) => NotStarted::System("start the launcher", error),
         spawn::NotSpawned::Watch(error) => NotStarted::System("watch the launcher", error),
     })?;
-    Ok((spawned, report))
+    Ok((spawned, ours))
 }
 
-/// Waits until a launcher has become its program, or says why not.
-fn outcome(spawned: Spawned, report: OwnedFd) -> Result<Spawned, NotStarted> {
-    let mut told = Vec::new();
-    let read = File::from(report).read_to_end(&mut told);
-    if told.is_empty() && read.is_ok() {
-        return Ok(spawned);
+fn give(wire: &OwnedFd, task: &LauncherTask, streams: &[BorrowedFd<'_>]) -> Result<(), NotStarted> {
+    wire::send(wire, task, streams).map_err(system("pass the launcher its task"))
+}
+
+/// Listens to a launcher until it has become its program or is ready, or says why not.
+fn outcome(wire: &OwnedFd) -> Outcome {
+    let unreadable = || system("read the launcher's report");
+    let mut listeners = Vec::new();
+    while let Some(received) = wire::receive(wire).map_err(unreadable())? {
+        match received.message().map_err(unreadable())? {
+            Word::Listening => listeners.extend(received.descriptors.into_iter().map(TcpListener::from)),
+            Word::Ready => break,
+            Word::Failed(failure) => return Err(NotStarted::Failed(failure)),
+        }
     }
-    end(&spawned);
-    Err(failed(&told))
+    Ok(listeners)
+}
+
+/// Ends a launcher that did not come to its end by itself.
+fn finish(spawned: Spawned, wire: OwnedFd, outcome: Outcome) -> Result<Started, NotStarted> {
+    match outcome {
+        Ok(listeners) => Ok(Started { spawned, listeners, wire }),
+        Err(error) => {
+            end(&spawned);
+            Err(error)
+        }
+    }
 }
 
 /// Kills and reaps.
@@ -96,25 +116,16 @@ fn end(spawned: &Spawned) {
 #[derive(Debug)]
 pub(crate) struct Spare {
     /// None once it has become somebody's.
-    spawned: Option<Spawned>,
-    socket: OwnedFd,
-    report: Option<OwnedFd>,
+    waiting: Option<(Spawned, OwnedFd)>,
 }
 
 impl Spare {
     /// Starts one.
     pub(crate) fn start(launcher: &Path) -> Result<Self, NotStarted> {
-        let pair = || -> io::Result<_> {
-            let (ours, theirs) =
-                socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-            let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-            Ok((ours, spare(theirs)?, spare(&null)?))
-        };
-        let (socket, theirs, null) = pair().map_err(system("make a socket for the launcher"))?;
-        let streams = Streams::Each([null.as_fd(), null.as_fd(), null.as_fd()]);
-        let (spawned, report) = begin(launcher, theirs, streams, None)?;
+        let null = null().map_err(system("open /dev/null"))?;
+        let (spawned, wire) = begin(launcher, Streams::Each([null.as_fd(); 3]))?;
         is_helper(spawned.pid);
-        Ok(Self { spawned: Some(spawned), socket, report: Some(report) })
+        Ok(Self { waiting: Some((spawned, wire)) })
     }
 
     /// Gives it its task and streams, and waits until it has become its program. None if it is there no more.
@@ -122,40 +133,42 @@ impl Spare {
         mut self,
         task: &LauncherTask,
         streams: [BorrowedFd<'_>; 3],
-    ) -> Option<Result<Spawned, NotStarted>> {
-        let task = write_task(task).ok()?;
-        let [stdin, stdout, stderr] = streams;
-        let given = [task.as_fd(), stdin, stdout, stderr];
-        becomes_program(self.spawned.as_ref()?.pid);
-        descriptors::send(&self.socket, &[IoSlice::new(&[0])], &given).ok()?;
-        Some(outcome(self.spawned.take()?, self.report.take()?))
+    ) -> Option<Result<Started, NotStarted>> {
+        let (spawned, wire) = self.waiting.as_ref()?;
+        becomes_program(spawned.pid);
+        give(wire, task, &streams).ok()?;
+        let (spawned, wire) = self.waiting.take()?;
+        let outcome = outcome(&wire);
+        Some(finish(spawned, wire, outcome))
     }
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        if let Some(spawned) = self.spawned.take() {
+        if let Some((spawned, _)) = self.waiting.take() {
             end(&spawned);
         }
     }
 }
 
+/// `/dev/null` for a launcher's streams.
+pub(crate) fn null() -> io::Result<OwnedFd> {
+    spare(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?)
+}
+
 /// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would;
 /// `outputs` instead of the last two where there are any.
-/// For a binary without other threads: the launcher's descriptors take their numbers here too, until it has started.
+/// For a binary without other threads: the launcher's descriptor takes its number here too, until it has started.
 pub(crate) fn start_here(
     launcher: &Path,
     task: &LauncherTask,
     outputs: [Option<OwnedFd>; 2],
 ) -> Result<std::process::Child, NotStarted> {
-    let task = write_task(task).map_err(system("pass the launcher its task"))?;
-    let (report, theirs) = report().map_err(system("make a pipe for the launcher"))?;
-    let report = spare(report).map_err(system("make a pipe for the launcher"))?;
-    let inherited = (
-        posix::inherit(&task, TASK).map_err(system("pass the launcher its task"))?,
-        posix::inherit(&theirs, REPORT).map_err(system("pass the launcher a pipe"))?,
-    );
-    drop(theirs);
+    let pair = || -> io::Result<_> {
+        let (ours, theirs) = wire::pair()?;
+        Ok((spare(ours)?, posix::inherit(&theirs, LAUNCHER_END)?))
+    };
+    let (wire, inherited) = pair().map_err(system("make a socket for the launcher"))?;
     let mut command = std::process::Command::new(launcher);
     command.arg0(NAME).env_clear();
     let [stdout, stderr] = outputs;
@@ -167,36 +180,11 @@ pub(crate) fn start_here(
     }
     let mut child = command.spawn().map_err(system("start the launcher"))?;
     drop(inherited);
-    let mut told = Vec::new();
-    let read = File::from(report).read_to_end(&mut told);
-    if told.is_empty() && read.is_ok() {
-        return Ok(child);
-    }
-    let _ = child.kill().and_then(|()| child.wait().map(drop));
-    Err(failed(&told))
-}
-
-fn failed(told: &[u8]) -> NotStarted {
-    match Failure::decode(told) {
-        Ok(failure) => NotStarted::Failed(failure),
-        Err(_) => {
-            NotStarted::System("read the launcher's report", io::Error::from_raw_os_error(libc::EBADMSG))
+    match give(&wire, task, &[]).and_then(|()| outcome(&wire)) {
+        Ok(_) => Ok(child),
+        Err(error) => {
+            let _ = child.kill().and_then(|()| child.wait().map(drop));
+            Err(error)
         }
     }
-}
-
-fn write_task(task: &LauncherTask) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create(c"codex-sandbox-task", MemfdFlags::CLOEXEC)?;
-    let bytes = task.encode_to_vec();
-    let mut written = 0;
-    while written < bytes.len() {
-        // By offset, so that who inherits the descriptor reads from the beginning.
-        written += rustix::io::pwrite(&file, &bytes[written..], written as u64)?;
-    }
-    spare(file)
-}
-
-fn report() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((ours, spare(theirs)?))
 }

@@ -1,37 +1,37 @@
 //! The helper's side: a confined process that does what it is asked, one after the other, until nobody asks any more.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use codex_exec_protocol::filesystem as fs;
 use codex_exec_protocol::{Method, RpcError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::connection::{receive, send};
 use super::words::{Asked, Told};
 use crate::filesystem::{PathMethod, ToOpen, whole_file_methods};
+use crate::sandbox::wire::{receive, send};
 
-/// Serves the socket until its other end is closed.
+/// Serves the wire until its other end is closed.
 ///
 /// # Errors
-/// When the socket breaks.
-pub(in crate::sandbox) fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
-    while let Some((request, _)) = receive(socket)? {
-        let (answer, file) = answer(&request);
-        send(socket, &answer, file.as_ref())?;
+/// When the wire breaks.
+pub(in crate::sandbox) fn serve(wire: BorrowedFd<'_>) -> std::io::Result<()> {
+    while let Some(request) = receive(wire)? {
+        let (told, file) = match request.message() {
+            Ok(asked) => answer(&asked),
+            Err(error) => (tell::<()>(Err(unreadable(&error))), None),
+        };
+        let files: Vec<BorrowedFd<'_>> = file.iter().map(AsFd::as_fd).collect();
+        send(wire, &told, &files)?;
     }
     Ok(())
 }
 
-fn answer(request: &[u8]) -> (Vec<u8>, Option<OwnedFd>) {
-    let asked: Asked<'_> = match serde_json::from_slice(request) {
-        Ok(asked) => asked,
-        Err(error) => return (tell::<()>(Err(unreadable(&error))), None),
-    };
+fn answer(asked: &Asked<'_>) -> (Told<String>, Option<OwnedFd>) {
     if asked.method != fs::Open::NAME {
-        return (run(&asked), None);
+        return (run(asked), None);
     }
-    match params(&asked).and_then(|to_open: ToOpen| to_open.open()) {
+    match params(asked).and_then(|to_open: ToOpen| to_open.open()) {
         Ok((file, size)) => (tell(Ok(size)), Some(file)),
         Err(error) => (tell::<()>(Err(error)), None),
     }
@@ -40,8 +40,8 @@ fn answer(request: &[u8]) -> (Vec<u8>, Option<OwnedFd>) {
 macro_rules! run {
     ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
         /// Does a method as a whole.
-        fn run(asked: &Asked<'_>) -> Vec<u8> {
-            match &*asked.method {
+        fn run(asked: &Asked<'_>) -> Told<String> {
+            match asked.method {
                 $(<$method as Method>::NAME => done::<$method>(asked),)*
                 other => tell::<()>(Err(RpcError::internal(format!("the helper does not know {other}")))),
             }
@@ -50,20 +50,22 @@ macro_rules! run {
 }
 whole_file_methods!(run);
 
-fn done<M: PathMethod>(asked: &Asked<'_>) -> Vec<u8> {
+fn done<M: PathMethod>(asked: &Asked<'_>) -> Told<String> {
     tell(params(asked).and_then(|params| M::run(&params, &asked.bounds.limits())))
 }
 
 fn params<P: DeserializeOwned>(asked: &Asked<'_>) -> Result<P, RpcError> {
-    serde_json::from_str(asked.params.get()).map_err(|error| unreadable(&error))
+    serde_json::from_str(asked.params).map_err(|error| unreadable(&error))
 }
 
-fn tell<R: Serialize>(result: Result<R, RpcError>) -> Vec<u8> {
-    let told = result.map_or_else(Told::Failed, Told::Done);
-    // Our own types always serialize; an empty message would be refused by the other side.
-    serde_json::to_vec(&told).unwrap_or_default()
+/// An empty text, which our own types never give, would be refused by the other side.
+fn tell<R: Serialize>(result: Result<R, RpcError>) -> Told<String> {
+    match result {
+        Ok(result) => Told::Done(serde_json::to_string(&result).unwrap_or_default()),
+        Err(error) => Told::Failed(serde_json::to_string(&error).unwrap_or_default()),
+    }
 }
 
-fn unreadable(error: &serde_json::Error) -> RpcError {
+fn unreadable(error: &dyn std::fmt::Display) -> RpcError {
     RpcError::internal(format!("the helper can't read its request: {error}"))
 }

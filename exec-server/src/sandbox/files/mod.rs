@@ -4,7 +4,6 @@
 //! A helper opens, lists, copies and removes. What it opens it hands over as a descriptor, so that contents never pass
 //! through it. Helpers are kept ready, one per policy, and end with their connection.
 
-mod connection;
 mod helper;
 mod methods;
 mod pool;

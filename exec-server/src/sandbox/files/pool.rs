@@ -1,26 +1,24 @@
 //! The helpers of one connection: made when a policy is first used, kept while they fit, bounded.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
-use codex_children::spawn::Spawned;
 use codex_children::{is_helper, reap, tree};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::connection::{receive, send};
 use super::prepared::{Fit, Memory, Prepared};
 use super::words::{Asked, Bounds, Operation, Told};
 use crate::Limits;
 use crate::blocking;
-use crate::sandbox::start::{self, NotStarted};
-use crate::sandbox::task::{LauncherTask, Work};
-use crate::sandbox::{Confiner, spare};
+use crate::sandbox::Confiner;
+use crate::sandbox::start::{self, NotStarted, Started};
+use crate::sandbox::task::{Confinement, LauncherTask, Work};
+use crate::sandbox::wire::{receive, send};
 
 /// One connection's helpers. Dropping it ends them.
 pub struct FileHelpers {
@@ -46,7 +44,7 @@ struct Helpers {
 /// Dropped, its process is ended and reaped.
 struct Helper {
     fit: Arc<Fit>,
-    socket: OwnedFd,
+    wire: OwnedFd,
     pid: Pid,
 }
 
@@ -92,15 +90,16 @@ impl FileHelpers {
         params: &impl Serialize,
     ) -> Result<(R, Option<OwnedFd>), RpcError> {
         let confiner = self.confiner()?;
+        let params = serde_json::to_string(params).map_err(broken)?;
+        let asked = Asked { method: work.method, bounds: self.bounds, params: &params };
         if work.creates && prepared.has_placeholders() {
             // The places are held for this one operation, so that they are not seen for longer.
-            let confined = confiner.confine(&prepared.policy)?;
+            let (walls, _held) = confiner.confine_creating(&prepared.policy)?;
             let _slot = self.slot();
-            let helper = Helper::start(confiner, Arc::new(Fit::of(confined.confinement.clone())))?;
-            helper.send(&Helper::question(work, self.bounds, params)?)?;
+            let helper = Helper::start(confiner, Arc::new(Fit::of(walls)))?;
+            helper.send(&asked)?;
             return helper.answer();
         }
-        let asked = Helper::question(work, self.bounds, params)?;
         // One that has died while it waited has done nothing; one that dies now, nothing that can't be done again.
         while let Some(helper) = self.take(&prepared.fit) {
             let sent = helper.send(&asked);
@@ -180,22 +179,14 @@ impl Drop for Slot<'_> {
 
 impl Helper {
     fn start(confiner: &Confiner, fit: Arc<Fit>) -> Result<Self, RpcError> {
-        let failed =
-            |error: std::io::Error| RpcError::internal(format!("can't start a file helper: {error}"));
-        let pair = || -> std::io::Result<_> {
-            let (ours, theirs) =
-                socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-            let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-            Ok((ours, spare(theirs)?, spare(null)?))
-        };
-        let (socket, theirs, null) = pair().map_err(failed)?;
-        let task = LauncherTask { confinement: fit.confinement.clone(), work: Some(Work::Files(true)) };
-        use std::os::fd::AsFd;
-        let streams = Streams::Each([theirs.as_fd(), null.as_fd(), null.as_fd()]);
-        match start::start(confiner.launcher(), &task, streams, None) {
-            Ok(Spawned { pid, .. }) => {
-                is_helper(pid);
-                Ok(Self { fit, socket, pid })
+        let null = start::null()
+            .map_err(|error| RpcError::internal(format!("can't start a file helper: {error}")))?;
+        let confinement = Confinement::Walls(fit.walls.clone());
+        let task = LauncherTask { confinement, work: Work::Files };
+        match start::start(confiner.launcher(), &task, Streams::Each([null.as_fd(); 3])) {
+            Ok(Started { spawned, wire, .. }) => {
+                is_helper(spawned.pid);
+                Ok(Self { fit, wire, pid: spawned.pid })
             }
             Err(NotStarted::System(what, error)) => {
                 Err(RpcError::internal(format!("can't {what} for a file operation: {error}")))
@@ -208,20 +199,18 @@ impl Helper {
         }
     }
 
-    fn question(work: Operation, bounds: Bounds, params: &impl Serialize) -> Result<Vec<u8>, RpcError> {
-        let params = serde_json::value::to_raw_value(params).map_err(broken)?;
-        serde_json::to_vec(&Asked { method: work.method.into(), bounds, params: &params }).map_err(broken)
-    }
-
-    fn send(&self, question: &[u8]) -> Result<(), RpcError> {
-        send(&self.socket, question, None).map_err(broken)
+    fn send(&self, asked: &Asked<'_>) -> Result<(), RpcError> {
+        send(&self.wire, asked, &[]).map_err(broken)
     }
 
     fn answer<R: DeserializeOwned>(&self) -> Result<(R, Option<OwnedFd>), RpcError> {
-        let (answer, file) = receive(&self.socket).map_err(broken)?.ok_or_else(|| broken("it has ended"))?;
-        match serde_json::from_slice(&answer).map_err(broken)? {
-            Told::Done(result) => Ok((result, file)),
-            Told::Failed(error) => Err(error),
+        let answer = receive(&self.wire).map_err(broken)?.ok_or_else(|| broken("it has ended"))?;
+        match answer.message::<Told<&str>>().map_err(broken)? {
+            Told::Done(result) => {
+                let result = serde_json::from_str(result).map_err(broken)?;
+                Ok((result, answer.descriptors.into_iter().next()))
+            }
+            Told::Failed(error) => Err(serde_json::from_str(error).unwrap_or_else(broken)),
         }
     }
 }

@@ -11,7 +11,7 @@ use codex_exec_protocol::sandbox::Sandbox;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::sandbox::place::{Identity, Lookups};
-use crate::sandbox::task::Confinement;
+use crate::sandbox::task::{FileWalls, NetworkWalls, Walls};
 use crate::sandbox::{Confiner, Files, Policy};
 
 /// Sandboxes remembered by one connection, the latest used.
@@ -29,10 +29,10 @@ pub(super) struct Prepared {
     pub(super) fit: Arc<Fit>,
 }
 
-/// What makes a helper the right one: its confinement, and that the paths in it are still the same things.
+/// What makes a helper the right one: its walls, and that the paths in it are still the same things.
 #[derive(Debug)]
 pub(super) struct Fit {
-    pub(super) confinement: Confinement,
+    pub(super) walls: Walls,
     things: Vec<Thing>,
     /// Names that came to the root are not in an older view.
     root_changed: (i64, i64),
@@ -76,17 +76,22 @@ impl Prepared {
 }
 
 impl Fit {
-    pub(super) fn of(mut confinement: Confinement) -> Self {
+    pub(super) fn of(mut walls: Walls) -> Self {
         // A helper has no use for the network.
-        confinement.network = false;
+        walls.network = NetworkWalls::Closed;
         let mut held = 0;
-        let things = confinement.regions.iter().map(|region| Thing::at(region.path(), &mut held)).collect();
-        Self { confinement, things, root_changed: root_changed() }
+        let things = match &walls.files {
+            FileWalls::All => Vec::new(),
+            FileWalls::Granted(granted) => {
+                granted.regions.iter().map(|region| Thing::at(&region.path, &mut held)).collect()
+            }
+        };
+        Self { walls, things, root_changed: root_changed() }
     }
 
     /// Whether a helper that was made for `self` serves for what `now` was just made of.
     pub(super) fn serves(&self, now: &Self) -> bool {
-        self.confinement == now.confinement
+        self.walls == now.walls
             && self.root_changed == now.root_changed
             && self.things.len() == now.things.len()
             && self.things.iter().zip(&now.things).all(|(then, now)| then.is_still(now))

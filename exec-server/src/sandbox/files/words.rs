@@ -1,10 +1,6 @@
 //! What a server and its helper say to each other.
 
-use std::borrow::Cow;
-
-use codex_exec_protocol::RpcError;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::Limits;
 
@@ -12,11 +8,10 @@ use crate::Limits;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Asked<'a> {
     /// `fs/open` for a file to be handed over; its size is the answer.
-    pub(super) method: Cow<'a, str>,
+    pub(super) method: &'a str,
     pub(super) bounds: Bounds,
-    /// The method's params without their sandbox, or what is to be opened.
-    #[serde(borrow)]
-    pub(super) params: &'a RawValue,
+    /// The method's params without their sandbox, or what is to be opened; in JSON, as on the outer wire, whose words these are.
+    pub(super) params: &'a str,
 }
 
 /// What is to be done.
@@ -29,11 +24,11 @@ pub(super) struct Operation {
     pub(super) changes: bool,
 }
 
-/// A helper's answer.
+/// A helper's answer, in JSON: a result of the method, or an error.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Told<R> {
-    Done(R),
-    Failed(RpcError),
+pub(super) enum Told<T> {
+    Done(T),
+    Failed(T),
 }
 
 /// The server's bounds that its helper keeps.

@@ -10,7 +10,7 @@ use seccompiler::{
 };
 
 use super::ioctls;
-use crate::sandbox::task::{Confinement, Failure, Namespaces, Stage};
+use crate::sandbox::task::{Failure, Namespaces, NetworkWalls, Stage, Walls};
 
 /// Refused with `EPERM` whatever the arguments are.
 const REFUSED: [c_long; 48] = [
@@ -173,38 +173,32 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Built<T> = Result<T, seccompiler::BackendError>;
 
 /// Installs the filter for good.
-pub(super) fn install(confinement: &Confinement) -> Result<(), Failure> {
-    let failed = |error: seccompiler::Error| Failure {
-        stage: Stage::Confine.into(),
-        errno: match &error {
+pub(super) fn install(walls: &Walls) -> Result<(), Failure> {
+    let failed = |error: seccompiler::Error| {
+        let what = format!("install the system call filter ({error})");
+        match &error {
             seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => {
-                error.raw_os_error().unwrap_or(0)
+                Failure::new(Stage::Confine, what, error)
             }
-            _ => 0,
-        },
-        what: format!("install the system call filter ({error})"),
+            _ => Failure::untold(Stage::Confine, what),
+        }
     };
-    let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(confinement)?]) };
+    let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(walls)?]) };
     let built = build().map_err(|error| failed(error.into()))?;
-    let commands = is_bare(confinement).then(ioctls::refuse_others);
+    let commands = walls.is_bare().then(ioctls::refuse_others);
     for program in foreign().iter().chain(&built).chain(&commands) {
         seccompiler::apply_filter(program).map_err(failed)?;
     }
     Ok(())
 }
 
-/// Whether files are restricted, and no mount helps with it.
-fn is_bare(confinement: &Confinement) -> bool {
-    confinement.files && confinement.namespaces() == Namespaces::None
-}
-
-fn refused(confinement: &Confinement) -> Built<BpfProgram> {
+fn refused(walls: &Walls) -> Built<BpfProgram> {
     let everywhere = REFUSED.iter().chain(&REFUSED_HERE).chain(&REFUSED_NEWER);
     let mut rules: Rules = everywhere.map(|call| (*call, Vec::new())).collect();
-    if confinement.namespaces() == Namespaces::None {
+    if walls.namespaces == Namespaces::None {
         rules.extend(SHARED.iter().map(|call| (*call, Vec::new())));
     }
-    if is_bare(confinement) {
+    if walls.is_bare() {
         let attributes = ATTRIBUTES.iter().chain(&NEWER_ATTRIBUTES).chain(&OLDER_ATTRIBUTES);
         rules.extend(attributes.map(|call| (*call, Vec::new())));
     }
@@ -229,32 +223,42 @@ fn refused(confinement: &Confinement) -> Built<BpfProgram> {
             .map(|(argument, allowed)| SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, allowed)?]));
         rules.insert(call, vec![other_kind?, other?]);
     }
-    sockets(confinement, &mut rules)?;
+    sockets(walls, &mut rules)?;
     program(rules, libc::EPERM)
 }
 
 /// Without network no socket at all. In a network of its own, those of the internet. With the machine's, but with files restricted, none of the kinds that lead to other programs
 /// of this machine: nothing here can tell which of their files a socket's peer would touch for one.
-fn sockets(confinement: &Confinement, rules: &mut Rules) -> Built<()> {
+fn sockets(walls: &Walls, rules: &mut Rules) -> Built<()> {
     let not = |family: i32| word(0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
     rules.insert(libc::SYS_socketpair, all_but_closed_pairs()?);
-    if !confinement.network && !confinement.own_network {
-        lead_nowhere(rules)?;
-    }
-    if confinement.own_network {
-        rules.insert(libc::SYS_socket, all_but_internet()?);
-    } else if !confinement.network {
-        rules.insert(libc::SYS_socket, Vec::new());
-    } else if confinement.files {
-        let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
-        rules.insert(
-            libc::SYS_socket,
-            vec![
-                SeccompRule::new(vec![not(libc::AF_INET)?, not(libc::AF_INET6)?, not(libc::AF_NETLINK)?])?,
-                // NETLINK_ROUTE only, which name lookups ask for the machine's addresses.
-                SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, netlink)?, word(2, SeccompCmpOp::Ne, 0)?])?,
-            ],
-        );
+    match walls.network {
+        NetworkWalls::Closed => {
+            lead_nowhere(rules)?;
+            rules.insert(libc::SYS_socket, Vec::new());
+        }
+        NetworkWalls::Own { .. } => {
+            rules.insert(libc::SYS_socket, all_but_internet()?);
+        }
+        NetworkWalls::Open if walls.restricts_files() => {
+            let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
+            rules.insert(
+                libc::SYS_socket,
+                vec![
+                    SeccompRule::new(vec![
+                        not(libc::AF_INET)?,
+                        not(libc::AF_INET6)?,
+                        not(libc::AF_NETLINK)?,
+                    ])?,
+                    // NETLINK_ROUTE only, which name lookups ask for the machine's addresses.
+                    SeccompRule::new(vec![
+                        word(0, SeccompCmpOp::Eq, netlink)?,
+                        word(2, SeccompCmpOp::Ne, 0)?,
+                    ])?,
+                ],
+            );
+        }
+        NetworkWalls::Open => {}
     }
     Ok(())
 }

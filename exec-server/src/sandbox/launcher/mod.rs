@@ -15,23 +15,17 @@ mod streams;
 mod view;
 
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use codex_children::{lookup, posix, signals};
-use prost::Message;
-use rustix::fs::FileType;
-use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
 use self::view::Purpose;
-use super::task::{
-    Bound, Confinement, Failure, LauncherTask, Means, REPORT, REQUESTS, Run, Stage, TASK, Work,
-};
-use super::{descriptors, files};
+use super::task::{Bound, Confinement, Failure, LauncherTask, Means, Run, Stage, Word, Work};
+use super::{files, wire};
 
 /// What the kernel has, for the probe.
 pub(super) mod supports {
@@ -50,88 +44,87 @@ pub fn is_launcher(arg0: Option<&OsStr>) -> bool {
     arg0 == Some(OsStr::new(NAME))
 }
 
-/// Does what the task on descriptor 3 says. Returns the exit code only if no program took this process's place. For the
+/// Does the task that comes over the wire. Returns the exit code only if no program took this process's place. For the
 /// binary's entry, before any thread is started.
 pub fn run() -> u8 {
-    // SAFETY: whoever starts a launcher gives it these two; nothing else in this process knows them.
-    let (task, report) = unsafe { (OwnedFd::from_raw_fd(TASK), OwnedFd::from_raw_fd(REPORT)) };
-    let mut report = Some(File::from(report));
-    obey(task, &mut report).unwrap_or_else(|failure| {
+    // SAFETY: whoever starts a launcher gives it this one; nothing else in this process knows it.
+    let wire = unsafe { OwnedFd::from_raw_fd(wire::LAUNCHER_END) };
+    obey(&wire).unwrap_or_else(|failure| {
         // Nobody to tell: then the exit code has to do.
-        let _ = report.map(|mut report| report.write_all(&failure.encode_to_vec()));
+        let _ = wire::send(&wire, &Word::Failed(failure), &[]);
         FAILED
     })
 }
 
-fn obey(task: OwnedFd, report: &mut Option<File>) -> Result<u8, Failure> {
-    let fail = |error: &io::Error| Failure::new(Stage::Confine, "read its task", error);
-    if let Some(report) = report {
-        rustix::io::fcntl_setfd(report, rustix::io::FdFlags::CLOEXEC).map_err(|error| fail(&error.into()))?;
-    }
-    // Whatever else somebody left open is not the program's.
-    // SAFETY: only marks descriptors to be closed at the exec.
-    unsafe { libc::syscall(libc::SYS_close_range, REPORT, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    let Some(task) = await_task(task).map_err(|error| fail(&error))? else {
+fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
+    let fail = |error| Failure::new(Stage::Confine, "read its task", &error);
+    close_at_exec().map_err(|error| Failure::new(Stage::Confine, "keep what is open to itself", &error))?;
+    let Some(received) = wire::receive(wire).map_err(fail)? else {
         // Nobody needs it any more.
         return Ok(0);
     };
-    let mut bytes = Vec::new();
-    File::from(task).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-    let task = LauncherTask::decode(bytes.as_slice())
-        .map_err(|_| fail(&io::Error::from_raw_os_error(libc::EBADMSG)))?;
-    match task.work {
-        Some(Work::Run(run)) => Err(become_program(&task.confinement, &run)),
-        Some(Work::Probe(_)) => confine(&task.confinement, Purpose::Program, || Ok(())).map(|()| 0),
-        Some(Work::Files(_)) => {
+    let task: LauncherTask = received.message().map_err(fail)?;
+    take_streams(received.descriptors).map_err(fail)?;
+    match &task.work {
+        Work::Run(run) => Err(become_program(&task.confinement, run, wire)),
+        Work::Probe => confine(&task.confinement, Purpose::Program, wire, || Ok(())).map(|()| 0),
+        Work::Files => {
             signals::survive_large_files();
-            confine(&task.confinement, Purpose::Files, || Ok(()))?;
-            // Says that it is ready.
-            *report = None;
-            // SAFETY: whoever starts a helper gives it this descriptor, and it stays open.
-            let socket = unsafe { BorrowedFd::borrow_raw(REQUESTS) };
-            // A broken socket means that nobody asks any more.
-            Ok(files::serve(socket).map_or(FAILED, |()| 0))
+            confine(&task.confinement, Purpose::Files, wire, || Ok(()))?;
+            // A broken wire means that nobody asks any more.
+            let served = wire::send(wire, &Word::Ready, &[]).and_then(|()| files::serve(wire.as_fd()));
+            Ok(served.map_or(FAILED, |()| 0))
         }
-        None => Err(fail(&io::Error::from_raw_os_error(libc::ENOSYS))),
     }
 }
 
-/// Waits for the task, if it is still to come: then with it come the program's stdin, stdout and stderr. None if none comes.
-fn await_task(task: OwnedFd) -> io::Result<Option<OwnedFd>> {
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&task)?.st_mode);
-    if kind != FileType::Socket {
-        return Ok(Some(task));
+/// Whatever else somebody left open is not the program's, nor is the wire.
+fn close_at_exec() -> io::Result<()> {
+    let first = libc::c_uint::try_from(wire::LAUNCHER_END).unwrap_or(0);
+    // SAFETY: only marks descriptors to be closed at the exec.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if answer == 0 {
+        return Ok(());
     }
-    let (bytes, given) = descriptors::receive(&task, &mut [0], RecvFlags::empty())?;
-    if bytes == 0 {
-        return Ok(None);
+    // Before Linux 5.11, or by a filter.
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(number) = number.filter(|number| *number >= wire::LAUNCHER_END) else { continue };
+        // SAFETY: as above; the number may also be that of the directory that is read.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
-    let [task, stdin, stdout, stderr] =
-        <[OwnedFd; 4]>::try_from(given).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
+    Ok(())
+}
+
+/// Takes the program's stdin, stdout and stderr, if they came along with the task.
+fn take_streams(given: Vec<OwnedFd>) -> io::Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    let [stdin, stdout, stderr] =
+        <[OwnedFd; 3]>::try_from(given).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
-    rustix::stdio::dup2_stderr(stderr)?;
-    Ok(Some(task))
+    Ok(rustix::stdio::dup2_stderr(stderr)?)
 }
 
 /// Confines this process and makes it the program; returns only if that did not work.
-pub(super) fn become_program(confinement: &Confinement, run: &Run) -> Failure {
+fn become_program(confinement: &Confinement, run: &Run, wire: &OwnedFd) -> Failure {
     // First, with the server's rights; whatever it starts is in there too.
-    if let Some(Err(error)) = run.entrance().map(|entrance| std::fs::write(entrance, "0")) {
+    if let Some(Err(error)) = run.group.as_ref().map(|entrance| std::fs::write(entrance, "0")) {
         return Failure::new(Stage::Confine, "enter the cgroup that bounds it", &error);
     }
-    let cwd = run.cwd();
-    let entered = confine(confinement, Purpose::Program, || {
-        rustix::process::chdir(&cwd)
-            .map_err(|error| Failure::new(Stage::Cwd, cwd.display().to_string(), &error.into()))
+    let entered = confine(confinement, Purpose::Program, wire, || {
+        rustix::process::chdir(&run.cwd)
+            .map_err(|error| Failure::new(Stage::Cwd, run.cwd.display().to_string(), &error.into()))
     });
     if let Err(failure) = entered {
         return failure;
     }
-    let env = run.env();
-    let name = OsStr::from_bytes(run.argv.first().map_or(b"", Vec::as_slice));
+    let name = run.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     let shown = || name.to_string_lossy().into_owned();
-    let file = match lookup::find(name, &cwd, &env) {
+    let file = match lookup::find(name, &run.cwd, &run.env) {
         Ok(file) => file,
         Err(error) => return Failure::new(Stage::Find, shown(), &error),
     };
@@ -139,23 +132,22 @@ pub(super) fn become_program(confinement: &Confinement, run: &Run) -> Failure {
     if let Err(failure) = bound(&run.bounds) {
         return failure;
     }
-    let error = execute(&file, run, &env).unwrap_or_else(|error| error);
+    let error = execute(&file, run).unwrap_or_else(|error| error);
     let stage = if Path::new(&*file).exists() { Stage::Execute } else { Stage::Find };
     Failure::new(stage, shown(), &error)
 }
 
-fn execute(file: &OsStr, run: &Run, env: &[(OsString, OsString)]) -> io::Result<io::Error> {
-    let nul = |_| io::Error::from_raw_os_error(libc::EINVAL);
-    let file = CString::new(file.as_bytes()).map_err(nul)?;
+fn execute(file: &OsStr, run: &Run) -> io::Result<io::Error> {
+    let file = CString::new(file.as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let first = run.arg0.as_ref().or(run.argv.first());
-    let argv = first.into_iter().chain(run.argv.iter().skip(1)).map(|argument| OsStr::from_bytes(argument));
-    Ok(posix::replace(&file, argv, env))
+    let argv = first.into_iter().chain(run.argv.iter().skip(1)).map(OsString::as_os_str);
+    Ok(posix::replace(&file, argv, &run.env))
 }
 
 /// Sets the bounds for this process and all it starts, so that they can't be raised again.
 fn bound(bounds: &[Bound]) -> Result<(), Failure> {
     for bound in bounds {
-        let resource = match bound.of() {
+        let resource = match bound.of {
             Means::Memory => Resource::As,
             Means::Processes => Resource::Nproc,
             Means::Cpu => Resource::Cpu,
@@ -166,7 +158,7 @@ fn bound(bounds: &[Bound]) -> Result<(), Failure> {
         let most = held.maximum.map_or(bound.most, |maximum| maximum.min(bound.most));
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         rustix::process::setrlimit(resource, limit).map_err(|error| {
-            Failure::new(Stage::Confine, format!("set the bound {most} of {:?}", bound.of()), &error.into())
+            Failure::new(Stage::Confine, format!("set the bound {most} of {:?}", bound.of), &error.into())
         })?;
     }
     Ok(())
@@ -176,18 +168,17 @@ fn bound(bounds: &[Bound]) -> Result<(), Failure> {
 fn confine(
     confinement: &Confinement,
     purpose: Purpose,
+    wire: &OwnedFd,
     inside: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if confinement.off {
-        return inside();
-    }
-    view::enter(confinement, purpose)?;
-    network::enter(confinement)?;
+    let Confinement::Walls(walls) = confinement else { return inside() };
+    view::enter(walls, purpose)?;
+    network::enter(&walls.network, wire)?;
     inside()?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| Failure::new(Stage::Confine, "give up new privileges", &error.into()))?;
-    rights::restrict(confinement, purpose)?;
+    rights::restrict(walls, purpose)?;
     capabilities::drop_dangerous()
         .map_err(|error| Failure::new(Stage::Confine, "drop capabilities", &error))?;
-    filter::install(confinement)
+    filter::install(walls)
 }

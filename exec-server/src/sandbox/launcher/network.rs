@@ -4,33 +4,28 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::sandbox::handover;
-use crate::sandbox::task::{Confinement, Failure, HANDOVER, Stage};
+use crate::sandbox::task::{Failure, NetworkWalls, Stage, Word};
+use crate::sandbox::wire;
 
-/// Brings the new network up, and hands its listeners out. To be called while the launcher may still change it.
-pub(super) fn enter(confinement: &Confinement) -> Result<(), Failure> {
-    if !confinement.own_network {
-        return Ok(());
-    }
+/// Brings the new network up, and hands its listeners out. To be called while the launcher may still change it. It closes
+/// them here, so the program has none of them.
+pub(super) fn enter(network: &NetworkWalls, server: &OwnedFd) -> Result<(), Failure> {
+    let NetworkWalls::Own { listen } = network else { return Ok(()) };
     let fail = |what: &str, error: &io::Error| Failure::new(Stage::Confine, what, error);
     raise_loopback().map_err(|error| fail("bring up loopback in a network of its own", &error))?;
-    if confinement.listen.is_empty() {
+    if listen.is_empty() {
         return Ok(());
     }
-    let listen = |port: &u32| {
-        let port = u16::try_from(*port).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-    };
-    let listeners: io::Result<Vec<_>> = confinement.listen.iter().map(listen).collect();
+    let listeners: io::Result<Vec<_>> =
+        listen.iter().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port))).collect();
     let listeners = listeners.map_err(|error| fail("listen in a network of its own", &error))?;
-    // SAFETY: whoever orders to listen gives the launcher this descriptor; nothing else in this process knows it. Both it
-    // and the listeners are closed here, so the program has none of them.
-    let server = unsafe { OwnedFd::from_raw_fd(HANDOVER) };
-    handover::send(&server, &listeners).map_err(|error| fail("hand its listeners to the server", &error))
+    let fds: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+    wire::send(server, &Word::Listening, &fds)
+        .map_err(|error| fail("hand its listeners to the server", &error))
 }
 
 /// A new network's loopback is down.

@@ -11,7 +11,8 @@ use rustix::fs::FileType;
 
 use super::mounts;
 use super::view::{self, Purpose};
-use crate::sandbox::task::{Area, Confinement, Failure, Namespaces, Right, Stage};
+use crate::sandbox::policy::{Access as Right, Region};
+use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, NetworkWalls, Stage, Walls};
 
 /// The rights that are relied on: since Linux 6.12 a program can be kept from signalling others.
 const NEEDED: ABI = ABI::V6;
@@ -19,8 +20,8 @@ const NEEDED: ABI = ABI::V6;
 pub(crate) const NEEDED_VERSION: i64 = 6;
 
 /// Restricts this process and everything it becomes.
-pub(super) fn restrict(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure> {
-    let rules = build(confinement, purpose)?;
+pub(super) fn restrict(walls: &Walls, purpose: Purpose) -> Result<(), Failure> {
+    let rules = build(walls, purpose)?;
     match rules.restrict_self() {
         Ok(status) if status.ruleset == RulesetStatus::FullyEnforced => Ok(()),
         Ok(_) => Err(fail("restrict itself", "the kernel enforces only a part")),
@@ -28,25 +29,28 @@ pub(super) fn restrict(confinement: &Confinement, purpose: Purpose) -> Result<()
     }
 }
 
-fn build(confinement: &Confinement, purpose: Purpose) -> Result<RulesetCreated, Failure> {
+fn build(walls: &Walls, purpose: Purpose) -> Result<RulesetCreated, Failure> {
     let handled = || -> Result<RulesetCreated, RulesetError> {
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .scope(Scope::from_all(NEEDED))?;
-        if confinement.files {
+        if walls.restricts_files() {
             rules = rules.handle_access(AccessFs::from_all(NEEDED))?;
         }
-        if !confinement.network && !confinement.own_network {
+        if walls.network == NetworkWalls::Closed {
             rules = rules.handle_access(AccessNet::from_all(NEEDED))?;
         }
         rules.create()
     };
     let rules = handled().map_err(|error| fail("declare its rights", error))?;
-    if confinement.files { grant_files(confinement, purpose, rules) } else { Ok(rules) }
+    match &walls.files {
+        FileWalls::All => Ok(rules),
+        FileWalls::Granted(granted) => grant_files(granted, walls.namespaces, purpose, rules),
+    }
 }
 
 fn fail(what: &str, error: impl std::fmt::Display) -> Failure {
-    Failure { stage: Stage::Confine.into(), errno: 0, what: format!("{what} ({error})") }
+    Failure::untold(Stage::Confine, format!("{what} ({error})"))
 }
 
 fn reading() -> BitFlags<AccessFs> {
@@ -59,29 +63,30 @@ fn writing() -> BitFlags<AccessFs> {
 }
 
 fn grant_files(
-    confinement: &Confinement,
+    granted: &Granted,
+    namespaces: Namespaces,
     purpose: Purpose,
     mut rules: RulesetCreated,
 ) -> Result<RulesetCreated, Failure> {
-    let base = rights_of(confinement.base());
+    let base = rights_of(granted.base);
     if !base.is_empty() {
-        rules = grant_root(rules, base, &confinement.regions)?;
-    } else if confinement.namespaces() != Namespaces::None {
+        rules = grant_root(rules, base, &granted.regions)?;
+    } else if namespaces != Namespaces::None {
         // A root of its own holds nothing but what is granted.
         rules = grant(rules, Path::new("/"), AccessFs::ReadDir.into())?;
         rules = grant(rules, Path::new("/proc"), reading())?;
     } else {
         rules = grant(rules, Path::new("/proc"), reading())?;
     }
-    for region in &confinement.regions {
+    for region in &granted.regions {
         // A disk is everything on it: devices are granted one by one.
-        if region.path() != Path::new("/dev") {
-            rules = grant(rules, region.path(), rights_of(region.right()))?;
+        if region.path != Path::new("/dev") {
+            rules = grant(rules, &region.path, rights_of(region.access))?;
         }
     }
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let own_terminal = view::own_terminal();
-    if confinement.namespaces() != Namespaces::None && purpose == Purpose::Program {
+    if namespaces != Namespaces::None && purpose == Purpose::Program {
         rules = grant(rules, Path::new("/dev/shm"), writing())?;
         if own_terminal.is_none() {
             rules = grant(rules, Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
@@ -96,7 +101,7 @@ fn grant_files(
 
 fn rights_of(right: Right) -> BitFlags<AccessFs> {
     match right {
-        Right::Nothing => BitFlags::EMPTY,
+        Right::Hidden | Right::Denied => BitFlags::EMPTY,
         Right::Read => reading(),
         Right::Write => writing(),
     }
@@ -106,14 +111,14 @@ fn rights_of(right: Right) -> BitFlags<AccessFs> {
 fn grant_root(
     mut rules: RulesetCreated,
     access: BitFlags<AccessFs>,
-    regions: &[Area],
+    regions: &[Region],
 ) -> Result<RulesetCreated, Failure> {
     let content = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Execute;
     rules = grant(rules, Path::new("/"), access & !content)?;
     let names = std::fs::read_dir("/").map_err(|error| fail("list the root", error))?;
     for name in names {
         let name = name.map_err(|error| fail("list the root", error))?;
-        let is_apart = name.file_name() == "dev" || regions.iter().any(|region| region.path() == name.path());
+        let is_apart = name.file_name() == "dev" || regions.iter().any(|region| region.path == name.path());
         if !is_apart && name.file_type().is_ok_and(|kind| !kind.is_symlink()) {
             rules = grant(rules, &name.path(), access)?;
         }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::mounts;
-use crate::sandbox::task::{Confinement, Failure, Namespaces, Stage};
+use crate::sandbox::task::{Failure, Namespaces, NetworkWalls, Stage, Walls};
 
 const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 /// Whole families of devices by major number: memory, consoles and `/dev/tty`, terminals. Opening one of these once more
@@ -39,10 +39,10 @@ struct Stream {
 
 /// Looks at the three, refuses what can't be given, and holds on to what the view may hide. To be called when mounts are
 /// already apart from those outside, and nothing is hidden yet.
-pub(super) fn look(confinement: &Confinement) -> Result<Given, Failure> {
+pub(super) fn look(walls: &Walls) -> Result<Given, Failure> {
     let mut given = Vec::new();
     for index in 0..NAMES.len() {
-        let look = || Stream::look(index, confinement);
+        let look = || Stream::look(index, walls);
         given.extend(look().map_err(|refusal| refusal.about(index))?);
     }
     Ok(Given(given))
@@ -85,7 +85,7 @@ impl Refusal {
 
 impl Stream {
     /// None if there is nothing to do about it.
-    fn look(index: usize, confinement: &Confinement) -> Result<Option<Self>, Refusal> {
+    fn look(index: usize, walls: &Walls) -> Result<Option<Self>, Refusal> {
         let fd = descriptor(index);
         let found = match rustix::fs::fstat(fd) {
             Err(Errno::BADF) => return Ok(None),
@@ -93,9 +93,9 @@ impl Stream {
         };
         let kind = FileType::from_raw_mode(found.st_mode);
         if kind == FileType::Socket {
-            return may_keep_socket(fd, confinement).map(|()| None);
+            return may_keep_socket(fd, walls).map(|()| None);
         }
-        if !confinement.files {
+        if !walls.restricts_files() {
             return Ok(None);
         }
         let flags = rustix::fs::fcntl_getfl(fd)?;
@@ -104,7 +104,7 @@ impl Stream {
         }
         let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
         let is_nameless = kind == FileType::RegularFile && found.st_nlink == 0;
-        if confinement.namespaces() == Namespaces::None {
+        if walls.namespaces == Namespaces::None {
             // The filter keeps all files as they are, but for their content.
             let leads_to_content = kind == FileType::RegularFile && writes && !is_nameless;
             return if leads_to_content { Err(Refusal::Is(WRITABLE)) } else { Ok(None) };
@@ -227,9 +227,9 @@ fn opens_again(device: u64) -> bool {
 }
 
 /// A socket may stay if it can lead nowhere else: it is joined to its other end for good.
-fn may_keep_socket(socket: BorrowedFd<'_>, confinement: &Confinement) -> Result<(), Refusal> {
-    let is_free = confinement.network && !confinement.own_network;
-    if is_free && !confinement.files {
+fn may_keep_socket(socket: BorrowedFd<'_>, walls: &Walls) -> Result<(), Refusal> {
+    let is_free = walls.network == NetworkWalls::Open;
+    if is_free && !walls.restricts_files() {
         return Ok(());
     }
     let family = sockopt::socket_domain(socket)?;
@@ -240,7 +240,7 @@ fn may_keep_socket(socket: BorrowedFd<'_>, confinement: &Confinement) -> Result<
     let joined = [SocketType::STREAM, SocketType::SEQPACKET].contains(&sockopt::socket_type(socket)?)
         && rustix::net::getpeername(socket).is_ok();
     // One of another network could be joined anew there.
-    if joined && !(internet && confinement.own_network) {
+    if joined && !(internet && walls.has_own_network()) {
         Ok(())
     } else {
         Err(Refusal::Is("a socket that may lead elsewhere"))

@@ -12,7 +12,8 @@ use rustix::thread::UnshareFlags;
 
 use super::mounts::{self, Covers};
 use super::streams;
-use crate::sandbox::task::{Area, Confinement, Failure, Namespaces, Right, Stage};
+use crate::sandbox::policy::{Access, Region};
+use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, Stage, Walls};
 
 /// Where devices are devices.
 const DEVICES_AT: &str = "/dev";
@@ -42,25 +43,21 @@ pub(super) enum Purpose {
 }
 
 /// Enters namespaces of its own and builds the view in them.
-pub(super) fn enter(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure> {
-    let namespaces = confinement.namespaces();
-    let look =
-        || if purpose == Purpose::Program { Some(streams::look(confinement)).transpose() } else { Ok(None) };
-    if namespaces == Namespaces::None {
+pub(super) fn enter(walls: &Walls, purpose: Purpose) -> Result<(), Failure> {
+    let look = || if purpose == Purpose::Program { Some(streams::look(walls)).transpose() } else { Ok(None) };
+    if walls.namespaces == Namespaces::None {
         return look().map(drop);
     }
-    unshare(namespaces, confinement.own_network)
+    unshare(walls.namespaces, walls.has_own_network())
         .map_err(|error| fail("enter namespaces of its own", &error))?;
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
     let given = look()?;
-    if !confinement.files {
-        return Ok(());
-    }
-    if confinement.base() == Right::Nothing {
-        of_its_own(confinement, purpose)?;
+    let FileWalls::Granted(granted) = &walls.files else { return Ok(()) };
+    if granted.base.is_none() {
+        of_its_own(granted, purpose)?;
     } else {
-        whole(confinement, &root, purpose)?;
+        whole(granted, &root, purpose)?;
     }
     given.map_or(Ok(()), streams::Given::reopen)
 }
@@ -94,11 +91,11 @@ fn unshare(namespaces: Namespaces, own_network: bool) -> io::Result<()> {
 }
 
 /// The ordinary root with mounts where the regions ask for them.
-fn whole(confinement: &Confinement, root: &OwnedFd, purpose: Purpose) -> Result<(), Failure> {
-    let wanted = mounts_of(confinement.base(), &confinement.regions);
+fn whole(granted: &Granted, root: &OwnedFd, purpose: Purpose) -> Result<(), Failure> {
+    let wanted = mounts_of(granted.base, &granted.regions);
     // All of it before anything changes, so that each keeps the flags that it has outside.
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
-    let read_only = confinement.base() == Right::Read;
+    let read_only = granted.base == Access::Read;
     let devices = devices(read_only).map_err(|error| at("take a copy of", Path::new(DEVICES_AT), &error))?;
     if read_only {
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
@@ -150,20 +147,21 @@ pub(super) fn own_terminal() -> Option<PathBuf> {
 }
 
 /// Which mounts the regions need, parents first.
-fn mounts_of(base: Right, regions: &[Area]) -> BTreeMap<PathBuf, Mount> {
+fn mounts_of(base: Access, regions: &[Region]) -> BTreeMap<PathBuf, Mount> {
     let mut wanted = BTreeMap::new();
     for (index, region) in regions.iter().enumerate() {
-        let outer = regions[..index].iter().rev().find(|outer| region.path().starts_with(outer.path()));
-        let (top, around) = outer.map_or((Path::new("/"), base), |outer| (outer.path(), outer.right()));
-        let mount = match region.right() {
-            Right::Write => Mount::Same,
-            Right::Read => Mount::ReadOnly,
-            Right::Nothing => Mount::Cover,
+        let outer = regions[..index].iter().rev().find(|outer| region.path.starts_with(&outer.path));
+        let (top, around) =
+            outer.map_or((Path::new("/"), base), |outer| (outer.path.as_path(), outer.access));
+        let mount = match region.access {
+            Access::Write => Mount::Same,
+            Access::Read => Mount::ReadOnly,
+            Access::Hidden | Access::Denied => Mount::Cover,
         };
-        wanted.insert(region.path().to_owned(), mount);
-        if around == Right::Write {
+        wanted.insert(region.path.clone(), mount);
+        if around == Access::Write {
             // A directory on the way to it could be renamed, and another put in its place. A mount can't.
-            let between = region.path().ancestors().skip(1).take_while(|path| *path != top);
+            let between = region.path.ancestors().skip(1).take_while(|path| *path != top);
             for path in between {
                 wanted.entry(path.to_owned()).or_insert(Mount::Same);
             }
@@ -205,8 +203,8 @@ fn read_only_clone(found: &OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// A new root with what the regions name, and the few things that every program expects.
-fn of_its_own(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure> {
-    let mut wanted = mounts_of(Right::Nothing, &confinement.regions);
+fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
+    let mut wanted = mounts_of(Access::Hidden, &granted.regions);
     wanted.entry("/proc".into()).or_insert(Mount::ReadOnly);
     for device in DEVICES.iter().map(PathBuf::from).chain(own_terminal()).filter(|device| device.exists()) {
         // That keeps its mode and owner; what is written to a device is not written to the mount.
@@ -230,9 +228,9 @@ fn of_its_own(confinement: &Confinement, purpose: Purpose) -> Result<(), Failure
         };
         mount().map_err(|error| at("mount", &path, &error))?;
     }
-    for link in &confinement.links {
-        let made = || make_link(&root, below_root(link.at()), link.text());
-        made().map_err(|error| at("make the symlink", link.at(), &error))?;
+    for link in &granted.links {
+        let made = || make_link(&root, below_root(&link.at), &link.text);
+        made().map_err(|error| at("make the symlink", &link.at, &error))?;
     }
     for (name, text) in [
         ("dev/ptmx", "pts/ptmx"),

@@ -5,6 +5,7 @@ mod lookups;
 mod old_forms;
 mod properties;
 mod tables;
+mod wire;
 
 use std::path::{Path, PathBuf};
 
