@@ -15,7 +15,7 @@ use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
@@ -32,6 +32,15 @@ const GOODBYE: u64 = 0;
 /// Looks at what is still there. Who is being killed makes no more, so one is most often enough.
 const MOST_LOOKS: usize = 100;
 
+/// The process that forks the keeper and ends at once; the keeper is nobody's child from then on.
+static STARTER: Mutex<Starter> = Mutex::new(Starter::Ended);
+
+enum Starter {
+    Running(Pid),
+    Ended,
+    Failed,
+}
+
 /// Where this process tells its keeper things.
 static KEEPER: OnceLock<PipeWriter> = OnceLock::new();
 
@@ -46,7 +55,8 @@ impl Drop for Kept {
 }
 
 /// Starts the keeper of this process: `binary` once more, which has to call [`run`] when [`is_keeper`] says so. Once per
-/// process, before it becomes a subreaper; waits until the keeper is nobody's child.
+/// process, before it becomes a subreaper. Does not wait until the keeper is nobody's child, which would take longer than
+/// all else that a server does before it can serve: [`settle`] does.
 ///
 /// # Errors
 /// When it can't be started. Programs then outlive a server that is killed.
@@ -64,13 +74,35 @@ pub fn start(binary: &Path) -> io::Result<Kept> {
     let env = &Strings::default();
     let args = ExecArgs { file: &file, argv: &argv, env, cwd: c"/", streams, more: &[] };
     let (pid, _) = vfork::start(&args)?;
-    let ended = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
-    if ended.and_then(|(_, status)| status.exit_status()) != Some(0) {
-        return Err(io::Error::other("it ended at once"));
-    }
+    *starter() = Starter::Running(pid);
     rustix::io::ioctl_fionbio(&writer, true)?;
     KEEPER.set(writer).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
     Ok(Kept(()))
+}
+
+fn starter() -> std::sync::MutexGuard<'static, Starter> {
+    STARTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until the keeper, if one was started, is nobody's child.
+pub(crate) fn settle() {
+    let mut starter = starter();
+    if let Starter::Running(pid) = *starter {
+        let ended = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+        let code = ended.ok().flatten().and_then(|(_, status)| status.exit_status());
+        *starter = if code == Some(0) { Starter::Ended } else { Starter::Failed };
+    }
+}
+
+/// Whether a keeper was started and is not there; told once.
+#[must_use]
+pub fn failed() -> bool {
+    let mut starter = starter();
+    let failed = matches!(*starter, Starter::Failed);
+    if failed {
+        *starter = Starter::Ended;
+    }
+    failed
 }
 
 /// What runs with this mark was left behind by a program that ended by itself, and is meant to go on.

@@ -17,6 +17,8 @@ use super::procfs::{self, Snapshot, Stat};
 pub use super::procfs::{ProcessStamp, StartTime};
 
 static SUBREAPER: AtomicBool = AtomicBool::new(false);
+/// Whether orphans are asked for before the first program starts.
+static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// A process that outlived the program it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,24 @@ pub fn become_subreaper() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     SUBREAPER.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// Has [`become_subreaper`] called before the first program starts, or when [`ask`] is called, whichever comes first.
+/// By then the keeper is nobody's child, without anybody having waited for it.
+pub fn become_subreaper_later() {
+    WANTED.store(true, Ordering::Relaxed);
+}
+
+/// Does now what [`become_subreaper_later`] put off, if it did.
+///
+/// # Errors
+/// As [`become_subreaper`].
+pub fn ask() -> io::Result<()> {
+    if !WANTED.load(Ordering::Relaxed) || is_subreaper() {
+        return Ok(());
+    }
+    keeper::settle();
+    become_subreaper()
 }
 
 pub(super) fn is_subreaper() -> bool {

@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use super::child_mark::Mark;
-use super::orphans::Origin;
+use super::orphans::{self, Origin};
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
@@ -234,6 +234,7 @@ pub enum NotSpawned {
 /// # Errors
 /// See [`NotSpawned`]; nothing is left behind.
 pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
+    orphans::ask().map_err(NotSpawned::Exec)?;
     let _in_flight = list::spawn_in_flight();
     let mut given = None;
     let spawned = Mark::put(|| {

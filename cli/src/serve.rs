@@ -74,7 +74,7 @@ pub(crate) async fn serve(
     let auth = auth(&args)?;
     let _kept = keeper();
     allow_many_descriptors();
-    orphans::become_subreaper().context("can't take care of orphans")?;
+    orphans::become_subreaper_later();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups)?);
@@ -99,7 +99,7 @@ async fn serve_remote(
     let mut signals = Signals::new().context("can't listen for signals")?;
     let _kept = keeper();
     allow_many_descriptors();
-    orphans::become_subreaper().context("can't take care of orphans")?;
+    orphans::become_subreaper_later();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups)?);
@@ -274,8 +274,10 @@ fn allow_many_descriptors() {
 /// Has programs end when this process is killed. Dropped at its ordinary end.
 fn keeper() -> Option<keeper::Kept> {
     let started = keeper::start(Path::new(sandbox::LAUNCHER));
-    started.map_err(|error| tracing::warn!(%error, "programs will outlive this server if it is killed")).ok()
+    started.map_err(|error| tracing::warn!(%error, "{NO_KEEPER}")).ok()
 }
+
+const NO_KEEPER: &str = "programs will outlive this server if it is killed";
 
 /// How often, at most, the list of adopted orphans is looked through.
 const REAPING_PAUSE: Duration = Duration::from_millis(100);
@@ -288,6 +290,12 @@ fn reaping(children: ChildSignals, groups: &Groups) -> anyhow::Result<AbortOnDro
 
 async fn reap_orphans(mut children: ChildEnds, groups: Groups) {
     while children.next().await.is_ok() {
+        if let Err(error) = orphans::ask() {
+            tracing::warn!(%error, "can't take care of orphans");
+        }
+        if keeper::failed() {
+            tracing::warn!("{NO_KEEPER}");
+        }
         match orphans::reap_adopted() {
             Ok(reaped) if reaped.is_empty() => {}
             // The last of a group may be among them.
