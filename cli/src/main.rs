@@ -54,7 +54,7 @@ enum Command {
     /// Run a program under a sandbox, as an exec-server would, to try a policy out.
     Sandbox(sandbox::SandboxArgs),
     /// Say what this machine lets an exec-server do: which sandboxes it can enforce.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -150,7 +150,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
         },
         // Before any thread or event loop, whose descriptors a launcher would inherit.
         Command::Sandbox(args) => ended(sandbox::run(args)),
-        Command::Doctor => ended(doctor::run()),
+        Command::Doctor(args) => ended(doctor::run(&args)),
         Command::ExecServer(exec_server) => {
             let exec_server = *exec_server;
             config.extend(exec_server.config);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use codex_children::spawn::{Program, SpawnError, spawn_here};
 use codex_children::streams::Stdio;
 use codex_exec_protocol::path::LocalPath;
@@ -17,6 +18,7 @@ use codex_exec_protocol::sandbox::{
 };
 use codex_exec_server::sandbox::{
     Confined, ConfinedProgram, Confiner, NamespaceUse, Policy, PolicyBounds, StartError, Surroundings,
+    Without,
 };
 use codex_exec_server::secrets::inherited;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,9 +31,42 @@ use relay::Relays;
 pub(crate) const LAUNCHER: &str = "/proc/self/exe";
 
 /// What a profile's words mean for this user.
-pub(crate) fn surroundings(bounds: PolicyBounds) -> Surroundings {
+fn surroundings(bounds: PolicyBounds) -> Surroundings {
     let tmpdir = std::env::var_os("TMPDIR").map(PathBuf::from);
     Surroundings { tmpdir: tmpdir.filter(|path| path.is_absolute()), bounds }
+}
+
+/// Which mechanisms sandboxes may use; for tests, which see what holds a promise then. No client can say it.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct MechanismArgs {
+    /// Which namespaces sandboxes may use; for tests.
+    #[arg(long, value_name = "WHICH", hide = true)]
+    sandbox_namespaces: Option<NamespacesArg>,
+    /// Mechanisms to do without, with commas: landlock, landlock=N, network-namespace, seccomp; for tests.
+    #[arg(long, value_name = "MECHANISMS", default_value = "", hide = true)]
+    sandbox_without: Without,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NamespacesArg {
+    /// Whatever works.
+    Any,
+    /// Only those that an ordinary user could have.
+    User,
+    /// None.
+    Off,
+}
+
+impl MechanismArgs {
+    /// What prepares confinements with these.
+    pub(crate) fn confiner(&self, bounds: PolicyBounds) -> Confiner {
+        let namespaces = match self.sandbox_namespaces {
+            None | Some(NamespacesArg::Any) => NamespaceUse::Any,
+            Some(NamespacesArg::User) => NamespaceUse::UserOnly,
+            Some(NamespacesArg::Off) => NamespaceUse::Off,
+        };
+        Confiner::new(LAUNCHER.into(), surroundings(bounds), namespaces).without(self.sandbox_without)
+    }
 }
 
 /// The flags of `codex sandbox`.
@@ -56,6 +91,8 @@ pub(crate) struct SandboxArgs {
     /// Say what may be done at this path, and which rule decides, instead of running a program. Repeatable.
     #[arg(long, value_name = "PATH")]
     explain: Vec<PathBuf>,
+    #[command(flatten)]
+    mechanisms: MechanismArgs,
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", required_unless_present = "explain")]
     program: Vec<OsString>,
@@ -72,7 +109,7 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     };
     let cwd = absolute(args.cwd.as_deref().unwrap_or(Path::new("")))?;
     let cwd = std::fs::canonicalize(&cwd).with_context(|| format!("can't use {} as --cwd", cwd.display()))?;
-    let confiner = Confiner::new(LAUNCHER.into(), surroundings(PolicyBounds::default()), NamespaceUse::Any);
+    let confiner = args.mechanisms.confiner(PolicyBounds::default());
     let Some(permissions) = permissions(&args)? else { return Ok(WRONG_USAGE) };
     let policy = confiner.policy(&sandbox(&args, permissions, &cwd)?)?;
     for path in &args.explain {

@@ -21,7 +21,7 @@ use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Groups, LaunchContext, Leftovers, login_shell, passwd};
-use codex_exec_server::sandbox::{Confiner, NamespaceUse};
+use codex_exec_server::sandbox::Confiner;
 use codex_exec_server::secrets::inherited;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
@@ -31,7 +31,7 @@ use crate::codes::WRONG_USAGE;
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::{Setup, SetupError, or_root};
 use crate::{output, resident, sandbox};
-use args::{LeftoversArg, NamespacesArg, WsAuth};
+use args::{LeftoversArg, WsAuth};
 use ending::{Signals, end};
 
 /// Where to listen when nothing else is said.
@@ -153,7 +153,7 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     });
     let login = account.as_ref().map(|account| account.shell.as_os_str());
     let shells = login_shell::choose(login, std::env::var_os("PATH").as_deref());
-    let confiner = confiner(args.sandbox_namespaces, &limits);
+    let confiner = args.mechanisms.confiner((&limits).into());
     let unlimited = warn_of_limits(&confiner);
     let host = LaunchContext {
         environment: inherited(std::env::vars_os()).collect(),
@@ -184,15 +184,6 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
     // Programs with a proxy, and under a sandbox with no way around it (13).
     info.capabilities.network_proxy_launch = unlimited;
     Ok(LocalConfig { limits, host, info, leftovers })
-}
-
-fn confiner(namespaces: Option<NamespacesArg>, limits: &Limits) -> Confiner {
-    let namespaces = match namespaces {
-        None | Some(NamespacesArg::Any) => NamespaceUse::Any,
-        Some(NamespacesArg::User) => NamespaceUse::UserOnly,
-        Some(NamespacesArg::Off) => NamespaceUse::Off,
-    };
-    Confiner::new(sandbox::LAUNCHER.into(), sandbox::surroundings(limits.into()), namespaces)
 }
 
 /// Says on stderr, once, what sandboxes can't do here, as far as a glance tells. True if there is nothing to say.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use crate::sandbox::MechanismArgs;
+
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
 const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
 
@@ -41,9 +43,8 @@ pub(crate) struct ServeArgs {
     /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
     #[arg(long, value_name = "WHAT")]
     pub(super) leftovers: Option<LeftoversArg>,
-    /// Which namespaces sandboxes may use; for tests.
-    #[arg(long, value_name = "WHICH", hide = true)]
-    pub(super) sandbox_namespaces: Option<NamespacesArg>,
+    #[command(flatten)]
+    pub(super) mechanisms: MechanismArgs,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     pub(super) limit: Vec<String>,
@@ -57,16 +58,6 @@ pub(super) enum WsAuth {
     CapabilityToken,
     /// A JWT signed with a shared secret.
     SignedBearerToken,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum NamespacesArg {
-    /// Whatever works here.
-    Any,
-    /// Those that an ordinary user could have.
-    User,
-    /// No namespaces.
-    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

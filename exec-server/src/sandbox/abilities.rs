@@ -1,30 +1,72 @@
-//! Finds out what the kernel, the container and the user let a server enforce.
+//! Finds out what the kernel, the container and the user let a server enforce, and holds the table of promises against it.
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::str::FromStr;
 
 use codex_children::posix::Streams;
 use codex_children::reap;
 
 use super::confiner::NamespaceUse;
 use super::launcher::supports;
-use super::policy::{Access, Region};
+use super::policy::{Access, NetworkRight, Region};
+use super::promises::{Demand, FileDemand, Held, Mechanism, NEWEST_LANDLOCK, Promise, hold, ways};
+use super::situation::{Landlock, Remedy, Situation};
 use super::start::{self, NotStarted};
 use super::task::{Confinement, FileWalls, Granted, LauncherTask, Namespaces, NetworkWalls, Walls, Work};
 
 /// What can be enforced here.
 #[derive(Debug)]
 pub struct Abilities {
-    /// The version of Landlock, 0 for none.
-    pub(super) rights: i64,
+    situation: Situation,
+    /// The version of Landlock that is used, 0 for none.
+    landlock: u8,
     /// Whether there are system call filters.
-    pub(super) filters: bool,
+    filters: bool,
     /// The kind of namespaces that works, or why none does.
-    pub(super) namespaces: Result<Namespaces, String>,
+    namespaces: Result<Namespaces, String>,
     /// Why there are no networks of programs' own.
-    pub(super) networks: Result<(), String>,
+    networks: Result<(), String>,
     /// Why a launcher can't confine itself at all.
-    pub(super) broken: Option<String>,
+    broken: Option<String>,
+}
+
+const SWITCHED_OFF: &str = "namespaces are switched off";
+
+/// What to do without though it may be there, so that tests see what holds then. No client can ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Without {
+    /// The newest version of Landlock that counts.
+    landlock: u8,
+    networks: bool,
+    filters: bool,
+}
+
+impl Default for Without {
+    fn default() -> Self {
+        Self { landlock: NEWEST_LANDLOCK, networks: false, filters: false }
+    }
+}
+
+impl FromStr for Without {
+    type Err = String;
+
+    /// Names with commas: `landlock`, `landlock=N` for what is newer than version N, `network-namespace`, `seccomp`.
+    fn from_str(names: &str) -> Result<Self, String> {
+        let mut without = Self::default();
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            match name.split_once('=') {
+                None if name == "landlock" => without.landlock = 0,
+                None if name == "network-namespace" => without.networks = true,
+                None if name == "seccomp" => without.filters = true,
+                Some(("landlock", newest)) => {
+                    without.landlock = newest.parse().map_err(|_| format!("{newest:?} is no version"))?;
+                }
+                _ => return Err(format!("{name:?} is no mechanism that can be left out")),
+            }
+        }
+        Ok(without)
+    }
 }
 
 /// One line of a report.
@@ -36,116 +78,219 @@ pub struct Finding {
     pub good: bool,
     /// What was found, and what would help.
     pub said: String,
+    /// What to paste to cure it.
+    pub commands: Vec<String>,
 }
 
+/// How a policy is enforced.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) namespaces: Namespaces,
+    pub(super) landlock: u8,
+    held: Vec<Held>,
+}
+
+/// A promise that nothing here holds.
+#[derive(Debug, Clone)]
+pub(super) struct Unheld {
+    promise: &'static Promise,
+    remedy: Remedy,
+}
+
+impl Unheld {
+    /// What is missing, and what helps.
+    pub(super) fn reason(&self) -> String {
+        let (name, ways) = (self.promise.name, ways(self.promise));
+        format!("its promise of {name} ({}) takes {ways}; {}", self.promise.what, self.remedy.why)
+    }
+}
+
+/// The usual policies, by the names that people know them by.
+const USUAL: [(&str, Demand); 4] = [
+    ("read-only", Demand::READ_ONLY),
+    ("workspace-write", Demand::WORKSPACE),
+    ("full access to files, no network", Demand::OFFLINE),
+    ("workspace-write, filtered network", Demand::FILTERED),
+];
+
 impl Abilities {
-    fn unknown(rights: i64, filters: bool) -> Self {
-        let untold = String::new();
-        Self { rights, filters, namespaces: Err(untold.clone()), networks: Err(untold), broken: None }
+    fn unknown(situation: Situation, without: Without) -> Self {
+        let landlock = match situation.landlock {
+            Landlock::Absent | Landlock::Off => 0,
+            Landlock::Version(version) => version.min(NEWEST_LANDLOCK).min(without.landlock),
+        };
+        let untold = || Err("was not tried".to_owned());
+        Self {
+            situation,
+            landlock,
+            filters: supports::filters() && !without.filters,
+            namespaces: untold().map(|()| Namespaces::None),
+            networks: untold(),
+            broken: None,
+        }
+    }
+
+    /// How to enforce what is asked for.
+    pub(super) fn plan(&self, demand: &Demand) -> Result<Plan, Unheld> {
+        // Version 1 forbids each rename and link between directories, also where both may be written.
+        let is_hindrance = self.landlock == 1 && demand.files == FileDemand::Parts;
+        let landlock = if is_hindrance && self.namespaces.is_ok() { 0 } else { self.landlock };
+        let is_there = |mechanism| match mechanism {
+            _ if self.broken.is_some() => false,
+            Mechanism::MountNamespace | Mechanism::IpcNamespace => self.namespaces.is_ok(),
+            Mechanism::PidNamespace => false,
+            // Nothing else is given one.
+            Mechanism::NetworkNamespace => self.networks.is_ok() && demand.network == NetworkRight::Filtered,
+            Mechanism::Landlock(version) => landlock >= version,
+            Mechanism::Seccomp => self.filters,
+        };
+        let unheld = |promise| Unheld { promise, remedy: self.remedy_for(promise) };
+        let held = hold(demand, is_there).map_err(unheld)?;
+        let namespaces = self.namespaces.as_ref().copied().unwrap_or(Namespaces::None);
+        Ok(Plan { namespaces, landlock, held })
     }
 
     /// Why nothing at all can be enforced, with the remedy.
     pub fn missing(&self) -> Option<String> {
-        if self.rights < supports::NEEDED_VERSION {
-            return Some(format!(
-                "the kernel's Landlock has version {}, and {} is needed; \
-                 run Linux 6.12 or later with `landlock` among its `lsm=` modules",
-                self.rights,
-                supports::NEEDED_VERSION
-            ));
+        let refused: Option<Vec<Unheld>> = USUAL.iter().map(|(_, demand)| self.plan(demand).err()).collect();
+        refused?.first().map(Unheld::reason)
+    }
+
+    /// What would let a promise be held.
+    fn remedy_for(&self, promise: &Promise) -> Remedy {
+        if let Some(why) = &self.broken {
+            return Remedy { why: why.clone(), commands: Vec::new() };
         }
+        let ones = || promise.held_by.iter().flat_map(|way| way.iter().copied());
+        let has = |wanted: Mechanism| ones().any(|one| one == wanted);
         if !self.filters {
-            return Some(
-                "the kernel has no system call filters; run one with CONFIG_SECCOMP_FILTER".to_owned(),
-            );
+            // Nothing else was tried.
+            return self.situation.seccomp();
         }
-        self.broken.clone()
+        let mut remedy = match &self.namespaces {
+            Err(why) if why == SWITCHED_OFF => Remedy::default().after(why),
+            Err(why) => self.situation.namespaces().after(why),
+            Ok(_) if has(Mechanism::PidNamespace) => self.situation.pid_namespaces(),
+            Ok(_) => match &self.networks {
+                Err(why) if has(Mechanism::NetworkNamespace) => self.situation.networks().after(why),
+                _ => Remedy::default(),
+            },
+        };
+        let versions = ones().filter_map(|one| match one {
+            Mechanism::Landlock(version) => Some(version),
+            _ => None,
+        });
+        if let Some(version) = versions.max().filter(|version| *version > self.landlock) {
+            remedy.or(self.situation.landlock(version));
+        }
+        remedy
     }
 
     /// Everything, for people.
-    pub fn findings(&self) -> [Finding; 5] {
-        let namespaces = match &self.namespaces {
-            Ok(Namespaces::Privileged) => "as an administrator".to_owned(),
-            Ok(Namespaces::User) => "with user namespaces".to_owned(),
-            Ok(Namespaces::None) => "switched off".to_owned(),
-            Err(why) => format!(
-                "{why}; only profiles without writable and without denied paths are enforced, \
-                 others refused. Allow user namespaces, or run the server with CAP_SYS_ADMIN"
-            ),
+    pub fn findings(&self) -> Vec<Finding> {
+        let rows = USUAL.map(|(name, demand)| (name, self.plan(&demand)));
+        let all_held = rows.iter().all(|(_, plan)| plan.is_ok());
+        let mut findings = self.mechanisms(all_held);
+        findings.extend(rows.into_iter().map(|(what, plan)| match plan {
+            Ok(plan) => Finding {
+                what,
+                good: true,
+                said: format!("enforced by {}", plan.words()),
+                commands: Vec::new(),
+            },
+            Err(unheld) => Finding {
+                what,
+                good: false,
+                said: format!("refused: {}", unheld.reason()),
+                commands: unheld.remedy.commands,
+            },
+        }));
+        findings
+    }
+
+    fn mechanisms(&self, all_held: bool) -> Vec<Finding> {
+        let version = |version: u8| format!("version {version}");
+        let landlock = match (self.situation.landlock, self.landlock) {
+            (Landlock::Absent, _) => "the kernel has none".to_owned(),
+            (Landlock::Off, _) => "in the kernel, but not switched on at boot".to_owned(),
+            (Landlock::Version(there), used) if there == used => version(there),
+            (Landlock::Version(there), used) => format!("{}, used as {used}", version(there)),
         };
-        let networks = match &self.networks {
-            Ok(()) => "programs can have networks of their own".to_owned(),
-            Err(why) => format!(
-                "{why}; sandboxes with a filtered network are refused. Allow user namespaces, or run the server with \
-                 CAP_SYS_ADMIN and CAP_NET_ADMIN"
-            ),
-        };
-        let enforced = self.missing();
-        [
-            Finding {
-                what: "Landlock",
-                good: self.rights >= supports::NEEDED_VERSION,
-                said: format!("version {} (needs {})", self.rights, supports::NEEDED_VERSION),
-            },
-            Finding {
-                what: "seccomp",
-                good: self.filters,
-                said: if self.filters { "filters work" } else { "no filters" }.to_owned(),
-            },
-            Finding { what: "namespaces", good: self.namespaces.is_ok(), said: namespaces },
-            Finding { what: "networks", good: self.networks.is_ok(), said: networks },
-            Finding {
-                what: "sandbox",
-                good: enforced.is_none(),
-                said: enforced.unwrap_or_else(|| "is enforced".to_owned()),
-            },
+        let told = |result: Result<&str, &String>| result.map_or_else(Clone::clone, str::to_owned);
+        let namespaces = self.namespaces.as_ref().map(|kind| match kind {
+            Namespaces::Privileged => "as an administrator",
+            Namespaces::User => "with user namespaces",
+            Namespaces::None => "switched off",
+        });
+        let networks = self.networks.as_ref().map(|()| "programs can have networks of their own");
+        let filters = if self.filters { "filters work" } else { "no filters" };
+        let finding = |what, good, said| Finding { what, good, said, commands: Vec::new() };
+        vec![
+            // A second wall where the others stand.
+            finding("Landlock", self.landlock == NEWEST_LANDLOCK || all_held, landlock),
+            finding("seccomp", self.filters, filters.to_owned()),
+            finding("namespaces", self.namespaces.is_ok(), told(namespaces)),
+            finding("networks", self.networks.is_ok(), told(networks)),
         ]
     }
 }
 
+impl Plan {
+    /// Which mechanism holds what: `mount namespace (writes inside, devices), seccomp (terminals)`.
+    fn words(&self) -> String {
+        let mut ways: Vec<(&[Mechanism], Vec<&str>)> = Vec::new();
+        for held in &self.held {
+            match ways.iter_mut().find(|(way, _)| *way == held.by) {
+                Some((_, names)) => names.push(held.promise.name),
+                None => ways.push((held.by, vec![held.promise.name])),
+            }
+        }
+        let way = |(way, names): &(&[Mechanism], Vec<&str>)| {
+            let way: Vec<String> = way.iter().map(Mechanism::to_string).collect();
+            format!("{} ({})", way.join(" and "), names.join(", "))
+        };
+        ways.iter().map(way).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What the kernel says of itself, its settings and this user.
-pub(super) fn glance(allowed: NamespaceUse) -> Vec<String> {
-    let (rights, filters) = (supports::version(), supports::filters());
-    let abilities = Abilities::unknown(rights, filters);
-    let mut limits: Vec<String> = abilities.missing().into_iter().collect();
-    let number =
-        |setting: &str| -> Option<u64> { std::fs::read_to_string(setting).ok()?.trim().parse().ok() };
-    let forbidden = number("/proc/sys/user/max_user_namespaces") == Some(0)
-        || number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0);
-    let administrator = rustix::thread::capabilities(None)
-        .is_ok_and(|held| held.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
+pub(super) fn glance(allowed: NamespaceUse, without: Without) -> Vec<String> {
+    let situation = Situation::look(supports::landlock());
     let usable = match allowed {
-        NamespaceUse::Any => administrator || !forbidden,
-        NamespaceUse::UserOnly => !forbidden,
+        NamespaceUse::Any => situation.is_administrator || !situation.forbids_user_namespaces(),
+        NamespaceUse::UserOnly => !situation.forbids_user_namespaces(),
         NamespaceUse::Off => false,
     };
-    if !usable {
-        limits.push(
-            "there are no namespaces, so only profiles without writable and without denied paths run".into(),
-        );
+    let mut abilities = Abilities::unknown(situation, without);
+    if usable {
+        abilities.namespaces = Ok(Namespaces::User);
+        abilities.networks = Ok(());
+    } else {
+        abilities.namespaces = Err("there are none".to_owned());
     }
+    let refused = [Demand::READ_ONLY, Demand::WORKSPACE].map(|demand| abilities.plan(&demand).err());
+    let mut limits: Vec<String> = refused.iter().flatten().map(Unheld::reason).collect();
+    limits.dedup();
     limits
 }
 
 /// Tries everything out in launchers that confine themselves and end.
-pub(super) fn probe(launcher: &Path, allowed: NamespaceUse) -> Abilities {
-    let rights = supports::version();
-    let filters = supports::filters();
-    let mut abilities = Abilities::unknown(rights, filters);
-    if abilities.missing().is_some() {
-        abilities.namespaces = Err("was not tried".to_owned());
-        abilities.networks = Err("was not tried".to_owned());
+pub(super) fn probe(launcher: &Path, allowed: NamespaceUse, without: Without) -> Abilities {
+    let mut abilities = Abilities::unknown(Situation::look(supports::landlock()), without);
+    if !abilities.filters {
         return abilities;
     }
-    abilities.namespaces = namespaces(launcher, allowed);
+    let landlock = abilities.landlock;
+    abilities.namespaces = namespaces(launcher, allowed, landlock);
     if abilities.namespaces.is_err() {
         // Otherwise it has shown that it works.
-        abilities.broken = attempt(launcher, Namespaces::None).err();
+        abilities.broken = attempt(launcher, Namespaces::None, landlock).err();
     }
     abilities.networks = match &abilities.namespaces {
+        Ok(_) if without.networks => Err("network namespaces are switched off".to_owned()),
         Ok(namespaces) => {
             let network = NetworkWalls::Own { listen: Vec::new() };
-            let empty = Walls { namespaces: *namespaces, files: FileWalls::All, network };
+            let empty = Walls { namespaces: *namespaces, landlock, files: FileWalls::All, network };
             start(launcher, empty).map_err(|why| format!("there is none: {why}"))
         }
         Err(why) => Err(why.clone()),
@@ -153,20 +298,20 @@ pub(super) fn probe(launcher: &Path, allowed: NamespaceUse) -> Abilities {
     abilities
 }
 
-fn namespaces(launcher: &Path, allowed: NamespaceUse) -> Result<Namespaces, String> {
+fn namespaces(launcher: &Path, allowed: NamespaceUse, landlock: u8) -> Result<Namespaces, String> {
     if allowed == NamespaceUse::Off {
-        return Err("namespaces are switched off".to_owned());
+        return Err(SWITCHED_OFF.to_owned());
     }
-    if allowed == NamespaceUse::Any && attempt(launcher, Namespaces::Privileged).is_ok() {
+    if allowed == NamespaceUse::Any && attempt(launcher, Namespaces::Privileged, landlock).is_ok() {
         return Ok(Namespaces::Privileged);
     }
-    attempt(launcher, Namespaces::User)
+    attempt(launcher, Namespaces::User, landlock)
         .map(|()| Namespaces::User)
         .map_err(|why| format!("there is none: {why}"))
 }
 
 /// A confinement that needs every kind of mount: read-only, writable, covered.
-fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
+fn attempt(launcher: &Path, namespaces: Namespaces, landlock: u8) -> Result<(), String> {
     let region = |path: &str, access| Region { path: path.into(), access };
     for (base, usr) in [(Access::Hidden, Access::Read), (Access::Read, Access::Write)] {
         let mut regions = vec![region("/usr", usr)];
@@ -175,7 +320,7 @@ fn attempt(launcher: &Path, namespaces: Namespaces) -> Result<(), String> {
         }
         regions.retain(|region| region.path.exists());
         let files = FileWalls::Granted(Granted { base, regions, links: Vec::new() });
-        start(launcher, Walls { namespaces, files, network: NetworkWalls::Closed })?;
+        start(launcher, Walls { namespaces, landlock, files, network: NetworkWalls::Closed })?;
     }
     Ok(())
 }

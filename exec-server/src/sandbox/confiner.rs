@@ -6,15 +6,16 @@ use std::sync::{Arc, OnceLock};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 
-use super::abilities::{Abilities, glance, probe};
+use super::abilities::{Abilities, Plan, Without, glance, probe};
 use super::error::PolicyError;
 use super::kernel_mounts::KernelMounts;
 use super::place::Lookups;
 use super::placeholders::Held;
-use super::policy::{Files, NetworkRight, Policy};
+use super::policy::{Files, Policy};
+use super::promises::Demand;
 use super::resolve::{Surroundings, resolve_by};
 use super::spares::Spares;
-use super::task::{Confinement, Namespaces, NetworkWalls, Walls};
+use super::task::{Confinement, NetworkWalls, Walls};
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,6 +87,7 @@ pub struct Confiner {
     launcher: PathBuf,
     around: Surroundings,
     namespaces: NamespaceUse,
+    without: Without,
     abilities: OnceLock<Abilities>,
     kernel_mounts: KernelMounts,
     spares: Arc<Spares>,
@@ -99,10 +101,17 @@ impl Confiner {
             launcher,
             around,
             namespaces,
+            without: Without::default(),
             abilities: OnceLock::new(),
             kernel_mounts: KernelMounts::default(),
             spares: Arc::default(),
         }
+    }
+
+    /// Does without what may be there, for tests.
+    #[must_use]
+    pub fn without(self, without: Without) -> Self {
+        Self { without, ..self }
     }
 
     /// The binary to start.
@@ -112,12 +121,12 @@ impl Confiner {
 
     /// What this machine can do. Tried out at the first call, which takes some milliseconds.
     pub fn abilities(&self) -> &Abilities {
-        self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces))
+        self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces, self.without))
     }
 
     /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.
     pub fn glance(&self) -> Vec<String> {
-        glance(self.namespaces)
+        glance(self.namespaces, self.without)
     }
 
     /// What the sandbox allows, looked up now.
@@ -149,13 +158,13 @@ impl Confiner {
 
     /// As [`Self::confine`], for one file operation.
     pub(crate) fn confine_creating(&self, policy: &Policy) -> Result<(Walls, Held), ConfineRefusal> {
-        let namespaces = self.namespaces_for(policy)?;
+        let plan = self.plan(policy)?;
         let held = match &policy.files {
             Files::Rules(rules) => Held::new(rules.placeholders())
                 .map_err(|(path, source)| ConfineRefusal::Place { path, source })?,
             Files::All => Held::default(),
         };
-        Ok((Walls::new(policy, namespaces, true), held))
+        Ok((walls(policy, &plan, true), held))
     }
 
     /// No confinement: for a program with bounds and without a sandbox.
@@ -165,37 +174,15 @@ impl Confiner {
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
     pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Walls, ConfineRefusal> {
-        Ok(Walls::new(policy, self.namespaces_for(policy)?, false))
+        Ok(walls(policy, &self.plan(policy)?, false))
     }
 
-    fn namespaces_for(&self, policy: &Policy) -> Result<Namespaces, ConfineRefusal> {
-        let abilities = self.abilities();
-        if let Some(reason) = abilities.missing() {
-            return Err(ConfineRefusal::Machine { reason });
-        }
-        if policy.network == NetworkRight::Filtered
-            && let Err(why) = &abilities.networks
-        {
-            return Err(ConfineRefusal::Machine {
-                reason: format!(
-                    "a network that leads only to its proxy takes a network namespace, and {why}; let the server have \
-                     CAP_SYS_ADMIN and CAP_NET_ADMIN or user namespaces, or send network \"restricted\" without \
-                     networkProxy and managedNetwork"
-                ),
-            });
-        }
-        match (&policy.files, &abilities.namespaces) {
-            (_, Ok(namespaces)) => Ok(*namespaces),
-            (Files::Rules(rules), Err(why)) if rules.allows_writing() || rules.narrows_inside() => {
-                Err(ConfineRefusal::Machine {
-                    reason: format!(
-                        "a profile that lets write some files and not others, or denies what is inside of something \
-                         readable, takes a mount namespace, and {why}; let the server have CAP_SYS_ADMIN or user \
-                         namespaces, or send a profile that only reads"
-                    ),
-                })
-            }
-            _ => Ok(Namespaces::None),
-        }
+    fn plan(&self, policy: &Policy) -> Result<Plan, ConfineRefusal> {
+        let plan = self.abilities().plan(&Demand::of(policy));
+        plan.map_err(|unheld| ConfineRefusal::Machine { reason: unheld.reason() })
     }
+}
+
+fn walls(policy: &Policy, plan: &Plan, held: bool) -> Walls {
+    Walls::new(policy, plan.namespaces, plan.landlock, held)
 }

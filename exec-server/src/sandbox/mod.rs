@@ -15,7 +15,9 @@ mod place;
 mod placeholders;
 mod policy;
 mod program;
+mod promises;
 mod resolve;
+mod situation;
 mod spares;
 mod start;
 mod task;
@@ -24,7 +26,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use abilities::{Abilities, Finding};
+pub use abilities::{Abilities, Finding, Without};
 pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse};
 pub use error::PolicyError;
 pub use explain::Explanation;

@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use super::policy::{Files, Network, Policy};
+use super::policy::{Files, NetworkRight, Policy};
 
 /// Something of the kernel that holds promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mechanism {
+pub(super) enum Mechanism {
     /// Mounts of the program's own.
     MountNamespace,
     /// Process numbers of the program's own, and `/proc` with nothing else in it.
@@ -44,7 +44,7 @@ use Mechanism::{IpcNamespace, Landlock, MountNamespace, NetworkNamespace, PidNam
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Demand {
     pub(super) files: FileDemand,
-    pub(super) network: Network,
+    pub(super) network: NetworkRight,
 }
 
 /// What of files a policy restricts.
@@ -59,10 +59,10 @@ pub(super) enum FileDemand {
 }
 
 impl Demand {
-    pub(super) const READ_ONLY: Self = Self { files: FileDemand::ReadOnly, network: Network::Closed };
-    pub(super) const WORKSPACE: Self = Self { files: FileDemand::Parts, network: Network::Closed };
-    pub(super) const OFFLINE: Self = Self { files: FileDemand::Nothing, network: Network::Closed };
-    pub(super) const FILTERED: Self = Self { files: FileDemand::Parts, network: Network::Filtered };
+    pub(super) const READ_ONLY: Self = Self { files: FileDemand::ReadOnly, network: NetworkRight::Closed };
+    pub(super) const WORKSPACE: Self = Self { files: FileDemand::Parts, network: NetworkRight::Closed };
+    pub(super) const OFFLINE: Self = Self { files: FileDemand::Nothing, network: NetworkRight::Closed };
+    pub(super) const FILTERED: Self = Self { files: FileDemand::Parts, network: NetworkRight::Filtered };
 
     pub(super) fn of(policy: &Policy) -> Self {
         let files = match &policy.files {
@@ -173,19 +173,19 @@ pub(super) static PROMISES: [Promise; 17] = [
     Promise {
         name: "no network",
         what: "no socket is made but pairs that stay joined",
-        asked_by: |demand| demand.network == Network::Closed,
+        asked_by: |demand| demand.network == NetworkRight::Closed,
         held_by: &[&[Seccomp]],
     },
     Promise {
         name: "filtered network",
         what: "no TCP or UDP leads anywhere but to the program's proxy",
-        asked_by: |demand| demand.network == Network::Filtered,
+        asked_by: |demand| demand.network == NetworkRight::Filtered,
         held_by: &[&[NetworkNamespace, Seccomp]],
     },
     Promise {
         name: "local sockets",
         what: "with network, no socket is made but those of the internet",
-        asked_by: |demand| demand.network == Network::Open,
+        asked_by: |demand| demand.network == NetworkRight::Open,
         held_by: &[&[Seccomp]],
     },
     Promise {
@@ -228,8 +228,6 @@ pub(super) fn hold(
 
 /// The ways to hold a promise, for people: `mount namespace, or Landlock 3 and seccomp`.
 pub(super) fn ways(promise: &Promise) -> String {
-    let way = |way: &&[Mechanism]| {
-        way.iter().map(Mechanism::to_string).collect::<Vec<_>>().join(" and ")
-    };
+    let way = |way: &&[Mechanism]| way.iter().map(Mechanism::to_string).collect::<Vec<_>>().join(" and ");
     promise.held_by.iter().map(way).collect::<Vec<_>>().join(", or ")
 }

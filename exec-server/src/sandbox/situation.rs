@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::promises::{Mechanism, Promise, ways};
-
 /// The first kernel that has every mount call that a view needs (`mount_setattr`).
 const MOUNTS_SINCE: (u32, u32) = (5, 12);
 
@@ -56,16 +54,37 @@ pub(super) enum Container {
 
 /// What helps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remedy {
+pub(super) struct Remedy {
     /// Why it is so, and what to do, as a clause.
-    pub why: String,
+    pub(super) why: String,
     /// What to paste into a shell, or into the file that a comment names.
-    pub commands: Vec<String>,
+    pub(super) commands: Vec<String>,
 }
 
 impl Remedy {
     fn new(why: impl Into<String>, commands: &[&str]) -> Self {
         Self { why: why.into(), commands: commands.iter().map(|command| (*command).to_owned()).collect() }
+    }
+}
+
+impl Remedy {
+    /// The same, after what the system said.
+    pub(super) fn after(mut self, said: &str) -> Self {
+        self.why = if self.why.is_empty() { said.to_owned() } else { format!("{said}; {}", self.why) };
+        self
+    }
+
+    /// With another one, which helps as well.
+    pub(super) fn or(&mut self, other: Self) {
+        if self.why.is_empty() {
+            *self = other;
+            return;
+        }
+        self.why = format!("{}; or: {}", self.why, other.why);
+        if !other.commands.is_empty() {
+            self.commands.push("# or:".to_owned());
+            self.commands.extend(other.commands);
+        }
     }
 }
 
@@ -101,27 +120,6 @@ impl Situation {
             || (self.userns_clone == Some(0) && !self.is_administrator)
     }
 
-    /// What would let a promise be held of which nothing is there that holds it.
-    pub(super) fn remedy_for(&self, promise: &Promise) -> Remedy {
-        let mut ones = promise.held_by.iter().flat_map(|way| way.iter());
-        let namespace = ones.clone().find(|one| {
-            matches!(
-                one,
-                Mechanism::MountNamespace
-                    | Mechanism::PidNamespace
-                    | Mechanism::NetworkNamespace
-                    | Mechanism::IpcNamespace
-            )
-        });
-        let mut remedy = match namespace {
-            Some(_) => self.namespaces(),
-            None if ones.any(|one| *one == Mechanism::Seccomp) => self.seccomp(),
-            None => Remedy::default(),
-        };
-        remedy.why = format!("it takes {}; {}", ways(promise), remedy.why);
-        remedy
-    }
-
     /// Why there are no system call filters.
     pub(super) fn seccomp(&self) -> Remedy {
         match self.wsl {
@@ -148,7 +146,9 @@ impl Situation {
         if self.kernel < MOUNTS_SINCE && self.kernel != (0, 0) {
             let (major, minor) = self.kernel;
             return Remedy::new(
-                format!("this is Linux {major}.{minor}, and mounts of a program's own take 5.12 or later: run a newer kernel"),
+                format!(
+                    "this is Linux {major}.{minor}, and mounts of a program's own take 5.12 or later: run a newer kernel"
+                ),
                 &[],
             );
         }
@@ -167,9 +167,13 @@ impl Situation {
         if let Some(container) = self.container {
             return container.remedy();
         }
-        if self.is_filtered && let Some(unit) = &self.unit {
+        if self.is_filtered
+            && let Some(unit) = &self.unit
+        {
             return Remedy::new(
-                format!("{unit} lets no namespaces be made (RestrictNamespaces= or SystemCallFilter=): allow them"),
+                format!(
+                    "{unit} lets no namespaces be made (RestrictNamespaces= or SystemCallFilter=): allow them"
+                ),
                 &[
                     &format!("sudo mkdir -p /etc/systemd/system/{unit}.d"),
                     &format!(
@@ -198,6 +202,16 @@ impl Situation {
             || Remedy::new("let a new /proc be mounted: nothing may be mounted over parts of /proc", &[]),
             Container::remedy,
         )
+    }
+
+    /// Why a network namespace fails where others are there.
+    pub(super) fn networks(&self) -> Remedy {
+        match self.container {
+            Some(container) => container.remedy(),
+            None => {
+                Remedy::new("let the server have CAP_NET_ADMIN beside CAP_SYS_ADMIN, or user namespaces", &[])
+            }
+        }
     }
 
     /// Why Landlock is missing or too old for a version.
@@ -301,16 +315,14 @@ fn container() -> Option<Container> {
 
 /// WSL 1 says `4.4.0-19041-Microsoft`, WSL 2 `5.15.90.1-microsoft-standard-WSL2`.
 fn wsl(release: &str) -> Option<u8> {
-    if release.contains("-Microsoft") {
-        Some(1)
-    } else {
-        release.contains("microsoft").then_some(2)
-    }
+    if release.contains("-Microsoft") { Some(1) } else { release.contains("microsoft").then_some(2) }
 }
 
 /// The service in a process's list of control groups; what runs in somebody's session is none.
 fn unit(groups: &str) -> Option<String> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::").or_else(|| line.split_once(":name=systemd:").map(|(_, path)| path)))?;
+    let path = groups.lines().find_map(|line| {
+        line.strip_prefix("0::").or_else(|| line.split_once(":name=systemd:").map(|(_, path)| path))
+    })?;
     let last = path.rsplit('/').find(|name| name.ends_with(".service"))?;
     (!last.starts_with("user@")).then(|| last.to_owned())
 }

@@ -52,6 +52,8 @@ pub(crate) enum Confinement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Walls {
     pub(crate) namespaces: Namespaces,
+    /// The version of Landlock to use, 0 for none.
+    pub(crate) landlock: u8,
     pub(crate) files: FileWalls,
     pub(crate) network: NetworkWalls,
 }
@@ -213,14 +215,14 @@ impl Walls {
     /// A policy as it is to be enforced now: what a rule takes from a missing name that nobody can create is left out.
     ///
     /// With `held`, the policy's placeholders are there.
-    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, held: bool) -> Self {
+    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: bool) -> Self {
         let network = match policy.network {
             NetworkRight::Closed => NetworkWalls::Closed,
             NetworkRight::Filtered => NetworkWalls::Own { listen: Vec::new() },
             NetworkRight::Open => NetworkWalls::Open,
         };
         let Files::Rules(rules) = &policy.files else {
-            return Self { namespaces, files: FileWalls::All, network };
+            return Self { namespaces, landlock, files: FileWalls::All, network };
         };
         let there =
             |path: &PathBuf| path.symlink_metadata().is_ok() || (held && rules.placeholders().contains(path));
@@ -232,7 +234,7 @@ impl Walls {
                 .map(|(at, text)| Link { at: at.to_owned(), text: text.to_owned() })
                 .collect(),
         });
-        Self { namespaces, files, network }
+        Self { namespaces, landlock, files, network }
     }
 
     /// Whether the program has a network of its own.

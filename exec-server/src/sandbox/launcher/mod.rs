@@ -30,7 +30,7 @@ use super::{files, wire};
 /// What the kernel has, for the probe.
 pub(super) mod supports {
     pub(crate) use super::filter::is_supported as filters;
-    pub(crate) use super::rights::{NEEDED_VERSION, version};
+    pub(crate) use super::rights::version as landlock;
 }
 
 /// The launcher's `argv[0]`, by which the binary knows that it is one.

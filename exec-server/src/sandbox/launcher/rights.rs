@@ -12,16 +12,25 @@ use rustix::fs::FileType;
 use super::mounts;
 use super::view::{self, Purpose};
 use crate::sandbox::policy::{Access as Right, Region};
+use crate::sandbox::situation::Landlock;
 use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, NetworkWalls, Stage, Walls};
 
-/// The rights that are relied on: since Linux 6.12 a program can be kept from signalling others.
-const NEEDED: ABI = ABI::V6;
-/// [`NEEDED`] as the kernel counts.
-pub(crate) const NEEDED_VERSION: i64 = 6;
+/// The rights that a version knows, as far as they are made use of.
+fn known(version: u8) -> ABI {
+    match version {
+        0 => ABI::Unsupported,
+        1 => ABI::V1,
+        2 => ABI::V2,
+        3 => ABI::V3,
+        4 => ABI::V4,
+        5 => ABI::V5,
+        _ => ABI::V6,
+    }
+}
 
 /// Restricts this process and everything it becomes.
 pub(super) fn restrict(walls: &Walls, purpose: Purpose) -> Result<(), Failure> {
-    let rules = build(walls, purpose)?;
+    let Some(rules) = build(walls, purpose)? else { return Ok(()) };
     match rules.restrict_self() {
         Ok(status) if status.ruleset == RulesetStatus::FullyEnforced => Ok(()),
         Ok(_) => Err(fail("restrict itself", "the kernel enforces only a part")),
@@ -29,24 +38,46 @@ pub(super) fn restrict(walls: &Walls, purpose: Purpose) -> Result<(), Failure> {
     }
 }
 
-fn build(walls: &Walls, purpose: Purpose) -> Result<RulesetCreated, Failure> {
+/// None if there is nothing that this version could restrict.
+fn build(walls: &Walls, purpose: Purpose) -> Result<Option<RulesetCreated>, Failure> {
+    let version = known(walls.landlock);
+    let scopes = Scope::from_all(version);
+    let ports = match walls.network {
+        NetworkWalls::Closed => AccessNet::from_all(version),
+        _ => BitFlags::EMPTY,
+    };
+    let files = if walls.restricts_files() { AccessFs::from_all(version) } else { BitFlags::EMPTY };
+    if scopes.is_empty() && ports.is_empty() && files.is_empty() {
+        return Ok(None);
+    }
     let handled = || -> Result<RulesetCreated, RulesetError> {
-        let mut rules = Ruleset::default()
-            .set_compatibility(CompatLevel::HardRequirement)
-            .scope(Scope::from_all(NEEDED))?;
-        if walls.restricts_files() {
-            rules = rules.handle_access(AccessFs::from_all(NEEDED))?;
+        let mut rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        if !scopes.is_empty() {
+            rules = rules.scope(scopes)?;
         }
-        if walls.network == NetworkWalls::Closed {
-            rules = rules.handle_access(AccessNet::from_all(NEEDED))?;
+        if !files.is_empty() {
+            rules = rules.handle_access(files)?;
+        }
+        if !ports.is_empty() {
+            rules = rules.handle_access(ports)?;
         }
         rules.create()
     };
-    let rules = handled().map_err(|error| fail("declare its rights", error))?;
-    match &walls.files {
-        FileWalls::All => Ok(rules),
-        FileWalls::Granted(granted) => grant_files(granted, walls.namespaces, purpose, rules),
-    }
+    let created = handled().map_err(|error| fail("declare its rights", error))?;
+    let rules = Rules { created, version };
+    let rules = match &walls.files {
+        FileWalls::Granted(granted) if !files.is_empty() => {
+            grant_files(granted, walls.namespaces, purpose, rules)?
+        }
+        _ => rules,
+    };
+    Ok(Some(rules.created))
+}
+
+/// A set of rules, and the version whose rights it knows.
+struct Rules {
+    created: RulesetCreated,
+    version: ABI,
 }
 
 fn fail(what: &str, error: impl std::fmt::Display) -> Failure {
@@ -59,15 +90,15 @@ fn reading() -> BitFlags<AccessFs> {
 
 /// Everything but making devices, and talking to those that there are.
 fn writing() -> BitFlags<AccessFs> {
-    AccessFs::from_all(NEEDED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+    AccessFs::from_all(ABI::V6) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
 }
 
 fn grant_files(
     granted: &Granted,
     namespaces: Namespaces,
     purpose: Purpose,
-    mut rules: RulesetCreated,
-) -> Result<RulesetCreated, Failure> {
+    mut rules: Rules,
+) -> Result<Rules, Failure> {
     let base = rights_of(granted.base);
     if !base.is_empty() {
         rules = grant_root(rules, base, &granted.regions)?;
@@ -109,10 +140,10 @@ fn rights_of(right: Right) -> BitFlags<AccessFs> {
 
 /// Grants everything but `/dev`, since a right on the root would hold for raw disks too, and what has a right of its own.
 fn grant_root(
-    mut rules: RulesetCreated,
+    mut rules: Rules,
     access: BitFlags<AccessFs>,
     regions: &[Region],
-) -> Result<RulesetCreated, Failure> {
+) -> Result<Rules, Failure> {
     let content = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Execute;
     rules = grant(rules, Path::new("/"), access & !content)?;
     let names = std::fs::read_dir("/").map_err(|error| fail("list the root", error))?;
@@ -127,7 +158,8 @@ fn grant_root(
 }
 
 /// Adds a rule for what is there; nothing for what is not.
-fn grant(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
+fn grant(mut rules: Rules, path: &Path, access: BitFlags<AccessFs>) -> Result<Rules, Failure> {
+    let access = access & AccessFs::from_all(rules.version);
     if access.is_empty() {
         return Ok(rules);
     }
@@ -142,18 +174,26 @@ fn grant(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Resu
     let kind = mounts::kind(&found).map_err(|error| Failure::new(Stage::Confine, shown(), &error))?;
     let access = match kind {
         FileType::Directory => access,
-        _ => access & AccessFs::from_file(NEEDED),
+        _ => access & AccessFs::from_file(rules.version),
     };
     if access.is_empty() {
         return Ok(rules);
     }
-    rules.add_rule(PathBeneath::new(found.as_fd(), access)).map_err(|error| fail(&shown(), error))
+    let rule = PathBeneath::new(found.as_fd(), access);
+    rules.created = rules.created.add_rule(rule).map_err(|error| fail(&shown(), error))?;
+    Ok(rules)
 }
 
-/// The version of the rights that this kernel has; 0 for none.
-pub(crate) fn version() -> i64 {
+/// What this kernel says of its version.
+pub(crate) fn version() -> Landlock {
     // SAFETY: with this flag the call takes no memory.
     let answer =
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, 1_u32) };
-    answer.max(0)
+    if answer >= 1 {
+        return Landlock::Version(u8::try_from(answer).unwrap_or(u8::MAX));
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::EOPNOTSUPP) => Landlock::Off,
+        _ => Landlock::Absent,
+    }
 }

@@ -17,6 +17,10 @@ use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, Stage, Walls
 
 /// Where devices are devices.
 const DEVICES_AT: &str = "/dev";
+/// Where terminals are.
+const TERMINALS_AT: &str = "/dev/pts";
+/// What makes a terminal.
+const MULTIPLEXER: &str = "/dev/ptmx";
 
 /// Devices that do no harm.
 pub(super) const DEVICES: [&str; 6] =
@@ -90,39 +94,49 @@ fn unshare(namespaces: Namespaces, own_network: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The ordinary root with mounts where the regions ask for them.
+/// The ordinary root with mounts where the regions ask for them. Devices are mere names but for the harmless ones, and for
+/// what a region names below `/dev`.
 fn whole(granted: &Granted, root: &OwnedFd, purpose: Purpose) -> Result<(), Failure> {
-    let wanted = mounts_of(granted.base, &granted.regions);
+    let mut wanted = mounts_of(granted.base, &granted.regions);
+    add_devices(&mut wanted);
     // All of it before anything changes, so that each keeps the flags that it has outside.
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
-    let read_only = granted.base == Access::Read;
-    let devices = devices(read_only).map_err(|error| at("take a copy of", Path::new(DEVICES_AT), &error))?;
-    if read_only {
+    if granted.base == Access::Read {
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
     }
-    // Elsewhere, a disk's name would be all of the disk.
     mounts::close_devices(root).map_err(|error| fail("close devices", &error))?;
     let own = own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir());
-    for (path, tree) in devices.into_iter().chain(own).chain(trees) {
+    let mut all: Vec<(PathBuf, OwnedFd)> = own.chain(trees).collect();
+    // Parents first.
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let has_terminals = all.iter().any(|(path, _)| path == Path::new(TERMINALS_AT));
+    for (path, tree) in all {
         let on = mounts::open(&path).map_err(|error| at("open", &path, &error))?;
         mounts::attach(tree, on).map_err(|error| at("mount over", &path, &error))?;
     }
-    Ok(())
+    if has_terminals {
+        own_multiplexer().map_err(|error| fail("make terminals of its own", &error))
+    } else {
+        Ok(())
+    }
 }
 
-/// `/dev` as it is, to be mounted over itself where devices are closed; none if there is none.
-fn devices(read_only: bool) -> io::Result<Option<(PathBuf, OwnedFd)>> {
-    let path = Path::new(DEVICES_AT);
-    let found = match mounts::open(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let tree = mounts::clone(&found)?;
-    if read_only {
-        mounts::make_read_only(&tree)?;
+/// `/dev/ptmx` where it is a device, which is closed: that of the terminals of one's own is mounted over it.
+fn own_multiplexer() -> io::Result<()> {
+    let Ok(device) = mounts::open(Path::new(MULTIPLEXER)) else { return Ok(()) };
+    if mounts::kind(&device)? != FileType::CharacterDevice {
+        return Ok(());
     }
-    Ok(Some((path.to_owned(), tree)))
+    let own = mounts::open(&Path::new(TERMINALS_AT).join("ptmx"))?;
+    mounts::attach(mounts::clone(own)?, device)
+}
+
+/// Devices that every program may have, unless a rule says otherwise.
+fn add_devices(wanted: &mut BTreeMap<PathBuf, Mount>) {
+    for device in DEVICES.iter().map(PathBuf::from).chain(own_terminal()).filter(|device| device.exists()) {
+        // That keeps its mode and owner; what is written to a device is not written to the mount.
+        wanted.entry(device).or_insert(Mount::ReadOnly);
+    }
 }
 
 /// Shared memory that nobody else sees, and terminals too. One that runs on a terminal keeps the name of that instead,
@@ -135,7 +149,7 @@ fn own_devices(purpose: Purpose) -> Result<Vec<(PathBuf, OwnedFd)>, Failure> {
     let mut own = vec![(PathBuf::from("/dev/shm"), memory)];
     if own_terminal().is_none() {
         let terminals = mounts::terminals().map_err(|error| fail("make terminals of its own", &error))?;
-        own.push((PathBuf::from("/dev/pts"), terminals));
+        own.push((PathBuf::from(TERMINALS_AT), terminals));
     }
     Ok(own)
 }
@@ -177,7 +191,8 @@ fn clone_all<'p>(
     let mut trees = Vec::new();
     for (path, mount) in wanted {
         let found = mounts::open(path).map_err(|error| at("open", path, &error))?;
-        let with_devices = path.starts_with(DEVICES_AT) || Path::new(DEVICES_AT).starts_with(path);
+        // All of `/dev` has disks, too.
+        let with_devices = path.starts_with(DEVICES_AT) && path != Path::new(DEVICES_AT);
         let tree = match mount {
             Mount::Same => mounts::clone(&found),
             Mount::ReadOnly => read_only_clone(&found),
@@ -206,10 +221,7 @@ fn read_only_clone(found: &OwnedFd) -> io::Result<OwnedFd> {
 fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
     let mut wanted = mounts_of(Access::Hidden, &granted.regions);
     wanted.entry("/proc".into()).or_insert(Mount::ReadOnly);
-    for device in DEVICES.iter().map(PathBuf::from).chain(own_terminal()).filter(|device| device.exists()) {
-        // That keeps its mode and owner; what is written to a device is not written to the mount.
-        wanted.entry(device).or_insert(Mount::ReadOnly);
-    }
+    add_devices(&mut wanted);
     let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
     let root = mounts::memory(c"0755").map_err(|error| fail("make a root of its own", &error))?;
     let old = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;

@@ -3,7 +3,9 @@
 mod controls;
 mod lookups;
 mod old_forms;
+mod promises;
 mod properties;
+mod situations;
 mod tables;
 mod wire;
 

@@ -39,7 +39,7 @@ pub(super) fn profile(name: &str, ground: &Ground) -> Value {
 }
 
 /// What is asked for beside the profile.
-fn network_of(name: &str) -> Value {
+pub(super) fn network_of(name: &str) -> Value {
     if name == "filtered" {
         // All that can be allowed is: even so the server itself is out of reach.
         let domains = json!({"*": "allow", "localhost": "allow", "127.0.0.1": "allow"});
