@@ -98,21 +98,21 @@ async fn what_nothing_holds_is_refused_with_the_promise_and_what_is_held_runs() 
 #[test]
 fn doctor_tells_what_holds_each_usual_profile() {
     for (arguments, usual, expected) in [
-        (&["--sandbox-without", "seccomp"][..], "read-only", "refused: its promise of tracing"),
+        (&["--sandbox-without", "seccomp"][..], "read-only", "the kernel has no system call filters"),
         (
             &["--sandbox-without", "network-namespace"],
             "workspace-write, filtered network",
-            "refused: its promise of filtered network",
+            "its promise of filtered network",
         ),
         (
             &["--sandbox-namespaces", "off", "--sandbox-without", "landlock"],
             "read-only",
-            "refused: its promise of nothing written",
+            "its promise of nothing written",
         ),
-        (&["--sandbox-namespaces", "off"], "workspace-write", "refused: its promise of writes inside"),
+        (&["--sandbox-namespaces", "off"], "workspace-write", "its promise of writes inside"),
     ] {
         let (good, said) = finding(arguments, usual);
-        assert!(!good && said.starts_with(expected), "{arguments:?}: {said}");
+        assert!(!good && said.starts_with("refused: ") && said.contains(expected), "{arguments:?}: {said}");
     }
     if enforceable() {
         let (_, said) = finding(&[], "workspace-write");
