@@ -139,11 +139,7 @@ fn rights_of(right: Right) -> BitFlags<AccessFs> {
 }
 
 /// Grants everything but `/dev`, since a right on the root would hold for raw disks too, and what has a right of its own.
-fn grant_root(
-    mut rules: Rules,
-    access: BitFlags<AccessFs>,
-    regions: &[Region],
-) -> Result<Rules, Failure> {
+fn grant_root(mut rules: Rules, access: BitFlags<AccessFs>, regions: &[Region]) -> Result<Rules, Failure> {
     let content = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Execute;
     rules = grant(rules, Path::new("/"), access & !content)?;
     let names = std::fs::read_dir("/").map_err(|error| fail("list the root", error))?;

@@ -37,8 +37,9 @@ fn confinement() -> impl Strategy<Value = Confinement> {
         Just(NetworkWalls::Open),
     ];
     let namespaces = prop::sample::select(vec![Namespaces::None, Namespaces::Privileged, Namespaces::User]);
-    let walls = (namespaces, files(), network)
-        .prop_map(|(namespaces, files, network)| Confinement::Walls(Walls { namespaces, files, network }));
+    let walls = (namespaces, 0..7_u8, files(), network).prop_map(|(namespaces, landlock, files, network)| {
+        Confinement::Walls(Walls { namespaces, landlock, files, network })
+    });
     prop_oneof![Just(Confinement::Off), walls]
 }
 
