@@ -1,13 +1,14 @@
 //! `codex exec-server`: listens, serves, and ends cleanly.
 
 mod args;
+mod configuration;
 mod configured;
 mod ending;
 mod stdio;
 
 pub(crate) use args::ServeArgs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ pub(crate) async fn serve(
     orphans::become_subreaper_later();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups)?);
+    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
     match address {
         ListenAddress::Stdio => stdio::serve(&server, &mut signals).await?,
         address => listen(&server, &address, auth, &mut signals).await?,
@@ -102,7 +103,7 @@ async fn serve_remote(
     orphans::become_subreaper_later();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups)?);
+    let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
     let code = remote::attach(plan, &home, &settings, &server, signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
@@ -138,7 +139,12 @@ async fn listen(
     Ok(())
 }
 
-fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Result<LocalConfig> {
+fn config(
+    args: &ServeArgs,
+    mut limits: Limits,
+    groups: Groups,
+    home: Option<PathBuf>,
+) -> anyhow::Result<LocalConfig> {
     if let Some(requests) = args.concurrent_requests {
         limits.connection.concurrent_requests = requests as usize;
     }
@@ -178,12 +184,15 @@ fn config(args: &ServeArgs, mut limits: Limits, groups: Groups) -> anyhow::Resul
         None | Some(LeftoversArg::Keep) => Leftovers::Keep,
         Some(LeftoversArg::Kill) => Leftovers::Kill,
     };
+    let user_home = facts.home.clone();
+    let files = home.and_then(|home| configuration::Files::new(home, user_home));
+    let configuration = files.map(|files| Arc::new(files) as _);
     let mut info = info::describe(facts);
     // Handles under a sandbox (10.10): where sandboxes of every kind are enforced.
     info.capabilities.sandboxed_file_streaming = unlimited;
     // Programs with a proxy, and under a sandbox with no way around it (13).
     info.capabilities.network_proxy_launch = unlimited;
-    Ok(LocalConfig { limits, host, info, leftovers })
+    Ok(LocalConfig { limits, host, info, leftovers, configuration })
 }
 
 /// Says on stderr, once, what sandboxes can't do here, as far as a glance tells. True if there is nothing to say.

@@ -240,6 +240,11 @@ impl Setup {
         }
     }
 
+    /// The home directory, unless there is none or it is another user's.
+    pub(crate) fn own_home(&self) -> Option<PathBuf> {
+        self.home().ok().filter(|home| !is_anothers(home)).map(Path::to_owned)
+    }
+
     fn home(&self) -> Result<&Path, HomeError> {
         match &self.surroundings.home {
             Ok(home) => Ok(home),

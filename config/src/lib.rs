@@ -35,6 +35,7 @@ mod project;
 mod requirements;
 #[cfg(test)]
 mod schema;
+pub mod selection;
 mod shape;
 #[cfg(test)]
 mod testing;

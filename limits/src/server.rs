@@ -116,6 +116,13 @@ crate::limits! {
             /// Paths denied by the patterns of a profile, each of which costs a mount; for more it is refused with `-32600`.
             sandbox_matches: usize = 1024, 1..=65_536;
         }
+        /// What clients ask of the machine's configuration and of what is installed on it.
+        discovery: DiscoveryLimits {
+            /// Keys of one `environmentConfig/read` (12.1); more are refused with `-32602`.
+            config_paths: usize = 64, 1..=65_536;
+            /// Answer to an `environmentConfig/read` (12.1); a longer one is `-32603`.
+            config_answer_bytes: usize = MIB, KIB..={ 64 * MIB };
+        }
         /// `http/request`.
         http: HttpLimits {
             /// Buffered HTTP response body; a larger one is `-32603`, with the advice to stream it.

@@ -3,6 +3,7 @@
 //! Facts come from `docs/protocol.md`; section numbers in the docs of this crate mean that file.
 
 pub mod bytes;
+pub mod discovery;
 pub mod encode;
 pub mod envelope;
 pub mod environment;

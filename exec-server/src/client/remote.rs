@@ -1,4 +1,4 @@
-//! The three capabilities of another machine: each is the client's typed call and nothing more.
+//! The capabilities of another machine: each is the client's typed call and nothing more.
 
 use async_trait::async_trait;
 use futures_util::stream;
@@ -7,10 +7,11 @@ use tokio::sync::watch;
 use super::error::ClientError;
 use super::session::Client;
 use crate::environment::{
-    CallError, Environment, Files, Http, MissingState, Pieces, Processes, program_methods,
+    CallError, Discovery, Environment, Files, Http, MissingState, Pieces, Processes, discovery_methods,
+    program_methods,
 };
 use crate::filesystem::file_methods;
-use crate::protocol::{Method, filesystem as fs, http, process};
+use crate::protocol::{Method, discovery, filesystem as fs, http, process};
 
 /// A machine reached through a client.
 #[derive(Debug, Clone)]
@@ -76,6 +77,13 @@ macro_rules! files {
     };
 }
 file_methods!(files);
+
+macro_rules! discoveries {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        remote! { Discovery { $($name: $method;)* } }
+    };
+}
+discovery_methods!(discoveries);
 
 remote! {
     Http {

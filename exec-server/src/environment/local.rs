@@ -1,4 +1,4 @@
-//! The three capabilities of this machine, without a connection: the same methods that a server answers with, called
+//! The capabilities of this machine, without a connection: the same methods that a server answers with, called
 //! straight.
 
 use std::sync::Arc;
@@ -9,11 +9,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::machine::{Common, LocalConfig, Machine, Reply};
-use super::traits::{BodyError, CallError, Files, Http, MissingState, Pieces, Processes, program_methods};
+use super::traits::{
+    BodyError, CallError, Discovery, Files, Http, MissingState, Pieces, Processes, discovery_methods,
+    program_methods,
+};
 use crate::filesystem::file_methods;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::process::{Chunk, ReadResult};
-use crate::protocol::{Base64Bytes, Method, RpcError, filesystem as fs, http, process};
+use crate::protocol::{Base64Bytes, Method, RpcError, discovery, filesystem as fs, http, process};
 
 /// This machine, as one session of its own. Clones share it; with the last one its programs end.
 #[derive(Clone)]
@@ -173,6 +176,13 @@ macro_rules! files {
     };
 }
 file_methods!(files);
+
+macro_rules! discoveries {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        local! { Discovery { $($name: $method;)* } }
+    };
+}
+discovery_methods!(discoveries);
 
 local! {
     Http {

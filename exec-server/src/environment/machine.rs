@@ -4,6 +4,7 @@
 //! Requests are begun in the order of the calls. Those that may take long go on beside the others, and answer when they
 //! are done; none of them is waited for by the caller.
 
+mod discovery;
 mod files;
 mod http;
 mod programs;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::configuration::Configuration;
 use crate::Limits;
 use crate::budget::Budget;
 use crate::filesystem::{FileOrder, Handles, MissingWatch};
@@ -39,6 +41,8 @@ pub struct LocalConfig {
     pub info: EnvironmentInfo,
     /// What happens to descendants that outlive their program when the session or environment ends.
     pub leftovers: Leftovers,
+    /// What reads this machine's configuration for clients; without it they can't ask (12.1).
+    pub configuration: Option<Arc<dyn Configuration>>,
 }
 
 /// What all parties share that this machine is lent to.
@@ -48,19 +52,21 @@ pub(crate) struct Common {
     host: Arc<LaunchContext>,
     leftovers: Leftovers,
     http: LocalHttp,
+    configuration: Option<Arc<dyn Configuration>>,
 }
 
 impl Common {
     /// Does no I/O.
     pub(crate) fn new(config: LocalConfig) -> Arc<Self> {
-        let LocalConfig { limits, host, info, leftovers } = config;
+        let LocalConfig { limits, host, mut info, leftovers, configuration } = config;
+        info.capabilities.environment_config_read = configuration.is_some();
         let host = Arc::new(host);
         let variables = Arc::clone(&host);
         let variable = move |name: &str| {
             variables.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         };
         let http = LocalHttp::new(&limits, variable);
-        Arc::new(Self { limits: Arc::new(limits), info, host, leftovers, http })
+        Arc::new(Self { limits: Arc::new(limits), info, host, leftovers, http, configuration })
     }
 
     /// The programs of a new session: none yet.

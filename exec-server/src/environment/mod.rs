@@ -1,5 +1,6 @@
-//! The three capabilities as traits, this machine that has them, and what this machine is.
+//! The capabilities as traits, this machine that has them, and what this machine is.
 
+pub mod configuration;
 pub mod info;
 pub mod local;
 pub(crate) mod machine;
@@ -7,10 +8,11 @@ pub mod traits;
 
 use std::sync::Arc;
 
+pub use configuration::Configuration;
 pub use local::Local;
 pub use machine::LocalConfig;
-pub(crate) use traits::program_methods;
-pub use traits::{BodyError, CallError, Files, Http, MissingState, Pieces, Processes};
+pub use traits::{BodyError, CallError, Discovery, Files, Http, MissingState, Pieces, Processes};
+pub(crate) use traits::{discovery_methods, program_methods};
 
 use crate::protocol::environment::EnvironmentInfo;
 
@@ -26,6 +28,8 @@ pub struct Environment {
     pub files: Arc<dyn Files>,
     /// Makes HTTP requests.
     pub http: Arc<dyn Http>,
+    /// Tells what is configured and installed. Servers that can't do a method refuse it with `-32601`.
+    pub discovery: Arc<dyn Discovery>,
     /// What the machine is; none from servers before 0.169, which tell it when asked with `environment/info`.
     pub info: Option<EnvironmentInfo>,
 }
@@ -38,13 +42,19 @@ impl Environment {
         Self::of(local, info)
     }
 
-    /// One thing that has all three capabilities.
+    /// One thing that has all capabilities.
     pub(crate) fn of(
-        machine: impl Processes + Files + Http + 'static,
+        machine: impl Processes + Files + Http + Discovery + 'static,
         info: Option<EnvironmentInfo>,
     ) -> Self {
         let machine = Arc::new(machine);
-        Self { processes: Arc::clone(&machine) as _, files: Arc::clone(&machine) as _, http: machine, info }
+        Self {
+            processes: Arc::clone(&machine) as _,
+            files: Arc::clone(&machine) as _,
+            http: Arc::clone(&machine) as _,
+            discovery: machine,
+            info,
+        }
     }
 }
 

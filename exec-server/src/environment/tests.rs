@@ -67,7 +67,13 @@ fn config() -> LocalConfig {
         ))),
         groups: Groups::default(),
     };
-    LocalConfig { limits: Limits::default(), host, info: describe(facts), leftovers: Leftovers::Kill }
+    LocalConfig {
+        limits: Limits::default(),
+        host,
+        info: describe(facts),
+        leftovers: Leftovers::Kill,
+        configuration: None,
+    }
 }
 
 fn server() -> std::sync::Arc<Server> {

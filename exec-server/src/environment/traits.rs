@@ -1,4 +1,4 @@
-//! What an environment can do, as three traits whose methods are the protocol's. A method is begun when its future is first
+//! What an environment can do, as traits whose methods are the protocol's. A method is begun when its future is first
 //! polled; those of one environment take effect in the order in which they are begun, as requests of one connection do.
 
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use futures_util::Stream;
 use tokio::sync::watch;
 
 use crate::filesystem::file_methods;
-use crate::protocol::{Method, RpcError, filesystem as fs, http, process};
+use crate::protocol::{Method, RpcError, discovery, filesystem as fs, http, process};
 
 /// Why an operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -127,3 +127,26 @@ capability! {
         }
     }
 }
+
+/// Hands every method of section 12 to the macro `$use`: its name in Rust and its type in the protocol.
+macro_rules! discovery_methods {
+    ($use:ident) => {
+        $use! {
+            /// Reads the machine's configuration, as far as it is asked for (12.1).
+            read_config: discovery::ReadConfig;
+        }
+    };
+}
+pub(crate) use discovery_methods;
+
+macro_rules! discoveries {
+    ($($methods:tt)*) => {
+        capability! {
+            /// Tells what is configured and installed on a machine (section 12).
+            Discovery {
+                $($methods)*
+            }
+        }
+    };
+}
+discovery_methods!(discoveries);

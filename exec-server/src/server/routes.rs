@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::{
-    Method, RequestId, RpcError, WireEncode, environment, filesystem as fs, http, process, session,
+    Method, RequestId, RpcError, WireEncode, discovery, environment, filesystem as fs, http, process, session,
 };
 
 use super::connection::Connection;
 use super::{sending, streams};
 use crate::environment::machine::{Machine, Reading, Reply};
-use crate::environment::program_methods;
+use crate::environment::{discovery_methods, program_methods};
 use crate::filesystem::file_methods;
 use crate::rpc::{InFlight, Outbox, decode};
 
 /// Families of methods, as refusals name them.
 const PROGRAMS: &str = "exec";
 const FILES: &str = "filesystem";
+const DISCOVERY: &str = "discovery";
 
 /// A request that has been read and not begun.
 pub(super) struct Request<'a> {
@@ -89,16 +90,16 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
                 false => m.request(params, answer),
             })
         }
-        _ => file_or_program(c, request, method),
+        _ => file_or_other(c, request, method),
     }
 }
 
 macro_rules! programs {
     ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
-        fn program(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+        fn program_or_other(c: &Arc<Connection>, request: Request<'_>, method: &str) {
             match method {
                 $(<$method as Method>::NAME => begin::<$method>(c, request, PROGRAMS, |m, p, a| m.$name(p, a)),)*
-                _ => failed(request.answer, RpcError::method_not_found(method)),
+                _ => discovery(c, request, method),
             }
         }
     };
@@ -107,15 +108,27 @@ program_methods!(programs);
 
 macro_rules! files {
     ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
-        fn file_or_program(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+        fn file_or_other(c: &Arc<Connection>, request: Request<'_>, method: &str) {
             match method {
                 $(<$method as Method>::NAME => begin::<$method>(c, request, FILES, |m, p, a| m.$name(p, a)),)*
-                _ => program(c, request, method),
+                _ => program_or_other(c, request, method),
             }
         }
     };
 }
 file_methods!(files);
+
+macro_rules! discoveries {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        fn discovery(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+            match method {
+                $(<$method as Method>::NAME => begin::<$method>(c, request, DISCOVERY, |m, p, a| m.$name(p, a)),)*
+                _ => failed(request.answer, RpcError::method_not_found(method)),
+            }
+        }
+    };
+}
+discovery_methods!(discoveries);
 
 /// Begins a method, or answers with what is wrong about the request (the order of checks of 4.1).
 fn begin<M: Method>(

@@ -5,6 +5,7 @@ mod cgroups;
 mod config;
 mod config_guard;
 mod dialects;
+mod discovery;
 mod extensions;
 mod files;
 mod handshake;

@@ -34,7 +34,7 @@ whole_file_methods!(whole);
 
 impl Machine {
     /// Runs `work` on a worker thread in its turn, and answers there. `bytes` is how large the answer may be, about.
-    fn on_disk<R: 'static>(
+    pub(super) fn on_disk<R: 'static>(
         self: &Arc<Self>,
         touched: Vec<Touched>,
         bytes: u64,

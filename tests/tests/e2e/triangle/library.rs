@@ -2,6 +2,7 @@
 
 use codex_e2e::{ExecutorBuilder, Hub};
 use codex_exec_server::client::{Client, ClientOptions, Endpoint};
+use codex_exec_server::environment::Environment;
 use codex_exec_server::protocol::filesystem::{ReadFile, WriteFile};
 use codex_exec_server::protocol::process::Write;
 use serde_json::json;
@@ -90,4 +91,16 @@ async fn programs_and_files_pass_through_the_plain_relay_of_an_executor_id() {
 #[tokio::test]
 async fn programs_and_files_pass_through_the_plain_relay_of_an_environment_id() {
     plain(&["--environment-id", "my-machine", "--remote-contract", "environment"]).await;
+}
+
+#[tokio::test]
+async fn what_an_executor_is_configured_with_is_read_through_a_rendezvous() {
+    let mut triangle = Triangle::start().await;
+    let text = "[mcp_servers.docs]\nurl = \"http://127.0.0.1:1\"\n";
+    std::fs::write(triangle.executor.home().join("config.toml"), text).unwrap();
+    let environment = Environment::remote(triangle.client().await);
+    assert!(environment.info.unwrap().capabilities.environment_config_read);
+    let asked = json!({"cwd": "/", "configPaths": [["mcp_servers"]], "requirementsPaths": []});
+    let read = environment.discovery.read_config(serde_json::from_value(asked).unwrap()).await.unwrap();
+    assert_eq!(read.config.layers.iter().map(|layer| layer.toml.as_str()).collect::<Vec<_>>(), [text]);
 }

@@ -61,7 +61,8 @@ pub(crate) struct Deviation {
     pub(crate) instead: Instead,
 }
 
-const NEW_METHODS: [&str; 10] = [
+const NEW_METHODS: [&str; 11] = [
+    "environmentConfig/read",
     "process/signal",
     "environment/info",
     "environment/status",
@@ -74,8 +75,7 @@ const NEW_METHODS: [&str; 10] = [
     "fs/watchMissing",
 ];
 const EXTENSIONS: [&str; 4] = ["process/list", "process/wait", "process/resize", "process/closeStdin"];
-const DISCOVERY: [&str; 3] =
-    ["environmentConfig/read", "capabilityRoots/discoverV1", "capabilities/discoverV2"];
+const DISCOVERY: [&str; 2] = ["capabilityRoots/discoverV1", "capabilities/discoverV2"];
 
 const DEVIATIONS: &[Deviation] = &[
     Deviation {
