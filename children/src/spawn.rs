@@ -289,6 +289,18 @@ fn explain(program: &Program, name: &OsStr, file: &Path, error: io::Error) -> Sp
 }
 
 impl SpawnError {
+    /// What the system answered, where it was asked.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::EmptyName | Self::NulByte { .. } => None,
+            Self::NotFound { source, .. }
+            | Self::NotExecutable { source, .. }
+            | Self::Cwd { source, .. }
+            | Self::System { source, .. } => source.raw_os_error(),
+        }
+    }
+
     /// What an errno means of which the step is known: `there` tells that the program's file exists.
     #[must_use]
     pub fn of_errno(name: &OsStr, error: io::Error, there: bool) -> Self {

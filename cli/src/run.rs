@@ -15,7 +15,7 @@ use codex_exec_server::client::{Bearer, Client, ClientError, ClientOptions, Comm
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
 use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, StartParams};
-use codex_exec_server::protocol::{ErrorCode, WirePath, encode::NoParams};
+use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 use codex_outgoing::{Outgoing, file};
 
 pub(crate) use args::RunArgs;
@@ -216,7 +216,13 @@ fn not_started(args: &RunArgs, error: &ClientError) -> u8 {
     say(&format!("can't start {program:?}: {}", refusal.message));
     let text = refusal.message.to_lowercase();
     let about_directory = text.contains("cwd") || text.contains("working directory");
-    let missing = ["os error 2)", "no such file", "not found"].iter().any(|word| text.contains(word));
-    let code = if missing && !about_directory { NOT_FOUND } else { NOT_EXECUTABLE };
-    if refusal.code == ErrorCode::INTERNAL { code } else { NOT_EXECUTABLE }
+    let missing = match refusal.data {
+        Some(failure) => failure == StartFailure::SpawnNotFound,
+        // Servers before 0.171 tell it to people only.
+        None if refusal.code == ErrorCode::INTERNAL => {
+            ["os error 2)", "no such file", "not found"].iter().any(|word| text.contains(word))
+        }
+        None => false,
+    };
+    if missing && !about_directory { NOT_FOUND } else { NOT_EXECUTABLE }
 }

@@ -232,7 +232,7 @@ fn permissions(args: &SandboxArgs) -> anyhow::Result<Option<Permissions>> {
 fn sandbox(args: &SandboxArgs, mut permissions: Permissions, cwd: &Path) -> anyhow::Result<Sandbox> {
     let named = |flag: &str, paths: &[PathBuf], access| -> Vec<Entry> {
         let entry = |path: &PathBuf| Entry {
-            path: EntryPath::Path { path: LocalPath(place(flag, &cwd.join(path))) },
+            path: EntryPath::Path { path: place(flag, &cwd.join(path)).into() },
             access,
             missing_path_behavior: None,
         };

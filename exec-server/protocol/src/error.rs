@@ -1,6 +1,6 @@
 //! The error object of an answer, and its codes (section 17).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The numeric codes that clients act on (section 17).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,12 +30,41 @@ pub struct RpcError {
     pub code: ErrorCode,
     /// A sentence for people; programs don't read it.
     pub message: String,
+    /// Why a start failed, for programs (21.1).
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub data: Option<StartFailure>,
+}
+
+/// Why a `process/start` failed. Only that method has it (21.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum StartFailure {
+    /// The program or the working directory is missing.
+    SpawnNotFound,
+    /// The program may not be executed.
+    SpawnPermissionDenied,
+    /// The program could not be started for another reason.
+    SpawnFailed,
+    /// This server does not have the sandbox that is asked for.
+    SandboxUnavailable,
+    /// The sandbox could not be made.
+    SandboxPreparation,
+}
+
+/// Reads what is known; anything else that a server may add is as if it were not there.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StartFailure>, D::Error> {
+    Ok(serde_json::from_value(serde_json::Value::deserialize(deserializer)?).ok())
 }
 
 impl RpcError {
     /// An error with this code and sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), data: None }
+    }
+    /// The same error, of a start that failed for this reason.
+    #[must_use]
+    pub fn of_start(self, failure: StartFailure) -> Self {
+        Self { data: Some(failure), ..self }
     }
     /// `-32600`: a rule or a state forbids it.
     pub fn invalid_request(message: impl Into<String>) -> Self {
@@ -64,5 +93,31 @@ impl RpcError {
     /// `-32004`: no such file or handle.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::NOT_FOUND, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_failed_start_is_written_and_what_else_stands_there_is_passed_over() {
+        let error = RpcError::internal("x").of_start(StartFailure::SpawnPermissionDenied);
+        let written = json!({"code": -32603, "message": "x", "data": {"kind": "spawnPermissionDenied"}});
+        assert_eq!(serde_json::to_value(&error).unwrap(), written);
+        assert_eq!(
+            serde_json::to_value(RpcError::internal("x")).unwrap(),
+            json!({"code": -32603, "message": "x"})
+        );
+        let read = |data: Value| {
+            let error = json!({"code": 1, "message": "", "data": data});
+            serde_json::from_value::<RpcError>(error).unwrap().data
+        };
+        assert_eq!(read(json!({"kind": "spawnNotFound", "more": 1})), Some(StartFailure::SpawnNotFound));
+        for other in [json!("text"), json!(null), json!({"kind": "new"}), json!({}), json!([1]), json!(5)] {
+            assert_eq!(read(other.clone()), None, "{other}");
+        }
     }
 }

@@ -22,7 +22,7 @@ pub mod session;
 pub use bytes::Base64Bytes;
 pub use encode::WireEncode;
 pub use envelope::{Incoming, RequestId};
-pub use error::{ErrorCode, RpcError};
+pub use error::{ErrorCode, RpcError, StartFailure};
 pub use ids::{EnvironmentId, ProcessId, SessionId};
 pub use path::WirePath;
 

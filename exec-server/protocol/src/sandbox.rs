@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::path::LocalPath;
+use crate::path::{LocalPath, WirePath};
 
 /// The sandbox object. Decodes only from a JSON object, and only when its profile makes sense:
 /// `project_roots` or a relative glob without `cwd` is refused as 0.169 refuses it (`-32602`).
@@ -162,8 +162,8 @@ pub enum Access {
 pub enum EntryPath {
     /// A path and what is below it.
     Path {
-        /// Native path or URI.
-        path: LocalPath,
+        /// Native path or URI. One of another system decodes, and no sandbox can be made of it.
+        path: WirePath,
     },
     /// What matches a pattern.
     GlobPattern {

@@ -90,7 +90,9 @@ impl Calls {
         if let Some(pending) = self.pending.remove(&id) {
             // A dropped receiver is a caller that stopped waiting.
             let _ = pending.answer.send(answer.map_err(|error| match error {
-                RpcError { code: ErrorCode(-32000), message } if message == "JSON-RPC transport closed" => {
+                RpcError { code: ErrorCode(-32000), message, .. }
+                    if message == "JSON-RPC transport closed" =>
+                {
                     ClientError::Lost(message)
                 }
                 error => ClientError::Rpc(error),

@@ -167,7 +167,7 @@ impl ProcessControl {
 /// Says in words that the server is older than the method or the word.
 fn explain<T>(what: &str, answer: Result<T, ClientError>) -> Result<T, ClientError> {
     answer.map_err(|error| match error {
-        ClientError::Rpc(RpcError { code, message })
+        ClientError::Rpc(RpcError { code, message, .. })
             if [ErrorCode::METHOD_NOT_FOUND, ErrorCode::INVALID_PARAMS].contains(&code) =>
         {
             ClientError::Rpc(RpcError::new(code, format!("this exec-server {what}: {message}")))

@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use codex_children::spawn::{Child, Program, spawn};
+use codex_children::spawn::{Child, Program, SpawnError, spawn};
 use codex_children::streams::Stdio;
 use codex_children::terminal;
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{LimitsEnforced, ProgramLimits, StartParams};
+use codex_exec_protocol::sandbox::{Sandbox, WindowsSandboxLevel};
+use codex_exec_protocol::{RpcError, StartFailure};
 
 use super::child_env::child_environment;
 use super::groups::{Bounded, Group, Groups};
@@ -18,7 +19,7 @@ use super::network_plan::{NetworkPlan, Opened, needs_enforcement};
 use super::process::Kept;
 use crate::network::proxy::Door;
 use crate::network::variables;
-use crate::sandbox::{self, Confined, ConfinedProgram, Confiner};
+use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError};
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,10 @@ pub struct LaunchContext {
 /// # Errors
 /// `-32600` with what was asked.
 pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -> Result<(), RpcError> {
+    if params.sandbox.as_ref().is_some_and(is_of_windows) {
+        return Err(RpcError::invalid_params("native MXC is unavailable on this executor")
+            .of_start(StartFailure::SandboxUnavailable));
+    }
     let confined = params.sandbox.as_ref().is_some_and(|asked| needs_enforcement(asked, params));
     if confined && context.confiner.is_none() {
         return Err(no_confiner());
@@ -54,11 +59,34 @@ pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -
     Ok(())
 }
 
+/// Whether the client asks for a mechanism that only Windows has (21.9).
+fn is_of_windows(asked: &Sandbox) -> bool {
+    asked.windows_sandbox_level == WindowsSandboxLevel::Mxc
+}
+
 fn no_confiner() -> RpcError {
-    RpcError::invalid_request(
+    let refusal = RpcError::invalid_request(
         "this server can't enforce a sandbox, so it does not start the program; \
          send permissions of type \"disabled\" to run it without one",
-    )
+    );
+    refusal.of_start(StartFailure::SandboxUnavailable)
+}
+
+/// A sandbox that can't be made (21.1).
+fn unprepared(error: PolicyError) -> RpcError {
+    let RpcError { code, message, .. } = error.into();
+    RpcError::new(code, format!("failed to prepare process sandbox: {message}"))
+        .of_start(StartFailure::SandboxPreparation)
+}
+
+/// A program that can't be started (21.1).
+fn not_spawned(error: &SpawnError) -> RpcError {
+    let failure = match error.errno() {
+        Some(libc::ENOENT) => StartFailure::SpawnNotFound,
+        Some(libc::EACCES) => StartFailure::SpawnPermissionDenied,
+        _ => StartFailure::SpawnFailed,
+    };
+    RpcError::internal(error.to_string()).of_start(failure)
 }
 
 /// Whether the request has a sandbox, in whatever form (14.4).
@@ -91,12 +119,14 @@ fn confine(
         return Ok(None);
     };
     let confiner = context.confiner.as_ref().ok_or_else(no_confiner)?;
-    let mut policy = confiner.policy(&asked).map_err(RpcError::from)?;
+    let mut policy = confiner.policy(&asked).map_err(unprepared)?;
     policy.network = plan.enforced(policy.network)?;
     if policy.allows_everything() {
         return Ok(None);
     }
-    let confined = confiner.confine(&policy).map_err(RpcError::from)?;
+    let confined = confiner
+        .confine(&policy)
+        .map_err(|refusal| RpcError::from(refusal).of_start(StartFailure::SandboxUnavailable))?;
     Ok(Some((confiner.launcher().to_owned(), confined)))
 }
 
@@ -151,7 +181,7 @@ impl Plan {
     /// `-32603` with the operating system's text.
     pub(super) fn spawn(&self) -> Result<(Child, Vec<TcpListener>), RpcError> {
         let Some((launcher, confined)) = &self.confined else {
-            let child = spawn(&self.program).map_err(|error| RpcError::internal(error.to_string()))?;
+            let child = spawn(&self.program).map_err(|error| not_spawned(&error))?;
             return Ok((child, Vec::new()));
         };
         let entrance = self.group.as_ref().map(Group::entrance);
@@ -162,7 +192,10 @@ impl Plan {
             limits: &self.limits,
             group: entrance.as_deref(),
         };
-        program.spawn().map_err(|error| RpcError::internal(error.to_string()))
+        program.spawn().map_err(|error| match error {
+            StartError::Spawn(error) => not_spawned(&error),
+            other => RpcError::internal(other.to_string()).of_start(StartFailure::SandboxPreparation),
+        })
     }
 
     /// What is still needed once the program runs: the doors of its network, to be opened now, and what stays as long as it

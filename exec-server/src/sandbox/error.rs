@@ -5,9 +5,15 @@ use std::path::PathBuf;
 
 use codex_exec_protocol::RpcError;
 
-/// What is wrong with a permission profile. On the wire `-32600`.
+/// What is wrong with a permission profile. On the wire `-32600`, but for a foreign path.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
+    /// A path of another system. On the wire `-32602`, as for a path that does not decode.
+    #[error("the sandbox's path {path:?} belongs to another host or another kind of machine")]
+    Foreign {
+        /// As sent.
+        path: String,
+    },
     /// A place that only the client knows.
     #[error("the sandbox names an unknown place {name:?}; send its path instead")]
     UnknownPlace {
@@ -88,6 +94,9 @@ pub enum PolicyError {
 
 impl From<PolicyError> for RpcError {
     fn from(error: PolicyError) -> Self {
-        Self::invalid_request(error.to_string())
+        match error {
+            PolicyError::Foreign { .. } => Self::invalid_params(error.to_string()),
+            _ => Self::invalid_request(error.to_string()),
+        }
     }
 }

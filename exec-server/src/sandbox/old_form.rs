@@ -137,7 +137,7 @@ fn files(rules: &Map<String, Value>) -> Result<FileSystem, PolicyError> {
         let Some(paths) = rules.get(name).filter(|paths| !paths.is_null()) else { continue };
         let paths: Vec<LocalPath> = decode(paths)?;
         entries.extend(paths.into_iter().map(|path| Entry {
-            path: EntryPath::Path { path },
+            path: EntryPath::Path { path: path.0.into() },
             access,
             missing_path_behavior: None,
         }));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use codex_exec_protocol::sandbox as wire;
+use codex_exec_protocol::{WirePath, sandbox as wire};
 use wire::{Access as Word, EntryPath, FileSystem, Permissions, Profile, Sandbox, Special};
 
 use super::error::PolicyError;
@@ -205,7 +205,10 @@ impl<'a> Resolver<'a> {
     /// The paths that an entry names.
     fn paths(&self, path: &EntryPath) -> Result<Vec<PathBuf>, PolicyError> {
         let special = match path {
-            EntryPath::Path { path } => return Ok(vec![path.0.clone()]),
+            EntryPath::Path { path: WirePath::Local(path) } => return Ok(vec![path.clone()]),
+            EntryPath::Path { path: WirePath::Foreign(text) } => {
+                return Err(PolicyError::Foreign { path: text.clone() });
+            }
             EntryPath::GlobPattern { .. } => return Ok(Vec::new()),
             EntryPath::Special { value } => value,
         };
