@@ -4,6 +4,7 @@ use bytes::Bytes;
 use codex_exec_protocol::Base64Bytes;
 use codex_exec_protocol::http::BodyDeltaParams;
 
+use super::decoding::{BROKEN, Broken, Unpacker};
 use super::{Deadline, Response, failure};
 
 /// A body on its way. Dropping it ends the request.
@@ -11,16 +12,21 @@ use super::{Deadline, Response, failure};
 pub struct BodyStream {
     /// None once the body ended or broke.
     response: Option<Response>,
+    /// Undoes its coding, where it has one.
+    unpacker: Option<Unpacker>,
     deadline: Deadline,
 }
 
 impl BodyStream {
-    pub(super) fn new(response: Response, deadline: Deadline) -> Self {
-        Self { response: Some(response), deadline }
+    pub(super) fn new(response: Response, unpacker: Option<Unpacker>, deadline: Deadline) -> Self {
+        Self { response: Some(response), unpacker, deadline }
     }
 
-    /// The body's length where the peer announced one.
+    /// The body's length where the peer announced one. That of a packed body says nothing.
     pub(super) fn expected(&self) -> Option<u64> {
+        if self.unpacker.is_some() {
+            return None;
+        }
         self.response.as_ref()?.content_length()
     }
 
@@ -32,23 +38,38 @@ impl BodyStream {
     /// What arrived next, never empty; none at the end. After an error (a broken body, the
     /// request's time is up) nothing more comes. Cancel-safe: a dropped call loses nothing.
     pub async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        if self.response.is_none() {
+            return None;
+        }
+        let piece = match self.deadline.watch(self.advance()).await {
+            Ok(piece) => piece,
+            Err(late) => Err(late),
+        };
+        if !matches!(piece, Ok(Some(_))) {
+            self.response = None;
+            self.unpacker = None;
+        }
+        piece.transpose()
+    }
+
+    /// As [`Self::next`], without the deadline.
+    async fn advance(&mut self) -> Result<Option<Bytes>, String> {
+        let broken = |Broken| BROKEN.to_owned();
         loop {
-            let response = self.response.as_mut()?;
-            let piece = match self.deadline.watch(response.chunk()).await {
-                Ok(piece) => piece.map_err(failure::sentence),
-                Err(late) => Err(late),
-            };
-            match piece {
-                Ok(Some(bytes)) if bytes.is_empty() => {}
-                Ok(Some(bytes)) => return Some(Ok(bytes)),
-                Ok(None) => {
-                    self.response = None;
-                    return None;
+            if let Some(unpacker) = &mut self.unpacker {
+                // A little that arrived may be much: the loop has others to serve in between.
+                tokio::task::yield_now().await;
+                if let Some(piece) = unpacker.next().map_err(broken)? {
+                    return Ok(Some(piece));
                 }
-                Err(why) => {
-                    self.response = None;
-                    return Some(Err(why));
-                }
+            }
+            let Some(response) = &mut self.response else { return Ok(None) };
+            match (response.chunk().await.map_err(failure::sentence)?, &mut self.unpacker) {
+                (Some(bytes), None) if !bytes.is_empty() => return Ok(Some(bytes)),
+                (Some(bytes), Some(unpacker)) => unpacker.take(bytes),
+                (Some(_), None) => {}
+                (None, None) => return Ok(None),
+                (None, Some(unpacker)) => return unpacker.finish().map(|()| None).map_err(broken),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::http::{RequestHeader, ResponseHeader};
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
 use crate::secrets::is_secret;
 
@@ -95,11 +95,15 @@ pub(super) fn check_length(headers: &HeaderMap, body: usize) -> Result<(), RpcEr
     )))
 }
 
-/// The response's headers: lower-case names, repeats kept, values that are not visible ASCII dropped.
-pub(super) fn received(headers: &HeaderMap) -> Vec<ResponseHeader> {
+/// The response's headers: lower-case names, repeats kept, values that are not visible ASCII dropped. Of a body that is
+/// `unpacked`, none tells how it was packed.
+pub(super) fn received(headers: &HeaderMap, unpacked: bool) -> Vec<ResponseHeader> {
     let readable = |(name, value): (&HeaderName, &HeaderValue)| {
         let value = value.to_str().ok()?.to_owned();
         Some(ResponseHeader { name: name.as_str().to_owned(), value })
     };
-    headers.iter().filter_map(readable).collect()
+    let is_told = |(name, _): &(&HeaderName, &HeaderValue)| {
+        !(unpacked && [CONTENT_ENCODING, CONTENT_LENGTH].contains(*name))
+    };
+    headers.iter().filter(is_told).filter_map(readable).collect()
 }

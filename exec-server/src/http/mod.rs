@@ -5,6 +5,7 @@
 //! environment variables, as the released servers do.
 
 mod body;
+mod decoding;
 mod failure;
 mod headers;
 mod redirect;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use codex_exec_protocol::http::{RedirectPolicy, RequestParams, RequestResult};
 use codex_exec_protocol::{Base64Bytes, RpcError};
 use codex_outgoing::Outgoing;
+use reqwest::header::ACCEPT_ENCODING;
 use reqwest::redirect as redirect_policy;
 use reqwest::{Client, Method, Request, Response, Url};
 use tokio::sync::OnceCell;
@@ -28,6 +30,7 @@ pub use body::{BodyStream, Deltas};
 use crate::Limits;
 use crate::blocking;
 use crate::budget::{Budget, Claim, answer_bytes};
+use decoding::{BROKEN, Broken, Coding, Unpacker};
 
 /// Idle connections kept for one host, and how long: enough for a burst, nothing to speak of at rest.
 const IDLE_CONNECTIONS: usize = 8;
@@ -176,12 +179,14 @@ impl LocalHttp {
         }
         let work = self.follow(prepared.request, policy);
         let response = prepared.deadline.watch(work).await.and_then(|outcome| outcome).map_err(failed)?;
+        let coding = Coding::of(response.headers());
         let head = RequestResult {
             status: response.status().as_u16(),
-            headers: headers::received(response.headers()),
+            headers: headers::received(response.headers(), coding.is_some()),
             body: Base64Bytes::default(),
         };
-        Ok((head, BodyStream::new(response, prepared.deadline)))
+        let unpacker = coding.map(Unpacker::new).transpose().map_err(|Broken| broke(BROKEN.to_owned()))?;
+        Ok((head, BodyStream::new(response, unpacker, prepared.deadline)))
     }
 
     fn prepare(&self, params: RequestParams) -> Result<Prepared, RpcError> {
@@ -213,6 +218,7 @@ impl LocalHttp {
             request.headers_mut().insert(reqwest::header::AUTHORIZATION, value);
         }
         request.headers_mut().extend(headers);
+        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(decoding::ACCEPTED);
         if let Some(Base64Bytes(body)) = params.body {
             *request.body_mut() = Some(body.into());
         }
@@ -279,7 +285,7 @@ impl LocalHttp {
 }
 
 fn broke(why: String) -> RpcError {
-    RpcError::internal(format!("HTTP response body broke: {why}"))
+    RpcError::internal(format!("failed to read http/request response body: {why}"))
 }
 
 fn build(builder: reqwest::ClientBuilder) -> Result<Client, String> {

@@ -182,6 +182,13 @@ const DEVIATIONS: &[Deviation] = &[
         instead: Instead::OrRefused(&[-32600]),
     },
     Deviation {
+        reason: "21.2: packed bodies are unpacked, as by 0.171",
+        applies: |x| {
+            x.method == "http/request" && x.params["url"].as_str().is_some_and(|url| url.ends_with("/gzip"))
+        },
+        instead: Instead::Anything,
+    },
+    Deviation {
         reason: "11.1: redirectPolicy and valueEnvVar are obeyed (0.131 ignored them)",
         applies: |x| {
             x.old()
