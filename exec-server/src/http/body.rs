@@ -38,9 +38,7 @@ impl BodyStream {
     /// What arrived next, never empty; none at the end. After an error (a broken body, the
     /// request's time is up) nothing more comes. Cancel-safe: a dropped call loses nothing.
     pub async fn next(&mut self) -> Option<Result<Bytes, String>> {
-        if self.response.is_none() {
-            return None;
-        }
+        self.response.as_ref()?;
         let piece = match self.deadline.watch(self.advance()).await {
             Ok(piece) => piece,
             Err(late) => Err(late),
