@@ -294,6 +294,7 @@ impl SpawnError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::EmptyName | Self::NulByte { .. } => None,
+            Self::Descriptors { .. } => Some(libc::EMFILE),
             Self::NotFound { source, .. }
             | Self::NotExecutable { source, .. }
             | Self::Cwd { source, .. }
