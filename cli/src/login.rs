@@ -13,7 +13,7 @@ mod refusal;
 mod secret_input;
 mod status;
 
-use codex_login::SecretString;
+use codex_login::Secret;
 use codex_login::signin::Issuer;
 
 pub(crate) use context::Context;
@@ -40,7 +40,7 @@ pub(crate) struct LoginArgs {
     device_auth: bool,
     /// No longer supported: on the command line, every user of the machine could read it.
     #[arg(long, hide = true, value_name = "KEY", value_parser = secret)]
-    api_key: Option<SecretString>,
+    api_key: Option<Secret>,
     /// Another issuer; only with --device-auth.
     #[arg(long = "experimental_issuer", hide = true, value_name = "URL")]
     issuer: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct LoginArgs {
     client_id: Option<String>,
 }
 
-fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(text.into())
 }
 

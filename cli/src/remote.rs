@@ -11,13 +11,13 @@ use clap::ValueEnum;
 use clap::error::ErrorKind;
 use codex_config::Config;
 use codex_exec_server::remote::{
-    BEARER_VARIABLE, Contract, CredentialKind, Credentials, DEFAULT_NAME, Fixed, Remote, RemoteConfig,
+    BEARER_VARIABLE, Contract, CredentialOrigin, CredentialSource, DEFAULT_NAME, Fixed, Remote, RemoteConfig,
     Status, Target,
 };
 use codex_exec_server::server::Server;
 use codex_login::{HttpClient, Variables};
 use codex_outgoing::Outgoing;
-use zeroize::Zeroizing;
+use codex_secret::Secret;
 
 use crate::{output, resident};
 use sign_in::SignIn;
@@ -281,7 +281,7 @@ fn no_agent_identity(has_token: bool) -> anyhow::Error {
 async fn prepare(
     plan: Plan,
     target: Target,
-    bearer: Option<Zeroizing<String>>,
+    bearer: Option<Secret>,
     home: &Path,
     config: &Config,
     server: &Arc<Server>,
@@ -289,10 +289,10 @@ async fn prepare(
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
     let outgoing = Outgoing::new(variables.ca_certificates.clone(), variables.proxies.clone());
     let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
-    let credentials: Arc<dyn Credentials> = match bearer {
-        Some(bearer) => Arc::new(Fixed::new(CredentialKind::BearerStdin, &bearer)),
+    let credentials: Arc<dyn CredentialSource> = match bearer {
+        Some(bearer) => Arc::new(Fixed::new(CredentialOrigin::Stdin, &bearer)),
         None => match bearer_variable(plan.contract) {
-            Some(bearer) => Arc::new(Fixed::new(CredentialKind::BearerVariable, &bearer)),
+            Some(bearer) => Arc::new(Fixed::new(CredentialOrigin::Variable, &bearer)),
             None => Arc::new(SignIn::load(plan.contract, home, config, variables, client).await),
         },
     };
@@ -318,11 +318,11 @@ fn tell(status: Status) {
 }
 
 /// The bearer of the variable. Contract A does not know it; elsewhere than in C a blank one counts as unset.
-fn bearer_variable(contract: Contract) -> Option<Zeroizing<String>> {
-    let value = Zeroizing::new(std::env::var(BEARER_VARIABLE).ok()?);
+fn bearer_variable(contract: Contract) -> Option<Secret> {
+    let value = Secret::new(std::env::var(BEARER_VARIABLE).ok()?);
     match contract {
         Contract::Cloud => None,
         Contract::Executor => Some(value),
-        Contract::Environment | Contract::Noise => (!value.trim().is_empty()).then_some(value),
+        Contract::Environment | Contract::Noise => (!value.is_blank()).then_some(value),
     }
 }

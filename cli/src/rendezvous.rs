@@ -12,6 +12,7 @@ use codex_children::descriptor_limit;
 use codex_outgoing::is_loopback;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
 use codex_rendezvous::{Config, Limits, Rendezvous, StartError, TlsFiles, file};
+use codex_secret::Secret;
 use rustix::fs::{FileType, fstat};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -117,7 +118,7 @@ fn token(args: &TokenArgs) -> anyhow::Result<u8> {
     });
     let (token, grant) = tokens::mint(roles.collect(), union(&args.environment), &args.name);
     if !is_file(std::io::stdout()) {
-        output::line(&token)
+        output::line(token.expose())
             .and_then(|()| output::line(&grant.to_string()))
             .context("can't print the token")?;
         say("The first line is the token, shown this once; the second belongs into the --tokens file.");
@@ -131,7 +132,7 @@ fn token(args: &TokenArgs) -> anyhow::Result<u8> {
     }
     output::line(&grant.to_string()).context("can't print the line for the --tokens file")?;
     say("The token, shown this once; stdout got the line for the --tokens file:");
-    say(&token);
+    say(token.expose());
     Ok(0)
 }
 
@@ -204,7 +205,7 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
         started => started?,
     };
     output::line(rendezvous.local_url()).context("can't print the address on stdout")?;
-    explain(&reachable(&rendezvous), token.as_ref().map(|token| token.as_str()), args.allow_plain);
+    explain(&reachable(&rendezvous), token.as_ref().map(Secret::expose), args.allow_plain);
     drop(token);
     loop {
         tokio::select! {

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use codex_exec_server::client::{Bearer, Client, ClientError, ClientOptions, Command, Endpoint, Stderr};
+use codex_exec_server::client::{Client, ClientError, ClientOptions, Command, Endpoint, Stderr};
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
 use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 use codex_outgoing::{Outgoing, file};
+use codex_secret::Secret;
 
 pub(crate) use args::RunArgs;
 
@@ -73,8 +74,8 @@ fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
     }
     Ok(match &args.url {
         Some(url) => match url.strip_prefix("unix://") {
-            Some(path) => Endpoint::Unix { path: PathBuf::from(path), bearer: token(args)?.map(Bearer::new) },
-            None => Endpoint::WebSocket { url: url.clone(), bearer: token(args)?.map(Bearer::new) },
+            Some(path) => Endpoint::Unix { path: PathBuf::from(path), bearer: token(args)? },
+            None => Endpoint::WebSocket { url: url.clone(), bearer: token(args)? },
         },
         None => Endpoint::Command(Command {
             program: std::env::current_exe().context("can't tell where this program's own file is")?,
@@ -92,14 +93,14 @@ fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
 }
 
 /// The token for a server with --ws-auth, from the file or else from the environment.
-fn token(args: &RunArgs) -> anyhow::Result<Option<String>> {
+fn token(args: &RunArgs) -> anyhow::Result<Option<Secret>> {
     let Some(path) = &args.token_file else {
-        return Ok(std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()));
+        return Ok(std::env::var(TOKEN_VARIABLE).ok().map(Secret::new).filter(|token| !token.is_blank()));
     };
     let token =
         file::read_secret(path).with_context(|| format!("can't read the token from {}", path.display()))?;
-    anyhow::ensure!(!token.trim().is_empty(), "the token file {} is empty", path.display());
-    Ok(Some(token.as_str().to_owned()))
+    anyhow::ensure!(!token.is_blank(), "the token file {} is empty", path.display());
+    Ok(Some(token))
 }
 
 fn not_connected(error: &ClientError) -> u8 {

@@ -20,7 +20,7 @@ use codex_exec_server::sandbox::{
     Confined, ConfinedProgram, Confiner, NamespaceUse, Policy, PolicyBounds, StartError, Surroundings,
     Without,
 };
-use codex_exec_server::secrets::inherited;
+use codex_exec_server::withheld::inherited;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};

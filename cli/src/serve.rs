@@ -23,9 +23,9 @@ use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::process::{Groups, LaunchContext, Leftovers, login_shell, passwd};
 use codex_exec_server::sandbox::Confiner;
-use codex_exec_server::secrets::inherited;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
+use codex_exec_server::withheld::inherited;
 use tokio::task::JoinSet;
 
 use crate::codes::WRONG_USAGE;

@@ -16,10 +16,10 @@ mod registry;
 pub mod remote;
 pub mod rpc;
 pub mod sandbox;
-pub mod secrets;
 pub mod server;
 mod statx;
 pub mod transport;
+pub mod withheld;
 
 pub use codex_exec_protocol as protocol;
 pub use codex_limits::server as limits;

@@ -3,7 +3,7 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use codex_fuzz::target;
-use codex_login::Credentials;
+use codex_login::StoredCredentials;
 use codex_login::claims::{self, IdClaims};
 
 target!(|input: &[u8]| {
@@ -15,11 +15,11 @@ target!(|input: &[u8]| {
         let _ = IdClaims::read(text);
         let _ = claims::access_expiry(text);
     }
-    let Ok(credentials) = Credentials::from_json(input) else { return };
+    let Ok(credentials) = StoredCredentials::from_json(input) else { return };
     for written in [credentials.to_pretty_json(), credentials.to_compact_json()] {
         let written = written.expect("credentials can be written");
-        let again = Credentials::from_json(&written).expect("and read again");
-        assert!(again.same_secrets(&credentials) && again.mode() == credentials.mode());
+        let again = StoredCredentials::from_json(&written).expect("and read again");
+        assert!(again.same_secrets(&credentials) && again.kind() == credentials.kind());
         assert_eq!(again.last_refresh(), credentials.last_refresh());
         assert_eq!(again.has_agent_identity(), credentials.has_agent_identity());
         let members =
@@ -32,8 +32,7 @@ target!(|input: &[u8]| {
     }
     let shown = format!("{credentials:?}");
     for secret in [credentials.api_key(), credentials.personal_access_token()].into_iter().flatten() {
-        use codex_login::ExposeSecret as _;
-        let secret = secret.expose_secret();
+        let secret = secret.expose();
         assert!(secret.len() < 16 || !shown.contains(secret), "Debug shows a secret");
     }
 });

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use codex_exec_protocol::registry::Hidden;
+use codex_secret::Secret;
 use codex_fuzz::target;
 use codex_relay::frame;
 use codex_relay::{Event, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict};
@@ -44,7 +44,7 @@ fn message(number: usize, length: u16) -> Bytes {
 
 target!(|input: Input<'_>| {
     let limits = RelayLimits { held_bytes: 4096, assembled_bytes: 100_000, ..RelayLimits::default() };
-    let authorization = Hidden::new(input.authorization.to_owned());
+    let authorization = Secret::new(input.authorization.to_owned());
     let target = Target {
         environment_id: "env-1",
         registration_id: "reg-1",

@@ -1,4 +1,4 @@
-//! What `auth.json` and the keyring hold: credentials in each of the modes (login.md 2).
+//! What `auth.json` and the keyring hold: credentials of each kind of sign-in (login.md 2).
 
 mod document;
 mod time;
@@ -7,56 +7,34 @@ mod tokens;
 pub use document::DocumentError;
 pub use tokens::{Provenance, Tokens, new_login_owner_id};
 
-use crate::secret::{Opaque, SecretString, Unknown, same_secret};
+use crate::opaque::{Opaque, Unknown};
+use codex_secret::{Secret, SignInKind};
 use jiff::Timestamp;
 
-/// What kind of sign-in credentials stand for: `auth_mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Mode {
-    /// An API key.
-    #[serde(rename = "apikey")]
-    ApiKey,
-    /// Sign-in with ChatGPT; this program refreshes the tokens.
-    Chatgpt,
-    /// ChatGPT tokens that an embedding program hands in and keeps fresh.
-    ChatgptAuthTokens,
-    /// An agent's identity; not supported by this version.
-    AgentIdentity,
-    /// Ready-made headers; not supported by this version.
-    Headers,
-    /// A personal access token.
-    PersonalAccessToken,
-    /// A Bedrock key; no credential of this service.
-    BedrockApiKey,
-    /// Bedrock access keys; no credential of this service.
-    BedrockAccessKeys,
-}
-
-/// Credentials of any mode, with every member that the document had, known or not.
+/// Credentials of any kind, with every member that the document had, known or not.
 #[derive(Debug, Clone, Default)]
-pub struct Credentials {
-    auth_mode: Option<Mode>,
-    api_key: Option<SecretString>,
+pub struct StoredCredentials {
+    auth_mode: Option<SignInKind>,
+    api_key: Option<Secret>,
     tokens: Option<Tokens>,
     last_refresh: Option<Timestamp>,
     agent_identity: Option<Opaque>,
-    personal_access_token: Option<SecretString>,
+    personal_access_token: Option<Secret>,
     bedrock_api_key: Option<Opaque>,
     bedrock_access_keys: Option<Opaque>,
     unknown: Unknown,
 }
 
-impl Credentials {
+impl StoredCredentials {
     /// Credentials that are an API key.
-    pub fn from_api_key(key: SecretString) -> Self {
-        Self { auth_mode: Some(Mode::ApiKey), api_key: Some(key), ..Self::default() }
+    pub fn from_api_key(key: Secret) -> Self {
+        Self { auth_mode: Some(SignInKind::ApiKey), api_key: Some(key), ..Self::default() }
     }
 
     /// Credentials of a ChatGPT sign-in, with the API key that was exchanged for it, if one was.
-    pub fn from_chatgpt(tokens: Tokens, api_key: Option<SecretString>, last_refresh: Timestamp) -> Self {
+    pub fn from_chatgpt(tokens: Tokens, api_key: Option<Secret>, last_refresh: Timestamp) -> Self {
         Self {
-            auth_mode: Some(Mode::Chatgpt),
+            auth_mode: Some(SignInKind::Chatgpt),
             api_key,
             tokens: Some(tokens),
             last_refresh: Some(last_refresh),
@@ -65,24 +43,24 @@ impl Credentials {
     }
 
     /// Credentials that are a personal access token. The document has no `auth_mode` then (login.md 2.1).
-    pub fn from_personal_access_token(token: SecretString) -> Self {
+    pub fn from_personal_access_token(token: Secret) -> Self {
         Self { personal_access_token: Some(token), ..Self::default() }
     }
 
     /// The kind of sign-in: as the document says, else by what it holds (login.md 2.2).
-    pub fn mode(&self) -> Mode {
+    pub fn kind(&self) -> SignInKind {
         match self.auth_mode {
-            Some(mode) => mode,
-            None if self.personal_access_token.is_some() => Mode::PersonalAccessToken,
-            None if self.bedrock_api_key.is_some() => Mode::BedrockApiKey,
-            None if self.bedrock_access_keys.is_some() => Mode::BedrockAccessKeys,
-            None if self.api_key.is_some() => Mode::ApiKey,
-            None => Mode::Chatgpt,
+            Some(kind) => kind,
+            None if self.personal_access_token.is_some() => SignInKind::PersonalAccessToken,
+            None if self.bedrock_api_key.is_some() => SignInKind::BedrockApiKey,
+            None if self.bedrock_access_keys.is_some() => SignInKind::BedrockAccessKeys,
+            None if self.api_key.is_some() => SignInKind::ApiKey,
+            None => SignInKind::Chatgpt,
         }
     }
 
     /// `OPENAI_API_KEY`. Present in a ChatGPT sign-in too, where it does not count.
-    pub fn api_key(&self) -> Option<&SecretString> {
+    pub fn api_key(&self) -> Option<&Secret> {
         self.api_key.as_ref()
     }
 
@@ -97,7 +75,7 @@ impl Credentials {
     }
 
     /// The personal access token.
-    pub fn personal_access_token(&self) -> Option<&SecretString> {
+    pub fn personal_access_token(&self) -> Option<&Secret> {
         self.personal_access_token.as_ref()
     }
 
@@ -106,12 +84,12 @@ impl Credentials {
         self.agent_identity.is_some()
     }
 
-    /// Whether both stand for the same sign-in in the same state: same mode and secrets. Unknown members and the
+    /// Whether both stand for the same sign-in in the same state: same kind and secrets. Unknown members and the
     /// time of the last refresh don't count.
     pub fn same_secrets(&self, other: &Self) -> bool {
-        self.mode() == other.mode()
-            && same(self.api_key.as_ref(), other.api_key.as_ref())
-            && same(self.personal_access_token.as_ref(), other.personal_access_token.as_ref())
+        self.kind() == other.kind()
+            && self.api_key == other.api_key
+            && self.personal_access_token == other.personal_access_token
             && match (&self.tokens, &other.tokens) {
                 (Some(left), Some(right)) => left.same_secrets(right),
                 (left, right) => left.is_none() && right.is_none(),
@@ -121,13 +99,6 @@ impl Credentials {
     /// The same credentials with other tokens, renewed at `now`.
     pub(crate) fn renewed(&self, tokens: Tokens, now: Timestamp) -> Self {
         Self { tokens: Some(tokens), last_refresh: Some(now), ..self.clone() }
-    }
-}
-
-fn same(left: Option<&SecretString>, right: Option<&SecretString>) -> bool {
-    match (left, right) {
-        (Some(left), Some(right)) => same_secret(left, right),
-        (left, right) => left.is_none() && right.is_none(),
     }
 }
 

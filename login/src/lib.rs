@@ -1,6 +1,6 @@
 //! Credentials shared with released Codex programs: where they are kept, how they are refreshed, how one signs in.
 //!
-//! - [`Store`] keeps [`Credentials`] in a file, a keyring or memory.
+//! - [`Store`] keeps [`StoredCredentials`] in a file, a keyring or memory.
 //! - [`load`] finds the sign-in that counts and yields [`Auth`], which is what a request needs.
 //! - [`Manager`] does so for a whole process, refreshes ahead of time and recovers from a refusal.
 //! - [`signin`] signs a user in, by browser or by device code.
@@ -16,20 +16,21 @@ mod credentials;
 mod http_error;
 mod load;
 mod manager;
+mod opaque;
 pub mod personal_token;
 mod recovery;
 mod refresh;
 mod restrictions;
 mod revoke;
-mod secret;
 pub mod signin;
 mod store;
 mod variables;
 
-pub use auth::{Auth, AuthKind};
+pub use auth::Auth;
 pub use client::{ClientError, ClientSettings, DEFAULT_ORIGINATOR, HttpClient, REQUEST_TIMEOUT};
 pub use codex_outgoing::Proxies;
-pub use credentials::{Credentials, DocumentError, Mode, Provenance, Tokens, new_login_owner_id};
+pub use codex_secret::{Secret, SignInKind};
+pub use credentials::{DocumentError, Provenance, StoredCredentials, Tokens, new_login_owner_id};
 pub use load::{LoadError, Settings, load};
 pub use manager::Manager;
 pub use personal_token::{PersonalToken, PersonalTokenError};
@@ -37,6 +38,5 @@ pub use recovery::{GiveUp, Outcome, Recovery};
 pub use refresh::{DEFAULT_CLIENT_ID, DEFAULT_ISSUER, PermanentFailure, RefreshError, RefreshReason};
 pub use restrictions::Restrictions;
 pub use revoke::{RevokeError, revoke};
-pub use secret::{ExposeSecret, SecretString, same_secret};
 pub use store::{LockError, Store, StoreError};
 pub use variables::Variables;

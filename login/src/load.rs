@@ -2,14 +2,13 @@
 
 use crate::auth::Auth;
 use crate::client::HttpClient;
-use crate::credentials::{Credentials, Mode};
+use crate::credentials::StoredCredentials;
 use crate::personal_token::{self, PersonalTokenError};
 use crate::restrictions::Restrictions;
-use crate::secret::SecretString;
 use crate::store::{Store, StoreError};
 use crate::variables::Variables;
 use codex_config::{LoginMethod, StoreMode};
-use secrecy::ExposeSecret;
+use codex_secret::{Secret, SignInKind};
 
 /// What decides which sign-in is used, and how it is looked up and refreshed.
 #[derive(Debug, Clone)]
@@ -32,13 +31,13 @@ pub enum LoadError {
     /// The store does not answer, or holds no credentials.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The mode is an API key, and there is none.
+    /// The kind is an API key, and there is none.
     #[error("API key auth is missing a key.")]
     NoApiKey,
-    /// The mode is a personal access token, and there is none.
+    /// The kind is a personal access token, and there is none.
     #[error("personal access token auth is missing a personal access token.")]
     NoPersonalToken,
-    /// The mode is an agent's identity, and there is none.
+    /// The kind is an agent's identity, and there is none.
     #[error("agent identity auth is missing agent identity auth material.")]
     NoAgentIdentity,
     /// An agent's identity, which this version can't use.
@@ -47,11 +46,11 @@ pub enum LoadError {
     /// The service does not name the owner of the personal access token.
     #[error(transparent)]
     PersonalToken(#[from] PersonalTokenError),
-    /// A mode that only other programs know.
-    #[error("this version can't use credentials of mode {mode:?}; sign in again with `codex login`")]
+    /// A kind that only other programs know.
+    #[error("this version can't use credentials of mode {kind:?}; sign in again with `codex login`")]
     Unsupported {
-        /// The mode that this version does not know how to use.
-        mode: Mode,
+        /// The kind that this version does not know how to use.
+        kind: SignInKind,
     },
     /// The thread that asks the store ended early, as happens when the program stops.
     #[error("the credentials could not be read: the program is stopping")]
@@ -81,32 +80,37 @@ pub async fn load(settings: &Settings) -> Result<Option<Auth>, LoadError> {
     }
 }
 
-async fn from_credentials(settings: &Settings, credentials: Credentials) -> Result<Option<Auth>, LoadError> {
-    let auth = match credentials.mode() {
-        Mode::ApiKey => Auth::from_api_key(credentials.api_key().ok_or(LoadError::NoApiKey)?.clone()),
-        Mode::Chatgpt | Mode::ChatgptAuthTokens => Auth::from_chatgpt(credentials),
-        Mode::PersonalAccessToken => {
+async fn from_credentials(
+    settings: &Settings,
+    credentials: StoredCredentials,
+) -> Result<Option<Auth>, LoadError> {
+    let auth = match credentials.kind() {
+        SignInKind::ApiKey => Auth::from_api_key(credentials.api_key().ok_or(LoadError::NoApiKey)?.clone()),
+        SignInKind::Chatgpt | SignInKind::ChatgptAuthTokens => Auth::from_chatgpt(credentials),
+        SignInKind::PersonalAccessToken => {
             let token = credentials.personal_access_token().ok_or(LoadError::NoPersonalToken)?;
             return from_personal_token(settings, token).await;
         }
-        Mode::AgentIdentity if credentials.has_agent_identity() => return Err(LoadError::AgentIdentity),
-        Mode::AgentIdentity => return Err(LoadError::NoAgentIdentity),
-        mode @ (Mode::Headers | Mode::BedrockApiKey | Mode::BedrockAccessKeys) => {
-            return Err(LoadError::Unsupported { mode });
+        SignInKind::AgentIdentity if credentials.has_agent_identity() => {
+            return Err(LoadError::AgentIdentity);
+        }
+        SignInKind::AgentIdentity => return Err(LoadError::NoAgentIdentity),
+        kind @ (SignInKind::Headers | SignInKind::BedrockApiKey | SignInKind::BedrockAccessKeys) => {
+            return Err(LoadError::Unsupported { kind });
         }
     };
     Ok(allowed(settings, auth))
 }
 
-async fn from_access_token(settings: &Settings, token: &SecretString) -> Result<Option<Auth>, LoadError> {
-    if token.expose_secret().starts_with(personal_token::PREFIX) {
+async fn from_access_token(settings: &Settings, token: &Secret) -> Result<Option<Auth>, LoadError> {
+    if token.expose().starts_with(personal_token::PREFIX) {
         from_personal_token(settings, token).await
     } else {
         Err(LoadError::AgentIdentity)
     }
 }
 
-async fn from_personal_token(settings: &Settings, token: &SecretString) -> Result<Option<Auth>, LoadError> {
+async fn from_personal_token(settings: &Settings, token: &Secret) -> Result<Option<Auth>, LoadError> {
     if !settings.restrictions.allow_method(LoginMethod::Chatgpt) {
         return Ok(None);
     }

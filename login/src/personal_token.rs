@@ -3,9 +3,8 @@
 use crate::claims::Plan;
 use crate::client::{ClientError, HttpClient};
 use crate::http_error;
-use crate::secret::SecretString;
 use crate::variables::Variables;
-use secrecy::ExposeSecret;
+use codex_secret::Secret;
 
 /// What a personal access token begins with.
 pub const PREFIX: &str = "at-";
@@ -59,7 +58,7 @@ struct Answer {
 pub async fn look_up(
     client: &HttpClient,
     variables: &Variables,
-    token: &SecretString,
+    token: &Secret,
 ) -> Result<PersonalToken, PersonalTokenError> {
     let base = variables.authapi_base_url.as_deref().unwrap_or(DEFAULT_BASE_URL).trim_end_matches('/');
     client.prepare().await?;
@@ -67,7 +66,7 @@ pub async fn look_up(
         .plain()?
         .get(format!("{base}/v1/user-auth-credential/whoami"))
         .headers(client.named_headers()?)
-        .bearer_auth(token.expose_secret())
+        .bearer_auth(token.expose())
         .send()
         .await
         .map_err(|error| PersonalTokenError::Request(http_error::cause(error)))?;

@@ -3,7 +3,6 @@
 use crate::auth::Auth;
 use crate::manager::{Manager, Reloaded};
 use crate::refresh::{PermanentFailure, RefreshError, RefreshReason};
-use crate::secret::same_secret;
 
 /// The recovery from one refusal: at most one retry, then the refusal stands. Only 401 leads here, never 403.
 #[derive(Debug)]
@@ -87,10 +86,6 @@ impl Recovery {
     }
 
     fn is_refused(&self, auth: &Auth) -> bool {
-        match (auth.bearer(), self.refused.bearer()) {
-            (Some(bearer), Some(refused)) => same_secret(bearer, refused),
-            (None, None) => true,
-            _ => false,
-        }
+        auth.bearer() == self.refused.bearer()
     }
 }

@@ -4,12 +4,11 @@ use crate::auth::Auth;
 use crate::client::HttpClient;
 use crate::credentials::{Provenance, Tokens};
 use crate::http_error;
-use crate::secret::SecretString;
 use crate::variables::Variables;
 use codex_outgoing::is_loopback;
+use codex_secret::Secret;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -90,9 +89,9 @@ impl RefreshError {
 /// What a refresh brings. What is absent stays as it was.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Answer {
-    pub(crate) id_token: Option<SecretString>,
-    pub(crate) access_token: Option<SecretString>,
-    pub(crate) refresh_token: Option<SecretString>,
+    pub(crate) id_token: Option<Secret>,
+    pub(crate) access_token: Option<Secret>,
+    pub(crate) refresh_token: Option<Secret>,
 }
 
 /// Why this sign-in should be refreshed now, if it should.
@@ -152,7 +151,7 @@ pub(crate) async fn request(
             client_id: &endpoint.client_id,
             grant_type: "refresh_token",
             refresh_reason: reason,
-            refresh_token: tokens.refresh_token().expose_secret(),
+            refresh_token: tokens.refresh_token().expose(),
         });
     let answer = request.send().await.map_err(|error| transient(http_error::cause(error)))?;
     let status = answer.status();

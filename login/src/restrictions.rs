@@ -1,7 +1,8 @@
 //! Which sign-ins the configuration allows (login.md 6, 12.4).
 
-use crate::auth::{Auth, AuthKind};
+use crate::auth::Auth;
 use codex_config::{Config, LoginMethod};
+use codex_secret::SignInKind;
 
 /// What the configuration and the administrator allow. The default allows everything.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +41,7 @@ impl Restrictions {
 
     /// Whether this sign-in counts. Where the file and its id token name different accounts, both have to be allowed.
     pub fn allow(&self, auth: &Auth) -> bool {
-        if auth.kind() == AuthKind::ApiKey {
+        if auth.kind() == SignInKind::ApiKey {
             return self.allow_method(LoginMethod::Api);
         }
         let named = auth.account_id();

@@ -1,11 +1,11 @@
 //! Revocation: tells the issuer that tokens are not used any more (login.md 10).
 
 use crate::client::{ClientError, HttpClient};
-use crate::credentials::{Credentials, Mode, Provenance};
+use crate::credentials::{Provenance, StoredCredentials};
 use crate::http_error;
 use crate::refresh::{DEFAULT_CLIENT_ID, DEFAULT_ISSUER};
 use crate::variables::Variables;
-use secrecy::ExposeSecret;
+use codex_secret::SignInKind;
 use serde::Serialize;
 use std::time::Duration;
 use url::Url;
@@ -40,7 +40,7 @@ struct Body<'a> {
 pub async fn revoke(
     client: &HttpClient,
     variables: &Variables,
-    credentials: &Credentials,
+    credentials: &StoredCredentials,
 ) -> Result<(), RevokeError> {
     let Some(body) = body(variables, credentials) else { return Ok(()) };
     client.prepare().await?;
@@ -54,11 +54,11 @@ pub async fn revoke(
     if answer.status().is_success() { Ok(()) } else { Err(RevokeError::Status(answer.status())) }
 }
 
-fn body<'a>(variables: &'a Variables, credentials: &'a Credentials) -> Option<Body<'a>> {
-    let tokens = if credentials.mode() == Mode::Chatgpt { credentials.tokens()? } else { return None };
+fn body<'a>(variables: &'a Variables, credentials: &'a StoredCredentials) -> Option<Body<'a>> {
+    let tokens = if credentials.kind() == SignInKind::Chatgpt { credentials.tokens()? } else { return None };
     let client_id = tokens.provenance().map(|Provenance { client_id, .. }| client_id);
     let client_id = client_id.or(variables.client_id.as_ref()).map_or(DEFAULT_CLIENT_ID, String::as_str);
-    let (refresh, access) = (tokens.refresh_token().expose_secret(), tokens.access_token().expose_secret());
+    let (refresh, access) = (tokens.refresh_token().expose(), tokens.access_token().expose());
     if !refresh.is_empty() {
         Some(Body { token: refresh, token_type_hint: "refresh_token", client_id: Some(client_id) })
     } else if !access.is_empty() {

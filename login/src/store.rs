@@ -13,8 +13,9 @@ pub use error::StoreError;
 pub use locks::LockError;
 pub(crate) use refresh_lock::RefreshLock;
 
-use crate::credentials::{Credentials, Mode};
+use crate::credentials::StoredCredentials;
 use codex_config::StoreMode;
+use codex_secret::SignInKind;
 use locks::Locks;
 use std::path::{Path, PathBuf};
 
@@ -22,9 +23,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) enum Change {
     /// The store held what was expected, and now holds the changed credentials.
-    Saved(Credentials),
+    Saved(StoredCredentials),
     /// Somebody else was there first: this is what the store holds.
-    Kept(Option<Credentials>),
+    Kept(Option<StoredCredentials>),
 }
 
 /// The place where credentials are kept.
@@ -51,7 +52,7 @@ impl Store {
     }
 
     /// Loads the credentials, if there are any. Takes no lock: a file is replaced whole.
-    pub fn load(&self) -> Result<Option<Credentials>, StoreError> {
+    pub fn load(&self) -> Result<Option<StoredCredentials>, StoreError> {
         match self.mode {
             StoreMode::File => file::load(&self.home),
             StoreMode::Keyring => keyring::load(&self.home),
@@ -68,13 +69,13 @@ impl Store {
     }
 
     /// Loads what this process keeps in memory for this home directory.
-    pub fn load_memory(&self) -> Option<Credentials> {
+    pub fn load_memory(&self) -> Option<StoredCredentials> {
         memory::load(&self.home)
     }
 
     /// Saves credentials in the place of those that are there. Tokens that an embedding program hands in are kept in
     /// memory whatever the mode.
-    pub fn save(&self, credentials: &Credentials) -> Result<(), StoreError> {
+    pub fn save(&self, credentials: &StoredCredentials) -> Result<(), StoreError> {
         if self.keeps_in_memory(credentials) {
             memory::save(&self.home, credentials.clone());
             return Ok(());
@@ -104,8 +105,8 @@ impl Store {
     /// the save, so that no other process' sign-in is overwritten (login.md 7.3).
     pub(crate) fn change<E: From<StoreError>>(
         &self,
-        expected: &Credentials,
-        change: impl FnOnce(&Credentials) -> Result<Credentials, E>,
+        expected: &StoredCredentials,
+        change: impl FnOnce(&StoredCredentials) -> Result<StoredCredentials, E>,
     ) -> Result<Change, E> {
         let in_memory = self.keeps_in_memory(expected);
         let _locks = if in_memory { None } else { Some(Locks::take(&self.home).map_err(StoreError::from)?) };
@@ -140,11 +141,11 @@ impl Store {
         Ok(remembered || stored || filed)
     }
 
-    pub(crate) fn keeps_in_memory(&self, credentials: &Credentials) -> bool {
-        self.mode == StoreMode::Ephemeral || credentials.mode() == Mode::ChatgptAuthTokens
+    pub(crate) fn keeps_in_memory(&self, credentials: &StoredCredentials) -> bool {
+        self.mode == StoreMode::Ephemeral || credentials.kind() == SignInKind::ChatgptAuthTokens
     }
 
-    fn save_locked(&self, credentials: &Credentials) -> Result<(), StoreError> {
+    fn save_locked(&self, credentials: &StoredCredentials) -> Result<(), StoreError> {
         match self.mode {
             StoreMode::Ephemeral => {
                 memory::save(&self.home, credentials.clone());
@@ -178,6 +179,6 @@ impl Store {
 }
 
 /// What a keyring says, where one is asked at all.
-fn keyring_answer(home: &Path, mode: StoreMode) -> Option<Result<Option<Credentials>, StoreError>> {
+fn keyring_answer(home: &Path, mode: StoreMode) -> Option<Result<Option<StoredCredentials>, StoreError>> {
     matches!(mode, StoreMode::Keyring | StoreMode::Auto).then(|| keyring::load(home))
 }

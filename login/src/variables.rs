@@ -1,16 +1,16 @@
 //! The environment variables that sign-in listens to (login.md 5), handed over by the binary as values.
 
-use crate::secret::{SecretString, trimmed};
 use codex_outgoing::Proxies;
+use codex_secret::Secret;
 use std::path::PathBuf;
 
 /// Values of the environment variables. The default is an empty environment.
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
     /// `CODEX_API_KEY`, trimmed.
-    pub api_key: Option<SecretString>,
+    pub api_key: Option<Secret>,
     /// `CODEX_ACCESS_TOKEN`, trimmed.
-    pub access_token: Option<SecretString>,
+    pub access_token: Option<Secret>,
     /// `CODEX_REFRESH_TOKEN_URL_OVERRIDE`: where refresh requests go, in full.
     pub refresh_url: Option<String>,
     /// `CODEX_REVOKE_TOKEN_URL_OVERRIDE`: where revocations go, in full.
@@ -39,8 +39,8 @@ impl Variables {
             None => program,
         });
         Self {
-            api_key: lookup("CODEX_API_KEY").and_then(trimmed),
-            access_token: lookup("CODEX_ACCESS_TOKEN").and_then(trimmed),
+            api_key: lookup("CODEX_API_KEY").and_then(|key| Secret::from(key).trimmed()),
+            access_token: lookup("CODEX_ACCESS_TOKEN").and_then(|token| Secret::from(token).trimmed()),
             refresh_url: text("CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
             revoke_url: text("CODEX_REVOKE_TOKEN_URL_OVERRIDE"),
             client_id: text("CODEX_APP_SERVER_LOGIN_CLIENT_ID"),

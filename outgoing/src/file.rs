@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use codex_secret::Secret;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
@@ -53,11 +54,11 @@ fn read_opened(file: File, longest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 ///
 /// # Errors
 /// It can't be read, is too long, or is not UTF-8.
-pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+pub fn read_secret(path: &Path) -> io::Result<Secret> {
     let bytes = read(path, SECRET_BYTES)?;
     let text =
         std::str::from_utf8(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(text.into())
 }
 
 #[cfg(test)]
@@ -83,9 +84,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "0123456789").unwrap();
         assert_eq!(*read(file.path(), 10).unwrap(), b"0123456789");
-        assert_eq!(read_secret(file.path()).unwrap().as_str(), "0123456789");
+        assert_eq!(read_secret(file.path()).unwrap().expose(), "0123456789");
         std::fs::write(file.path(), "\u{feff}key").unwrap();
-        assert_eq!(read_secret(file.path()).unwrap().as_str(), "key");
+        assert_eq!(read_secret(file.path()).unwrap().expose(), "key");
         std::fs::write(file.path(), b"\xff").unwrap();
         assert_eq!(read_secret(file.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

@@ -1,7 +1,8 @@
 //! What the executor's side has to act on, and what it is told of it.
 
 use bytes::Bytes;
-use codex_exec_protocol::registry::{Hidden, PublicKey};
+use codex_exec_protocol::registry::PublicKey;
+use codex_secret::Secret;
 
 use crate::stream_id::{StreamId, StreamKey};
 
@@ -53,7 +54,7 @@ pub struct Handshake {
     /// Who shakes hands; proved by the handshake.
     pub harness_public_key: PublicKey,
     /// What it brought.
-    pub authorization: Hidden,
+    pub authorization: Secret,
 }
 
 /// What the registry said of a handshake.

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use codex_exec_protocol::registry::{Hidden, PublicKey};
+use codex_exec_protocol::registry::PublicKey;
+use codex_secret::Secret;
 
 use crate::frame::{self, Body, Frame, FrameError};
 use crate::limits::RelayLimits;
@@ -24,7 +25,7 @@ pub struct Target<'a> {
     /// The executor's identity; nobody else can answer the handshake.
     pub executor_public_key: &'a PublicKey,
     /// What lets this harness in.
-    pub authorization: &'a Hidden,
+    pub authorization: &'a Secret,
 }
 
 /// Why a stream is over.
@@ -258,7 +259,7 @@ mod tests {
     impl Pair {
         fn new() -> Self {
             let (own, executor) = (Identity::generate().unwrap(), Identity::generate().unwrap());
-            let authorization = Hidden::new("granted".into());
+            let authorization = Secret::new("granted".into());
             let target = Target {
                 environment_id: "env-1",
                 registration_id: "reg-1",

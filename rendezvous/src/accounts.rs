@@ -146,14 +146,14 @@ mod tests {
         let make = |role| mint([role].into(), scope("a").unwrap(), "");
         let ((first, first_grant), (second, second_grant)) = (make(Role::Executor), make(Role::Harness));
         let accounts = Accounts::new(vec![first_grant.clone(), second_grant.clone()], limits);
-        let account = accounts.by_token(&first).unwrap();
+        let account = accounts.by_token(first.expose()).unwrap();
         assert!(account.usage.request().is_ok() && account.usage.request().is_ok());
         assert!(account.usage.request().unwrap_err() > Duration::ZERO);
         assert!(accounts.by_token("cxr_no").is_none() && accounts.by_token("").is_none());
         assert_eq!(accounts.by_short(&second_grant.hash.short()).unwrap().grant.hash, second_grant.hash);
         accounts.replace(vec![first_grant.clone()]);
-        assert!(accounts.by_token(&first).unwrap().usage.request().is_err());
-        assert!(accounts.by_token(&second).is_none());
+        assert!(accounts.by_token(first.expose()).unwrap().usage.request().is_err());
+        assert!(accounts.by_token(second.expose()).is_none());
         assert!(accounts.still_allows(&first_grant.hash, Role::Executor, "a"));
         assert!(!accounts.still_allows(&second_grant.hash, Role::Harness, "a"));
     }

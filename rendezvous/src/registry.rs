@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use codex_exec_protocol::registry::{Hidden, PublicKey};
+use codex_exec_protocol::registry::PublicKey;
+use codex_secret::Secret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -64,7 +65,7 @@ pub struct Registered {
     /// What has to be stored.
     pub record: Record,
     /// The secret of the executor's URL.
-    pub ticket: Hidden,
+    pub ticket: Secret,
     /// The registration that this one replaces; its sockets have to be closed.
     pub replaced: Option<String>,
     /// An environment forgotten to make room.
@@ -79,7 +80,7 @@ pub struct Offer {
     /// Whom the harness has to reach.
     pub key: PublicKey,
     /// What the executor has validated.
-    pub authorization: Hidden,
+    pub authorization: Secret,
 }
 
 /// Why there is no offer.
@@ -154,7 +155,7 @@ impl Registry {
             environment: environment.to_owned(),
             registration,
             key,
-            ticket: sha256(ticket.as_bytes()),
+            ticket: sha256(ticket.expose().as_bytes()),
             owner,
         };
         let entry = Environment {
@@ -165,7 +166,7 @@ impl Registry {
         };
         let replaced =
             self.environments.insert(environment.to_owned(), entry).map(|old| old.record.registration);
-        Some(Registered { record, ticket: Hidden::new(ticket.to_string()), replaced, forgotten })
+        Some(Registered { record, ticket, replaced, forgotten })
     }
 
     /// Forgets the owner's environment whose executor has been away longest, when there are too many.
@@ -236,11 +237,10 @@ impl Registry {
             waiting.pop_front();
         }
         waiting.push_back(Authorization {
-            hash: sha256(authorization.as_bytes()),
+            hash: sha256(authorization.expose().as_bytes()),
             key: key_hash(harness),
             expires: now + self.authorization_life,
         });
-        let authorization = Hidden::new(authorization.to_string());
         Ok(Offer { registration: environment.record.registration.clone(), key, authorization })
     }
 

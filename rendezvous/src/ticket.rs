@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use codex_exec_protocol::registry::Hidden;
+use codex_secret::Secret;
 use ring::hmac;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
@@ -45,7 +45,7 @@ pub enum Wish {
         /// Id of the registration.
         registration: String,
         /// The secret that proves it.
-        secret: Hidden,
+        secret: Secret,
     },
     /// A harness with a ticket that is signed; it may have expired.
     Harness(HarnessTicket),
@@ -54,7 +54,7 @@ pub enum Wish {
         /// Id of the environment.
         environment: String,
         /// The token, unless a header brings it.
-        token: Option<Hidden>,
+        token: Option<Secret>,
     },
 }
 
@@ -88,7 +88,7 @@ impl Signer {
             "executor" | "environment" => Wish::Executor {
                 environment: pairs.take("environment").ok_or("malformed_query")?,
                 registration: pairs.take("registration").ok_or("missing_executor_registration_id")?,
-                secret: Hidden::new(pairs.take("secret").ok_or("missing_signature")?),
+                secret: Secret::new(pairs.take("secret").ok_or("missing_signature")?),
             },
             "harness" => self.read_harness(&mut pairs)?,
             _ => return Err("invalid_role"),
@@ -102,7 +102,7 @@ impl Signer {
             if pairs.has("registration") || pairs.has("expires") {
                 return Err("missing_signature");
             }
-            return Ok(Wish::Plain { environment, token: pairs.take("token").map(Hidden::new) });
+            return Ok(Wish::Plain { environment, token: pairs.take("token").map(Secret::new) });
         };
         let ticket = HarnessTicket {
             environment,

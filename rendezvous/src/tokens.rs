@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use codex_exec_protocol::EnvironmentId;
+use codex_secret::Secret;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
@@ -208,18 +209,18 @@ impl fmt::Display for Grant {
 }
 
 /// Makes a token that can't be guessed, and the grant that it carries. The token is kept nowhere.
-pub fn mint(roles: BTreeSet<Role>, scope: Scope, name: &str) -> (Zeroizing<String>, Grant) {
-    let token = Zeroizing::new(format!("{PREFIX}{}", &*random_text::<SECRET_BYTES>()));
+pub fn mint(roles: BTreeSet<Role>, scope: Scope, name: &str) -> (Secret, Grant) {
+    let token = Secret::new(format!("{PREFIX}{}", random_text::<SECRET_BYTES>().expose()));
     let name = name.replace(|c: char| c.is_control() || c == '#', " ");
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-    let grant = Grant { hash: TokenHash::of(&token), roles, scope, name };
+    let grant = Grant { hash: TokenHash::of(token.expose()), roles, scope, name };
     (token, grant)
 }
 
 /// Random bytes from a cryptographic generator as URL-safe text.
-pub(crate) fn random_text<const N: usize>() -> Zeroizing<String> {
+pub(crate) fn random_text<const N: usize>() -> Secret {
     let bytes = Zeroizing::new(rand::random::<[u8; N]>());
-    Zeroizing::new(base64_simd::URL_SAFE_NO_PAD.encode_to_string(*bytes))
+    Secret::new(base64_simd::URL_SAFE_NO_PAD.encode_to_string(*bytes))
 }
 
 #[cfg(test)]
@@ -231,12 +232,13 @@ mod tests {
         let roles = BTreeSet::from([Role::Executor, Role::Harness]);
         for (scope_text, name) in [("*", "the laptop #1"), ("env-1,env_2", ""), ("x", "x")] {
             let (token, grant) = mint(roles.clone(), scope(scope_text).unwrap(), name);
+            let token = token.expose();
             assert!(token.starts_with(PREFIX) && token.len() == 47, "{}", token.len());
             let line = grant.to_string();
             assert!(!line.contains(&token[4..]), "the file holds no token");
             let read = parse_file(&format!("# tokens\n\n{line}  # note\n")).unwrap();
             assert_eq!(read, std::slice::from_ref(&grant));
-            assert!(bool::from(read[0].matches(&TokenHash::of(&token))));
+            assert!(bool::from(read[0].matches(&TokenHash::of(token))));
             assert!(!bool::from(read[0].matches(&TokenHash::of("cxr_other"))));
         }
     }

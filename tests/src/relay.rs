@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use codex_exec_server::protocol::registry::{Hidden, PublicKey};
+use codex_exec_server::protocol::registry::PublicKey;
 use codex_relay::{HarnessStream, Identity, RelayLimits, StreamId, Target};
+use codex_secret::Secret;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{
@@ -253,7 +254,7 @@ pub struct NoiseTarget {
     /// The executor's key, from its registration.
     pub executor_public_key: PublicKey,
     /// What lets the harness in.
-    pub authorization: Hidden,
+    pub authorization: Secret,
 }
 
 /// The harness's stream, ready to be driven by hand.

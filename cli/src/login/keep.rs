@@ -1,9 +1,9 @@
 //! Saves what a sign-in brought.
 
-use codex_login::{Credentials, LoadError, Store};
+use codex_login::{LoadError, Store, StoredCredentials};
 
 /// Saves on a thread where waiting for the locks blocks nothing else.
-pub(super) async fn save(store: Store, credentials: Credentials) -> Result<(), LoadError> {
+pub(super) async fn save(store: Store, credentials: StoredCredentials) -> Result<(), LoadError> {
     match tokio::task::spawn_blocking(move || store.save(&credentials)).await {
         Ok(saved) => Ok(saved?),
         Err(_) => Err(LoadError::Stopped),

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use codex_config::LoginMethod;
-use codex_login::{Credentials, ExposeSecret, LoadError, SecretString, personal_token, signin};
+use codex_login::{LoadError, Secret, StoredCredentials, personal_token, signin};
 
 use super::context::Context;
 use super::keep::save;
@@ -23,7 +23,7 @@ pub(super) async fn with_api_key(setup: &Setup) -> Result<u8, Refusal> {
         return Err(Refusal::new(API_KEY_DISABLED));
     }
     let failed = |error: LoadError| Refusal::new(format!("Error logging in: {error}"));
-    save(context.settings.store, Credentials::from_api_key(key)).await.map_err(failed)?;
+    save(context.settings.store, StoredCredentials::from_api_key(key)).await.map_err(failed)?;
     output::note("API key saved. Authentication is checked when you send a request.");
     Ok(0)
 }
@@ -46,8 +46,8 @@ pub(super) async fn with_access_token(setup: &Setup) -> Result<u8, Refusal> {
 }
 
 /// The credentials of a personal access token, once the service has named its owner and the account is allowed.
-async fn personal_token(context: &Context, token: SecretString) -> Result<Credentials, TokenError> {
-    if !token.expose_secret().starts_with(personal_token::PREFIX) {
+async fn personal_token(context: &Context, token: Secret) -> Result<StoredCredentials, TokenError> {
+    if !token.expose().starts_with(personal_token::PREFIX) {
         return Err(LoadError::AgentIdentity.into());
     }
     let settings = &context.settings;
@@ -58,7 +58,7 @@ async fn personal_token(context: &Context, token: SecretString) -> Result<Creden
         Some(allowed) if !settings.restrictions.allow_workspace(Some(&owner.account_id)) => {
             Err(signin::Failure::Workspace(allowed.clone()).into())
         }
-        _ => Ok(Credentials::from_personal_access_token(token)),
+        _ => Ok(StoredCredentials::from_personal_access_token(token)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read, stdin};
 
-use codex_login::SecretString;
+use codex_login::Secret;
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
@@ -20,7 +20,7 @@ pub(super) struct SecretInput {
 }
 
 /// Reads all of standard input, without white space around it.
-pub(super) fn read(input: &SecretInput) -> Result<SecretString, Refusal> {
+pub(super) fn read(input: &SecretInput) -> Result<Secret, Refusal> {
     let SecretInput { what, flag, variable } = input;
     if stdin().is_terminal() {
         return Err(Refusal::new(format!(

@@ -1,6 +1,6 @@
 //! `codex login status`: who is signed in, told without a refresh and, except for a personal token, without a request.
 
-use codex_login::{AuthKind, ExposeSecret};
+use codex_login::SignInKind;
 
 use super::context::Context;
 use super::refusal::Refusal;
@@ -20,13 +20,14 @@ pub(super) async fn status(setup: &Setup) -> Result<u8, Refusal> {
         .map_err(|error| Refusal::new(format!("Error checking login status: {error}")))?
         .ok_or_else(|| Refusal::new("Not logged in"))?;
     match auth.kind() {
-        AuthKind::ApiKey => {
-            let key = auth.bearer().map(|key| masked(key.expose_secret())).unwrap_or_default();
+        SignInKind::ApiKey => {
+            let key = auth.bearer().map(|key| masked(key.expose())).unwrap_or_default();
             output::note(&format!("API key configured - {key}"));
             output::note("Authentication is checked when you send a request.");
         }
-        AuthKind::Chatgpt | AuthKind::ChatgptAuthTokens => output::note("Logged in using ChatGPT"),
-        AuthKind::PersonalAccessToken => output::note("Logged in using personal access token"),
+        SignInKind::PersonalAccessToken => output::note("Logged in using personal access token"),
+        // The others are not loaded at all.
+        _ => output::note("Logged in using ChatGPT"),
     }
     Ok(0)
 }

@@ -5,12 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use codex_config::Config;
-use codex_exec_server::remote::{Contract, Credential, CredentialKind, Credentials, NoCredential, Recovery};
-use codex_login::{
-    Auth, AuthKind, ExposeSecret, GiveUp, HttpClient, Manager, Outcome, Restrictions, Settings, Store,
-    Variables,
+use codex_exec_server::remote::{
+    Contract, Credential, CredentialOrigin, CredentialSource, NoCredential, Recovery,
 };
-use zeroize::Zeroizing;
+use codex_login::{Auth, GiveUp, HttpClient, Manager, Outcome, Restrictions, Settings, Store, Variables};
 
 /// The manager, and what it gave last.
 pub(super) struct SignIn {
@@ -54,21 +52,16 @@ impl SignIn {
 }
 
 fn credential(auth: &Auth) -> Option<Credential> {
-    let kind = match auth.kind() {
-        AuthKind::ApiKey => CredentialKind::ApiKey,
-        AuthKind::Chatgpt | AuthKind::ChatgptAuthTokens => CredentialKind::ChatGpt,
-        AuthKind::PersonalAccessToken => CredentialKind::PersonalToken,
-    };
     Some(Credential {
-        kind,
-        bearer: Zeroizing::new(auth.bearer()?.expose_secret().to_owned()),
+        origin: CredentialOrigin::SignIn(auth.kind()),
+        bearer: auth.bearer()?.clone(),
         account_id: auth.account_id().map(str::to_owned),
         fedramp: auth.is_fedramp(),
     })
 }
 
 #[async_trait]
-impl Credentials for SignIn {
+impl CredentialSource for SignIn {
     async fn current(&self) -> Result<Credential, NoCredential> {
         let auth = self.manager.auth().await.ok_or(NoCredential::SignedOut)?;
         self.give(auth)

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Read};
 
+use codex_secret::Secret;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -21,7 +22,7 @@ pub(super) enum BearerError {
 
 /// A thread that reads stdin. It may outlive everything, since a read can't be interrupted.
 pub(super) struct Stdin {
-    bearer: Option<oneshot::Receiver<Result<Zeroizing<String>, BearerError>>>,
+    bearer: Option<oneshot::Receiver<Result<Secret, BearerError>>>,
     closed: Option<oneshot::Receiver<()>>,
 }
 
@@ -48,7 +49,7 @@ impl Stdin {
     }
 
     /// The bearer, once it has come.
-    pub(super) async fn bearer(&mut self) -> Result<Zeroizing<String>, BearerError> {
+    pub(super) async fn bearer(&mut self) -> Result<Secret, BearerError> {
         match self.bearer.take() {
             Some(bearer) => bearer.await.unwrap_or(Err(BearerError::Line)),
             None => Err(BearerError::Line),
@@ -65,7 +66,7 @@ impl Stdin {
     }
 }
 
-fn read_bearer(input: &mut impl BufRead) -> Result<Zeroizing<String>, BearerError> {
+fn read_bearer(input: &mut impl BufRead) -> Result<Secret, BearerError> {
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES as usize));
     input.take(LINE_BYTES).read_until(b'\n', &mut line).map_err(|_| BearerError::Line)?;
     let Some((b'\n', bearer)) = line.split_last() else { return Err(BearerError::Line) };
@@ -73,7 +74,7 @@ fn read_bearer(input: &mut impl BufRead) -> Result<Zeroizing<String>, BearerErro
     if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(BearerError::Invalid);
     }
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(text.into())
 }
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
         ];
         for (input, expected) in cases {
             let got = read_bearer(&mut input.as_bytes());
-            assert_eq!(got.as_ref().map(|text| text.as_str()), expected.as_ref().copied(), "{:.20}", input);
+            assert_eq!(got.as_ref().map(Secret::expose), expected.as_ref().copied(), "{:.20}", input);
         }
     }
 }

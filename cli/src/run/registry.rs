@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use codex_exec_server::client::{Bearer, Endpoint, RegistryEnvironment};
+use codex_exec_server::client::{Endpoint, RegistryEnvironment};
 use codex_outgoing::file;
-use zeroize::Zeroizing;
+use codex_secret::Secret;
 
 /// Holds the registry's access token, as released clients have it.
 pub(super) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
@@ -48,20 +48,20 @@ impl RegistryArgs {
         Ok(Some(Endpoint::Registry(RegistryEnvironment {
             url: url.clone(),
             environment_id: environment_id.clone(),
-            token: Bearer::new(self.token()?.as_str().to_owned()),
+            token: self.token()?,
             account_id,
         })))
     }
 
-    fn token(&self) -> anyhow::Result<Zeroizing<String>> {
+    fn token(&self) -> anyhow::Result<Secret> {
         let token = match &self.token_file {
             Some(path) => file::read_secret(path)
                 .with_context(|| format!("can't read the registry's token from {}", path.display()))?,
-            None => Zeroizing::new(std::env::var(TOKEN_VARIABLE).unwrap_or_default()),
+            None => std::env::var(TOKEN_VARIABLE).unwrap_or_default().into(),
         };
         let place = self.token_file.as_ref().map_or(TOKEN_VARIABLE.into(), |path| path.display().to_string());
         anyhow::ensure!(
-            !token.trim().is_empty(),
+            !token.is_blank(),
             "{place} holds no token for the registry; set {TOKEN_VARIABLE} or give --registry-token-file"
         );
         Ok(token)

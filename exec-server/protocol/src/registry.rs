@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use codex_secret::Secret;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
-use zeroize::Zeroize;
 
 /// The `suite` of a public key object (section 7; the hashed protocol name differs).
 pub const SUITE: &str = "Noise_hybridIK_X25519+MLKEM768_AESGCM_SHA256";
@@ -27,55 +26,6 @@ pub const SUPERSEDED: &str = "a newer executor of this environment has registere
 pub const REGISTRATION_CONFLICT: &str = "registration_conflict";
 /// The error code of a registration that is to be tried again, with 502 (6.1).
 pub const AUTHENTICATION_UNAVAILABLE: &str = "authentication_service_unavailable";
-
-/// Text that grants something (a ticket's URL, an authorization): wiped after use, never shown by `Debug`, compared in
-/// constant time (its length is no secret).
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Hidden(String);
-
-impl Hidden {
-    /// Wraps the text.
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, to be sent and nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it holds nothing but white space.
-    pub fn is_blank(&self) -> bool {
-        self.0.trim().is_empty()
-    }
-}
-
-impl PartialEq for Hidden {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
-    }
-}
-
-impl Eq for Hidden {}
-
-impl From<String> for Hidden {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden")
-    }
-}
 
 /// The public halves of an identity. On the wire an object with exactly three members, keys in base64 (6.1).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,7 +125,7 @@ pub struct CloudRegistered {
     /// The environment it serves.
     pub environment_id: String,
     /// Where to connect; holds a ticket.
-    pub url: Hidden,
+    pub url: Secret,
 }
 
 /// Contracts C and C': the answer to a registration, which has no body (section 3).
@@ -184,7 +134,7 @@ pub struct ExecutorRegistered {
     /// May differ from the requested one; only printed.
     pub executor_id: String,
     /// Where to connect; holds a ticket.
-    pub url: Hidden,
+    pub url: Secret,
 }
 
 /// Contract D: the answer to a registration, which has no body (section 3).
@@ -193,7 +143,7 @@ pub struct EnvironmentRegistered {
     /// May differ from the requested one; only printed.
     pub environment_id: String,
     /// Where to connect; holds a ticket.
-    pub url: Hidden,
+    pub url: Secret,
 }
 
 /// Contract E: the body of a registration (6.1).
@@ -211,7 +161,7 @@ pub struct NoiseRegistered {
     /// The one asked for, else the answer is refused.
     pub environment_id: String,
     /// Where to connect; holds a ticket.
-    pub url: Hidden,
+    pub url: Secret,
     /// [`NOISE_PROFILE`], else the answer is refused.
     pub security_profile: String,
     /// Part of every handshake's prologue.
@@ -231,7 +181,7 @@ pub struct Connected {
     /// The one asked for, else the answer is refused.
     pub environment_id: String,
     /// Where to connect; holds a ticket.
-    pub url: Hidden,
+    pub url: Secret,
     /// [`NOISE_PROFILE`], else the answer is refused.
     pub security_profile: String,
     /// Part of the handshake's prologue.
@@ -239,7 +189,7 @@ pub struct Connected {
     /// Whom the handshake has to reach.
     pub executor_public_key: PublicKey,
     /// Goes encrypted to the executor, which has it validated; at most [`AUTHORIZATION_BYTES`].
-    pub harness_key_authorization: Hidden,
+    pub harness_key_authorization: Secret,
 }
 
 /// The body of `/validate` (6.3).
@@ -250,7 +200,7 @@ pub struct Validate {
     /// The key that shook hands.
     pub harness_public_key: PublicKey,
     /// What that harness brought.
-    pub harness_key_authorization: Hidden,
+    pub harness_key_authorization: Secret,
 }
 
 /// The answer to `/validate` (6.3).

@@ -31,7 +31,7 @@ mod tests;
 mod traffic;
 
 pub use body::Body;
-pub use dial::{Bearer, Command, Endpoint, RegistryEnvironment, Stderr};
+pub use dial::{Command, Endpoint, RegistryEnvironment, Stderr};
 pub use environments::{EnvironmentError, Environments, LOCAL};
 pub use error::ClientError;
 pub use options::ClientOptions;

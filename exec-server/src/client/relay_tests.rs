@@ -70,7 +70,7 @@ impl World {
         Endpoint::Registry(RegistryEnvironment {
             url: format!("{}/base//", self.registry.uri()),
             environment_id: "env-1".into(),
-            token: Bearer::new("sesame\n".into()),
+            token: "sesame\n".into(),
             account_id: Some("account".into()),
         })
     }

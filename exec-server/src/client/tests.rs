@@ -217,7 +217,7 @@ async fn tls_in_front_of(listener: &TcpListener) -> (String, String) {
 async fn tls_needs_a_certificate_that_is_trusted() {
     let (listener, _) = listen().await;
     let (url, pem) = tls_in_front_of(&listener).await;
-    let bearer = || Some(Bearer::new("token".into()));
+    let bearer = || Some("token".into());
     let endpoint = || Endpoint::WebSocket { url: url.clone(), bearer: bearer() };
     let (_, other) = tls_in_front_of(&listener).await;
     let only = |pem: &str| Outgoing::default().trusting_only(Roots::from_pem(pem.as_bytes()).unwrap());

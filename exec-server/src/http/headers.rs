@@ -7,7 +7,7 @@ use codex_exec_protocol::RpcError;
 use codex_exec_protocol::http::{RequestHeader, ResponseHeader};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
-use crate::secrets::is_secret;
+use crate::withheld::is_secret;
 
 /// Variables that never leave in a header beside this program's own credentials: the list of section 11.1, then relatives
 /// of its members that hold the same kind of secret.

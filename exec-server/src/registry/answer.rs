@@ -1,8 +1,9 @@
 //! Understands what a registry answers, be it a registration or an error (1.2).
 
 use codex_exec_protocol::registry::{
-    CloudRegistered, EnvironmentRegistered, ExecutorRegistered, Hidden, NOISE_PROFILE, NoiseRegistered,
+    CloudRegistered, EnvironmentRegistered, ExecutorRegistered, NOISE_PROFILE, NoiseRegistered,
 };
+use codex_secret::Secret;
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub struct Registration {
     /// Contract A: the executor's own id.
     pub executor: Option<String>,
     /// Where to connect; holds a ticket.
-    pub url: Hidden,
+    pub url: Secret,
     /// Contract E: part of every handshake.
     pub registration_id: Option<String>,
 }
@@ -106,13 +107,13 @@ fn shape(body: &[u8]) -> Option<Contract> {
     }
 }
 
-/// Makes an error of an answer that is no success. `secrets` are never repeated from the body.
+/// Makes an error of an answer that is no success. `secret` is never repeated from the body.
 pub(crate) fn refusal(
     contract: Contract,
     status: StatusCode,
     body: &[u8],
     hide_body: bool,
-    secret: &str,
+    secret: &Secret,
 ) -> RemoteError {
     let unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let Told { code, message } = Told::by(body);
@@ -121,13 +122,13 @@ pub(crate) fn refusal(
     let mut message = message.map_or_else(|| empty.to_owned(), |text| printable(&text, SHOWN_CHARACTERS));
     if hide_body {
         message = "environment registry executor registration failed".to_owned();
-    } else if !secret.is_empty() {
-        message = message.replace(secret, "[hidden]");
+    } else {
+        message = secret.hidden_in(&message);
     }
     if unauthorized && contract != Contract::Cloud {
         return RemoteError::Unauthorized { contract, status, message };
     }
-    let code = code.filter(|code| !hide_body && (secret.is_empty() || !code.contains(secret)));
+    let code = code.filter(|code| !hide_body && secret.hidden_in(code) == *code);
     RemoteError::Refused { contract, status, code, message }
 }
 
@@ -157,7 +158,7 @@ mod tests {
             ],
         ) {
             for contract in CONTRACTS {
-                let text = refusal(contract, StatusCode::NOT_FOUND, &body, false, "").to_string();
+                let text = refusal(contract, StatusCode::NOT_FOUND, &body, false, &Secret::default()).to_string();
                 prop_assert!(text.chars().count() <= SHOWN_CHARACTERS + 300);
                 prop_assert!(text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t')), "{text:?}");
             }
@@ -176,7 +177,7 @@ mod tests {
                 let secret = "s3cret-t0ken";
                 let text = format!("{before}{secret}{after}");
                 let body = serde_json::json!({"error": {wrapped: text}}).to_string();
-                let error = refusal(Contract::Noise, StatusCode::BAD_REQUEST, body.as_bytes(), false, secret);
+                let error = refusal(Contract::Noise, StatusCode::BAD_REQUEST, body.as_bytes(), false, &Secret::from(secret));
                 prop_assert!(!error.to_string().contains(secret), "{error}");
             }
         }

@@ -3,11 +3,12 @@
 use codex_exec_protocol::EnvironmentId;
 use codex_exec_protocol::registry::{Connect, Connected, NOISE_PROFILE, PublicKey};
 use codex_outgoing::{Outgoing, is_loopback, sentence};
+use codex_secret::Secret;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{StatusCode, Url};
 
 use super::client::{ANSWER_BYTES, RegistryClient, RequestError, Told};
-use crate::bearer::Bearer;
+use crate::bearer;
 
 /// How much of an answer's text an error shows, in characters.
 const SHOWN: usize = 1024;
@@ -20,7 +21,7 @@ pub struct RegistryEnvironment {
     /// The environment: 1 to 256 of `A–Z a–z 0–9 - _`.
     pub environment_id: String,
     /// Sent as `authorization: Bearer …`.
-    pub token: Bearer,
+    pub token: Secret,
     /// Sent as `chatgpt-account-id`.
     pub account_id: Option<String>,
 }
@@ -61,7 +62,7 @@ impl HarnessRegistry {
     /// A sentence for whoever wrote the URL, the id or the token.
     pub(crate) fn new(environment: RegistryEnvironment, outgoing: Outgoing) -> Result<Self, String> {
         let (base, id) = address(&environment.url, &environment.environment_id)?;
-        environment.token.header()?;
+        bearer::header(environment.token.expose().trim())?;
         if environment.account_id.as_deref().is_some_and(|id| HeaderValue::from_str(id).is_err()) {
             return Err("the account id holds characters that a header can't carry".into());
         }
@@ -85,7 +86,8 @@ impl HarnessRegistry {
         let url = Url::parse(&format!("{}/{path}", self.base.as_str().trim_end_matches('/')));
         let url =
             url.map_err(|error| Refusal::Final(format!("the registry's URL can't be used: {error}")))?;
-        let token = self.environment.token.header().map_err(Refusal::Final)?;
+        let token = bearer::header(self.environment.token.expose().trim())
+            .map_err(|unfit| Refusal::Final(unfit.to_owned()))?;
         let answered = self.client.post(url, |request| {
             let request =
                 request.header(AUTHORIZATION, token).json(&Connect { harness_public_key: harness.clone() });
@@ -151,7 +153,7 @@ fn address(url: &str, id: &str) -> Result<(Url, EnvironmentId), String> {
 }
 
 /// What a status other than 2xx means (9.2).
-fn refused(status: StatusCode, body: &[u8], token: &Bearer) -> Refusal {
+fn refused(status: StatusCode, body: &[u8], token: &Secret) -> Refusal {
     let sentence = format!("the registry answered {}", told(status, body, token));
     match status.as_u16() {
         408 | 429 | 500 | 502 | 503 | 504 => Refusal::Soon(sentence),
@@ -160,7 +162,7 @@ fn refused(status: StatusCode, body: &[u8], token: &Bearer) -> Refusal {
 }
 
 /// The status, and the error body's code and sentence (1.2), without our token, control characters and great length.
-fn told(status: StatusCode, body: &[u8], token: &Bearer) -> String {
+fn told(status: StatusCode, body: &[u8], token: &Secret) -> String {
     let Told { code, message } = Told::by(body);
     let shown = |text: String| -> String {
         let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
@@ -190,7 +192,7 @@ mod tests {
         RegistryEnvironment {
             url: url.into(),
             environment_id: id.into(),
-            token: Bearer::new("sesame".into()),
+            token: "sesame".into(),
             account_id: None,
         }
     }
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_error_tells_what_the_registry_said() {
-        let token = Bearer::new(" sesame\n".into());
+        let token = Secret::from(" sesame\n");
         let told = |body: &str| told(StatusCode::NOT_FOUND, body.as_bytes(), &token);
         assert_eq!(told(r#"{"error":{"code":"nf","message":"no such"}}"#), "404 Not Found, nf: no such");
         assert_eq!(told(r#"{"error":{"message":"no such"}}"#), "404 Not Found: no such");

@@ -1,25 +1,39 @@
 //! What an executor proves itself with. Where it comes from is the caller's business.
 
 use async_trait::async_trait;
+use codex_secret::{Secret, SignInKind};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use zeroize::Zeroizing;
 
 use super::contract::Contract;
 use super::error::{Cause, RemoteError};
+use crate::bearer;
 
 /// Where a credential comes from, which decides what it may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// A ChatGPT sign-in.
-    ChatGpt,
-    /// An API key, stored or from `CODEX_API_KEY`.
-    ApiKey,
-    /// A personal access token.
-    PersonalToken,
+pub enum CredentialOrigin {
+    /// The sign-in that all programs of this kind share, or `CODEX_API_KEY`.
+    SignIn(SignInKind),
     /// The variable [`BEARER_VARIABLE`].
-    BearerVariable,
-    /// A bearer that was read from stdin.
-    BearerStdin,
+    Variable,
+    /// A line of stdin.
+    Stdin,
+}
+
+impl CredentialOrigin {
+    /// An API key, stored or from `CODEX_API_KEY`.
+    pub(super) const API_KEY: Self = Self::SignIn(SignInKind::ApiKey);
+    /// A personal access token.
+    const PERSONAL_TOKEN: Self = Self::SignIn(SignInKind::PersonalAccessToken);
+
+    /// Whether it is a ChatGPT sign-in, whoever refreshes its tokens.
+    fn is_chatgpt(self) -> bool {
+        matches!(self, Self::SignIn(kind) if kind.has_chatgpt_tokens())
+    }
+
+    /// Whether both are the same for a registry.
+    fn is_like(self, other: Self) -> bool {
+        self == other || (self.is_chatgpt() && other.is_chatgpt())
+    }
 }
 
 /// The variable of contract C, which ours also takes for D and E.
@@ -29,9 +43,9 @@ pub const BEARER_VARIABLE: &str = "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN";
 #[derive(Clone)]
 pub struct Credential {
     /// Where it comes from.
-    pub kind: CredentialKind,
+    pub origin: CredentialOrigin,
     /// The token itself, without `Bearer `.
-    pub bearer: Zeroizing<String>,
+    pub bearer: Secret,
     /// The account of a ChatGPT sign-in.
     pub account_id: Option<String>,
     /// Whether the account is a FedRAMP one.
@@ -40,7 +54,7 @@ pub struct Credential {
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Credential").field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 
@@ -70,7 +84,7 @@ pub enum Recovery {
 
 /// Yields credentials and is told when one was refused.
 #[async_trait]
-pub trait Credentials: Send + Sync {
+pub trait CredentialSource: Send + Sync {
     /// The credential to use now, renewed when it was due.
     async fn current(&self) -> Result<Credential, NoCredential>;
 
@@ -86,23 +100,22 @@ pub trait Credentials: Send + Sync {
 pub struct Fixed(Result<Credential, NoCredential>);
 
 impl Fixed {
-    /// The bearer of this kind; blank text yields none.
-    pub fn new(kind: CredentialKind, text: &str) -> Self {
+    /// The bearer from there; blank text yields none.
+    pub fn new(origin: CredentialOrigin, text: &Secret) -> Self {
         // Some editors put a byte-order mark before all that they save.
-        let bearer = text.trim_start_matches('\u{feff}').trim();
+        let bearer = text.expose().trim_start_matches('\u{feff}').trim();
         if bearer.is_empty() {
-            return Self(Err(match kind {
-                CredentialKind::BearerVariable => NoCredential::BlankVariable,
+            return Self(Err(match origin {
+                CredentialOrigin::Variable => NoCredential::BlankVariable,
                 _ => NoCredential::NoBearer,
             }));
         }
-        let bearer = Zeroizing::new(bearer.to_owned());
-        Self(Ok(Credential { kind, bearer, account_id: None, fedramp: false }))
+        Self(Ok(Credential { origin, bearer: bearer.into(), account_id: None, fedramp: false }))
     }
 }
 
 #[async_trait]
-impl Credentials for Fixed {
+impl CredentialSource for Fixed {
     async fn current(&self) -> Result<Credential, NoCredential> {
         self.0.clone()
     }
@@ -117,7 +130,7 @@ impl Credentials for Fixed {
 /// Gets a credential that fits the contract (2.2, 3, `login.md` 7.4).
 pub(super) async fn fitting(
     contract: Contract,
-    credentials: &dyn Credentials,
+    credentials: &dyn CredentialSource,
 ) -> Result<Credential, RemoteError> {
     let found = credentials.current().await;
     if contract == Contract::Cloud && waits_for_sign_in(&found) {
@@ -129,7 +142,7 @@ pub(super) async fn fitting(
 
 fn waits_for_sign_in(found: &Result<Credential, NoCredential>) -> bool {
     match found {
-        Ok(credential) => credential.kind == CredentialKind::ChatGpt && !has_account(credential),
+        Ok(credential) => credential.origin.is_chatgpt() && !has_account(credential),
         Err(problem) => *problem == NoCredential::SignedOut,
     }
 }
@@ -141,16 +154,16 @@ fn has_account(credential: &Credential) -> bool {
 /// Refuses what the contract doesn't take, in its own words.
 fn checked(contract: Contract, found: Result<Credential, NoCredential>) -> Result<Credential, RemoteError> {
     let credential = found.map_err(|problem| missing(contract, problem))?;
-    match (contract, credential.kind) {
-        (Contract::Cloud, CredentialKind::ApiKey) => {
+    match (contract, credential.origin) {
+        (Contract::Cloud, CredentialOrigin::API_KEY) => {
             return Err(cloud(
                 "cloud environments require ChatGPT authentication; API key auth is not supported",
             ));
         }
-        (Contract::Cloud, kind) if kind != CredentialKind::ChatGpt => {
+        (Contract::Cloud, origin) if !origin.is_chatgpt() => {
             return Err(cloud("cloud environments require ChatGPT authentication"));
         }
-        (Contract::Executor, CredentialKind::ApiKey | CredentialKind::PersonalToken) => {
+        (Contract::Executor, CredentialOrigin::API_KEY | CredentialOrigin::PERSONAL_TOKEN) => {
             return Err(plain(
                 "remote exec-server registration requires ChatGPT authentication; \
                  API key and Agent Identity auth are not supported",
@@ -158,7 +171,7 @@ fn checked(contract: Contract, found: Result<Credential, NoCredential>) -> Resul
         }
         _ => {}
     }
-    if credential.bearer.trim().is_empty() {
+    if credential.bearer.is_blank() {
         return Err(match contract {
             Contract::Cloud => cloud("cloud environments require a non-empty ChatGPT bearer token"),
             _ => unusable(contract, "executor credential has an empty bearer"),
@@ -222,14 +235,11 @@ fn plain(text: impl Into<String>) -> RemoteError {
 
 /// The headers that carry a credential.
 pub(super) fn headers(contract: Contract, credential: &Credential) -> Result<HeaderMap, RemoteError> {
-    let unfit = |_| unusable(contract, "the credential holds characters that a header can't carry");
+    let unfit = || unusable(contract, "the credential holds characters that a header can't carry");
     let mut headers = HeaderMap::new();
-    let text = Zeroizing::new(format!("Bearer {}", credential.bearer.as_str()));
-    let mut bearer = HeaderValue::from_str(&text).map_err(unfit)?;
-    bearer.set_sensitive(true);
-    headers.insert(AUTHORIZATION, bearer);
+    headers.insert(AUTHORIZATION, bearer::header(credential.bearer.expose()).map_err(|_| unfit())?);
     if let Some(account) = credential.account_id.as_ref().filter(|account| !account.is_empty()) {
-        headers.insert("chatgpt-account-id", HeaderValue::from_str(account).map_err(unfit)?);
+        headers.insert("chatgpt-account-id", HeaderValue::from_str(account).map_err(|_| unfit())?);
     }
     if credential.fedramp {
         headers.insert("x-openai-fedramp", HeaderValue::from_static("true"));
@@ -243,7 +253,7 @@ pub(super) fn next_try(contract: Contract, refused: &Credential, recovery: Recov
         Recovery::Renewed(new)
             if contract == Contract::Cloud
                 || (new.bearer != refused.bearer
-                    && new.kind == refused.kind
+                    && new.origin.is_like(refused.origin)
                     && new.fedramp == refused.fedramp) =>
         {
             NextTry::With(new)

@@ -17,7 +17,7 @@ pub use answer::Registration;
 pub use connect::RegistryEnvironment;
 pub use contract::{Contract, UnknownContract};
 pub use credential::{
-    BEARER_VARIABLE, Credential, CredentialKind, Credentials, Fixed, NoCredential, Recovery,
+    BEARER_VARIABLE, Credential, CredentialOrigin, CredentialSource, Fixed, NoCredential, Recovery,
 };
 pub use error::{Cause, RemoteError};
 pub use target::Target;

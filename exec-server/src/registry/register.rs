@@ -15,14 +15,14 @@ use url::Url;
 use super::answer::{self, Registration};
 use super::client::{Answer, REQUEST_TIME, RegistryClient, RequestError};
 use super::contract::Contract;
-use super::credential::{self, Credential, CredentialKind, Credentials, NextTry};
+use super::credential::{self, Credential, CredentialOrigin, CredentialSource, NextTry};
 use super::error::{Cause, RemoteError};
 use super::target::Target;
 
 /// One executor's registry.
 pub(crate) struct ExecutorRegistry {
     target: Target,
-    credentials: Arc<dyn Credentials>,
+    credentials: Arc<dyn CredentialSource>,
     name: String,
     identity: Option<Arc<Identity>>,
     client: RegistryClient,
@@ -43,7 +43,7 @@ impl ExecutorRegistry {
     /// `identity` is for [`Contract::Noise`].
     pub(crate) fn new(
         target: Target,
-        credentials: Arc<dyn Credentials>,
+        credentials: Arc<dyn CredentialSource>,
         name: String,
         identity: Option<Arc<Identity>>,
         outgoing: Outgoing,
@@ -62,7 +62,7 @@ impl ExecutorRegistry {
         let contract = self.target.contract();
         let answered = self
             .ask(
-                |kind| self.target.registration(kind),
+                |origin| self.target.registration(origin),
                 |request, credential| match contract {
                     Contract::Cloud => request.json(&self.cloud_body(credential)),
                     Contract::Executor | Contract::Environment => request,
@@ -79,7 +79,7 @@ impl ExecutorRegistry {
         if answered.status.is_success() {
             return answer::registration(contract, self.target.id(), &answered.body);
         }
-        let hide = answered.credential.kind == CredentialKind::BearerStdin;
+        let hide = answered.credential.origin == CredentialOrigin::Stdin;
         let body: &[u8] = if answered.mismatch && contract != Contract::Cloud { b"" } else { &answered.body };
         Err(answer::refusal(contract, answered.status, body, hide, &answered.credential.bearer))
     }
@@ -106,7 +106,7 @@ impl ExecutorRegistry {
         };
         let is_uuid = uuid::Uuid::try_parse(stream.as_str()).is_ok();
         let asked = self.ask(
-            |kind| self.target.validation(kind),
+            |origin| self.target.validation(origin),
             |request, _| {
                 let request = request.json(&body);
                 if is_uuid { request.header(STREAM_ID_HEADER, stream.as_str()) } else { request }
@@ -127,19 +127,19 @@ impl ExecutorRegistry {
 
     async fn ask(
         &self,
-        url: impl Fn(CredentialKind) -> Result<Url, RemoteError>,
+        url: impl Fn(CredentialOrigin) -> Result<Url, RemoteError>,
         fill: impl Fn(RequestBuilder, &Credential) -> RequestBuilder,
     ) -> Result<Answered, RemoteError> {
         let contract = self.target.contract();
         let credential = credential::fitting(contract, &*self.credentials).await?;
-        let mut answered = self.send(url(credential.kind)?, credential, &fill).await?;
+        let mut answered = self.send(url(credential.origin)?, credential, &fill).await?;
         if !may_recover(contract, answered.status) {
             return Ok(answered);
         }
         tracing::info!(status = %answered.status, "the registry refused the credential; looking for a newer one");
         let recovery = self.credentials.recover(&answered.credential).await;
         match credential::next_try(contract, &answered.credential, recovery) {
-            NextTry::With(new) => self.send(url(new.kind)?, new, &fill).await,
+            NextTry::With(new) => self.send(url(new.origin)?, new, &fill).await,
             NextTry::None { mismatch } => {
                 answered.mismatch = mismatch;
                 Ok(answered)

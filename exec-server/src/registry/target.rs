@@ -6,7 +6,7 @@ use codex_outgoing::is_loopback;
 use url::{Host, Url};
 
 use super::contract::Contract;
-use super::credential::CredentialKind;
+use super::credential::CredentialOrigin;
 use super::error::{Cause, RemoteError};
 
 /// A checked base URL, contract and id.
@@ -81,10 +81,10 @@ impl Target {
     }
 
     /// The URL of the registration.
-    pub(crate) fn registration(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
+    pub(crate) fn registration(&self, origin: CredentialOrigin) -> Result<Url, RemoteError> {
         let id = self.id().unwrap_or_default();
         self.url(
-            kind,
+            origin,
             &match self.contract {
                 Contract::Cloud => "/api/cloud/executor".to_owned(),
                 Contract::Executor => format!("/cloud/executor/{id}/register"),
@@ -94,21 +94,21 @@ impl Target {
     }
 
     /// The URL of 6.3.
-    pub(crate) fn validation(&self, kind: CredentialKind) -> Result<Url, RemoteError> {
-        self.url(kind, &format!("/cloud/environment/{}/validate", self.id().unwrap_or_default()))
+    pub(crate) fn validation(&self, origin: CredentialOrigin) -> Result<Url, RemoteError> {
+        self.url(origin, &format!("/cloud/environment/{}/validate", self.id().unwrap_or_default()))
     }
 
-    /// The URL of a request with a credential of this kind, if it may go there.
-    fn url(&self, kind: CredentialKind, path: &str) -> Result<Url, RemoteError> {
+    /// The URL of a request with a credential of this origin, if it may go there.
+    fn url(&self, origin: CredentialOrigin, path: &str) -> Result<Url, RemoteError> {
         let url =
-            Url::parse(&format!("{}{path}", self.base)).map_err(|error| self.not_absolute(kind, error))?;
-        self.permit(kind, &url)?;
+            Url::parse(&format!("{}{path}", self.base)).map_err(|error| self.not_absolute(origin, error))?;
+        self.permit(origin, &url)?;
         Ok(url)
     }
 
-    fn not_absolute(&self, kind: CredentialKind, error: url::ParseError) -> RemoteError {
+    fn not_absolute(&self, origin: CredentialOrigin, error: url::ParseError) -> RemoteError {
         let newer = matches!(self.contract, Contract::Environment | Contract::Noise);
-        if newer && kind == CredentialKind::ApiKey {
+        if newer && origin == CredentialOrigin::API_KEY {
             return RemoteError::Url(error);
         }
         let cause = Some(Cause::new(error.to_string()));
@@ -117,12 +117,12 @@ impl Target {
 
     /// Which host a credential may be sent to: https off loopback. Contract C's variable goes anywhere, an API key only
     /// to its provider (section 3).
-    fn permit(&self, kind: CredentialKind, url: &Url) -> Result<(), RemoteError> {
+    fn permit(&self, origin: CredentialOrigin, url: &Url) -> Result<(), RemoteError> {
         let loopback = is_loopback(url);
-        match kind {
-            CredentialKind::BearerVariable if self.contract == Contract::Executor => Ok(()),
-            CredentialKind::ApiKey if loopback || (url.scheme() == "https" && is_provider(url)) => Ok(()),
-            CredentialKind::ApiKey => Err(RemoteError::Credential(
+        match origin {
+            CredentialOrigin::Variable if self.contract == Contract::Executor => Ok(()),
+            CredentialOrigin::API_KEY if loopback || (url.scheme() == "https" && is_provider(url)) => Ok(()),
+            CredentialOrigin::API_KEY => Err(RemoteError::Credential(
                 "remote exec-server API-key authentication is restricted to HTTPS openai.com and openai.org hosts \
                  and subdomains or loopback hosts"
                     .to_owned(),

@@ -19,8 +19,8 @@ use codex_relay::{ExecutorStreams, Identity, RelayLimits};
 
 pub use crate::backoff::Jitter;
 pub use crate::registry::{
-    BEARER_VARIABLE, Cause, Contract, Credential, CredentialKind, Credentials, Fixed, NoCredential, Recovery,
-    Registration, RemoteError, Target, UnknownContract,
+    BEARER_VARIABLE, Cause, Contract, Credential, CredentialOrigin, CredentialSource, Fixed, NoCredential,
+    Recovery, Registration, RemoteError, Target, UnknownContract,
 };
 pub use status::Status;
 
@@ -43,7 +43,7 @@ pub struct RemoteConfig {
     /// Where, as what.
     pub target: Target,
     /// What it proves itself with.
-    pub credentials: Arc<dyn Credentials>,
+    pub credentials: Arc<dyn CredentialSource>,
     /// What people see in contract A.
     pub name: String,
     /// Whom TLS trusts, and through which proxies registry and rendezvous are reached.

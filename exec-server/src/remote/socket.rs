@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use codex_exec_protocol::registry::{Hidden, SUPERSEDED};
+use codex_exec_protocol::registry::SUPERSEDED;
 use codex_outgoing::{Outgoing, is_loopback};
+use codex_secret::Secret;
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use rand::RngCore;
@@ -28,7 +29,7 @@ pub(super) async fn connect(
     contract: Contract,
     secure_base: bool,
     outgoing: &Outgoing,
-    url: &Hidden,
+    url: &Secret,
 ) -> Result<Socket, Unattached> {
     match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, outgoing, url.expose())).await {
         Ok(result) => result,
@@ -37,7 +38,7 @@ pub(super) async fn connect(
 }
 
 /// A URL's scheme, host and port: all of it that is no secret.
-pub(super) fn address(url: &Hidden) -> String {
+pub(super) fn address(url: &Secret) -> String {
     match Url::parse(url.expose()) {
         Ok(url) => {
             let port = url.port().map_or_else(String::new, |port| format!(":{port}"));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use codex_outgoing::file;
+use codex_secret::Secret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -21,13 +22,13 @@ pub enum AuthConfig {
     /// Nothing is checked.
     Open,
     /// The token itself; white space around it does not count.
-    CapabilityToken(Zeroizing<String>),
+    CapabilityToken(Secret),
     /// The SHA-256 of the token, as 64 hex digits of any case.
     CapabilitySha256(String),
     /// JSON web tokens signed with HS256.
     SignedBearer {
         /// The shared secret, at least 32 bytes; white space around it does not count.
-        secret: Zeroizing<String>,
+        secret: Secret,
         /// What `iss` must be.
         issuer: Option<String>,
         /// What `aud` must be or hold.
@@ -86,7 +87,7 @@ impl AuthConfig {
     }
 }
 
-fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>, AuthError> {
+fn read_secret(what: &'static str, path: &Path) -> Result<Secret, AuthError> {
     file::read_secret(path).map_err(|source| AuthError::Unreadable { what, path: path.to_owned(), source })
 }
 
@@ -118,21 +119,23 @@ impl Auth {
     pub fn new(config: AuthConfig) -> Result<Self, AuthError> {
         Ok(Self(match config {
             AuthConfig::Open => Mode::Open,
-            AuthConfig::CapabilityToken(token) if token.trim().is_empty() => {
+            AuthConfig::CapabilityToken(token) if token.is_blank() => {
                 return Err(AuthError::EmptyToken);
             }
-            AuthConfig::CapabilityToken(token) => Mode::Capability(sha256(token.trim().as_bytes())),
+            AuthConfig::CapabilityToken(token) => Mode::Capability(sha256(token.expose().trim().as_bytes())),
             AuthConfig::CapabilitySha256(digits) => {
                 let mut digest = Zeroizing::new([0; 32]);
                 hex::decode_to_slice(digits, &mut *digest).map_err(|_| AuthError::BadDigest)?;
                 Mode::Capability(digest)
             }
             AuthConfig::SignedBearer { secret, issuer, audience, max_clock_skew } => {
-                let secret = secret.trim().as_bytes();
+                let secret = secret.expose().trim().as_bytes();
                 if secret.len() < SHORTEST_SECRET_BYTES {
                     return Err(AuthError::ShortSecret(secret.len()));
                 }
-                Mode::Signed(SignedBearer::new(secret, issuer, audience, max_clock_skew))
+                SignedBearer::new(secret, issuer, audience, max_clock_skew)
+                    .map(Mode::Signed)
+                    .map_err(|_| AuthError::ShortSecret(secret.len()))?
             }
         }))
     }

@@ -1,11 +1,46 @@
 //! Signed bearer tokens: compact JSON web tokens with HS256 and the claims of section 2.4.
+//!
+//! `jsonwebtoken` checks signatures. Headers and claims are read here: it refuses a `typ`, `kid` or `crit` of the wrong type,
+//! which released servers ignore, and judges times by its own clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use jsonwebtoken::crypto::{self, CryptoProvider, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{ErrorKind, new_error};
+use jsonwebtoken::signature::{self, Verifier};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use ring::hmac;
 use serde_json::Value;
 
 const INVALID: &str = "invalid websocket jwt";
+
+/// HS256 on the HMAC that TLS links anyway: the backends of `jsonwebtoken` bring RSA and every curve along.
+const HS256: &CryptoProvider = &CryptoProvider {
+    signer_factory: |_, _| Err(new_error(ErrorKind::InvalidAlgorithm)),
+    verifier_factory: verifier,
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+struct Hs256(hmac::Key);
+
+fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> jsonwebtoken::errors::Result<Box<dyn JwtVerifier>> {
+    if *algorithm != Algorithm::HS256 {
+        return Err(new_error(ErrorKind::InvalidAlgorithm));
+    }
+    Ok(Box::new(Hs256(hmac::Key::new(hmac::HMAC_SHA256, key.try_get_as_bytes()?))))
+}
+
+impl Verifier<Vec<u8>> for Hs256 {
+    fn verify(&self, message: &[u8], tag: &Vec<u8>) -> Result<(), signature::Error> {
+        hmac::verify(&self.0, message, tag).map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
 
 /// Checks tokens. The key wipes itself when dropped.
 pub(super) struct SignedBearer {
@@ -16,13 +51,18 @@ pub(super) struct SignedBearer {
 }
 
 impl SignedBearer {
+    /// # Errors
+    /// The secret is empty.
     pub(super) fn new(
         secret: &[u8],
         issuer: Option<String>,
         audience: Option<String>,
         skew: Duration,
-    ) -> Self {
-        Self { key: DecodingKey::from_secret(secret), issuer, audience, skew: i128::from(skew.as_secs()) }
+    ) -> jsonwebtoken::errors::Result<Self> {
+        // The process has one provider. Another that is there already knows HS256 as well.
+        let _ = HS256.install_default();
+        let key = DecodingKey::from_secret(secret)?;
+        Ok(Self { key, issuer, audience, skew: i128::from(skew.as_secs()) })
     }
 
     /// Accepts the token, or gives the refusal's text. The signature comes first: nothing that an unsigned

@@ -1,9 +1,9 @@
 //! Credentials as a JSON document: read tolerantly, written in the order of released programs, unknown members kept.
 
-use super::{Credentials, Mode, Provenance, Tokens, time};
-use crate::secret::{Opaque, SecretString, Unknown};
+use super::{Provenance, StoredCredentials, Tokens, time};
+use crate::opaque::{Opaque, Unknown};
 use codex_outgoing::file::BYTE_ORDER_MARK;
-use secrecy::ExposeSecret;
+use codex_secret::{Secret, SignInKind};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::fmt;
@@ -36,7 +36,7 @@ impl From<serde_json::Error> for DocumentError {
     }
 }
 
-impl Credentials {
+impl StoredCredentials {
     /// Reads a document.
     pub fn from_json(json: &[u8]) -> Result<Self, DocumentError> {
         // Some editors put one before all that they save.
@@ -58,19 +58,15 @@ impl Credentials {
     }
 }
 
-impl Serialize for Credentials {
+impl Serialize for StoredCredentials {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         optional(&mut map, "auth_mode", self.auth_mode.as_ref())?;
-        map.serialize_entry("OPENAI_API_KEY", &self.api_key.as_ref().map(ExposeSecret::expose_secret))?;
+        map.serialize_entry("OPENAI_API_KEY", &self.api_key.as_ref().map(Secret::expose))?;
         optional(&mut map, "tokens", self.tokens.as_ref())?;
         optional(&mut map, "last_refresh", self.last_refresh.map(time::format))?;
         optional(&mut map, "agent_identity", self.agent_identity.as_ref().map(|value| &value.0))?;
-        optional(
-            &mut map,
-            "personal_access_token",
-            self.personal_access_token.as_ref().map(ExposeSecret::expose_secret),
-        )?;
+        optional(&mut map, "personal_access_token", self.personal_access_token.as_ref().map(Secret::expose))?;
         optional(&mut map, "bedrock_api_key", self.bedrock_api_key.as_ref().map(|value| &value.0))?;
         optional(&mut map, "bedrock_access_keys", self.bedrock_access_keys.as_ref().map(|value| &value.0))?;
         rest(&mut map, &self.unknown)?;
@@ -81,9 +77,9 @@ impl Serialize for Credentials {
 impl Serialize for Tokens {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id_token", self.id_token.expose_secret())?;
-        map.serialize_entry("access_token", self.access_token.expose_secret())?;
-        map.serialize_entry("refresh_token", self.refresh_token.expose_secret())?;
+        map.serialize_entry("id_token", self.id_token.expose())?;
+        map.serialize_entry("access_token", self.access_token.expose())?;
+        map.serialize_entry("refresh_token", self.refresh_token.expose())?;
         let unknown = &self.provenance_unknown;
         let provenance = self.provenance.as_ref().map(|known| ProvenanceDocument { known, unknown });
         optional(&mut map, "oauth_provenance", provenance)?;
@@ -123,7 +119,7 @@ fn rest<M: SerializeMap>(map: &mut M, unknown: &Unknown) -> Result<(), M::Error>
 
 // Read by hand: serde's `flatten` loses the place of an error, and a derived struct takes an array as well.
 
-impl<'de> Deserialize<'de> for Credentials {
+impl<'de> Deserialize<'de> for StoredCredentials {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(CredentialsVisitor)
     }
@@ -132,17 +128,17 @@ impl<'de> Deserialize<'de> for Credentials {
 struct CredentialsVisitor;
 
 impl<'de> Visitor<'de> for CredentialsVisitor {
-    type Value = Credentials;
+    type Value = StoredCredentials;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of credentials")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Credentials, A::Error> {
-        let mut read = Credentials::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StoredCredentials, A::Error> {
+        let mut read = StoredCredentials::default();
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
-                "auth_mode" => read.auth_mode = map.next_value::<Option<Mode>>()?,
+                "auth_mode" => read.auth_mode = map.next_value::<Option<SignInKind>>()?,
                 "OPENAI_API_KEY" => read.api_key = map.next_value()?,
                 "tokens" => read.tokens = map.next_value()?,
                 "last_refresh" => {
@@ -203,9 +199,9 @@ impl<'de> Visitor<'de> for TokensVisitor {
         let mut unknown = Unknown::default();
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
-                "id_token" => id_token = Some(map.next_value::<SecretString>()?),
-                "access_token" => access_token = Some(map.next_value::<SecretString>()?),
-                "refresh_token" => refresh_token = Some(map.next_value::<SecretString>()?),
+                "id_token" => id_token = Some(map.next_value::<Secret>()?),
+                "access_token" => access_token = Some(map.next_value::<Secret>()?),
+                "refresh_token" => refresh_token = Some(map.next_value::<Secret>()?),
                 "oauth_provenance" => provenance = read_provenance(&mut map)?,
                 "login_owner_id" => login_owner_id = map.next_value::<Option<String>>()?,
                 "account_id" => account_id = map.next_value::<Option<String>>()?,

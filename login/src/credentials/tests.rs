@@ -2,14 +2,13 @@
 
 use super::*;
 use proptest::prelude::*;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 /// An id token whose payload is `{}`.
 const ID_TOKEN: &str = "e30.e30.c2ln";
 
-fn read(document: &Value) -> Result<Credentials, DocumentError> {
-    Credentials::from_json(document.to_string().as_bytes())
+fn read(document: &Value) -> Result<StoredCredentials, DocumentError> {
+    StoredCredentials::from_json(document.to_string().as_bytes())
 }
 
 fn tokens() -> Value {
@@ -17,26 +16,26 @@ fn tokens() -> Value {
 }
 
 #[test]
-fn the_mode_is_the_one_named_else_what_the_document_holds() {
-    for (document, mode) in [
-        (json!({}), Mode::Chatgpt),
-        (json!({"agent_identity": "a.b.c"}), Mode::Chatgpt),
-        (json!({"OPENAI_API_KEY": null}), Mode::Chatgpt),
-        (json!({"OPENAI_API_KEY": "sk"}), Mode::ApiKey),
-        (json!({"OPENAI_API_KEY": "sk", "bedrock_access_keys": {}}), Mode::BedrockAccessKeys),
-        (json!({"bedrock_api_key": {}, "bedrock_access_keys": {}}), Mode::BedrockApiKey),
-        (json!({"personal_access_token": "at-1", "bedrock_api_key": {}}), Mode::PersonalAccessToken),
-        (json!({"auth_mode": null, "OPENAI_API_KEY": "sk"}), Mode::ApiKey),
-        (json!({"auth_mode": "apikey"}), Mode::ApiKey),
-        (json!({"auth_mode": "chatgpt", "OPENAI_API_KEY": "sk"}), Mode::Chatgpt),
-        (json!({"auth_mode": "chatgptAuthTokens"}), Mode::ChatgptAuthTokens),
-        (json!({"auth_mode": "agentIdentity"}), Mode::AgentIdentity),
-        (json!({"auth_mode": "headers"}), Mode::Headers),
-        (json!({"auth_mode": "personalAccessToken"}), Mode::PersonalAccessToken),
-        (json!({"auth_mode": "bedrockApiKey"}), Mode::BedrockApiKey),
-        (json!({"auth_mode": "bedrockAccessKeys"}), Mode::BedrockAccessKeys),
+fn the_kind_is_the_one_named_else_what_the_document_holds() {
+    for (document, kind) in [
+        (json!({}), SignInKind::Chatgpt),
+        (json!({"agent_identity": "a.b.c"}), SignInKind::Chatgpt),
+        (json!({"OPENAI_API_KEY": null}), SignInKind::Chatgpt),
+        (json!({"OPENAI_API_KEY": "sk"}), SignInKind::ApiKey),
+        (json!({"OPENAI_API_KEY": "sk", "bedrock_access_keys": {}}), SignInKind::BedrockAccessKeys),
+        (json!({"bedrock_api_key": {}, "bedrock_access_keys": {}}), SignInKind::BedrockApiKey),
+        (json!({"personal_access_token": "at-1", "bedrock_api_key": {}}), SignInKind::PersonalAccessToken),
+        (json!({"auth_mode": null, "OPENAI_API_KEY": "sk"}), SignInKind::ApiKey),
+        (json!({"auth_mode": "apikey"}), SignInKind::ApiKey),
+        (json!({"auth_mode": "chatgpt", "OPENAI_API_KEY": "sk"}), SignInKind::Chatgpt),
+        (json!({"auth_mode": "chatgptAuthTokens"}), SignInKind::ChatgptAuthTokens),
+        (json!({"auth_mode": "agentIdentity"}), SignInKind::AgentIdentity),
+        (json!({"auth_mode": "headers"}), SignInKind::Headers),
+        (json!({"auth_mode": "personalAccessToken"}), SignInKind::PersonalAccessToken),
+        (json!({"auth_mode": "bedrockApiKey"}), SignInKind::BedrockApiKey),
+        (json!({"auth_mode": "bedrockAccessKeys"}), SignInKind::BedrockAccessKeys),
     ] {
-        assert_eq!(read(&document).unwrap().mode(), mode, "{document}");
+        assert_eq!(read(&document).unwrap().kind(), kind, "{document}");
     }
 }
 
@@ -80,13 +79,13 @@ fn what_is_no_credentials_is_refused_by_class_and_place_without_the_value() {
         (r#"{"last_refresh": 1700000000}"#.to_owned(), "data"),
         (r#"{"last_refresh": "yesterday"}"#.to_owned(), "data"),
     ] {
-        let error = Credentials::from_json(document.as_bytes()).unwrap_err();
+        let error = StoredCredentials::from_json(document.as_bytes()).unwrap_err();
         assert_eq!(error.class, class, "{document}");
         let text = error.to_string();
         assert!(text.starts_with(&format!("{class} error at line ")), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
     }
-    let error = Credentials::from_json(b"{\n  \"auth_mode\": \"x\"\n}").unwrap_err();
+    let error = StoredCredentials::from_json(b"{\n  \"auth_mode\": \"x\"\n}").unwrap_err();
     assert_eq!((error.line, error.column), (2, 18));
 }
 
@@ -116,14 +115,14 @@ fn a_time_is_full_rfc_3339_in_any_zone() {
 
 #[test]
 fn an_api_key_is_written_as_released_programs_do() {
-    let credentials = Credentials::from_api_key("sk-proj-1234567890ABCDE".into());
+    let credentials = StoredCredentials::from_api_key("sk-proj-1234567890ABCDE".into());
     let wanted = "{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": \"sk-proj-1234567890ABCDE\"\n}";
     assert_eq!(std::str::from_utf8(&credentials.to_pretty_json().unwrap()).unwrap(), wanted);
 }
 
 #[test]
 fn a_personal_token_is_written_without_a_mode() {
-    let credentials = Credentials::from_personal_access_token("at-abc".into());
+    let credentials = StoredCredentials::from_personal_access_token("at-abc".into());
     let wanted = "{\n  \"OPENAI_API_KEY\": null,\n  \"personal_access_token\": \"at-abc\"\n}";
     assert_eq!(std::str::from_utf8(&credentials.to_pretty_json().unwrap()).unwrap(), wanted);
 }
@@ -135,7 +134,7 @@ fn a_sign_in_is_written_in_the_order_of_released_programs() {
         .with_login_owner_id("owner".into())
         .with_provenance(Provenance { issuer: "https://i/".into(), client_id: "app".into() });
     let at = "2026-11-20T09:35:45Z".parse().unwrap();
-    let json = Credentials::from_chatgpt(tokens, None, at).to_compact_json().unwrap();
+    let json = StoredCredentials::from_chatgpt(tokens, None, at).to_compact_json().unwrap();
     assert_eq!(
         std::str::from_utf8(&json).unwrap(),
         format!(
@@ -176,7 +175,9 @@ fn sign_ins_are_the_same_when_their_secrets_are() {
     }
     assert!(!read(&one).unwrap().same_secrets(&read(&json!({})).unwrap()));
     assert!(
-        !read(&json!({"OPENAI_API_KEY": "a"})).unwrap().same_secrets(&Credentials::from_api_key("b".into()))
+        !read(&json!({"OPENAI_API_KEY": "a"}))
+            .unwrap()
+            .same_secrets(&StoredCredentials::from_api_key("b".into()))
     );
 }
 
@@ -205,8 +206,8 @@ fn a_refresh_keeps_what_it_does_not_bring() {
     let renewed =
         tokens.renewed(Some(token_of_another_account.into()), None, Some("r2".into()), true).unwrap();
     assert_eq!(renewed.account_id(), Some("acct-FILE"));
-    assert_eq!(renewed.access_token().expose_secret(), "a");
-    assert_eq!(renewed.refresh_token().expose_secret(), "r2");
+    assert_eq!(renewed.access_token().expose(), "a");
+    assert_eq!(renewed.refresh_token().expose(), "r2");
     let after = before.renewed(renewed, "2026-11-20T09:35:45Z".parse().unwrap());
     let after: Value = serde_json::from_slice(&after.to_compact_json().unwrap()).unwrap();
     assert_eq!(after["more"], json!({"a": 1}));
@@ -248,7 +249,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_reader_fail_otherwise_than_with_an_error(bytes: Vec<u8>, json in any_json()) {
-        let _ = Credentials::from_json(&bytes);
+        let _ = StoredCredentials::from_json(&bytes);
         let _ = read(&json);
         let _ = read(&json!({"tokens": json}));
     }

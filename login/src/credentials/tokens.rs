@@ -1,10 +1,10 @@
 //! The tokens of a ChatGPT sign-in.
 
 use crate::claims::{ClaimsError, IdClaims, access_expiry};
-use crate::secret::{SecretString, Unknown, same_secret};
+use crate::opaque::Unknown;
+use codex_secret::Secret;
 use jiff::Timestamp;
 use rand::RngCore;
-use secrecy::ExposeSecret;
 
 /// Who issued the tokens, and to which client; where to refresh them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub struct Provenance {
 /// The tokens of a ChatGPT sign-in. The id token is known to be readable.
 #[derive(Debug, Clone)]
 pub struct Tokens {
-    pub(super) id_token: SecretString,
+    pub(super) id_token: Secret,
     pub(super) claims: IdClaims,
-    pub(super) access_token: SecretString,
-    pub(super) refresh_token: SecretString,
+    pub(super) access_token: Secret,
+    pub(super) refresh_token: Secret,
     pub(super) provenance: Option<Provenance>,
     /// Members of `oauth_provenance` that this version does not know; they go with it.
     pub(super) provenance_unknown: Unknown,
@@ -32,12 +32,8 @@ pub struct Tokens {
 
 impl Tokens {
     /// Tokens as an issuer gave them; the account id is copied from the id token.
-    pub fn new(
-        id_token: SecretString,
-        access_token: SecretString,
-        refresh_token: SecretString,
-    ) -> Result<Self, ClaimsError> {
-        let claims = IdClaims::read(id_token.expose_secret())?;
+    pub fn new(id_token: Secret, access_token: Secret, refresh_token: Secret) -> Result<Self, ClaimsError> {
+        let claims = IdClaims::read(id_token.expose())?;
         let account_id = claims.account_id.clone();
         Ok(Self {
             id_token,
@@ -63,7 +59,7 @@ impl Tokens {
     }
 
     /// The id token, a JWT.
-    pub fn id_token(&self) -> &SecretString {
+    pub fn id_token(&self) -> &Secret {
         &self.id_token
     }
 
@@ -73,17 +69,17 @@ impl Tokens {
     }
 
     /// The access token: the bearer of requests. May be opaque, may be empty.
-    pub fn access_token(&self) -> &SecretString {
+    pub fn access_token(&self) -> &Secret {
         &self.access_token
     }
 
     /// When the access token ends, if it says so.
     pub fn access_expiry(&self) -> Option<Timestamp> {
-        access_expiry(self.access_token.expose_secret())
+        access_expiry(self.access_token.expose())
     }
 
     /// The refresh token; may be empty.
-    pub fn refresh_token(&self) -> &SecretString {
+    pub fn refresh_token(&self) -> &Secret {
         &self.refresh_token
     }
 
@@ -104,22 +100,22 @@ impl Tokens {
 
     pub(crate) fn same_secrets(&self, other: &Self) -> bool {
         self.account_id == other.account_id
-            && same_secret(&self.access_token, &other.access_token)
-            && same_secret(&self.refresh_token, &other.refresh_token)
-            && same_secret(&self.id_token, &other.id_token)
+            && self.access_token == other.access_token
+            && self.refresh_token == other.refresh_token
+            && self.id_token == other.id_token
     }
 
     /// The same sign-in with what a refresh brought: what is absent stays, the account never changes (login.md 7.3).
     pub(crate) fn renewed(
         &self,
-        id_token: Option<SecretString>,
-        access_token: Option<SecretString>,
-        refresh_token: Option<SecretString>,
+        id_token: Option<Secret>,
+        access_token: Option<Secret>,
+        refresh_token: Option<Secret>,
         keep_provenance: bool,
     ) -> Result<Self, ClaimsError> {
         let mut renewed = self.clone();
         if let Some(id_token) = id_token {
-            renewed.claims = IdClaims::read(id_token.expose_secret())?;
+            renewed.claims = IdClaims::read(id_token.expose())?;
             renewed.id_token = id_token;
         }
         if let Some(access_token) = access_token {

@@ -1,7 +1,7 @@
 //! Tests of `refresh`.
 
 use super::*;
-use crate::credentials::Credentials;
+use crate::credentials::StoredCredentials;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn jwt(payload: Value) -> String {
 
 fn auth(access_token: &str, last_refresh: &str) -> Auth {
     let tokens = Tokens::new("e30.e30.c2ln".into(), access_token.into(), "r".into()).unwrap();
-    Auth::from_chatgpt(Credentials::from_chatgpt(tokens, None, last_refresh.parse().unwrap()))
+    Auth::from_chatgpt(StoredCredentials::from_chatgpt(tokens, None, last_refresh.parse().unwrap()))
 }
 
 #[test]
@@ -33,12 +33,12 @@ fn tokens_are_due_before_their_end_and_without_one_by_age() {
         assert_eq!(due(&auth(&token, last_refresh), now), wanted, "{token} {last_refresh}");
     }
     assert_eq!(due(&Auth::from_api_key("sk".into()), now), None);
-    assert_eq!(due(&Auth::from_chatgpt(Credentials::default()), now), None);
+    assert_eq!(due(&Auth::from_chatgpt(StoredCredentials::default()), now), None);
     let handed_in = json!({
         "auth_mode": "chatgptAuthTokens", "last_refresh": "2020-01-01T00:00:00Z",
         "tokens": {"id_token": "e30.e30.c2ln", "access_token": "opaque", "refresh_token": ""},
     });
-    let handed_in = Credentials::from_json(handed_in.to_string().as_bytes()).unwrap();
+    let handed_in = StoredCredentials::from_json(handed_in.to_string().as_bytes()).unwrap();
     assert_eq!(due(&Auth::from_chatgpt(handed_in), now), None);
 }
 

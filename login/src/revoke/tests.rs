@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 
 fn body_of(document: Value) -> Option<Value> {
-    let credentials = Credentials::from_json(document.to_string().as_bytes()).unwrap();
+    let credentials = StoredCredentials::from_json(document.to_string().as_bytes()).unwrap();
     body(&Variables::default(), &credentials).map(|body| serde_json::to_value(&body).unwrap())
 }
 

@@ -1,8 +1,8 @@
 //! What one sign-in sends the browser away with: PKCE challenge, state, and the authorize URL.
 
+use codex_secret::Secret;
 use oauth2::basic::BasicClient;
 use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope};
-use secrecy::SecretString;
 
 use super::{Issuer, SignInError};
 
@@ -18,9 +18,9 @@ pub(super) struct Attempt {
     /// Where the user has to go.
     pub(super) url: String,
     /// Must come back with the callback.
-    pub(super) state: SecretString,
+    pub(super) state: Secret,
     /// Proves at the exchange that the code was ours.
-    pub(super) verifier: SecretString,
+    pub(super) verifier: Secret,
     /// Where the issuer sends the browser back to.
     pub(super) redirect_uri: String,
 }

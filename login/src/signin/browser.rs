@@ -6,14 +6,13 @@
 use std::fmt::Display;
 use std::pin::pin;
 
+use codex_secret::Secret;
 use hyper::{StatusCode, Uri};
-use secrecy::SecretString;
 use url::form_urlencoded;
 
 use super::authorize::Attempt;
 use super::server::{CallbackServer, Reply, Visit};
 use super::{Failure, Notice, SignIn, SignInError, SignedIn, answer, exchange, pages, port, token};
-use crate::secret::same_secret;
 
 /// What only the browser flow needs.
 #[derive(Debug, Clone)]
@@ -82,7 +81,7 @@ impl Flow<'_> {
     }
 
     /// Waits for the callback that brings a code.
-    async fn callback(&mut self) -> Result<(Visit, SecretString), SignInError> {
+    async fn callback(&mut self) -> Result<(Visit, Secret), SignInError> {
         loop {
             let visit = self.server.next().await;
             match self.route(&visit.uri) {
@@ -103,7 +102,7 @@ impl Flow<'_> {
     /// good for one exchange. As many can wait as the server has connections.
     async fn exchange(
         &mut self,
-        code: &SecretString,
+        code: &Secret,
         waiting: &mut Vec<Visit>,
     ) -> Result<Result<SignedIn, Failure>, SignInError> {
         let (sign_in, attempt) = (self.sign_in, &self.attempt);
@@ -161,7 +160,7 @@ impl Flow<'_> {
 }
 
 /// Exchanges the code and, if the account may sign in, the id token for an API key.
-async fn tokens(sign_in: &SignIn, attempt: &Attempt, code: &SecretString) -> Result<SignedIn, Failure> {
+async fn tokens(sign_in: &SignIn, attempt: &Attempt, code: &Secret) -> Result<SignedIn, Failure> {
     let mut signed_in = exchange::code_for_tokens(sign_in, code, &attempt.redirect_uri, &attempt.verifier)
         .await
         .map_err(|error| Failure::Exchange(error.to_string()))?;
@@ -180,7 +179,7 @@ fn cancelled(visit: Visit) -> SignInError {
 /// What a request is about.
 pub(super) enum Route {
     /// The issuer's redirect, with our state: a code, or why there is none.
-    Callback(Result<SecretString, Failure>),
+    Callback(Result<Secret, Failure>),
     Success,
     Cancel,
     /// Nothing that changes the flow.
@@ -203,8 +202,7 @@ fn callback(attempt: &Attempt, query: &str) -> Route {
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.into_owned())
     };
-    let state = parameter("state").map(SecretString::from);
-    if !state.is_some_and(|state| same_secret(&state, &attempt.state)) {
+    if !parameter("state").is_some_and(|state| Secret::from(state) == attempt.state) {
         tracing::info!("a callback came with a wrong state");
         return Route::Elsewhere(Reply::Text(StatusCode::BAD_REQUEST, "State mismatch"));
     }

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use codex_secret::Secret;
 use reqwest::StatusCode;
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 use tokio::time::Instant;
@@ -18,9 +18,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 pub(super) struct UserCode {
-    device_auth_id: SecretString,
+    device_auth_id: Secret,
     #[serde(alias = "usercode")]
-    user_code: SecretString,
+    user_code: Secret,
     #[serde(default, deserialize_with = "seconds")]
     interval: Duration,
 }
@@ -34,11 +34,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 
 #[derive(Deserialize)]
 pub(super) struct Granted {
-    authorization_code: SecretString,
+    authorization_code: Secret,
     /// Has to be there; nothing is done with it, since the issuer made the verifier too.
     #[serde(rename = "code_challenge")]
-    _code_challenge: SecretString,
-    code_verifier: SecretString,
+    _code_challenge: Secret,
+    code_verifier: Secret,
 }
 
 /// Signs in by a code that the user enters elsewhere. `tell` shows page and code, `save` keeps the credentials.
@@ -54,7 +54,7 @@ pub async fn sign_in_by_device<E: Display>(
 ) -> Result<(), SignInError> {
     let user_code = request_code(sign_in).await?;
     let page = sign_in.issuer.endpoint("/codex/device");
-    let code = printable(user_code.user_code.expose_secret(), &[]);
+    let code = printable(user_code.user_code.expose(), &[]);
     tell(Notice::EnterCode { page: &page, code: &code });
     let granted = wait_for_grant(sign_in, &user_code).await?;
     let redirect_uri = sign_in.issuer.endpoint("/deviceauth/callback");
@@ -95,8 +95,8 @@ async fn request_code(sign_in: &SignIn) -> Result<UserCode, SignInError> {
 pub(super) async fn wait_for_grant(sign_in: &SignIn, user_code: &UserCode) -> Result<Granted, SignInError> {
     let url = sign_in.issuer.endpoint("/api/accounts/deviceauth/token");
     let body = json!({
-        "device_auth_id": user_code.device_auth_id.expose_secret(),
-        "user_code": user_code.user_code.expose_secret(),
+        "device_auth_id": user_code.device_auth_id.expose(),
+        "user_code": user_code.user_code.expose(),
     });
     let wait = sign_in.waits.device_code;
     let deadline = Instant::now() + wait;

@@ -4,8 +4,8 @@
 //! `token_type`, sends an `Accept` header of its own, and keeps only RFC 6749 error bodies, while login.md's error
 //! text needs every form.
 
+use codex_secret::Secret;
 use reqwest::StatusCode;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::answer::{NoAnswer, ask, detail};
@@ -27,34 +27,34 @@ pub(super) enum ExchangeError {
 
 #[derive(Deserialize)]
 struct Tokens {
-    id_token: SecretString,
-    access_token: SecretString,
-    refresh_token: SecretString,
+    id_token: Secret,
+    access_token: Secret,
+    refresh_token: Secret,
 }
 
 #[derive(Deserialize)]
 struct Key {
-    access_token: SecretString,
+    access_token: Secret,
 }
 
 /// Exchanges a code for tokens; `redirect_uri` and `verifier` must be those of the authorization.
 pub(super) async fn code_for_tokens(
     sign_in: &SignIn,
-    code: &SecretString,
+    code: &Secret,
     redirect_uri: &str,
-    verifier: &SecretString,
+    verifier: &Secret,
 ) -> Result<SignedIn, ExchangeError> {
     let form = [
         ("grant_type", "authorization_code"),
-        ("code", code.expose_secret()),
+        ("code", code.expose()),
         ("redirect_uri", redirect_uri),
         ("client_id", &sign_in.issuer.client_id),
-        ("code_verifier", verifier.expose_secret()),
+        ("code_verifier", verifier.expose()),
     ];
     let request = sign_in.http.post(sign_in.issuer.endpoint("/oauth/token")).form(&form);
     let answer = ask(request, sign_in.waits.request).await?;
     if !answer.status.is_success() {
-        let detail = detail(&answer.body, &[code.expose_secret(), verifier.expose_secret()]);
+        let detail = detail(&answer.body, &[code.expose(), verifier.expose()]);
         return Err(ExchangeError::Status { status: answer.status, detail });
     }
     let tokens: Tokens = serde_json::from_slice(&answer.body).map_err(|_| ExchangeError::Invalid)?;
@@ -67,12 +67,12 @@ pub(super) async fn code_for_tokens(
 }
 
 /// Exchanges an id token for an API key. Most accounts get none, so any failure is no key.
-pub(super) async fn id_token_for_key(sign_in: &SignIn, id_token: &SecretString) -> Option<SecretString> {
+pub(super) async fn id_token_for_key(sign_in: &SignIn, id_token: &Secret) -> Option<Secret> {
     let form = [
         ("grant_type", KEY_GRANT),
         ("client_id", &sign_in.issuer.client_id),
         ("requested_token", "openai-api-key"),
-        ("subject_token", id_token.expose_secret()),
+        ("subject_token", id_token.expose()),
         ("subject_token_type", ID_TOKEN_TYPE),
     ];
     let request = sign_in.http.post(sign_in.issuer.endpoint("/oauth/token")).form(&form);

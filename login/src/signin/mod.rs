@@ -21,12 +21,12 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+use codex_secret::Secret;
 use jiff::Timestamp;
-use secrecy::SecretString;
 
 use crate::claims::ClaimsError;
 use crate::client::REQUEST_TIMEOUT;
-use crate::credentials::{Credentials, Provenance, Tokens, new_login_owner_id};
+use crate::credentials::{Provenance, StoredCredentials, Tokens, new_login_owner_id};
 use crate::refresh::{DEFAULT_CLIENT_ID, DEFAULT_ISSUER};
 
 pub use browser::{Browser, sign_in_by_browser};
@@ -92,13 +92,13 @@ impl Default for Waits {
 /// What a finished sign-in yields, for the caller to save.
 pub struct SignedIn {
     /// The id token, a JWT that was found readable.
-    pub id_token: SecretString,
+    pub id_token: Secret,
     /// The access token; may be opaque.
-    pub access_token: SecretString,
+    pub access_token: Secret,
     /// The refresh token.
-    pub refresh_token: SecretString,
+    pub refresh_token: Secret,
     /// The API key that the id token was exchanged for; only the browser flow asks for one.
-    pub api_key: Option<SecretString>,
+    pub api_key: Option<Secret>,
 }
 
 impl SignedIn {
@@ -106,12 +106,12 @@ impl SignedIn {
     ///
     /// # Errors
     /// The id token can't be read; not when it came from a sign-in here.
-    pub fn into_credentials(self, issuer: &Issuer) -> Result<Credentials, ClaimsError> {
+    pub fn into_credentials(self, issuer: &Issuer) -> Result<StoredCredentials, ClaimsError> {
         let provenance = Provenance { issuer: issuer.url.clone(), client_id: issuer.client_id.clone() };
         let tokens = Tokens::new(self.id_token, self.access_token, self.refresh_token)?
             .with_provenance(provenance)
             .with_login_owner_id(new_login_owner_id());
-        Ok(Credentials::from_chatgpt(tokens, self.api_key, Timestamp::now()))
+        Ok(StoredCredentials::from_chatgpt(tokens, self.api_key, Timestamp::now()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signs out: revokes what is stored, then removes it (login.md 8.7, 10).
 
-use crate::credentials::Credentials;
+use crate::credentials::StoredCredentials;
 use crate::load::{LoadError, Settings, blocking};
 use crate::revoke::revoke;
 
@@ -33,8 +33,8 @@ pub async fn sign_out(settings: &Settings) -> Result<bool, LoadError> {
 /// The store does not take it; the old sign-in stays.
 pub async fn replace_sign_in(
     settings: &Settings,
-    new: Credentials,
-) -> Result<Option<Credentials>, LoadError> {
+    new: StoredCredentials,
+) -> Result<Option<StoredCredentials>, LoadError> {
     let replaced = blocking(settings.store.clone(), move |store| {
         let old = store.load().unwrap_or_else(|error| {
             tracing::warn!(%error, "the credentials can't be read, and are replaced unrevoked");
@@ -47,7 +47,7 @@ pub async fn replace_sign_in(
 }
 
 /// Revokes the tokens of a sign-in that was replaced. Trouble is only logged.
-pub async fn revoke_replaced(settings: &Settings, old: &Credentials) {
+pub async fn revoke_replaced(settings: &Settings, old: &StoredCredentials) {
     if let Err(error) = revoke(&settings.client, &settings.variables, old).await {
         tracing::warn!(%error, "the replaced tokens could not be revoked");
     }

@@ -1,6 +1,5 @@
 //! What a sign-in reads from the tokens it got: may this account sign in, and what the last page is told.
 
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
@@ -10,7 +9,7 @@ use crate::refresh::DEFAULT_ISSUER;
 
 /// Reads the id token, once its account is one of the allowed. An unreadable token has no account.
 pub(super) fn check(signed_in: &SignedIn, workspaces: Option<&[String]>) -> Result<IdClaims, Failure> {
-    let claims = IdClaims::read(signed_in.id_token.expose_secret());
+    let claims = IdClaims::read(signed_in.id_token.expose());
     if let Some(allowed) = workspaces {
         let account = claims.as_ref().ok().and_then(|claims| claims.account_id.as_ref());
         if !account.is_some_and(|account| allowed.contains(account)) {
@@ -22,8 +21,8 @@ pub(super) fn check(signed_in: &SignedIn, workspaces: Option<&[String]>) -> Resu
 
 /// The query of `/success` (login.md 8.4). The id token is left out: nothing reads it there, and URLs end up in histories.
 pub(super) fn success_query(signed_in: &SignedIn, issuer: &Issuer) -> String {
-    let auth = auth_object(signed_in.id_token.expose_secret());
-    let access = auth_object(signed_in.access_token.expose_secret());
+    let auth = auth_object(signed_in.id_token.expose());
+    let access = auth_object(signed_in.access_token.expose());
     let text =
         |claims: &Map<String, Value>, name| claims.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let yes = |name| auth.get(name).and_then(Value::as_bool).unwrap_or(false);

@@ -1,7 +1,7 @@
 //! Credentials in `auth.json` (login.md 2.3, 2.4). Writers hold the locks.
 
 use super::error::StoreError;
-use crate::credentials::Credentials;
+use crate::credentials::StoredCredentials;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,11 +23,11 @@ const SPARE_BYTES: usize = 16 << 10;
 /// ChatGPT, and an empty file broken.
 const NOBODY: &[u8] = b"null";
 
-pub(super) fn load(home: &Path) -> Result<Option<Credentials>, StoreError> {
+pub(super) fn load(home: &Path) -> Result<Option<StoredCredentials>, StoreError> {
     let path = home.join(NAME);
     match read(&path) {
         Ok(json) if json.as_slice() == NOBODY => Ok(None),
-        Ok(json) => Credentials::from_json(&json).map(Some).map_err(StoreError::BadFile),
+        Ok(json) => StoredCredentials::from_json(&json).map(Some).map_err(StoreError::BadFile),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StoreError::ReadFile { path, source }),
     }
@@ -45,7 +45,7 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(json)
 }
 
-pub(super) fn save(home: &Path, credentials: &Credentials) -> Result<(), StoreError> {
+pub(super) fn save(home: &Path, credentials: &StoredCredentials) -> Result<(), StoreError> {
     let json = credentials.to_pretty_json().map_err(StoreError::Serialize)?;
     let path = home.join(NAME);
     remove_leftovers(home);

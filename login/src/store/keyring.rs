@@ -1,7 +1,7 @@
 //! Credentials in the system's keyring: one entry for each home directory (login.md 3.2, 3.3).
 
 use super::error::StoreError;
-use crate::credentials::Credentials;
+use crate::credentials::StoredCredentials;
 use keyring::Entry;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) fn account(home: &Path) -> String {
     format!("{ACCOUNT_PREFIX}{}", hex::encode(&hash[..ACCOUNT_HASH_BYTES]))
 }
 
-pub(super) fn load(home: &Path) -> Result<Option<Credentials>, StoreError> {
+pub(super) fn load(home: &Path) -> Result<Option<StoredCredentials>, StoreError> {
     let secret = with_entry(home, |entry| match entry.get_secret() {
         Ok(secret) => Ok(Some(Zeroizing::new(secret))),
         Err(keyring::Error::NoEntry) => Ok(None),
@@ -34,11 +34,11 @@ pub(super) fn load(home: &Path) -> Result<Option<Credentials>, StoreError> {
     });
     match secret.map_err(StoreError::LoadKeyring)? {
         None => Ok(None),
-        Some(secret) => Credentials::from_json(&secret).map(Some).map_err(StoreError::BadKeyring),
+        Some(secret) => StoredCredentials::from_json(&secret).map(Some).map_err(StoreError::BadKeyring),
     }
 }
 
-pub(super) fn save(home: &Path, credentials: &Credentials) -> Result<(), StoreError> {
+pub(super) fn save(home: &Path, credentials: &StoredCredentials) -> Result<(), StoreError> {
     let json = credentials.to_compact_json().map_err(StoreError::Serialize)?;
     with_entry(home, move |entry| entry.set_secret(&json)).map_err(StoreError::SaveKeyring)
 }

@@ -1,18 +1,18 @@
 //! Credentials that are kept in this process only, one for each home directory.
 
 use super::keyring::account;
-use crate::credentials::Credentials;
+use crate::credentials::StoredCredentials;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-static MEMORY: LazyLock<Mutex<HashMap<String, Credentials>>> = LazyLock::new(Mutex::default);
+static MEMORY: LazyLock<Mutex<HashMap<String, StoredCredentials>>> = LazyLock::new(Mutex::default);
 
-pub(super) fn load(home: &Path) -> Option<Credentials> {
+pub(super) fn load(home: &Path) -> Option<StoredCredentials> {
     memory().get(&account(home)).cloned()
 }
 
-pub(super) fn save(home: &Path, credentials: Credentials) {
+pub(super) fn save(home: &Path, credentials: StoredCredentials) {
     memory().insert(account(home), credentials);
 }
 
@@ -20,6 +20,6 @@ pub(super) fn remove(home: &Path) -> bool {
     memory().remove(&account(home)).is_some()
 }
 
-fn memory() -> MutexGuard<'static, HashMap<String, Credentials>> {
+fn memory() -> MutexGuard<'static, HashMap<String, StoredCredentials>> {
     MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
 //! Tests of `variables`.
 
 use super::*;
-use secrecy::ExposeSecret;
 
 fn from(pairs: &[(&str, &str)]) -> Variables {
     Variables::from_lookup(|name| {
@@ -12,7 +11,7 @@ fn from(pairs: &[(&str, &str)]) -> Variables {
 #[test]
 fn secrets_are_trimmed_and_blank_ones_are_unset() {
     let variables = from(&[("CODEX_API_KEY", " sk-1\n"), ("CODEX_ACCESS_TOKEN", " \t")]);
-    assert_eq!(variables.api_key.unwrap().expose_secret(), "sk-1");
+    assert_eq!(variables.api_key.unwrap().expose(), "sk-1");
     assert!(variables.access_token.is_none());
     assert!(from(&[("OPENAI_API_KEY", "sk-1")]).api_key.is_none());
 }

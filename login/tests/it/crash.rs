@@ -2,7 +2,7 @@
 
 use crate::support::{Home, child, told};
 use codex_config::StoreMode;
-use codex_login::{Credentials, ExposeSecret, Store};
+use codex_login::{Store, StoredCredentials};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
@@ -11,9 +11,9 @@ use std::time::Duration;
 const ROUNDS: u64 = 100;
 
 /// Long enough that a write of it takes a while, and different in length and in every byte.
-fn long_key(letter: char) -> Credentials {
+fn long_key(letter: char) -> StoredCredentials {
     let length = if letter == 'a' { 300_000 } else { 100_000 };
-    Credentials::from_api_key(letter.to_string().repeat(length).into())
+    StoredCredentials::from_api_key(letter.to_string().repeat(length).into())
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn a_kill_at_any_point_of_a_save_leaves_the_old_or_the_new_file_whole() {
         writer.wait().unwrap();
 
         let loaded = store.load().unwrap().unwrap();
-        let key = loaded.api_key().unwrap().expose_secret();
+        let key = loaded.api_key().unwrap().expose();
         let letter = key.chars().next().unwrap();
-        assert!(key == long_key(letter).api_key().unwrap().expose_secret(), "a mixture after round {round}");
+        assert!(key == long_key(letter).api_key().unwrap().expose(), "a mixture after round {round}");
     }
     // The locks of the dead are free, and what they left is cleared away.
     store.save(&long_key('b')).unwrap();

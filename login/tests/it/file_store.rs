@@ -2,14 +2,14 @@
 
 use crate::support::{GUARD, Home, fresh, mode_of};
 use codex_config::StoreMode;
-use codex_login::{Credentials, Store};
+use codex_login::{Store, StoredCredentials};
 use serde_json::json;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::mpsc;
 
-fn key(key: &str) -> Credentials {
-    Credentials::from_api_key(key.into())
+fn key(key: &str) -> StoredCredentials {
+    StoredCredentials::from_api_key(key.into())
 }
 
 fn lock(home: &Home, name: &str) -> File {
@@ -168,7 +168,7 @@ fn tokens_that_an_embedding_program_hands_in_never_reach_the_disk() {
     let home = Home::new();
     let store = home.store(StoreMode::File);
     let handed_in = include_bytes!("documents/chatgpt-auth-tokens.json");
-    store.save(&Credentials::from_json(handed_in).unwrap()).unwrap();
+    store.save(&StoredCredentials::from_json(handed_in).unwrap()).unwrap();
     assert!(home.names().is_empty());
     assert!(store.load_memory().is_some());
     assert!(store.remove().unwrap());

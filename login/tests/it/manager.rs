@@ -5,8 +5,7 @@ use crate::support::{
 };
 use codex_config::StoreMode;
 use codex_login::{
-    Auth, ClientSettings, ExposeSecret, HttpClient, Manager, PermanentFailure, RefreshError, Settings,
-    Variables,
+    Auth, ClientSettings, HttpClient, Manager, PermanentFailure, RefreshError, Settings, Variables,
 };
 use serde_json::{Value, json};
 use std::fs::File;
@@ -18,7 +17,7 @@ use tokio::sync::Notify;
 use wiremock::ResponseTemplate;
 
 fn name(auth: &Auth) -> String {
-    name_in(auth.bearer().unwrap().expose_secret())
+    name_in(auth.bearer().unwrap().expose())
 }
 
 fn with_expiry(document: Value, token: &str) -> Value {

@@ -1,7 +1,7 @@
 //! Several processes refresh one home directory.
 
 use crate::support::{Home, Issuer, child, due, fresh, name_in, new_tokens, settings, told};
-use codex_login::{ExposeSecret, Manager, Variables};
+use codex_login::{Manager, Variables};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
@@ -85,5 +85,5 @@ async fn child_refreshes_on_a_word() {
         },
         task => panic!("unknown task {task:?}"),
     };
-    println!("bearer: {}", name_in(auth.bearer().unwrap().expose_secret()));
+    println!("bearer: {}", name_in(auth.bearer().unwrap().expose()));
 }

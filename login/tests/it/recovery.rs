@@ -1,7 +1,7 @@
 //! Recovery from a refusal: what is stored first, then the issuer, and never twice.
 
 use crate::support::{Home, Issuer, access_token, fresh, jwt, name_in, new_tokens, signed_in};
-use codex_login::{ExposeSecret, GiveUp, Manager, Outcome, RefreshError, Variables};
+use codex_login::{GiveUp, Manager, Outcome, RefreshError, Variables};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
@@ -29,7 +29,7 @@ async fn recover(manager: &Manager) -> String {
     let outcome = recovery.next().await;
     assert!(matches!(recovery.next().await, Outcome::GiveUp(GiveUp::AlreadyTried)), "never twice");
     match outcome {
-        Outcome::Retry(auth) => name_in(auth.bearer().unwrap().expose_secret()),
+        Outcome::Retry(auth) => name_in(auth.bearer().unwrap().expose()),
         Outcome::GiveUp(GiveUp::RefreshFailed(RefreshError::Permanent(_))) => "permanent".into(),
         Outcome::GiveUp(GiveUp::RefreshFailed(_)) => "transient".into(),
         Outcome::GiveUp(reason) => format!("{reason:?}"),
@@ -102,7 +102,7 @@ async fn many_refusals_of_one_token_make_one_request() {
         .collect();
     for task in tasks {
         match task.await.unwrap() {
-            Outcome::Retry(auth) => assert_eq!(name_in(auth.bearer().unwrap().expose_secret()), "new"),
+            Outcome::Retry(auth) => assert_eq!(name_in(auth.bearer().unwrap().expose()), "new"),
             Outcome::GiveUp(reason) => panic!("{reason}"),
         }
     }

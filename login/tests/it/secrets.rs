@@ -3,7 +3,9 @@
 use crate::support::{Home, Issuer, children, told};
 use codex_config::StoreMode;
 use codex_e2e::secret_service::SecretService;
-use codex_login::{Credentials, HttpClient, Manager, Settings, Variables, load, personal_token, revoke};
+use codex_login::{
+    HttpClient, Manager, Settings, StoredCredentials, Variables, load, personal_token, revoke,
+};
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, ResponseTemplate};
@@ -68,7 +70,7 @@ async fn child_does_everything() {
             let store = home.store(mode);
             let settings =
                 Settings { store: store.clone(), client: client.clone(), ..home.settings(variables.clone()) };
-            let credentials = Credentials::from_json(document().to_string().as_bytes()).unwrap();
+            let credentials = StoredCredentials::from_json(document().to_string().as_bytes()).unwrap();
             println!("{:?}", store.save(&credentials));
             let manager = Manager::new(settings.clone()).await;
             let auth = manager.auth().await;

@@ -2,9 +2,7 @@
 
 use crate::support::{Home, Issuer, fresh, signed_in};
 use codex_config::{LoginMethod, StoreMode};
-use codex_login::{
-    Auth, AuthKind, Credentials, ExposeSecret, LoadError, Restrictions, Settings, Variables, load,
-};
+use codex_login::{Auth, LoadError, Restrictions, Settings, SignInKind, StoredCredentials, Variables, load};
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, ResponseTemplate};
@@ -37,7 +35,7 @@ fn variables(api_key: Option<&str>, access_token: Option<&str>, service: &Issuer
 }
 
 fn bearer(auth: &Auth) -> &str {
-    auth.bearer().unwrap().expose_secret()
+    auth.bearer().unwrap().expose()
 }
 
 #[tokio::test]
@@ -55,7 +53,7 @@ async fn the_first_of_key_variable_memory_token_variable_and_store_wins() {
     ] {
         let home = Home::with(&stored);
         if in_memory {
-            let credentials = Credentials::from_api_key("sk-memory".into());
+            let credentials = StoredCredentials::from_api_key("sk-memory".into());
             home.store(StoreMode::Ephemeral).save(&credentials).unwrap();
         }
         let settings = Settings { store: home.store(mode), ..home.settings(variables(key, token, &service)) };
@@ -126,18 +124,18 @@ async fn a_request_learns_what_it_needs_of_each_kind() {
         load(&home.settings(variables(None, None, &service))).await.unwrap().unwrap()
     };
     let auth = load(json!({"OPENAI_API_KEY": "sk"})).await;
-    assert_eq!((auth.kind(), auth.account_id(), auth.is_fedramp()), (AuthKind::ApiKey, None, false));
+    assert_eq!((auth.kind(), auth.account_id(), auth.is_fedramp()), (SignInKind::ApiKey, None, false));
     assert!(!auth.is_chatgpt());
 
     let auth = load(json!({"personal_access_token": "at-1"})).await;
-    assert_eq!(auth.kind(), AuthKind::PersonalAccessToken);
+    assert_eq!(auth.kind(), SignInKind::PersonalAccessToken);
     assert_eq!((auth.account_id(), auth.is_fedramp(), bearer(&auth)), (Some("acct-P"), true, "at-1"));
 
     // The file's account counts, not the token's (login.md 4).
     let mut document = signed_in("bearer");
     document["tokens"]["account_id"] = json!("acct-FILE");
     let auth = load(document.clone()).await;
-    assert_eq!(auth.kind(), AuthKind::Chatgpt);
+    assert_eq!(auth.kind(), SignInKind::Chatgpt);
     assert_eq!((auth.account_id(), bearer(&auth)), (Some("acct-FILE"), "bearer"));
     assert_eq!(auth.email(), Some("dev@example.test"));
 

@@ -7,7 +7,8 @@ use clatter::crypto::hash::Sha256;
 use clatter::handshakepattern::noise_hybrid_ik;
 use clatter::traits::{Dh, Handshaker, Kem};
 use clatter::{HybridHandshakeCore, HybridHandshakeParams, KeyPair};
-use codex_exec_protocol::registry::{AUTHORIZATION_BYTES, Hidden, PublicKey};
+use codex_exec_protocol::registry::{AUTHORIZATION_BYTES, PublicKey};
+use codex_secret::Secret;
 use zeroize::Zeroizing;
 
 use super::{Channel, DefaultRng, Identity, MlKem768, NoiseError, X25519};
@@ -117,7 +118,7 @@ pub(crate) struct Accepted {
     /// Whom the handshake proved to be there.
     pub(crate) harness: PublicKey,
     /// What it brought for the registry to check.
-    pub(crate) authorization: Hidden,
+    pub(crate) authorization: Secret,
 }
 
 impl std::fmt::Debug for Accepted {
@@ -142,7 +143,7 @@ pub(crate) fn accept(
     let mlkem768: Box<[u8]> = remote.kem().as_slice().into();
     let mlkem768 = mlkem768.try_into().map_err(|_| failed("a static key of a wrong size"))?;
     let harness = PublicKey { x25519: *remote.dh(), mlkem768 };
-    Ok(Accepted { core, harness, authorization: Hidden::new(authorization.to_owned()) })
+    Ok(Accepted { core, harness, authorization: Secret::new(authorization.to_owned()) })
 }
 
 impl Accepted {
@@ -181,7 +182,7 @@ pub(crate) fn initiate(
     identity: &Identity,
     executor: &PublicKey,
     parties: &Parties<'_>,
-    authorization: &Hidden,
+    authorization: &Secret,
 ) -> Result<(Initiated, Bytes), NoiseError> {
     if authorization.expose().len() > AUTHORIZATION_BYTES {
         return Err(NoiseError::Authorization { limit: AUTHORIZATION_BYTES });

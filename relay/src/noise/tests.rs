@@ -7,7 +7,7 @@ use clatter::KeyPair;
 use clatter::bytearray::{ByteArray, SensitiveByteArray};
 use clatter::error::{KemError, KemResult};
 use clatter::traits::{CryptoComponent, Dh, Handshaker, Kem, Rng};
-use codex_exec_protocol::registry::Hidden;
+use codex_secret::Secret;
 use rand_core::{CryptoRng, RngCore};
 use serde_json::Value;
 
@@ -231,8 +231,8 @@ fn named(stream_id: &str) -> Parties<'_> {
     Parties { environment_id: "env-1", registration_id: "reg-1", stream_id }
 }
 
-fn text(text: &str) -> Hidden {
-    Hidden::new(text.to_owned())
+fn text(text: &str) -> Secret {
+    Secret::new(text.to_owned())
 }
 
 #[test]

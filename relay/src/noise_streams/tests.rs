@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use codex_exec_protocol::registry::Hidden;
 use codex_exec_protocol::relay::relay_message_frame::Body as Wire;
 use codex_exec_protocol::relay::{RelayAck, RelayData, RelayHeartbeat, RelayMessageFrame};
+use codex_secret::Secret;
 use prost::Message as _;
 
 use super::*;
@@ -29,7 +29,7 @@ impl World {
     }
 
     pub(super) fn harness(&self, id: &str) -> HarnessStream {
-        let authorization = Hidden::new("granted".into());
+        let authorization = Secret::new("granted".into());
         let target = Target {
             environment_id: "env-1",
             registration_id: "reg-1",

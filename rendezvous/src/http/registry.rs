@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use codex_exec_protocol::ids::{EnvironmentId, NoEnvironmentId};
 use codex_exec_protocol::registry::{
-    Connect, Connected, EnvironmentRegistered, ExecutorRegistered, Hidden, NOISE_PROFILE, NoiseRegister,
+    Connect, Connected, EnvironmentRegistered, ExecutorRegistered, NOISE_PROFILE, NoiseRegister,
     NoiseRegistered, PublicKey, Validate, Validated,
 };
+use codex_secret::Secret;
 use serde::de::DeserializeOwned;
 
 use super::bearer::account;
@@ -81,7 +82,7 @@ async fn register(
     account: &Account,
     id: &str,
     key: Option<PublicKey>,
-) -> Result<(Hidden, String), Refusal> {
+) -> Result<(Secret, String), Refusal> {
     if key.is_none() && !app.allow_plain {
         let message = "plain relays show everything to this rendezvous and are switched off; register with a key \
                        (codex exec-server --remote URL --environment-id ID), or have --allow-plain set";
@@ -96,7 +97,7 @@ async fn register(
     })?;
     let registration = registered.record.registration;
     let query = crate::ticket::executor_query(id, &registration, registered.ticket.expose());
-    Ok((Hidden::new(app.websocket_url(headers, &query)), registration))
+    Ok((Secret::new(app.websocket_url(headers, &query)), registration))
 }
 
 /// The harness's way in.
@@ -128,7 +129,7 @@ pub(super) async fn connect(
     tracing::info!(environment = %id, registration = %offer.registration, token = %account.grant.hash.short(), "offered");
     let query = app.harness_query(&id, &offer.registration, &account);
     Ok(Json(Connected {
-        url: Hidden::new(app.websocket_url(&headers, &query)),
+        url: Secret::new(app.websocket_url(&headers, &query)),
         environment_id: id,
         security_profile: NOISE_PROFILE.to_owned(),
         executor_registration_id: offer.registration,

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use codex_exec_protocol::registry::Hidden;
+use codex_secret::Secret;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
@@ -66,7 +66,7 @@ fn plain(
     app: &App,
     headers: &HeaderMap,
     environment: &str,
-    token: Option<Hidden>,
+    token: Option<Secret>,
 ) -> Result<Attachment, Refusal> {
     if !app.allow_plain {
         let message = "plain relays are switched off here (--allow-plain); connect through the registry";

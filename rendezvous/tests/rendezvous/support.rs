@@ -27,7 +27,7 @@ pub async fn patiently<T>(work: impl Future<Output = T>) -> T {
 pub fn mint(roles: &[Role], environments: &str) -> (String, Grant) {
     let roles: BTreeSet<_> = roles.iter().copied().collect();
     let (token, grant) = tokens::mint(roles, tokens::scope(environments).unwrap(), "test");
-    (token.to_string(), grant)
+    (token.expose().to_owned(), grant)
 }
 
 pub fn config(grants: Vec<Grant>) -> Config {

@@ -16,10 +16,10 @@ use super::link::{LinkReader, LinkWriter, lines};
 use super::route::Route;
 use super::websocket::{check_url, is_relay, open_unix, open_websocket, public_url};
 use crate::backoff::Backoff;
-use crate::bearer::Bearer;
 use crate::client::error::ClientError;
 use crate::client::options::ClientOptions;
 use crate::registry::{RegistryEnvironment, UpgradeError, is_nobody};
+use codex_secret::Secret;
 
 /// What becomes of a child server's stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum Endpoint {
         /// Used as it is, path and query included.
         url: String,
         /// Sent as `authorization: Bearer …`.
-        bearer: Option<Bearer>,
+        bearer: Option<Secret>,
     },
     /// An environment that a registry knows, reached through a rendezvous and encrypted end to end (`remote.md` 9.2).
     Registry(RegistryEnvironment),
@@ -63,7 +63,7 @@ pub enum Endpoint {
         /// The socket's path.
         path: PathBuf,
         /// For a server that asks for one: shown on a websocket over the socket, which carries lines otherwise.
-        bearer: Option<Bearer>,
+        bearer: Option<Secret>,
     },
     /// A child process in a process group of its own, ended with the connection.
     Command(Command),
@@ -93,12 +93,12 @@ pub(in crate::client) struct Link {
 pub(in crate::client) enum Again {
     WebSocket {
         url: String,
-        bearer: Option<Bearer>,
+        bearer: Option<Secret>,
     },
     Registry(Box<Route>),
     Unix {
         path: PathBuf,
-        bearer: Option<Bearer>,
+        bearer: Option<Secret>,
     },
     /// The session ends with the connection.
     Never {

@@ -6,7 +6,6 @@ mod relayed;
 mod route;
 mod websocket;
 
-pub use crate::bearer::Bearer;
 pub use crate::registry::RegistryEnvironment;
 pub use endpoint::{Command, Endpoint, Stderr};
 

@@ -4,20 +4,21 @@ use std::path::Path;
 
 use codex_outgoing::{Outgoing, is_loopback};
 use codex_relay::{HarnessStream, RelayLimits, StreamId};
+use codex_secret::Secret;
 use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 use url::Url;
 
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, websocket};
 use super::relayed;
-use crate::bearer::Bearer;
+use crate::bearer;
 use crate::client::options::ClientOptions;
 use crate::registry::{Socket, UpgradeError, bounds, is_nobody, refused, request, upgrade};
 
 /// A server, or one stream through a rendezvous when the URL says so.
 pub(in crate::client) async fn open_websocket(
     url: &str,
-    bearer: Option<&Bearer>,
+    bearer: Option<&Secret>,
     options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
     let socket = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
@@ -62,7 +63,7 @@ pub(in crate::client) fn check_url(url: &str, with_bearer: bool) -> Result<Url, 
 /// The upgraded socket; a message of more than `longest` bytes ends it.
 pub(in crate::client) async fn open_socket(
     url: &str,
-    bearer: Option<&Bearer>,
+    bearer: Option<&Secret>,
     longest: usize,
     outgoing: &Outgoing,
 ) -> Result<Socket, UpgradeError> {
@@ -73,7 +74,7 @@ pub(in crate::client) async fn open_socket(
 /// A websocket over a Unix socket, for the token's sake: lines can't show one.
 pub(in crate::client) async fn open_unix(
     path: &Path,
-    bearer: &Bearer,
+    bearer: &Secret,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
     let request = request("ws://localhost/", headers(Some(bearer))?)?;
     let stream = UnixStream::connect(path).await.map_err(|error| match is_nobody(&error) {
@@ -86,10 +87,11 @@ pub(in crate::client) async fn open_unix(
     Ok(websocket(socket))
 }
 
-fn headers(bearer: Option<&Bearer>) -> Result<HeaderMap, UpgradeError> {
+fn headers(token: Option<&Secret>) -> Result<HeaderMap, UpgradeError> {
     let mut headers = HeaderMap::new();
-    if let Some(bearer) = bearer {
-        headers.insert(header::AUTHORIZATION, bearer.header().map_err(UpgradeError::Other)?);
+    if let Some(token) = token {
+        let value = bearer::header(token.expose().trim());
+        headers.insert(header::AUTHORIZATION, value.map_err(|unfit| UpgradeError::Other(unfit.to_owned()))?);
     }
     Ok(headers)
 }

@@ -6,7 +6,7 @@ use super::*;
 async fn plain() -> (TcpListener, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/path?x=1&role=harness", listener.local_addr().unwrap());
-    (listener, Endpoint::WebSocket { url, bearer: Some(Bearer::new("token".into())) })
+    (listener, Endpoint::WebSocket { url, bearer: Some("token".into()) })
 }
 
 async fn plain_executor(listener: &TcpListener) -> Executor {

@@ -8,7 +8,6 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::transport::{AuthConfig, Event, FrameBuffer};
@@ -129,7 +128,7 @@ async fn odd_requests_are_refused_with_a_status() {
 
 #[tokio::test]
 async fn a_token_opens_the_upgrade_and_nothing_else_asks_for_one() {
-    let auth = Auth::new(AuthConfig::CapabilityToken(Zeroizing::new("s3cret".into()))).unwrap();
+    let auth = Auth::new(AuthConfig::CapabilityToken("s3cret".into())).unwrap();
     let (listener, address) = listener(auth, &Limits::default());
     let _server = serve(listener);
     let upgrade = |target: &str, more: &str| format!("GET {target} HTTP/1.1\r\n{KEY}{more}\r\n");
@@ -262,7 +261,7 @@ async fn the_first_byte_on_a_unix_socket_tells_lines_from_websocket() {
 async fn lines_are_no_way_around_a_token() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.sock");
-    let auth = Auth::new(AuthConfig::CapabilityToken(Zeroizing::new("s3cret".into()))).unwrap();
+    let auth = Auth::new(AuthConfig::CapabilityToken("s3cret".into())).unwrap();
     let _server = serve(unix(&path, auth).unwrap());
     let mut socket = UnixStream::connect(&path).await.unwrap();
     socket.write_all(b"{\"id\":1}\n").await.unwrap();

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -91,8 +90,8 @@ async fn it_polls_until_the_code_was_entered_and_exchanges_with_the_issuers_veri
     outcome.result.unwrap();
     assert_eq!(outcome.shown, Some((format!("{base}/codex/device"), "ABCD-1234".to_owned())));
     let saved = outcome.saved.unwrap();
-    assert_eq!(saved.id_token.expose_secret(), id_token("acct-1"));
-    assert_eq!(saved.refresh_token.expose_secret(), "refresh-1");
+    assert_eq!(saved.id_token.expose(), id_token("acct-1"));
+    assert_eq!(saved.refresh_token.expose(), "refresh-1");
     assert!(saved.api_key.is_none());
     assert!(!outcome.no_auth_claims);
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
 use proptest::prelude::*;
-use secrecy::ExposeSecret;
 
 use crate::signin::answer::detail;
 use crate::signin::authorize::Attempt;
@@ -22,17 +21,15 @@ fn the_challenge_is_that_of_the_spec() {
 fn every_attempt_has_a_verifier_and_a_state_of_its_own() {
     let attempts: Vec<Attempt> =
         (0..20).map(|_| Attempt::new(&Issuer::default(), 1455, "codex_cli_rs", None).unwrap()).collect();
-    let distinct: BTreeSet<&str> = attempts
-        .iter()
-        .flat_map(|attempt| [attempt.verifier.expose_secret(), attempt.state.expose_secret()])
-        .collect();
+    let distinct: BTreeSet<&str> =
+        attempts.iter().flat_map(|attempt| [attempt.verifier.expose(), attempt.state.expose()]).collect();
     assert_eq!(distinct.len(), 40);
     for attempt in &attempts {
-        assert_eq!(attempt.verifier.expose_secret().len(), 86);
-        assert_eq!(attempt.state.expose_secret().len(), 43);
+        assert_eq!(attempt.verifier.expose().len(), 86);
+        assert_eq!(attempt.state.expose().len(), 43);
         assert!(attempt.url.starts_with("https://auth.openai.com/oauth/authorize?"));
         assert!(!attempt.url.contains("allowed_workspace_id"));
-        assert!(!attempt.url.contains(attempt.verifier.expose_secret()));
+        assert!(!attempt.url.contains(attempt.verifier.expose()));
     }
 }
 

@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
+use codex_secret::Secret;
 use reqwest::{Client, StatusCode, redirect};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use url::Url;
@@ -158,7 +158,7 @@ impl<T> Outcome<T> {
     /// The saved id, access, refresh token and API key.
     pub(super) fn saved(&self) -> (String, String, String, Option<String>) {
         let saved = self.saved.as_ref().unwrap();
-        let text = |secret: &secrecy::SecretString| secret.expose_secret().to_owned();
+        let text = |secret: &Secret| secret.expose().to_owned();
         (
             text(&saved.id_token),
             text(&saved.access_token),

@@ -2,7 +2,7 @@
 
 use crate::support::{Home, Issuer, due, fresh, name_in, new_tokens, told};
 use codex_config::StoreMode;
-use codex_login::{Credentials, ExposeSecret, Manager, Settings, Store};
+use codex_login::{Manager, Settings, Store, StoredCredentials};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -46,15 +46,15 @@ fn count(home: &Home) -> usize {
 }
 
 fn key(store: &Store) -> Option<String> {
-    store.load().unwrap().map(|credentials| credentials.api_key().unwrap().expose_secret().to_owned())
+    store.load().unwrap().map(|credentials| credentials.api_key().unwrap().expose().to_owned())
 }
 
-fn api_key(key: &str) -> Credentials {
-    Credentials::from_api_key(key.into())
+fn api_key(key: &str) -> StoredCredentials {
+    StoredCredentials::from_api_key(key.into())
 }
 
-fn credentials(document: &Value) -> Credentials {
-    Credentials::from_json(document.to_string().as_bytes()).unwrap()
+fn credentials(document: &Value) -> StoredCredentials {
+    StoredCredentials::from_json(document.to_string().as_bytes()).unwrap()
 }
 
 #[test]
@@ -222,9 +222,9 @@ async fn a_due_sign_in_in_the_keyring_is_refreshed_there() {
         let settings = Settings { store: home.store(mode), ..home.settings(issuer.variables()) };
         let manager = Manager::new(settings).await;
         let auth = manager.auth().await.unwrap();
-        assert_eq!(name_in(auth.bearer().unwrap().expose_secret()), "new");
+        assert_eq!(name_in(auth.bearer().unwrap().expose()), "new");
         let stored = home.store(mode).load().unwrap().unwrap();
-        assert_eq!(stored.tokens().unwrap().refresh_token().expose_secret(), "r2");
+        assert_eq!(stored.tokens().unwrap().refresh_token().expose(), "r2");
         assert!(!home.file().exists());
         assert_eq!(issuer.requests().await.len(), 1);
     }

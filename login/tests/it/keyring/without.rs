@@ -2,7 +2,7 @@
 
 use crate::support::{Home, told};
 use codex_config::StoreMode;
-use codex_login::Credentials;
+use codex_login::StoredCredentials;
 use serde_json::json;
 
 const CAUSE: &str = "Platform secure storage failure: ";
@@ -13,7 +13,7 @@ fn every_call_of_a_keyring_store_says_so() {
     let Some(words) = told("LOGIN_TEST_KEYRING") else { return };
     let home = Home::with(&json!({"OPENAI_API_KEY": "sk-file"}));
     let store = home.store(StoreMode::Keyring);
-    let key = Credentials::from_api_key("sk".into());
+    let key = StoredCredentials::from_api_key("sk".into());
     for (error, wanted) in [
         (store.load().unwrap_err(), "failed to load CLI auth from keyring"),
         (store.save(&key).unwrap_err(), "failed to write OAuth tokens to keyring"),
@@ -32,7 +32,7 @@ fn an_automatic_store_uses_the_file_but_does_not_remove_it() {
     let home = Home::new();
     let store = home.store(StoreMode::Auto);
     assert!(store.load().unwrap().is_none());
-    store.save(&Credentials::from_api_key("sk".into())).unwrap();
+    store.save(&StoredCredentials::from_api_key("sk".into())).unwrap();
     assert_eq!(home.read()["OPENAI_API_KEY"], "sk");
     assert!(store.load().unwrap().is_some());
     let error = store.remove().unwrap_err().to_string();

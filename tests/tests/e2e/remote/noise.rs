@@ -6,7 +6,7 @@ use codex_e2e::registry::{Answer, Asked};
 use codex_e2e::relay::{NoiseTarget, bytes_field, data, frame, noise_client, noise_stream, parse, reset};
 use codex_e2e::rendezvous::ExecutorSocket;
 use codex_e2e::{Executor, ScriptedRegistry, ScriptedRendezvous};
-use codex_exec_server::protocol::registry::{Hidden, PublicKey};
+use codex_exec_server::protocol::registry::PublicKey;
 use codex_relay::{HarnessError, Identity};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -38,7 +38,7 @@ async fn attached(validation: Validation) -> (Stage, ExecutorSocket) {
         environment_id: "id-1".into(),
         registration_id: "reg-1".into(),
         executor_public_key,
-        authorization: Hidden::new("let me in".into()),
+        authorization: "let me in".into(),
     };
     let identity = Identity::generate().expect("an identity");
     let socket = rendezvous.executor().await;

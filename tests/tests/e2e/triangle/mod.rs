@@ -8,7 +8,7 @@ mod proxied;
 
 use codex_e2e::{Executor, ExecutorBuilder, Hub};
 use codex_exec_server::client::{
-    Bearer, Client, ClientOptions, Endpoint, Process, ProcessEvent, RegistryEnvironment,
+    Client, ClientOptions, Endpoint, Process, ProcessEvent, RegistryEnvironment,
 };
 use codex_exec_server::protocol::process::{StartParams, Stream};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn environment(registry: &str, token: &str) -> Endpoint {
     Endpoint::Registry(RegistryEnvironment {
         url: registry.to_owned(),
         environment_id: "my-machine".to_owned(),
-        token: Bearer::new(token.to_owned()),
+        token: token.into(),
         account_id: None,
     })
 }

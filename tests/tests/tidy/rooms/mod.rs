@@ -16,13 +16,14 @@ const CRATES: [(&str, &str); 4] = [
 ];
 
 /// Crates without rooms of their own on that page.
-const SMALL_CRATES: [(&str, &str); 7] = [
+const SMALL_CRATES: [(&str, &str); 8] = [
     ("children", "children/src"),
     ("config", "config/src"),
     ("limits", "limits/src"),
     ("outgoing", "outgoing/src"),
     ("protocol", "exec-server/protocol/src"),
     ("relay", "relay/src"),
+    ("secret", "secret/src"),
     ("websocket", "websocket/src"),
 ];
 

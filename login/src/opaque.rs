@@ -1,22 +1,8 @@
-//! Secrets: never printed, wiped after use, compared in constant time.
+//! Members of a credentials document that this version keeps without understanding them.
 
-pub use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::fmt;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
-
-/// Whether two secrets are the same, in time that depends on their lengths only.
-pub fn same_secret(left: &SecretString, right: &SecretString) -> bool {
-    left.expose_secret().as_bytes().ct_eq(right.expose_secret().as_bytes()).into()
-}
-
-/// `secret` without white space around it, or nothing when nothing is left.
-pub(crate) fn trimmed(secret: String) -> Option<SecretString> {
-    let secret = SecretString::from(secret);
-    let text = secret.expose_secret().trim();
-    (!text.is_empty()).then(|| SecretString::from(text))
-}
 
 /// Members of a credentials document that this version does not know. They are kept as they came, and treated as
 /// secrets, since nobody knows what they hold.
