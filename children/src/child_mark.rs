@@ -71,7 +71,7 @@ impl Mark {
 }
 
 impl Server {
-    /// This process.
+    /// The stamp of this process.
     pub(super) fn own() -> Self {
         *SERVER
     }

@@ -23,7 +23,7 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 /// A process that outlived the program it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Which process.
+    /// The process, told apart from a later one of the same number.
     pub stamp: ProcessStamp,
     /// The kernel's name for its program, at most 15 bytes; whatever is no UTF-8 is replaced.
     pub name: String,

@@ -27,9 +27,9 @@ impl StartTime {
 /// One process for certain: its number may be given to another after it, but not with the same start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessStamp {
-    /// Its number.
+    /// The number of the process, which the kernel uses again.
     pub pid: Pid,
-    /// When it started.
+    /// When it started, which tells it from others that had the number.
     pub start_time: StartTime,
 }
 

@@ -17,7 +17,7 @@ use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
 use super::{list, lookup, terminal, vfork};
 
-/// What to start.
+/// A program to start, with all that it is given.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The program and its arguments. The first names the file: with `/` as it is, else searched in `env`'s `PATH`.
@@ -26,7 +26,7 @@ pub struct Program {
     pub arg0: Option<OsString>,
     /// The working directory; absolute. A relative program starts from it.
     pub cwd: PathBuf,
-    /// The whole environment.
+    /// The whole environment of the program; nothing of ours is added.
     pub env: Vec<(OsString, OsString)>,
     /// What its stdin, stdout and stderr are.
     pub stdio: Stdio,
@@ -54,35 +54,35 @@ pub enum SpawnError {
     /// A string that C can't take. It isn't shown, for it may be a secret.
     #[error("{what} contains a NUL byte, which no program can be given")]
     NulByte {
-        /// Which string.
+        /// The string, such as `argv[0]`.
         what: &'static str,
     },
-    /// No such file.
+    /// There is no such file.
     #[error("program {program:?} was not found ({hint}): {source}")]
     NotFound {
-        /// As asked.
+        /// The name as it was asked for.
         program: OsString,
         /// Where it was looked for.
         hint: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// There is a file, but it can't be run.
     #[error("program {program:?} cannot be run ({hint}): {source}")]
     NotExecutable {
-        /// As asked.
+        /// The name as it was asked for.
         program: OsString,
         /// What is wrong with it.
         hint: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// The working directory is missing, no directory, or closed to us.
     #[error("working directory {cwd:?} cannot be used: {source}")]
     Cwd {
-        /// As asked.
+        /// The directory as it was asked for.
         cwd: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// This process has as many descriptors open as it may.
@@ -99,9 +99,9 @@ pub enum SpawnError {
     /// The system is out of something.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried.
+        /// What was tried, as a verb and its object.
         what: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -171,7 +171,7 @@ pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> 
 /// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].
 #[derive(Debug)]
 pub struct Spawned {
-    /// The process.
+    /// The number of the process, which leads its group and its session.
     pub pid: Pid,
     /// Readable once it can be reaped.
     pub pidfd: OwnedFd,

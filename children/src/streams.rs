@@ -30,14 +30,14 @@ pub enum Ends {
     Pipes {
         /// For writing; `None` if stdin is `/dev/null`.
         stdin: Option<OwnedFd>,
-        /// For reading.
+        /// Our end of its stdout, for reading.
         stdout: OwnedFd,
-        /// For reading.
+        /// Our end of its stderr, for reading.
         stderr: OwnedFd,
     },
     /// Of [`Stdio::Terminal`].
     Terminal {
-        /// For both.
+        /// Our side of the terminal, for reading and writing.
         master: OwnedFd,
     },
 }

@@ -15,7 +15,7 @@ pub(crate) struct CompletionArgs {
 /// Prints the script for `command`, the whole argument tree.
 ///
 /// # Errors
-/// Nobody reads stdout.
+/// The error of a stdout that nobody reads.
 pub(crate) fn completion(args: &CompletionArgs, mut command: clap::Command) -> std::io::Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();

@@ -20,21 +20,21 @@ pub enum Event {
     },
     /// One JSON-RPC message for an opened stream.
     Message {
-        /// To whom.
+        /// The stream that the message came on.
         stream: StreamKey,
         /// UTF-8, one JSON object.
         message: Bytes,
     },
     /// A stream that had no room for more messages has it again.
     Room {
-        /// Which one.
+        /// The stream that has room again.
         stream: StreamKey,
     },
     /// The harness has taken every data frame up to this one, which counts from 1; with 0 it says that it acks.
     Acked {
-        /// Which stream.
+        /// The stream whose frames were taken.
         stream: StreamKey,
-        /// The frame.
+        /// How many data frames the harness has taken since the stream was opened.
         frames: u64,
     },
     /// A stream ended from the other side, or a handshake is not wanted any more: end its connection, or stop asking.
@@ -49,11 +49,11 @@ pub enum Event {
 pub struct Handshake {
     /// The key under which the stream will be opened.
     pub stream: StreamKey,
-    /// Its name.
+    /// The name that the harness gave to the stream.
     pub id: StreamId,
     /// Who shakes hands; proved by the handshake.
     pub harness_public_key: PublicKey,
-    /// What it brought.
+    /// What the harness brought; only the registry can judge it.
     pub authorization: Secret,
 }
 

@@ -15,7 +15,7 @@ const REMEMBERED: usize = 256;
 /// neither a question to the registry nor anybody else's handshake. Which socket it came from only the rendezvous knows.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
-    /// The latest last.
+    /// Harnesses that failed lately, the latest last.
     harnesses: VecDeque<Failing>,
 }
 

@@ -31,9 +31,9 @@ mod field {
 /// A frame that passed the checks of 4.2 and 8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Never blank.
+    /// The stream that it belongs to; never blank.
     pub stream_id: String,
-    /// What it says.
+    /// What the frame says of the stream.
     pub body: Body,
 }
 
@@ -44,7 +44,7 @@ pub enum Body {
     Data {
         /// Counts from 0.
         seq: u32,
-        /// Never empty.
+        /// The message or the record; never empty.
         payload: Bytes,
     },
     /// One Noise message, never empty.
@@ -65,7 +65,7 @@ pub enum FrameError {
     /// No frame at all.
     #[error("not a relay frame: {0}")]
     Undecodable(#[from] prost::DecodeError),
-    /// Another version.
+    /// A frame of another version than ours.
     #[error("relay frame of version {0}; only version 1 is known")]
     Version(u32),
     /// Nothing but white space.
@@ -74,18 +74,18 @@ pub enum FrameError {
     /// Longer than the bound.
     #[error("relay frame with a stream id of {0} bytes")]
     LongStreamId(usize),
-    /// No body.
+    /// A frame that says nothing.
     #[error("relay frame without a body")]
     NoBody,
-    /// Nothing in it.
+    /// A data frame or a handshake without a byte.
     #[error("relay frame with an empty payload")]
     Empty,
     /// Other than segment 0 of 1.
     #[error("relay frame with segment {index} of {count}; messages are never cut into segments")]
     Segment {
-        /// Which segment.
+        /// The index of the segment, from 0.
         index: u32,
-        /// Of how many.
+        /// How many segments the message is said to have.
         count: u32,
     },
     /// A reset that does not say why.

@@ -18,9 +18,9 @@ const GOODBYE: &str = "closed by the harness";
 /// Whom a Noise stream has to reach: what `/connect` answered (6.2).
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// The environment.
+    /// The id of the environment to reach.
     pub environment_id: &'a str,
-    /// The executor's registration.
+    /// The id under which the executor registered last.
     pub registration_id: &'a str,
     /// The executor's identity; nobody else can answer the handshake.
     pub executor_public_key: &'a PublicKey,
@@ -111,7 +111,7 @@ impl HarnessStream {
         }
     }
 
-    /// The stream's name.
+    /// The name of the stream in frames and logs.
     pub fn id(&self) -> &StreamId {
         &self.id
     }

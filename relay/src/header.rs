@@ -15,13 +15,13 @@ pub enum BodyKind {
     Data,
     /// Acknowledges; nobody uses it.
     Ack,
-    /// Opens a stream.
+    /// Opens a stream on a plain relay.
     Resume,
-    /// Ends a stream.
+    /// Ends a stream, with a reason.
     Reset,
     /// Keeps a stream alive; nobody uses it.
     Heartbeat,
-    /// Noise handshake.
+    /// Carries one of the two messages of a Noise handshake.
     Handshake,
 }
 

@@ -14,7 +14,7 @@ pub(crate) trait Carrier {
     fn frames(&self) -> u64;
 }
 
-/// One stream.
+/// A stream that is open, with what it needs to read and write frames.
 #[derive(Debug)]
 pub(crate) struct Stream<C> {
     pub(crate) id: StreamId,
@@ -24,7 +24,7 @@ pub(crate) struct Stream<C> {
     pub(crate) ending: bool,
 }
 
-/// All of them.
+/// All open streams, found by name or by key.
 #[derive(Debug)]
 pub(crate) struct Open<C> {
     message_bytes: usize,

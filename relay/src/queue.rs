@@ -18,9 +18,9 @@ pub enum SendError {
     /// Longer than any receiver takes.
     #[error("a message of {bytes} bytes is longer than the {limit} that a relay carries; send it in parts")]
     TooLong {
-        /// Its length.
+        /// The length of the message, in bytes.
         bytes: usize,
-        /// The bound.
+        /// The longest message that is taken, in bytes.
         limit: usize,
     },
 }

@@ -14,7 +14,7 @@ impl StreamId {
         Self(uuid::Uuid::new_v4().to_string().into())
     }
 
-    /// Its text.
+    /// The name as it stands in frames.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -13,7 +13,7 @@ pub const HEAD_BYTES: usize = 16 << 10;
 /// What a queued frame costs besides its bytes.
 pub const FRAME_OVERHEAD: usize = 64;
 
-/// Milliseconds.
+/// One second, in the milliseconds that bounds of time are counted in.
 const SECOND: u64 = 1000;
 const DAY: u64 = 24 * 3600 * SECOND;
 const MIB: u64 = 1 << 20;

@@ -83,7 +83,7 @@ impl Budget {
         Self { queued: AtomicUsize::new(0), bound }
     }
 
-    /// Bytes queued now.
+    /// How many bytes wait to be sent.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
@@ -127,7 +127,7 @@ struct Queue {
 /// A frame in the queue, with its share of the bound.
 #[derive(Debug)]
 pub struct Queued {
-    /// The message.
+    /// The relay frame, as it came.
     pub frame: Bytes,
     weight: usize,
 }
@@ -135,7 +135,7 @@ pub struct Queued {
 /// What the socket is to write next.
 #[derive(Debug)]
 pub enum Next {
-    /// A binary message.
+    /// A relay frame, to go as a binary message.
     Frame(Queued),
     /// An answer to a ping.
     Pong(Bytes),
@@ -233,7 +233,7 @@ impl Outlet {
         self.news.notify_one();
     }
 
-    /// Sends a ping.
+    /// Has the writer send a ping as soon as it can.
     pub fn ping(&self) {
         self.queue().ping = true;
         self.news.notify_one();
@@ -339,7 +339,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// Adds a frame.
+    /// Counts a frame that was sent.
     pub fn add(&mut self, bytes: usize, weight: usize) {
         self.bytes += bytes;
         self.weight += weight;

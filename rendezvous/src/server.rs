@@ -123,7 +123,7 @@ impl<T> Drop for Task<T> {
 }
 
 impl Rendezvous {
-    /// Begins to listen.
+    /// Binds the address and serves until the value is dropped.
     ///
     /// # Errors
     /// When the address, the TLS files, the public URL or the store can't be used.

@@ -31,7 +31,7 @@ pub struct StoreError {
 /// A change of the store.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Keep this registration.
+    /// Keep this registration in the place of an older one.
     Keep(Record),
     /// Forget this registration of an environment, unless there is a newer one.
     Forget(Record),

@@ -78,7 +78,7 @@ impl Signer {
             .finish()
     }
 
-    /// Reads a query.
+    /// Reads what the query of a websocket URL asks for.
     ///
     /// # Errors
     /// One of the reasons of `remote.md` 8.1.

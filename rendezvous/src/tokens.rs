@@ -23,7 +23,7 @@ const LINE_BYTES: usize = 64 << 10;
 pub enum Role {
     /// May register and validate.
     Executor,
-    /// May connect.
+    /// May connect to environments.
     Harness,
     /// May read the metrics.
     Observer,
@@ -49,7 +49,7 @@ impl Role {
 pub enum Scope {
     /// Every environment, `*`.
     All,
-    /// These environments only.
+    /// These environments and no others.
     Only(BTreeSet<String>),
 }
 

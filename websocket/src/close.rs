@@ -2,7 +2,7 @@
 
 use crate::frame::{CONTROL_BYTES, FrameError};
 
-/// All is done.
+/// 1000: the purpose of the connection is fulfilled.
 pub const NORMAL: u16 = 1000;
 /// Bytes that are no websocket frame.
 pub const PROTOCOL_ERROR: u16 = 1002;
@@ -29,7 +29,7 @@ pub fn payload(code: u16, reason: &str) -> Vec<u8> {
 /// The code of a received close frame, which may have none.
 ///
 /// # Errors
-/// Half a code.
+/// The payload has one byte, which is half a code.
 pub fn code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     match payload {
         [] => Ok(None),

@@ -76,7 +76,7 @@ pub enum FrameError {
 /// The head of a client's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// What it is.
+    /// The kind of the frame.
     pub opcode: Opcode,
     /// Whether it is its message's last part.
     pub last: bool,

@@ -8,7 +8,7 @@ use tungstenite::handshake::derive_accept_key;
 /// Headers of one request at most.
 pub const HEADERS: usize = 96;
 
-/// A request's head.
+/// The head of an HTTP request: its first line and its headers.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
     /// `GET` and the like.
@@ -35,7 +35,7 @@ pub enum HeadError {
 pub struct NoUpgrade {
     /// The status with its reason.
     pub status: &'static str,
-    /// What is missing.
+    /// What the request lacks, as the text of the answer.
     pub text: &'static str,
 }
 
@@ -142,14 +142,14 @@ pub struct Answer {
     pub status: &'static str,
     /// The methods that `Allow` lists.
     pub allow: Option<&'static str>,
-    /// The body.
+    /// The body of the answer, if it has one.
     pub text: Option<&'static str>,
     /// Whether the request was `HEAD`.
     pub head_only: bool,
 }
 
 impl Answer {
-    /// Its bytes.
+    /// The whole answer as bytes, with a `date` header for `now`.
     pub fn encode(self, now: SystemTime) -> Vec<u8> {
         let mut out = format!("HTTP/1.1 {}\r\n", self.status);
         if let Some(methods) = self.allow {

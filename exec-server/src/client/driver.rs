@@ -26,7 +26,7 @@ impl Drop for Finish {
     }
 }
 
-/// Owns the connection.
+/// Owns the connection: reads, writes and reconnects until the client is dropped.
 pub(super) struct Driver {
     shared: Arc<Shared>,
     link: Link,

@@ -21,7 +21,7 @@ pub enum EnvironmentError {
     /// Nobody has this name.
     #[error("there is no environment {name:?}; known are: {known}")]
     Unknown {
-        /// As asked.
+        /// The name that was asked for.
         name: String,
         /// The names there are.
         known: String,

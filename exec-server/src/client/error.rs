@@ -12,7 +12,7 @@ pub enum ClientError {
     Connect {
         /// The address, without secrets.
         target: String,
-        /// What went wrong.
+        /// Why no connection came about, as a sentence.
         reason: String,
     },
     /// The registry or the executor refused for good: trying again would end the same way.
@@ -20,7 +20,7 @@ pub enum ClientError {
     Refused {
         /// The address, without secrets.
         target: String,
-        /// What was said.
+        /// What the registry or the executor said.
         reason: String,
     },
     /// The server asks for a bearer token, and there was none.
@@ -38,9 +38,9 @@ pub enum ClientError {
     /// A server that was started as a child ended before the handshake. What it said is on its stderr.
     #[error("{target} ended before the handshake with exit code {code}")]
     ChildEnded {
-        /// The child.
+        /// The program that was started, as it was asked for.
         target: String,
-        /// Its exit code.
+        /// The exit code of the child.
         code: i32,
     },
     /// The server did not answer the connection or the handshake in time.
@@ -50,7 +50,7 @@ pub enum ClientError {
         target: String,
         /// `the connection` or `the handshake`.
         what: &'static str,
-        /// The wait.
+        /// How long the client waited.
         after: Duration,
     },
     /// The server answered with an error.
@@ -62,9 +62,9 @@ pub enum ClientError {
     /// The answer was not what the protocol says.
     #[error("the exec-server's answer to {method} can't be read: {reason}")]
     Answer {
-        /// The method asked.
+        /// The name of the method that was called.
         method: &'static str,
-        /// What was wrong.
+        /// What does not fit in the answer.
         reason: String,
     },
     /// The caller asked for something that can't be.

@@ -75,7 +75,7 @@ impl<T> Inbox<T> {
         state.abandoned || state.bytes < bound
     }
 
-    /// Bytes that wait.
+    /// Bytes that have come and were not taken yet.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         lock(&self.state).bytes

@@ -11,7 +11,7 @@ pub enum ProcessEvent {
     Output {
         /// Where they came from.
         stream: Stream,
-        /// What came.
+        /// The output, decoded.
         bytes: Vec<u8>,
     },
     /// The program ended; output may still follow.
@@ -21,7 +21,7 @@ pub enum ProcessEvent {
         /// How it ended; all zero from servers that do not say.
         details: ExitDetails,
     },
-    /// Nothing more comes.
+    /// The program has ended and its output is complete.
     Closed,
     /// Output went missing here.
     Lost {
@@ -30,7 +30,7 @@ pub enum ProcessEvent {
     },
     /// The connection went for good, or the server forgot the process: what became of it is not known.
     Disconnected {
-        /// A sentence.
+        /// Why, as a sentence for people.
         reason: String,
     },
 }

@@ -68,7 +68,7 @@ impl Client {
 }
 
 impl Process {
-    /// The program's id.
+    /// The id that the program was started under.
     pub fn id(&self) -> &str {
         &self.control.process_id
     }

@@ -64,7 +64,7 @@ impl Client {
         self.shared.call::<M>(params, Retry::of::<M>(params)).await
     }
 
-    /// The session's id.
+    /// The id that the server gave to the session.
     pub fn session_id(&self) -> SessionId {
         self.shared.session_id()
     }

@@ -17,7 +17,7 @@ pub struct MachineFacts {
     pub shell: Option<PathBuf>,
     /// The temporary directory; left out unless it is absolute.
     pub temp_dir: Option<PathBuf>,
-    /// The server's version.
+    /// The version of this program, as `initialize` tells it.
     pub version: String,
 }
 

@@ -82,7 +82,7 @@ impl Drop for Owner {
 /// An answer, and what it holds until it is taken.
 type Answer<R> = (Result<R, RpcError>, Option<Box<dyn Send>>);
 
-/// Whoever called.
+/// The way back to the caller, who may have gone.
 struct Caller<R>(oneshot::Sender<Answer<R>>);
 
 impl<R: Send + 'static> Reply<R> for Caller<R> {

@@ -33,7 +33,7 @@ pub(crate) use reply::Reply;
 /// What this machine is lent with. The binary finds these facts; the library reads no environment.
 #[derive(Debug, Clone)]
 pub struct LocalConfig {
-    /// The bounds.
+    /// The bounds that every method keeps to.
     pub limits: Limits,
     /// What programs are started from.
     pub host: LaunchContext,
@@ -85,7 +85,7 @@ pub(crate) struct Machine {
     answers: Budget,
     /// Memory of answers that hold HTTP bodies. Apart, since a body may come for as long as its peer likes.
     bodies: Budget,
-    /// Slow requests.
+    /// Requests that may wait, such as a long poll; they end with the machine.
     tasks: Mutex<JoinSet<()>>,
     handles: Handles,
     order: Arc<FileOrder>,

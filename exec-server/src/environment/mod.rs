@@ -22,7 +22,7 @@ mod tests;
 /// The capabilities of one machine: of this one here, or of another through a client.
 #[derive(Clone)]
 pub struct Environment {
-    /// Runs programs.
+    /// Starts programs and talks to them.
     pub processes: Arc<dyn Processes>,
     /// Reads and changes files.
     pub files: Arc<dyn Files>,

@@ -28,7 +28,7 @@ const ENTRY_OVERHEAD: usize = 64;
 /// What a large directory's answer is taken to need (bytes); its bound is a message's.
 const LARGE_ANSWER: u64 = 1 << 20;
 
-/// Before the umask.
+/// The mode of a new directory, from which the umask is still taken away.
 const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o777);
 
 /// Makes a directory, with its parents unless `recursive` is false.

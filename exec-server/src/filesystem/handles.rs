@@ -25,7 +25,7 @@ type Table = Arc<Mutex<HashMap<String, Arc<Slot>>>>;
 /// One connection's open files. Dropping it closes them.
 pub(crate) struct Handles {
     table: Table,
-    /// Handles at once.
+    /// How many handles may be open at once.
     capacity: usize,
     id_bytes: usize,
     block_bytes: u64,

@@ -62,7 +62,7 @@ impl How {
         PathUse { path, how: self, followed: false }
     }
 
-    /// Whether anything changes.
+    /// Whether the method changes the path or makes it.
     pub(crate) fn changes(self) -> bool {
         matches!(self, Self::Changes | Self::Makes)
     }

@@ -31,7 +31,7 @@ pub(crate) struct Touched {
     how: How,
 }
 
-/// A request's turn.
+/// The turn of one request: it begins when every earlier turn on its paths is over.
 struct Turn {
     touched: Vec<Touched>,
     /// Closed once it is over.

@@ -40,7 +40,7 @@ impl Descent {
     /// Begins at an open directory.
     ///
     /// # Errors
-    /// The system's.
+    /// Those of the system.
     pub(super) fn new(root: OwnedFd) -> Result<Self, Errno> {
         let mut descent = Self { levels: Vec::new() };
         descent.enter(root)?;
@@ -50,7 +50,7 @@ impl Descent {
     /// Goes down to a directory opened from the current one.
     ///
     /// # Errors
-    /// The system's.
+    /// Those of the system.
     pub(super) fn enter(&mut self, directory: OwnedFd) -> Result<Identity, Errno> {
         let identity = identity(&fstat(&directory)?);
         self.levels.push((Some(directory), identity));

@@ -12,7 +12,7 @@ use super::path::open_parent;
 use crate::protocol::filesystem::WriteFileParams;
 use crate::protocol::{RpcError, bytes, encode::Empty};
 
-/// Before the umask.
+/// The mode of a new file, from which the umask is still taken away.
 pub(super) const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
 
 /// What a file is to hold.
@@ -37,7 +37,7 @@ pub(crate) fn replace(file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> 
 /// Empties a regular file that was opened for writing.
 ///
 /// # Errors
-/// The system's.
+/// Those of the system.
 pub(crate) fn empty(file: &OwnedFd) -> Result<(), RpcError> {
     let found = fstat(file).map_err(rpc_error)?;
     if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size > 0 {

@@ -162,7 +162,7 @@ impl OutputLog {
         self.chunks.iter()
     }
 
-    /// Records the exit.
+    /// Gives the exit its number in the log; output may still follow.
     pub fn exited(&mut self, exit: Exit) {
         let seq = self.take_seq();
         self.exit = Some((seq, exit));

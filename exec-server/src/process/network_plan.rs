@@ -47,7 +47,7 @@ pub(super) fn needs_enforcement(asked: &Sandbox, params: &StartParams) -> bool {
 }
 
 impl NetworkPlan {
-    /// Reads the request.
+    /// Takes the network wishes out of a start request.
     ///
     /// # Errors
     /// `-32602` for what makes no sense, `-32600` for what can't be done.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// The largest entry that is tried: no real one comes near it.
 const LARGEST_ENTRY: usize = 1 << 20;
 
-/// One user's entry.
+/// The entry of one user in the passwd database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The login name.

@@ -135,7 +135,7 @@ impl Process {
         })
     }
 
-    /// The client's id.
+    /// The id that the client gave it.
     pub fn id(&self) -> &ProcessId {
         &self.id
     }

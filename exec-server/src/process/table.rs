@@ -28,7 +28,7 @@ pub enum Leftovers {
     /// They live on: agents start servers on purpose.
     #[default]
     Keep,
-    /// They are killed.
+    /// They are killed together with the program's tree.
     Kill,
 }
 
@@ -53,7 +53,7 @@ struct Entries {
     evictor: Option<AbortHandle>,
     /// Starts so far, for the order of a list.
     started: u64,
-    /// A connection follows.
+    /// Whether a connection is attached to the session and follows its output.
     attached: bool,
     /// Nothing is started any more.
     ended: bool,
@@ -158,14 +158,14 @@ impl Placed {
         }
     }
 
-    /// What was asked.
+    /// The parameters of the start request.
     pub fn params(&self) -> &StartParams {
         &self.params
     }
 }
 
 impl ProcessTable {
-    /// An empty table.
+    /// An empty table, for one session.
     pub fn new(context: Arc<LaunchContext>, limits: Arc<Limits>, leftovers: Leftovers) -> Self {
         Self {
             entries: Mutex::default(),

@@ -15,7 +15,7 @@ use super::error::{Cause, RemoteError};
 /// Longest part of an error body that is shown, in characters.
 const SHOWN_CHARACTERS: usize = 4096;
 
-/// A successful registration.
+/// What a registry answers to a registration that it accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// The environment, or the executor id in contract C, as the registry names it.

@@ -43,7 +43,7 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// Cut off at a bound: what is cut can't be decoded, and errors show less anyway.
     pub(super) body: Vec<u8>,
-    /// It was longer.
+    /// Whether the body was longer than the bound, so that its end is missing.
     pub(super) cut: bool,
 }
 
@@ -71,7 +71,7 @@ impl Told {
 }
 
 impl RegistryClient {
-    /// Sends nothing.
+    /// Makes the client. Nothing is sent before the first request.
     pub(super) fn new(outgoing: Outgoing, local: bool) -> Self {
         Self { outgoing, local, http: OnceCell::new() }
     }

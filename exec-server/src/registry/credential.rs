@@ -272,7 +272,7 @@ pub(super) fn next_try(contract: Contract, refused: &Credential, recovery: Recov
 pub(super) enum NextTry {
     /// The same request with this credential.
     With(Credential),
-    /// The refusal stands.
+    /// The refusal stands: there is no other credential to try.
     None {
         /// The stored credential is not the refused account's any more.
         mismatch: bool,

@@ -14,7 +14,7 @@ pub enum RemoteError {
     /// Something that was configured can't be used; nothing was sent.
     #[error("{} configuration error: {problem}", contract.subject())]
     Configuration {
-        /// Whose words.
+        /// The contract, which decides the words of the message.
         contract: Contract,
         /// What, and what would be right.
         problem: String,
@@ -28,7 +28,7 @@ pub enum RemoteError {
     /// The base URL is not absolute (the words of the others); nothing was sent.
     #[error("{} request failed: builder error", contract.service())]
     BadUrl {
-        /// Whose words.
+        /// The contract, which decides the words of the message.
         contract: Contract,
         /// What is wrong with it.
         #[source]
@@ -40,18 +40,18 @@ pub enum RemoteError {
     /// No answer came, or it broke off.
     #[error("{} request failed: {text}", contract.service())]
     Request {
-        /// Whose words.
+        /// The contract, which decides the words of the message.
         contract: Contract,
-        /// What happened.
+        /// What went wrong, in the words of released executors.
         text: String,
-        /// Why.
+        /// What the HTTP library says of the cause.
         #[source]
         cause: Option<Cause>,
     },
     /// The registry refused the credential.
     #[error("{0} authentication error: {0} authentication failed ({status}): {message}", contract.service())]
     Unauthorized {
-        /// Whose words.
+        /// The contract, which decides the words of the message.
         contract: Contract,
         /// 401 or 403.
         status: StatusCode,
@@ -61,9 +61,9 @@ pub enum RemoteError {
     /// The registry answered with another status than success.
     #[error("{} request failed ({status}{}): {message}", contract.service(), code.as_ref().map_or_else(String::new, |code| format!(", {code}")))]
     Refused {
-        /// Whose words.
+        /// The contract, which decides the words of the message.
         contract: Contract,
-        /// The answer's status.
+        /// The HTTP status of the answer.
         status: StatusCode,
         /// The registry's word for programs.
         code: Option<String>,
@@ -77,7 +77,7 @@ pub enum RemoteError {
         text: String,
         /// Whether the answer is another contract's, so that asking again can't help.
         other_contract: bool,
-        /// What was expected.
+        /// What the answer looks like instead, where that is known.
         #[source]
         cause: Option<Cause>,
     },

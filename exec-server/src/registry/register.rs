@@ -19,7 +19,7 @@ use super::credential::{self, Credential, CredentialOrigin, CredentialSource, Ne
 use super::error::{Cause, RemoteError};
 use super::target::Target;
 
-/// One executor's registry.
+/// The registry as one executor uses it: with its target, its credentials and its identity.
 pub(crate) struct ExecutorRegistry {
     target: Target,
     credentials: Arc<dyn CredentialSource>,

@@ -60,12 +60,12 @@ impl Target {
         Err(RemoteError::Configuration { contract: self.contract, problem })
     }
 
-    /// The contract.
+    /// How this registry and its executors deal with each other.
     pub const fn contract(&self) -> Contract {
         self.contract
     }
 
-    /// The checked id.
+    /// The id to register under; none where the registry makes one.
     pub fn id(&self) -> Option<&str> {
         self.id.as_ref().map(EnvironmentId::as_str)
     }

@@ -34,7 +34,7 @@ const REJECTIONS: [&str; 17] = [
     "route_unavailable",
 ];
 
-/// An open websocket.
+/// An open websocket over whatever stream leads to the peer.
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
 
 /// Why a websocket was not made.

@@ -17,12 +17,12 @@ const STEADY_TIME: Duration = Duration::from_secs(300);
 
 /// What the loop does to the world.
 pub(super) trait Steps {
-    /// An open websocket.
+    /// An open websocket to the rendezvous.
     type Socket;
 
-    /// Registers once.
+    /// Asks the registry for a place once, without trying again.
     async fn register(&mut self) -> Result<Registration, RemoteError>;
-    /// Connects once.
+    /// Opens the websocket that the registration names, without trying again.
     async fn connect(&mut self, registration: &Registration) -> Result<Self::Socket, Unattached>;
     /// Serves until the websocket ends; why it did.
     async fn serve(&mut self, registration: &Registration, socket: Self::Socket) -> Ended;

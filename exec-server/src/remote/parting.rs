@@ -31,7 +31,7 @@ impl Parting {
         let _ = self.asked.subscribe().wait_for(|asked| *asked).await;
     }
 
-    /// Everybody was told.
+    /// Every harness has been told that the executor stops.
     pub(super) fn said(&self) {
         self.untold.send_replace(false);
     }

@@ -19,7 +19,7 @@ pub enum Status {
     },
     /// The registry gave no registration; it is asked again.
     RegistryAway {
-        /// What happened.
+        /// What went wrong, as a sentence.
         reason: String,
         /// When it is asked again.
         again: Duration,
@@ -33,7 +33,7 @@ pub enum Status {
     Unattached {
         /// Its address, without path and query.
         rendezvous: String,
-        /// Why not.
+        /// Why it could not connect, as a sentence.
         reason: String,
         /// When it is tried again.
         again: Duration,
@@ -45,7 +45,7 @@ pub enum Status {
     },
     /// The websocket is gone. Programs run on, and their sessions wait to be resumed.
     Lost {
-        /// What happened.
+        /// What went wrong, as a sentence.
         reason: String,
         /// When it is tried again.
         again: Duration,

@@ -62,7 +62,7 @@ enum End {
     Gone,
     /// A message that protocol.md 4.3 answers by closing.
     Refused,
-    /// The server ends.
+    /// The server is stopping and takes no more requests.
     Stopping,
 }
 

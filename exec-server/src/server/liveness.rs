@@ -18,7 +18,7 @@ pub(crate) struct Liveness {
     challenged_until: Option<Instant>,
 }
 
-/// What is due.
+/// What a connection has to do next to learn whether its peer is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,

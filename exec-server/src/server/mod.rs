@@ -45,7 +45,7 @@ impl Server {
         })
     }
 
-    /// The bounds.
+    /// The bounds of this server, shared by all of its connections.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.common.limits
     }

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 struct Reach {
     process: Weak<Process>,
-    /// As notifications.
+    /// The last number that went out as a notification.
     sent: Seq,
     /// As the answer to a `process/read`.
     read: Option<Seq>,

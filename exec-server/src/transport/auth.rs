@@ -19,7 +19,7 @@ pub const SHORTEST_SECRET_BYTES: usize = 32;
 
 /// How connections are to be checked, from values already read. Debug shows no secret.
 pub enum AuthConfig {
-    /// Nothing is checked.
+    /// Anybody may connect.
     Open,
     /// The token itself; white space around it does not count.
     CapabilityToken(Secret),
@@ -46,12 +46,12 @@ pub enum AuthError {
     Unreadable {
         /// What the file was to hold.
         what: &'static str,
-        /// Which file.
+        /// The file that was to be read.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// No token.
+    /// The token is empty.
     #[error("the websocket token is empty; put a token into its file")]
     EmptyToken,
     /// Not a SHA-256.
@@ -140,7 +140,7 @@ impl Auth {
         }))
     }
 
-    /// Nothing is checked.
+    /// A check that lets anybody in.
     pub fn open() -> Self {
         Self(Mode::Open)
     }

@@ -13,17 +13,17 @@ pub enum BindError {
     /// The TCP socket can't be bound.
     #[error("cannot listen on ws://{address}: {source}")]
     Tcp {
-        /// Where.
+        /// The address that could not be listened on.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The Unix socket can't be bound.
     #[error("cannot listen on unix://{}: {source}{}", path.display(), hint(path, source))]
     Unix {
-        /// Where.
+        /// The path that could not be listened on.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// A live server has the socket file.

@@ -9,7 +9,7 @@ pub enum Event<'a> {
     Message(&'a [u8]),
     /// A ping, to be answered with the same payload.
     Ping(&'a [u8]),
-    /// A pong.
+    /// A pong with its payload.
     Pong(&'a [u8]),
     /// A close frame with its code, to be answered.
     Close(Option<u16>),
@@ -20,7 +20,7 @@ pub enum Event<'a> {
 /// Why a connection can't be read any further.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The socket failed.
+    /// The system reported an error of the socket.
     #[error("connection lost: {0}")]
     Io(#[from] std::io::Error),
     /// A frame, message or line over its bound.
@@ -28,7 +28,7 @@ pub enum ReadError {
     TooLarge {
         /// What was too large.
         what: &'static str,
-        /// Its bound.
+        /// The longest message that is taken, in bytes.
         limit: usize,
     },
     /// Not a websocket frame that a client may send.

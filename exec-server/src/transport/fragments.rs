@@ -23,7 +23,7 @@ pub struct Fragments {
 /// A piece to send.
 #[derive(Debug)]
 pub struct Piece<'a> {
-    /// Its bytes.
+    /// The bytes of this part.
     pub bytes: &'a [u8],
     /// More of the same message follows: control frames may go before it, and nothing else.
     pub within: bool,

@@ -80,7 +80,7 @@ impl FrameBuffer {
         self.bytes.len()
     }
 
-    /// Whether nothing waits.
+    /// Whether it holds no bytes to send.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -42,10 +42,10 @@ pub fn stream(bounds: StreamBounds, news: impl Fn() + Send + Sync + 'static) -> 
     (carrier, inlet, Outlet { outgoing })
 }
 
-/// What goes out.
+/// What a stream sends to its peer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outbound {
-    /// One message.
+    /// One whole JSON-RPC message.
     Message(Bytes),
     /// A ping, to be sent behind the messages before it.
     Ping(Bytes),

@@ -31,7 +31,7 @@ impl From<IpAddr> for Origin {
     }
 }
 
-/// All that wait.
+/// The connections that have not said yet what they are.
 #[derive(Debug, Default)]
 pub(super) struct WaitingRoom(Mutex<Room>);
 

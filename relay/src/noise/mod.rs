@@ -29,7 +29,7 @@ pub enum NoiseError {
     /// The authorization is no text or too long.
     #[error("the handshake's authorization is not UTF-8 text of at most {limit} bytes")]
     Authorization {
-        /// The bound.
+        /// The bound, in bytes.
         limit: usize,
     },
     /// The second message of the handshake says something unknown.
@@ -46,7 +46,7 @@ pub enum NoiseError {
     MessageLength {
         /// What its prefix says.
         bytes: usize,
-        /// The bound.
+        /// The bound, in bytes.
         limit: usize,
     },
     /// A message that is no JSON-RPC.
@@ -55,21 +55,21 @@ pub enum NoiseError {
     /// A record too far ahead of the expected one.
     #[error("record {seq} came while {expected} was expected: too far ahead, one must be lost")]
     Window {
-        /// What came.
+        /// The number of the record that came.
         seq: u32,
-        /// What was expected.
+        /// The number of the record that is next.
         expected: u64,
     },
     /// Too much waits for a missing record.
     #[error("more than {limit} bytes wait for a missing record")]
     Held {
-        /// The bound.
+        /// The bound, in bytes.
         limit: usize,
     },
     /// Incomplete messages of all streams take too much memory.
     #[error("incomplete messages of more than {limit} bytes")]
     Assembled {
-        /// The bound.
+        /// The bound, in bytes.
         limit: usize,
     },
     /// A stream has used up its numbers.

@@ -11,7 +11,7 @@ use crate::limits::RelayLimits;
 
 /// Largest plaintext of a record.
 const RECORD_BYTES: usize = 60 << 10;
-/// What encryption adds.
+/// Bytes that encryption adds to a record.
 const TAG_BYTES: usize = MAX_TAG_LEN;
 /// A message's length stands before it.
 const PREFIX_BYTES: usize = 4;

@@ -15,7 +15,7 @@ const SCRATCH_BYTES: usize = 4 << 10;
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A binary message.
+    /// A binary message: one relay frame.
     Binary(Bytes),
     /// A text message; nothing here is sent as text.
     Text,
@@ -33,7 +33,7 @@ pub enum ReadError {
     /// The connection ended without a close frame.
     #[error("the connection ended without a close frame")]
     Ended,
-    /// The connection broke.
+    /// The system reported an error of the socket.
     #[error("the connection broke: {0}")]
     Broken(#[from] std::io::Error),
     /// A message over the bound.

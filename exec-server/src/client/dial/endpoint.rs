@@ -26,16 +26,16 @@ use codex_secret::Secret;
 pub enum Stderr {
     /// It goes where ours goes.
     Inherit,
-    /// It is dropped.
+    /// The child's stderr is thrown away.
     Discard,
 }
 
 /// A server to be started as a child that speaks lines on its stdin and stdout (section 3).
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// The program.
+    /// The file to execute; a bare name is searched in `PATH`.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The arguments after the program's name.
     pub args: Vec<String>,
     /// Variables added to our environment.
     pub env: BTreeMap<String, String>,
@@ -60,7 +60,7 @@ pub enum Endpoint {
     Registry(RegistryEnvironment),
     /// A Unix socket.
     Unix {
-        /// The socket's path.
+        /// The path of the Unix socket that the server listens on.
         path: PathBuf,
         /// For a server that asks for one: shown on a websocket over the socket, which carries lines otherwise.
         bearer: Option<Secret>,
@@ -81,7 +81,7 @@ impl Endpoint {
     }
 }
 
-/// A made connection.
+/// An open connection, and what has to live as long as it.
 pub(in crate::client) struct Link {
     pub(in crate::client) reader: LinkReader,
     pub(in crate::client) writer: LinkWriter,

@@ -21,7 +21,7 @@ type Received = Box<dyn Stream<Item = Result<Message, WsError>> + Send + Unpin>;
 /// What takes a websocket's messages.
 type Sent = Box<dyn Sink<Message, Error = WsError> + Send + Unpin>;
 
-/// The receiving half.
+/// The receiving half of a connection, over any transport.
 pub(in crate::client) enum LinkReader {
     WebSocket {
         stream: Received,
@@ -36,7 +36,7 @@ pub(in crate::client) enum LinkReader {
     },
 }
 
-/// The sending half.
+/// The sending half of a connection, over any transport.
 pub(in crate::client) enum LinkWriter {
     WebSocket(Sent),
     Relay(Box<RelayWriter>),

@@ -42,7 +42,7 @@ impl From<RelayError> for io::Error {
     }
 }
 
-/// The receiving half.
+/// The receiving half: takes frames from the rendezvous and yields whole messages.
 pub(in crate::client) struct RelayReader {
     socket: SplitStream<Socket>,
     stream: Arc<Mutex<HarnessStream>>,
@@ -52,7 +52,7 @@ pub(in crate::client) struct RelayReader {
     stopped: bool,
 }
 
-/// The sending half.
+/// The sending half: encrypts messages where the relay does, and sends them as frames.
 pub(in crate::client) struct RelayWriter {
     socket: SplitSink<Socket, Message>,
     stream: Arc<Mutex<HarnessStream>>,

@@ -4,7 +4,7 @@ use codex_exec_protocol::RpcError;
 
 /// Takes the answer to one request, from whatever thread has it: a connection's outbox, or a caller in this process.
 pub(crate) trait Reply<R>: Send + Sized + 'static {
-    /// Gives the answer.
+    /// Hands the result to the one who asked.
     fn answer(self, result: Result<R, RpcError>);
 
     /// Gives the answer; `hold` is dropped once whoever asked has taken it.

@@ -15,7 +15,7 @@ const MOST_LOOKS: usize = 5;
 /// Where the groups of programs can be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
-    /// Its directory.
+    /// The directory of the group, below the mount of its hierarchy.
     pub(super) directory: PathBuf,
     /// The server is in it, so it has to move into a child of its own before other children can be given bounds.
     pub(super) must_move: bool,

@@ -56,7 +56,7 @@ impl Process {
     /// What a read returns now; nothing when it would rather wait and may.
     ///
     /// # Errors
-    /// The start failed.
+    /// The error of a start that failed, for every read of that process.
     pub fn read_now(
         &self,
         params: &ReadParams,
