@@ -7,9 +7,10 @@
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use super::procfs;
@@ -47,7 +48,7 @@ impl Mark {
         let Some(inherited) = INHERITED.as_ref() else { return Ok((start()?, None)) };
         let mark = Self(FIRST | SERVER.bits() | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
         let marked = Rlimit { current: Some(mark.0), maximum: inherited.maximum };
-        if let Ok(_alone) = OURS.try_lock()
+        if let Some(_alone) = OURS.try_lock()
             && setrlimit(Resource::Rttime, marked).is_ok()
         {
             let started = start();

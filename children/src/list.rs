@@ -8,8 +8,9 @@
 //! orphans by the thread that it belongs to.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
 
 use super::child_mark::Mark;
@@ -77,7 +78,7 @@ static STARTING: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
 static CHILDREN: LazyLock<Mutex<Children>> = LazyLock::new(Mutex::default);
 
 fn starting() -> MutexGuard<'static, HashSet<Pid>> {
-    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+    STARTING.lock()
 }
 
 /// Held from before a spawn until its child is in the list.
@@ -116,7 +117,7 @@ pub(super) fn settled(mut seen: Vec<Pid>) -> Vec<Pid> {
 
 /// The list. While it is held, none of its programs is reaped.
 pub(super) fn children() -> MutexGuard<'static, Children> {
-    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+    CHILDREN.lock()
 }
 
 /// Marks a child as the server's own helper, which leaves no orphans.

@@ -5,9 +5,9 @@
 //! embeds the library doesn't; then what is left in the ended program's session is all that can be found.
 
 use std::io;
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::MutexGuard;
 use rustix::process::{Pid, WaitOptions};
 
 use super::child_mark::Mark;

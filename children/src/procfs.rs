@@ -4,8 +4,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -110,7 +110,7 @@ pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
     /// Kept open, since it is read at each program's end; with the process that it is about, which may fork.
     static LIST: Mutex<Option<(Pid, OwnedFd)>> = Mutex::new(None);
     let ours = rustix::process::getpid();
-    let mut list = LIST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut list = LIST.lock();
     if let Some((pid, fd)) = &*list
         && *pid == ours
     {

@@ -7,9 +7,10 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 /// Work that has begun; it goes on when this is dropped.
@@ -48,7 +49,7 @@ pub(crate) fn spawn_beside<T: Send + 'static, W: FnOnce() -> T + Send + 'static>
 }
 
 fn take<T>(shared: &Mutex<Option<T>>) -> Option<T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner).take()
+    shared.lock().take()
 }
 
 impl<T> Blocking<T> {
@@ -89,14 +90,14 @@ mod tests {
                     for _ in 0..3 {
                         let count = Arc::clone(&count);
                         let work = move || {
-                            *count.lock().expect("unharmed") += 1;
+                            *count.lock() += 1;
                             std::thread::current().id()
                         };
                         assert_eq!(spawn(work).await.expect("a result") != here, threads);
                     }
                 });
                 drop(runtime);
-                assert_eq!(*count.lock().expect("unharmed"), 3, "with threads: {threads}");
+                assert_eq!(*count.lock(), 3, "with threads: {threads}");
             });
             on_its_own.join().expect("no panic");
         }

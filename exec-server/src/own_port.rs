@@ -1,7 +1,8 @@
 //! Ports that this very server listens on: no program of its gets there through it, whatever it is allowed.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// How many listeners there are by port: two may share one on different addresses.
 static PORTS: Mutex<BTreeMap<u16, usize>> = Mutex::new(BTreeMap::new());
@@ -36,7 +37,7 @@ pub(crate) fn is_ours(port: u16) -> bool {
 }
 
 fn ports() -> MutexGuard<'static, BTreeMap<u16, usize>> {
-    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+    PORTS.lock()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use crate::recovery::Recovery;
 use crate::refresh::{self, PermanentFailure, RefreshError, RefreshReason};
 use crate::store::{Change, RefreshLock, StoreError};
 use jiff::Timestamp;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// The sign-in of this process. Cheap to clone; all clones are the same manager.
 #[derive(Debug, Clone)]
@@ -203,7 +204,7 @@ impl Manager {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Auth>> {
-        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.current.lock()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota as Rate, RateLimiter};
+use parking_lot::RwLock;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::limits::Limits;
@@ -79,7 +80,7 @@ impl Accounts {
 
     /// Puts other tokens in force; those that stay keep what they used.
     pub fn replace(&self, grants: Vec<Grant>) {
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.write();
         let renewed = grants
             .into_iter()
             .map(|grant| {
@@ -93,7 +94,7 @@ impl Accounts {
     }
 
     fn select(&self, matches: impl Fn(&Grant) -> Choice) -> Option<Account> {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read();
         // All are looked at, so that the time tells nothing.
         let mut found = None;
         for account in all.iter() {
@@ -123,12 +124,12 @@ impl Accounts {
 
     /// Bytes queued for all sockets.
     pub fn queued(&self) -> usize {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).iter().map(|a| a.usage.budget.queued()).sum()
+        self.all.read().iter().map(|a| a.usage.budget.queued()).sum()
     }
 
     /// Streams of all harness sockets.
     pub fn streams(&self) -> usize {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).iter().map(|a| a.usage.streams.held()).sum()
+        self.all.read().iter().map(|a| a.usage.streams.held()).sum()
     }
 }
 

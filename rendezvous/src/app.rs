@@ -1,13 +1,14 @@
 //! What all requests share: the registry, the switch, the tokens, and the sockets that are open.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use codex_exec_protocol::registry::PublicKey;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -69,10 +70,6 @@ pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl App {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let limits = Arc::new(parts.limits);
@@ -112,7 +109,7 @@ impl App {
         account: &Account,
     ) -> Result<Registered, RegisterFailure> {
         let (registered, stored) = {
-            let mut registry = lock(&self.registry);
+            let mut registry = self.registry.lock();
             if self.store.as_ref().is_some_and(|store| store.room() < SHORTEST_QUEUE) {
                 return Err(RegisterFailure::Busy);
             }
@@ -157,14 +154,14 @@ impl App {
 
     /// Forgets what nobody has used for long.
     pub(crate) fn sweep(&self) {
-        let mut registry = lock(&self.registry);
+        let mut registry = self.registry.lock();
         for record in registry.sweep(now()) {
             self.forget(record);
         }
     }
 
     pub(crate) fn connect(&self, environment: &str, harness: &PublicKey) -> Result<Offer, NoOffer> {
-        lock(&self.registry).connect(environment, harness, now())
+        self.registry.lock().connect(environment, harness, now())
     }
 
     pub(crate) fn validate(
@@ -174,7 +171,7 @@ impl App {
         harness: &PublicKey,
         authorization: &str,
     ) -> bool {
-        lock(&self.registry).validate(environment, registration, harness, authorization, now())
+        self.registry.lock().validate(environment, registration, harness, authorization, now())
     }
 
     /// The address of the websocket: the operator's, or else the one that this request came to.
@@ -209,7 +206,7 @@ impl App {
     /// Puts other tokens in force and closes the sockets of tokens that are gone.
     pub(crate) fn replace_tokens(&self, grants: Vec<Grant>) {
         self.accounts.replace(grants);
-        for socket in lock(&self.sockets).values() {
+        for socket in self.sockets.lock().values() {
             if !self.accounts.still_allows(&socket.token, socket.role, &socket.environment) {
                 socket.outlet.close(Closing::Revoked);
             }
@@ -219,10 +216,10 @@ impl App {
     /// Refuses new connections, closes every socket, and waits for their close frames.
     pub(crate) async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        for socket in lock(&self.sockets).values() {
+        for socket in self.sockets.lock().values() {
             socket.outlet.close(Closing::Draining);
         }
-        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
         // Each socket takes at most `farewell`; the doubled time is for slow machines.
         let patience = self.limits.times.farewell * 2;
         let _ = tokio::time::timeout(patience, async { while tasks.join_next().await.is_some() {} }).await;
@@ -238,17 +235,17 @@ impl App {
     /// Ends every socket without a word.
     pub(crate) fn abort(&self) {
         // Outside the lock: the sockets' ends take others.
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        let tasks = std::mem::take(&mut *self.tasks.lock());
         drop(tasks);
     }
 
     /// What the gauges show.
     pub(crate) fn levels(&self) -> Levels {
         let (environments, executors) = {
-            let registry = lock(&self.registry);
+            let registry = self.registry.lock();
             (registry.len(), registry.attached())
         };
-        let harnesses = lock(&self.sockets).values().filter(|socket| socket.role == Role::Harness).count();
+        let harnesses = self.sockets.lock().values().filter(|socket| socket.role == Role::Harness).count();
         Levels {
             environments,
             executors,

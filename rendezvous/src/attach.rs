@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::accounts::Account;
-use crate::app::{App, lock, now};
+use crate::app::{App, now};
 use crate::limits::{NOISE_MESSAGE_BYTES, PLAIN_MESSAGE_BYTES};
 use crate::metrics::Direction;
 use crate::outlet::{Closing, Outlet};
@@ -53,7 +53,7 @@ pub(crate) enum AttachFailure {
 impl App {
     /// The registration that harnesses of a plain relay are joined to.
     pub(crate) fn plain_registration(&self, environment: &str) -> Result<String, AttachFailure> {
-        let registry = lock(&self.registry);
+        let registry = self.registry.lock();
         let record = registry.current(environment).ok_or(AttachFailure::Forgotten)?;
         if record.key.is_some() {
             return Err(AttachFailure::NotPlain);
@@ -68,7 +68,7 @@ impl App {
         registration: &str,
         secret: &str,
     ) -> Result<Attachment, AttachFailure> {
-        let mut registry = lock(&self.registry);
+        let mut registry = self.registry.lock();
         let record = registry
             .current(environment)
             .filter(|record| record.registration == registration)
@@ -100,7 +100,7 @@ impl App {
             return Err(AttachFailure::Revoked);
         }
         account.usage.request().map_err(|_| AttachFailure::TooManyRequests)?;
-        let registry = lock(&self.registry);
+        let registry = self.registry.lock();
         let record = registry.current(environment).ok_or(AttachFailure::Superseded)?;
         if record.registration != registration {
             return Err(AttachFailure::Superseded);
@@ -147,7 +147,7 @@ impl App {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = Arc::clone(self);
-        let mut tasks = lock(&self.tasks);
+        let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move { app.serve_socket(attachment, stream).await });
     }
@@ -166,7 +166,7 @@ impl App {
             role,
             environment: environment.clone(),
         };
-        lock(&self.sockets).insert(id, open);
+        self.sockets.lock().insert(id, open);
         // Tokens may have changed, or the end begun, since the ticket was checked.
         if self.is_draining() {
             outlet.close(Closing::Draining);
@@ -184,9 +184,9 @@ impl App {
                 Closing::PeerGone
             }
         };
-        lock(&self.sockets).remove(&id);
+        self.sockets.lock().remove(&id);
         if role == Role::Executor {
-            let mut registry = lock(&self.registry);
+            let mut registry = self.registry.lock();
             // A newer socket may have taken the place.
             let attached = self.switch.is_attached(&registration);
             registry.set_attached(&environment, &registration, attached, now());

@@ -1,12 +1,13 @@
 //! The queue of messages for one socket: bounded in bytes, with back-pressure, and with the reason for the socket's end.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use codex_websocket::close;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio::time::Instant;
 
@@ -169,7 +170,7 @@ impl Outlet {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// A message over the bound fits into an empty queue.

@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -85,7 +85,7 @@ impl Store {
 
     /// How many changes can be queued now.
     pub fn room(&self) -> usize {
-        lock(&self.jobs).as_ref().map_or(0, mpsc::Sender::capacity)
+        self.jobs.lock().as_ref().map_or(0, mpsc::Sender::capacity)
     }
 
     /// Queues a change; changes are written in the order of the calls. The answer tells whether it is on the
@@ -95,7 +95,7 @@ impl Store {
     /// When too many wait.
     pub fn change(&self, change: Change) -> Result<oneshot::Receiver<bool>, Busy> {
         let (done, answer) = oneshot::channel();
-        lock(&self.jobs).as_ref().ok_or(Busy)?.try_send(Job { change, done }).map_err(|_| Busy)?;
+        self.jobs.lock().as_ref().ok_or(Busy)?.try_send(Job { change, done }).map_err(|_| Busy)?;
         Ok(answer)
     }
 }
@@ -103,8 +103,8 @@ impl Store {
 impl Store {
     /// Writes what waits and closes the file. Blocks; later changes are refused.
     pub fn close(&self) {
-        drop(lock(&self.jobs).take());
-        if let Some(thread) = lock(&self.thread).take() {
+        drop(self.jobs.lock().take());
+        if let Some(thread) = self.thread.lock().take() {
             // The thread's panic has been printed already.
             let _ = thread.join();
         }
@@ -115,10 +115,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open(path: &Path) -> Result<Database, Box<dyn std::error::Error + Send + Sync>> {

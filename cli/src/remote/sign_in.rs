@@ -1,7 +1,6 @@
 //! The sign-in shared with other Codex programs, as an executor's credential.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use codex_config::Config;
@@ -9,6 +8,7 @@ use codex_exec_server::remote::{
     Contract, Credential, CredentialOrigin, CredentialSource, NoCredential, Recovery,
 };
 use codex_login::{Auth, GiveUp, HttpClient, Manager, Outcome, Restrictions, Settings, Store, Variables};
+use parking_lot::Mutex;
 
 /// The manager, and what it gave last.
 pub(super) struct SignIn {
@@ -41,12 +41,12 @@ impl SignIn {
     }
 
     fn given(&self) -> Option<Auth> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.given.lock().clone()
     }
 
     fn give(&self, auth: Auth) -> Result<Credential, NoCredential> {
         let credential = credential(&auth).ok_or(NoCredential::NoBearer);
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(auth);
+        *self.given.lock() = Some(auth);
         credential
     }
 }

@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, watch};
 use super::dial::{Again, Endpoint, Link, OpenError};
 use super::error::ClientError;
 use super::handshake::handshake;
-use super::inbox::lock;
 use super::shared::Shared;
 use crate::backoff::{Reconnect, Step};
 use crate::protocol::{ErrorCode, RpcError};
@@ -50,7 +49,7 @@ impl Driver {
             Err(error @ ClientError::Connect { .. }) => return Err(not_begun(link, &again, error).await),
             Err(error) => return Err(error),
         };
-        *lock(&shared.session) = Some(session);
+        *shared.session.lock() = Some(session);
         Ok(Self { shared, link, again, queue, stopped })
     }
 

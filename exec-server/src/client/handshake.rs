@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::dial::{Again, Link, LinkWriter};
 use super::error::ClientError;
-use super::inbox::lock;
 use super::shared::Shared;
 use crate::protocol::encode::Empty;
 use crate::protocol::session::{Initialize, InitializeParams, InitializeResult, Initialized};
@@ -23,7 +22,7 @@ pub(super) async fn handshake(
     let target = again.target();
     let failed = |reason: String| ClientError::Connect { target: target.clone(), reason };
     let shaking = async {
-        let id = RequestId::Number(lock(&shared.calls).next_id());
+        let id = RequestId::Number(shared.calls.lock().next_id());
         let params = InitializeParams { client_name: shared.options.client_name.clone(), resume_session_id };
         let mut message = Vec::new();
         envelope::request::<Initialize>(&id, &params, &mut message);

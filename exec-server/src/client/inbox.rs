@@ -1,19 +1,14 @@
 //! A queue for one follower whose bound makes the reader of the socket wait, and what is queued for whom.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::order::{Follow, ProcessEvent};
 use crate::environment::BodyError;
 use crate::protocol::http::BodyDeltaParams;
 use crate::protocol::process::{ExitedParams, OutputParams, ReadResult};
-
-/// Takes a lock; a panic elsewhere does not spoil what it guards, since every change is a single step.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// One producer (the driver), one follower.
 #[derive(Debug)]
@@ -41,7 +36,7 @@ impl<T> Inbox<T> {
 
     /// Appends; the caller then waits for [`Self::fits`].
     pub(super) fn push(&self, item: T, weight: usize) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.ended || state.abandoned {
             return;
         }
@@ -53,14 +48,14 @@ impl<T> Inbox<T> {
 
     /// After what is queued, [`Self::next`] returns none.
     pub(super) fn end(&self) {
-        lock(&self.state).ended = true;
+        self.state.lock().ended = true;
         self.news.notify_one();
         self.room.notify_waiters();
     }
 
     /// The follower goes: the producer never waits for it again.
     pub(super) fn abandon(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.abandoned = true;
         state.items = VecDeque::new();
         state.bytes = 0;
@@ -71,14 +66,14 @@ impl<T> Inbox<T> {
 
     /// Whether less than `bound` bytes wait.
     pub(super) fn fits(&self, bound: usize) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.abandoned || state.bytes < bound
     }
 
     /// Bytes that have come and were not taken yet.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        lock(&self.state).bytes
+        self.state.lock().bytes
     }
 
     /// Fires when something was taken; to be created before [`Self::fits`] is asked.
@@ -90,7 +85,7 @@ impl<T> Inbox<T> {
     pub(super) async fn next(&self) -> Option<T> {
         loop {
             {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if let Some((item, weight)) = state.items.pop_front() {
                     state.bytes -= weight;
                     drop(state);
@@ -120,7 +115,7 @@ impl ProcessInbox {
 
     /// Where a recovery reads from; none when everything was seen.
     pub(super) fn recover_after(&self) -> Option<u64> {
-        let follow = lock(&self.follow);
+        let follow = self.follow.lock();
         (!follow.is_closed()).then(|| follow.published())
     }
 
@@ -151,7 +146,7 @@ impl ProcessInbox {
 
     /// The order of the queue is the order of `follow`, whose lock is therefore held while pushing.
     fn feed(&self, step: impl FnOnce(&mut Follow, &mut Vec<ProcessEvent>)) {
-        let mut follow = lock(&self.follow);
+        let mut follow = self.follow.lock();
         let mut ready = Vec::new();
         step(&mut follow, &mut ready);
         for event in ready {
@@ -181,7 +176,7 @@ impl BodyInbox {
 
     /// Takes a delta; true when it was the last.
     pub(super) fn accept(&self, delta: BodyDeltaParams) -> bool {
-        let mut expected = lock(&self.expected);
+        let mut expected = self.expected.lock();
         if delta.seq != *expected {
             let error = format!("piece {} came where piece {} was due", delta.seq, *expected);
             self.fail(error);

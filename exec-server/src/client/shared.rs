@@ -1,15 +1,16 @@
 //! What a client's handles and its driver share: calls, followers, and the way of each message to them. No I/O.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::calls::{Calls, Retry};
 use super::error::ClientError;
-use super::inbox::{BodyInbox, ProcessInbox, lock};
+use super::inbox::{BodyInbox, ProcessInbox};
 use super::options::ClientOptions;
 use crate::environment::MissingState;
 use crate::protocol::environment::EnvironmentInfo;
@@ -46,7 +47,7 @@ struct Forget<'a>(&'a Shared, i64);
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        lock(&self.0.calls).forget(self.1);
+        self.0.calls.lock().forget(self.1);
     }
 }
 
@@ -77,11 +78,11 @@ impl Shared {
     }
 
     pub(super) fn session_id(&self) -> SessionId {
-        lock(&self.session).as_ref().map(|session| session.session_id.clone()).unwrap_or_default()
+        self.session.lock().as_ref().map(|session| session.session_id.clone()).unwrap_or_default()
     }
 
     pub(super) fn environment_info(&self) -> Option<EnvironmentInfo> {
-        lock(&self.session).as_ref().and_then(|session| session.environment_info.clone())
+        self.session.lock().as_ref().and_then(|session| session.environment_info.clone())
     }
 
     pub(super) async fn call<M: Method>(
@@ -93,7 +94,7 @@ impl Shared {
         // The queue's receiver lives as long as the driver, whose end is told by the calls.
         let permit = self.outgoing.reserve().await;
         let (receiver, id) = {
-            let mut calls = lock(&self.calls);
+            let mut calls = self.calls.lock();
             if let Some(reason) = calls.ended() {
                 return Err(lost(reason));
             }
@@ -124,7 +125,7 @@ impl Shared {
     }
 
     pub(super) fn add_process(&self, id: &str, inbox: &Arc<ProcessInbox>) -> Result<(), ClientError> {
-        let mut processes = lock(&self.processes);
+        let mut processes = self.processes.lock();
         if processes.contains_key(id) {
             return Err(ClientError::Usage(format!("process {id:?} is followed already; choose another id")));
         }
@@ -134,15 +135,15 @@ impl Shared {
 
     /// Stops following; `terminate` also ends the program.
     pub(super) fn remove_process(&self, id: &str, terminate: bool) {
-        lock(&self.processes).remove(id);
-        if terminate && lock(&self.calls).ended().is_none() {
-            lock(&self.orphans).push(id.into());
+        self.processes.lock().remove(id);
+        if terminate && self.calls.lock().ended().is_none() {
+            self.orphans.lock().push(id.into());
             self.look.notify_one();
         }
     }
 
     pub(super) fn add_body(&self, id: &str, inbox: &Arc<BodyInbox>) -> Result<(), ClientError> {
-        let mut bodies = lock(&self.bodies);
+        let mut bodies = self.bodies.lock();
         if bodies.contains_key(id) {
             return Err(ClientError::Usage(format!("HTTP request {id:?} still streams; choose another id")));
         }
@@ -151,22 +152,22 @@ impl Shared {
     }
 
     pub(super) fn remove_body(&self, id: &str) {
-        lock(&self.bodies).remove(id);
+        self.bodies.lock().remove(id);
     }
 
     /// Routes one message. An error means that the connection can't be trusted any more.
     pub(super) fn route(&self, message: &str) -> Result<After, String> {
         match Incoming::parse(message.as_bytes()).map_err(|error| error.message)? {
             Incoming::Answer { id: RequestId::Number(id), result } => {
-                lock(&self.calls).answer(id, Ok(result.to_owned()));
+                self.calls.lock().answer(id, Ok(result.to_owned()));
             }
             Incoming::Failure { id: RequestId::Number(id), error } => {
-                lock(&self.calls).answer(id, Err(error))
+                self.calls.lock().answer(id, Err(error))
             }
             Incoming::Notification { method, params } => return self.notified(&method, params),
             // This client offers the server no methods (section 13 is for those that announced some).
             Incoming::Request { id, method, .. } => {
-                let mut answers = lock(&self.answers);
+                let mut answers = self.answers.lock();
                 if answers.len() >= self.options.queued_requests {
                     return Err("it asks more than it takes answers for".into());
                 }
@@ -184,7 +185,7 @@ impl Shared {
     /// Unknown names are ignored; a known one that does not decode ends the connection (15.4).
     fn notified(&self, method: &str, params: &str) -> Result<After, String> {
         let held = self.options.held_bytes;
-        let process = |id: &str| lock(&self.processes).get(id).cloned();
+        let process = |id: &str| self.processes.lock().get(id).cloned();
         let inbox = match method {
             Output::NAME => {
                 let output = decode::<Output>(params)?;
@@ -201,7 +202,7 @@ impl Shared {
             BodyDelta::NAME => {
                 let delta = decode::<BodyDelta>(params)?;
                 let request_id = delta.request_id.clone();
-                let Some(body) = lock(&self.bodies).get(&request_id).cloned() else {
+                let Some(body) = self.bodies.lock().get(&request_id).cloned() else {
                     return Ok(After::Nothing);
                 };
                 if body.accept(delta) {
@@ -222,9 +223,9 @@ impl Shared {
     /// The connection is gone, but the session may be taken up again.
     pub(super) fn interrupted(&self, reason: &str) {
         // Another connection would not know the question.
-        lock(&self.answers).clear();
-        lock(&self.calls).interrupted(reason);
-        for (_, body) in lock(&self.bodies).drain() {
+        self.answers.lock().clear();
+        self.calls.lock().interrupted(reason);
+        for (_, body) in self.bodies.lock().drain() {
             body.fail(reason.to_owned());
         }
         self.missing.send_modify(|state| state.losses += 1);
@@ -232,11 +233,11 @@ impl Shared {
 
     /// The connection is gone for good: everybody who waits is told.
     pub(super) fn end(&self, reason: &str) {
-        lock(&self.calls).end(reason);
-        for (_, body) in lock(&self.bodies).drain() {
+        self.calls.lock().end(reason);
+        for (_, body) in self.bodies.lock().drain() {
             body.fail(reason.to_owned());
         }
-        for (_, process) in lock(&self.processes).drain() {
+        for (_, process) in self.processes.lock().drain() {
             process.disconnected(reason.to_owned());
         }
         self.missing.send_modify(|state| state.losses += 1);

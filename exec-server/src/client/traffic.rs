@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::calls::Retry;
 use super::dial::{LinkReader, LinkWriter};
 use super::error::ClientError;
-use super::inbox::{Inbox, lock};
+use super::inbox::Inbox;
 use super::shared::{After, Shared};
 use crate::protocol::encode::NoParams;
 use crate::protocol::process::{Read, ReadParams, Terminate, TerminateParams};
@@ -43,7 +43,7 @@ impl Shared {
         loop {
             let mut room = pin!(inbox.room().notified());
             room.as_mut().enable();
-            let waiting = lock(&self.calls).any_waiting();
+            let waiting = self.calls.lock().any_waiting();
             let bound = if waiting { self.options.queue_bytes_with_calls } else { self.options.queue_bytes };
             if inbox.fits(bound) {
                 return;
@@ -58,7 +58,7 @@ impl Shared {
     /// Sends what is queued, in batches; returns when the socket fails.
     pub(super) async fn write_all(&self, writer: &mut LinkWriter, queue: &mut mpsc::Receiver<i64>) -> String {
         let sending = async {
-            let repeated = lock(&self.calls).to_repeat();
+            let repeated = self.calls.lock().to_repeat();
             for message in repeated {
                 writer.feed(message).await?;
             }
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     async fn write_call(&self, writer: &mut LinkWriter, id: i64) -> std::io::Result<()> {
-        let message = lock(&self.calls).take_for_sending(id);
+        let message = self.calls.lock().take_for_sending(id);
         if let Some(message) = message {
             self.call_sent.notify_one();
             writer.feed(message).await?;
@@ -99,18 +99,18 @@ impl Shared {
         while let Ok(id) = queue.try_recv() {
             self.write_call(writer, id).await?;
         }
-        let answers = std::mem::take(&mut *lock(&self.answers));
+        let answers = std::mem::take(&mut *self.answers.lock());
         for answer in answers {
             writer.feed(answer).await?;
         }
         loop {
-            let Some(process_id) = lock(&self.orphans).pop() else { break };
-            let id = RequestId::Number(lock(&self.calls).next_id());
+            let Some(process_id) = self.orphans.lock().pop() else { break };
+            let id = RequestId::Number(self.calls.lock().next_id());
             let params = TerminateParams { process_id: process_id.clone(), grace_ms: None };
             let mut message = Vec::new();
             envelope::request::<Terminate>(&id, &params, &mut message);
             if let Err(error) = writer.feed(message.into()).await {
-                lock(&self.orphans).push(process_id);
+                self.orphans.lock().push(process_id);
                 return Err(error);
             }
         }
@@ -119,7 +119,7 @@ impl Shared {
 
     /// Tells the server that nobody comes back, so that the session keeps nothing and takes nobody's place.
     pub(super) async fn write_end(&self, writer: &mut LinkWriter) -> std::io::Result<()> {
-        let id = RequestId::Number(lock(&self.calls).next_id());
+        let id = RequestId::Number(self.calls.lock().next_id());
         let mut message = Vec::new();
         envelope::request::<End>(&id, &NoParams, &mut message);
         writer.feed(message.into()).await?;
@@ -129,7 +129,7 @@ impl Shared {
     /// Reads what every live process did while the connection was away.
     pub(super) async fn recover(&self) {
         let processes: Vec<_> =
-            lock(&self.processes).iter().map(|(id, inbox)| (id.clone(), Arc::clone(inbox))).collect();
+            self.processes.lock().iter().map(|(id, inbox)| (id.clone(), Arc::clone(inbox))).collect();
         futures_util::future::join_all(processes.iter().map(|(id, inbox)| async move {
             let Some(after) = inbox.recover_after() else { return };
             let params = ReadParams {
@@ -143,7 +143,7 @@ impl Shared {
                 // A further loss: the next recovery, or the end, tells the follower.
                 Err(ClientError::Lost(_)) => {}
                 Err(error) => {
-                    lock(&self.processes).remove(id);
+                    self.processes.lock().remove(id);
                     inbox.disconnected(format!("the program's output can't be taken up again: {error}"));
                 }
             }

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Condvar, Mutex};
 use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread, pwrite};
@@ -82,7 +83,7 @@ impl Handles {
                 self.id_bytes
             )));
         }
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let full = table.len() >= self.capacity;
         match table.entry(id.clone()) {
             Entry::Occupied(_) => {
@@ -107,14 +108,14 @@ impl Handles {
     /// # Errors
     /// `-32004` for an unknown id.
     pub(crate) fn claim(&self, id: &str) -> Result<Claim, RpcError> {
-        let slot = lock(&self.table).get(id).map(Arc::clone).ok_or_else(|| unknown(id))?;
+        let slot = self.table.lock().get(id).map(Arc::clone).ok_or_else(|| unknown(id))?;
         Ok(Claim { table: Arc::clone(&self.table), slot, block_bytes: self.block_bytes })
     }
 
     /// Forgets a handle, also an unknown one. Never waits: the file is closed on a worker thread, after the blocks that
     /// are still in work.
     pub(crate) fn close(&self, params: &CloseParams) -> Empty {
-        let slot = lock(&self.table).remove(&params.handle_id);
+        let slot = self.table.lock().remove(&params.handle_id);
         if let Some(slot) = slot {
             dispose(slot);
         }
@@ -124,13 +125,13 @@ impl Handles {
     /// How many ids are taken.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        lock(&self.table).len()
+        self.table.lock().len()
     }
 }
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        let slots = std::mem::take(&mut *lock(&self.table));
+        let slots = std::mem::take(&mut *self.table.lock());
         if !slots.is_empty() {
             dispose(slots);
         }
@@ -188,7 +189,7 @@ impl Claim {
 impl Slot {
     /// Leaves `Opening`; false when it had been left before.
     fn settle(&self, state: State) -> bool {
-        let mut now = lock(&self.state);
+        let mut now = self.state.lock();
         if !matches!(*now, State::Opening) {
             return false;
         }
@@ -199,10 +200,10 @@ impl Slot {
 
     /// The file, as soon as it is open; none when it could not be opened.
     fn file(&self) -> Option<Arc<OwnedFd>> {
-        let mut now = lock(&self.state);
+        let mut now = self.state.lock();
         loop {
             match &*now {
-                State::Opening => now = self.opened.wait(now).unwrap_or_else(PoisonError::into_inner),
+                State::Opening => self.opened.wait(&mut now),
                 State::Open(file) => return Some(Arc::clone(file)),
                 State::Failed => return None,
             }
@@ -210,14 +211,9 @@ impl Slot {
     }
 }
 
-/// No code that can panic runs under these locks; a poisoned one is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Takes the id out of the table, unless somebody else has it by now.
 fn forget(table: &Table, id: &str, slot: &Arc<Slot>) {
-    let mut table = lock(table);
+    let mut table = table.lock();
     if table.get(id).is_some_and(|held| Arc::ptr_eq(held, slot)) {
         table.remove(id);
     }

@@ -2,8 +2,9 @@
 
 pub(super) mod chain;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
@@ -101,7 +102,7 @@ impl ArmedWatch {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Tells of the change, unless the watch was replaced meanwhile.

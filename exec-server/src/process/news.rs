@@ -1,9 +1,10 @@
 //! Which processes of a session have something to tell its connection.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Process;
@@ -20,7 +21,7 @@ pub struct News {
 impl News {
     /// Puts a process at the end. The caller keeps it from standing here twice.
     pub(super) fn push(&self, process: Arc<Process>) {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(process);
+        self.ready.lock().push_back(process);
         self.wake.notify_one();
     }
 
@@ -36,7 +37,7 @@ impl News {
 
     /// Takes the process that waits longest.
     pub fn pop(&self) -> Option<Arc<Process>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.ready.lock().pop_front()
     }
 
     /// Waits until something was pushed since the last wait.

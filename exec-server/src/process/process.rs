@@ -3,12 +3,13 @@
 mod read;
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codex_exec_protocol::process::{ExitDetails, LimitsEnforced, StartParams, Stream};
 use codex_exec_protocol::{ProcessId, RpcError};
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -146,7 +147,7 @@ impl Process {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     // ---- the start

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -55,7 +56,7 @@ impl Stdin {
     /// Writes in order, and tells `accepted` in that order: at once, or when the write comes within the bound.
     pub(super) fn write(self: &Arc<Self>, bytes: Vec<u8>, accepted: Accepted) {
         let fd = self.fd();
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let Some(fd) = fd.filter(|_| !queue.ended) else { return accepted(true) };
         let mut written = 0;
         if queue.items.is_empty() {
@@ -84,14 +85,14 @@ impl Stdin {
 
     /// Writes, unless something waits already: then the bytes are lost.
     pub(super) fn type_unless_full(self: &Arc<Self>, bytes: Vec<u8>) {
-        if self.queue.lock().unwrap_or_else(PoisonError::into_inner).items.is_empty() {
+        if self.queue.lock().items.is_empty() {
             self.write(bytes, Box::new(|_| {}));
         }
     }
 
     /// Closes the input once everything queued is written.
     pub(super) fn end(self: &Arc<Self>) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         queue.ended = true;
         if queue.items.is_empty() {
             self.shut();
@@ -100,18 +101,18 @@ impl Stdin {
 
     /// The program was terminated: lets go of the input at once, and refuses the writes that wait.
     pub(super) fn refuse(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).refused = true;
+        self.queue.lock().refused = true;
         self.shut();
     }
 
     /// Nobody reads any more: lets go of the input at once; what is queued is accepted and lost (8.4).
     pub(super) fn shut(&self) {
-        self.fd.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.fd.lock().take();
         self.wake.notify_one();
     }
 
     fn fd(&self) -> Option<Arc<AsyncFd<OwnedFd>>> {
-        self.fd.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fd.lock().clone()
     }
 
     fn start_draining(self: &Arc<Self>, queue: &mut Queue) {
@@ -128,7 +129,7 @@ impl Stdin {
             tokio::select! {
                 ready = fd.ready(Interest::WRITABLE) => {
                     let Ok(mut ready) = ready else { return self.give_up() };
-                    let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut queue = self.queue.lock();
                     match queue.flush(&fd) {
                         Ok(true) => {}
                         // A terminal that the program has let go of takes nothing more, and says so for ever.
@@ -154,7 +155,7 @@ impl Stdin {
     }
 
     fn give_up(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let lost = std::mem::replace(&mut *queue, Queue { ended: true, ..Queue::default() });
         let refused = lost.refused;
         for waiting in lost.items.into_iter().filter_map(|item| item.waiting) {

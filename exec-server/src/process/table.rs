@@ -1,11 +1,12 @@
 //! The processes of one session.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
 use codex_exec_protocol::{ProcessId, RpcError};
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
 
@@ -188,7 +189,7 @@ impl ProcessTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     /// First half of a start: checks it and takes its id, in the order of the requests.

@@ -1,9 +1,10 @@
 //! Requests that this side has sent: their numbers, and the tasks that wait for answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use codex_exec_protocol::{RequestId, RpcError};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// The JSON of a result, or the error that came instead.
@@ -31,7 +32,7 @@ pub struct Ask {
 
 impl Asks {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Numbers a request; none after [`Self::close`].

@@ -1,10 +1,11 @@
 //! What waits to be sent to a peer: answers and notifications, already encoded, within a bound.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_exec_protocol::{Method, Notification, RequestId, RpcError, WireEncode, envelope};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::poured::Poured;
@@ -116,7 +117,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Appends one message or control frame.

@@ -1,10 +1,11 @@
 //! One connection: reads requests in order, writes answers and output, keeps watch over the peer.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
 use codex_exec_protocol::{Incoming, ProcessId, RequestId, RpcError, envelope, filesystem as files, process};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::Server;
@@ -330,7 +331,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
 
 /// Waits for as long as a peer's first pong may take.
 async fn patience(receipts: &Mutex<Receipts>) {
-    let until = receipts.lock().unwrap_or_else(PoisonError::into_inner).patience();
+    let until = receipts.lock().patience();
     match until {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
@@ -416,6 +417,6 @@ impl Connection {
     }
 
     pub(super) fn receipts(&self) -> MutexGuard<'_, Receipts> {
-        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.receipts.lock()
     }
 }

@@ -1,10 +1,11 @@
 //! Sessions: what outlives a connection, and the table of all of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use codex_exec_protocol::{ErrorCode, RpcError, SessionId};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::life::{ConnectionId, Life, Refusal};
@@ -33,7 +34,7 @@ impl Session {
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.life.lock()
     }
 }
 
@@ -49,7 +50,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_id.lock()
     }
 
     /// Makes a session for a connection. At the bound, one that nobody needs any more makes room.

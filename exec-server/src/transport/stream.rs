@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::AsyncWrite;
 
 use super::carrier::Carrier;
@@ -68,7 +69,7 @@ struct Queue {
 
 impl Outgoing {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

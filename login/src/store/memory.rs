@@ -2,9 +2,10 @@
 
 use super::keyring::account;
 use crate::credentials::StoredCredentials;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
 static MEMORY: LazyLock<Mutex<HashMap<String, StoredCredentials>>> = LazyLock::new(Mutex::default);
 
@@ -21,5 +22,5 @@ pub(super) fn remove(home: &Path) -> bool {
 }
 
 fn memory() -> MutexGuard<'static, HashMap<String, StoredCredentials>> {
-    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+    MEMORY.lock()
 }

@@ -1,12 +1,13 @@
 //! The switch of a single process: a table of routes, each with its executor, its harnesses and their streams.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codex_relay::frame;
 use codex_relay::header::{self, BodyKind, Header};
+use parking_lot::Mutex;
 
 use super::{Dropped, HarnessSocket, Passed, Port, Switch};
 use crate::outlet::{Closing, Outlet, PushError};
@@ -66,10 +67,6 @@ struct Stream {
     _share: Share,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl InProcess {
     /// A switch without routes.
     pub fn new() -> Self {
@@ -77,14 +74,14 @@ impl InProcess {
     }
 
     fn line(&self, route: &str) -> Option<Arc<Line>> {
-        lock(&self.routes).get(route).cloned()
+        self.routes.lock().get(route).cloned()
     }
 }
 
 impl Switch for InProcess {
     fn attach_executor(&self, route: &str, outlet: Arc<Outlet>) -> Box<dyn Port> {
         let line = Arc::new(Line { executor: outlet, members: Mutex::default() });
-        let older = lock(&self.routes).insert(route.into(), Arc::clone(&line));
+        let older = self.routes.lock().insert(route.into(), Arc::clone(&line));
         if let Some(older) = older {
             older.executor.close(Closing::Superseded);
             older.dismiss();
@@ -95,7 +92,7 @@ impl Switch for InProcess {
     fn attach_harness(&self, route: &str, socket: HarnessSocket) -> Option<Box<dyn Port>> {
         let line = self.line(route)?;
         let id = {
-            let mut members = lock(&line.members);
+            let mut members = line.members.lock();
             if members.closed {
                 return None;
             }
@@ -110,11 +107,11 @@ impl Switch for InProcess {
     }
 
     fn is_attached(&self, route: &str) -> bool {
-        lock(&self.routes).contains_key(route)
+        self.routes.lock().contains_key(route)
     }
 
     fn close(&self, route: &str, closing: Closing) {
-        let line = lock(&self.routes).remove(route);
+        let line = self.routes.lock().remove(route);
         if let Some(line) = line {
             line.executor.close(closing);
             line.dismiss();
@@ -126,7 +123,7 @@ impl Line {
     /// Closes the harnesses: their executor has gone.
     fn dismiss(&self) {
         let members = {
-            let mut members = lock(&self.members);
+            let mut members = self.members.lock();
             let closed = Members { closed: true, next: members.next, ..Members::default() };
             std::mem::replace(&mut *members, closed)
         };
@@ -216,7 +213,7 @@ impl ExecutorPort {
     /// The harness that owns the frame's stream, and whether there are other harnesses.
     fn owner(&self, frame: &Bytes) -> Result<(Arc<Outlet>, bool), Dropped> {
         let header = routable(frame)?;
-        let mut members = lock(&self.line.members);
+        let mut members = self.line.members.lock();
         let outlet = if header.ends_stream() {
             members.release(header.stream_id).map(|stream| {
                 if stream.handshaking {
@@ -245,7 +242,7 @@ impl Port for ExecutorPort {
 
 impl Drop for ExecutorPort {
     fn drop(&mut self) {
-        let mut routes = lock(&self.routes);
+        let mut routes = self.routes.lock();
         // A newer executor may have taken the place.
         if routes.get(&self.route).is_some_and(|line| Arc::ptr_eq(line, &self.line)) {
             routes.remove(&self.route);
@@ -263,7 +260,7 @@ struct HarnessPort {
 impl HarnessPort {
     fn admit(&self, frame: &Bytes) -> Result<(), Dropped> {
         let header = routable(frame)?;
-        let mut members = lock(&self.line.members);
+        let mut members = self.line.members.lock();
         if header.ends_stream() {
             return match members.streams.get(header.stream_id) {
                 Some(stream) if stream.owner != self.id => Err(Dropped::ForeignStream),
@@ -301,7 +298,7 @@ impl Port for HarnessPort {
 
 impl Drop for HarnessPort {
     fn drop(&mut self) {
-        let mut members = lock(&self.line.members);
+        let mut members = self.line.members.lock();
         let Some(harness) = members.harnesses.remove(&self.id) else { return };
         for stream_id in &harness.streams {
             members.streams.remove(stream_id);

@@ -1,18 +1,18 @@
 //! A websocket through a rendezvous that carries one relay stream (`remote.md` section 9).
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use codex_relay::{EXECUTOR_STOPPED, HarnessError, HarnessStream, SendError};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
-use crate::client::inbox::lock;
 use crate::client::options::ClientOptions;
 use crate::registry::Socket;
 
@@ -81,7 +81,7 @@ pub(in crate::client) async fn open(
     let mut reader = RelayReader { socket, stream, silence: options.silence_time, control, stopped: false };
     writer.transmit().await?;
     writer.flush_socket().await?;
-    while !lock(&reader.stream).is_open() {
+    while !reader.stream.lock().is_open() {
         reader.receive().await?;
     }
     Ok((reader, writer))
@@ -96,7 +96,7 @@ impl RelayReader {
     /// The next message; none when the rendezvous ended the connection. Cancel-safe.
     pub(in crate::client) async fn next(&mut self) -> Result<Option<Utf8Bytes>, RelayError> {
         loop {
-            if let Some(message) = lock(&self.stream).next_message() {
+            if let Some(message) = self.stream.lock().next_message() {
                 let text = Utf8Bytes::try_from(message);
                 return text.map(Some).map_err(|error| Box::new(WsError::from(error)).into());
             }
@@ -118,7 +118,7 @@ impl RelayReader {
             None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => Err(RelayError::Ended),
             Some(Err(error)) => Err(Box::new(error).into()),
             Some(Ok(Message::Binary(frame))) => {
-                let mut stream = lock(&self.stream);
+                let mut stream = self.stream.lock();
                 stream.receive(frame)?;
                 if stream.has_control() {
                     self.control.notify_one();
@@ -135,14 +135,14 @@ impl RelayReader {
 impl RelayWriter {
     /// Queues one message; [`Self::flush`] sends it.
     pub(in crate::client) async fn feed(&mut self, message: Bytes) -> Result<(), RelayError> {
-        lock(&self.stream).send(message).map_err(RelayError::Send)?;
+        self.stream.lock().send(message).map_err(RelayError::Send)?;
         self.transmit().await
     }
 
     /// Hands all frames to the socket, which takes them at its own pace.
     async fn transmit(&mut self) -> Result<(), RelayError> {
         loop {
-            let frame = lock(&self.stream).next_transmit().map_err(HarnessError::from)?;
+            let frame = self.stream.lock().next_transmit().map_err(HarnessError::from)?;
             let Some(frame) = frame else { return Ok(()) };
             self.socket.feed(Message::Binary(frame)).await.map_err(Box::new)?;
         }
@@ -176,7 +176,7 @@ impl RelayWriter {
 
     /// Tells the executor, and then the rendezvous, that nothing more comes.
     pub(in crate::client) async fn close(&mut self) -> Result<(), RelayError> {
-        let goodbye = lock(&self.stream).goodbye();
+        let goodbye = self.stream.lock().goodbye();
         self.socket.feed(Message::Binary(goodbye)).await.map_err(Box::new)?;
         Ok(self.socket.close().await.map_err(Box::new)?)
     }

@@ -1,6 +1,6 @@
 //! `http/request`: buffered answers, and bodies that come as they are (section 11).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::http::{RequestParams, RequestResult};
@@ -50,7 +50,7 @@ impl Machine {
 
     fn reserve(self: &Arc<Self>, id: &str) -> Result<ReservedStream, RpcError> {
         let most = self.limits().http.http_streams;
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.streams.lock();
         if streams.contains(id) {
             return Err(RpcError::invalid_params(format!("requestId {id:?} names a stream that still runs")));
         }
@@ -72,6 +72,6 @@ struct ReservedStream {
 
 impl Drop for ReservedStream {
     fn drop(&mut self) {
-        self.machine.streams.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.machine.streams.lock().remove(&self.id);
     }
 }

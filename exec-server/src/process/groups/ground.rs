@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_exec_protocol::process::ProgramLimits;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -122,7 +123,7 @@ impl Ground {
     }
 
     fn lingering(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.lingering.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lingering.lock()
     }
 
     /// Removes a group now, or once nothing runs in it. Blocks.

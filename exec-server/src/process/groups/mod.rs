@@ -8,10 +8,11 @@ mod home;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{Enforcement, LimitsEnforced, ProgramLimits};
+use parking_lot::Mutex;
 
 use rustix::thread::CapabilitySet;
 
@@ -122,11 +123,7 @@ impl Groups {
     pub fn tidy(&self) {
         let Some(state) = &self.0 else { return };
         // Who holds it looks for a place, so there are no groups yet, or takes it, and tidies before it makes a group.
-        let ground = match state.try_lock() {
-            Ok(state) => state.ground(),
-            Err(TryLockError::Poisoned(state)) => state.into_inner().ground(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+        let ground = state.try_lock().and_then(|state| state.ground());
         if let Some(ground) = ground.filter(|ground| ground.is_untidy()) {
             blocking::spawn(move || ground.tidy()).detach();
         }
@@ -138,7 +135,7 @@ impl Groups {
             return None;
         }
         // Kept until it is known: the next start waits for the answer of the first.
-        let mut state = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.as_ref()?.lock();
         if state.is_to_be_tried(Instant::now()) {
             *state = state.try_now();
         }
@@ -298,11 +295,11 @@ mod tests {
     async fn tidying_waits_for_nobody_who_looks_for_a_place() {
         let groups = Groups::when_needed();
         let state = Arc::clone(groups.0.as_ref().expect("to be tried"));
-        let looking = state.lock().expect("nobody panicked");
+        let looking = state.lock();
         groups.tidy();
         drop(looking);
         groups.tidy();
-        assert!(matches!(*state.lock().expect("nobody panicked"), State::Untried));
+        assert!(matches!(*state.lock(), State::Untried));
     }
 
     #[test]

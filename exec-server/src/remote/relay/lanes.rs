@@ -1,10 +1,11 @@
 //! What lies between a websocket's streams and their server connections: a lane for each stream.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use codex_relay::{Event, ExecutorStreams, SendError, StreamKey, Verdict};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
@@ -73,7 +74,7 @@ impl Lanes {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Lets the writer look.
@@ -130,7 +131,7 @@ impl Lanes {
     pub(super) fn open(&self, key: StreamKey) -> Carrier {
         let ready = Arc::clone(&self.ready);
         let (carrier, inlet, outlet) = stream::stream(self.bounds, move || {
-            ready.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back(key);
+            ready.streams.lock().push_back(key);
             ready.writer.notify_one();
         });
         self.lock()
@@ -208,7 +209,7 @@ impl Lanes {
     pub(super) fn next_transmit(&self) -> Option<Message> {
         let mut state = self.lock();
         loop {
-            let ready = self.ready.streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let ready = self.ready.streams.lock().pop_front();
             let Some(key) = ready else { break };
             state.fill(key);
         }
