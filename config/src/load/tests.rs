@@ -264,6 +264,17 @@ fn strict_mode_lets_the_keys_of_other_programs_pass() {
     assert!(machine.load(&["features.undo=false", "tools.web_search=true"]).is_ok());
 }
 
+#[test]
+fn strict_mode_knows_what_0_171_adds() {
+    let machine = Machine::with(
+        "rollout_trace = true\n[responses]\nx = 1\n[code_mode]\nx = 1\n[otel]\nheaders_helper = 'token'\n\
+         headers_helper_refresh_interval_ms = 1000\n[features]\nshell_snapshot_v2 = true\nper_environment_context = true\n\
+         'guardianv2.thread_context' = false\n[features.network_proxy]\nenabled = true\ntransparent_tcp = true\n",
+    )
+    .strict();
+    machine.load(&["features.executor_capability_discovery_v2=true", "features.worktrees=false"]).unwrap();
+}
+
 /// Every key that `login.md` names, with a value of its type.
 const KEYS_OF_THE_SPEC: [(&str, &str); 24] = [
     ("cli_auth_credentials_store", "'file'"),
