@@ -112,9 +112,9 @@ crate::limits! {
             /// Entries of a sandbox's profile; more are refused with `-32600`.
             sandbox_entries: usize = 1024, 1..=65_536;
             /// Names looked at to find what the patterns of a profile deny; for more the profile is refused with `-32600`.
-            sandbox_scanned_names: usize = 200_000, 1..=100_000_000;
+            sandbox_scanned_names: usize = 10_000_000, 1..=100_000_000;
             /// Paths denied by the patterns of a profile, each of which costs a mount; for more it is refused with `-32600`.
-            sandbox_matches: usize = 1024, 1..=65_536;
+            sandbox_matches: usize = 32_768, 1..=65_536;
         }
         /// What clients ask of the machine's configuration and of what is installed on it.
         discovery: DiscoveryLimits {

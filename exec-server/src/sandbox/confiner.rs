@@ -164,7 +164,8 @@ impl Confiner {
                 .map_err(|(path, source)| ConfineRefusal::Place { path, source })?,
             Files::All => Held::default(),
         };
-        Ok((walls(policy, &plan, true), held))
+        let walls = walls(policy, &plan, &held);
+        Ok((walls, held))
     }
 
     /// No confinement: for a program with bounds and without a sandbox.
@@ -174,7 +175,7 @@ impl Confiner {
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
     pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Walls, ConfineRefusal> {
-        Ok(walls(policy, &self.plan(policy)?, false))
+        Ok(walls(policy, &self.plan(policy)?, &Held::default()))
     }
 
     fn plan(&self, policy: &Policy) -> Result<Plan, ConfineRefusal> {
@@ -183,6 +184,6 @@ impl Confiner {
     }
 }
 
-fn walls(policy: &Policy, plan: &Plan, held: bool) -> Walls {
+fn walls(policy: &Policy, plan: &Plan, held: &Held) -> Walls {
     Walls::new(policy, plan.namespaces, plan.landlock, held)
 }

@@ -45,11 +45,6 @@ pub enum PolicyError {
         /// The symlink.
         link: PathBuf,
     },
-    /// The root is denied.
-    #[error(
-        "the sandbox denies the root, so nothing could run; leave that entry out, and only what others grant is there"
-    )]
-    DeniedRoot,
     /// A pattern with another access than deny.
     #[error(
         "the sandbox grants access by the pattern {pattern:?}; patterns can only deny, name paths instead"

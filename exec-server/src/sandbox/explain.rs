@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
 use super::place::locate;
-use super::policy::{Access, Cap, Decider, Files, Grant, Policy};
+use super::policy::{Access, Decider, Files, Policy, Rule};
 
 /// What a policy says of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +35,10 @@ impl Policy {
         };
         let why = match rules.decider(&real) {
             Decider::Nothing => "no rule mentions it".to_owned(),
-            Decider::Grant(at, Grant::Read) => format!("{} may be read", at.display()),
-            Decider::Grant(at, Grant::Write) => format!("{} may be written", at.display()),
-            Decider::Cap(at, Cap::ReadOnly) => format!("{} is protected", at.display()),
-            Decider::Cap(at, Cap::Denied) => format!("{} is denied", at.display()),
+            Decider::Rule(at, Rule::Read) => format!("{} may be read", at.display()),
+            Decider::Rule(at, Rule::Write) => format!("{} may be written", at.display()),
+            Decider::Rule(at, Rule::Protect) => format!("{} is protected", at.display()),
+            Decider::Rule(at, Rule::Deny) => format!("{} is denied", at.display()),
         };
         Ok(Explanation { access: rules.access_at(&real), real, why })
     }

@@ -1,120 +1,126 @@
-//! Finds what a pattern of denied paths matches now.
+//! Finds what patterns of denied paths match now: one walk for all that begin in one directory.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use super::error::PolicyError;
-use super::place::locate;
+use super::patterns::{Pattern, Patterns, States};
+use super::place::could_open;
 use super::resolve::PolicyBounds;
 
-/// A scan for all patterns of one policy.
+/// The patterns of one policy.
 pub(super) struct Scan {
     bounds: PolicyBounds,
+    /// How many levels below its base a pattern reaches.
+    depth: u64,
+    /// Patterns with something special in them, by the directory that they begin in.
+    patterns: BTreeMap<PathBuf, Vec<Pattern>>,
     scanned: usize,
     matches: Vec<PathBuf>,
 }
 
-struct Pattern<'a> {
-    text: &'a str,
-    rest: GlobMatcher,
-    /// Levels below the base that can match.
-    depth: u64,
+/// A directory to look into.
+struct Ahead {
+    path: PathBuf,
+    states: States,
+    /// How many levels may be looked at, this directory's names being the first.
+    levels: u64,
+    /// Whether a symlink leads there.
+    is_linked: bool,
 }
 
 impl Scan {
-    pub(super) fn new(bounds: PolicyBounds) -> Self {
-        Self { bounds, scanned: 0, matches: Vec::new() }
+    pub(super) fn new(bounds: PolicyBounds, max_depth: Option<u64>) -> Self {
+        let depth = max_depth.unwrap_or(u64::MAX);
+        Self { bounds, depth, patterns: BTreeMap::new(), scanned: 0, matches: Vec::new() }
     }
 
-    /// The real paths of everything matched so far.
-    pub(super) fn into_matches(self) -> Vec<PathBuf> {
-        self.matches
+    /// Adds what is to be looked for below a real directory: names by `*`, `?`, `[…]`, `{…}`, trees by `**`.
+    pub(super) fn add(&mut self, base: PathBuf, patterns: Vec<Pattern>) {
+        self.patterns.entry(base).or_default().extend(patterns);
     }
 
-    /// Looks for what a pattern matches below `root`: names by `*`, `?`, `[…]`, `{…}`, trees by `**`. Directories behind
-    /// symlinks are looked into as well, since a path through the link matches too.
+    /// The paths of everything that matches. Directories behind symlinks are looked into as well, since a path through the
+    /// link matches too. `grants_below` says of a real path whether something in it is granted once more: else what is in a
+    /// match needs no look. What this user may not list, but could, is denied as a whole: nobody knows what matches in there.
     ///
     /// # Errors
-    /// A pattern that makes no sense, or one with too much to look at.
-    pub(super) fn look(
-        &mut self,
-        root: &Path,
-        pattern: &str,
-        max_depth: Option<u64>,
-    ) -> Result<(), PolicyError> {
-        let (base, rest) = split(root, pattern);
-        let invalid = |reason: String| PolicyError::Glob { pattern: pattern.to_owned(), reason };
-        if rest.is_empty() {
-            return self.take(&base);
+    /// When there is too much to look at, or the file system doesn't tell.
+    pub(super) fn run(mut self, grants_below: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, PolicyError> {
+        for (base, patterns) in std::mem::take(&mut self.patterns) {
+            let patterns = Patterns::new(patterns)
+                .map_err(|reason| PolicyError::Glob { pattern: base.display().to_string(), reason })?;
+            self.walk(&patterns, base, &grants_below)?;
         }
-        let glob = GlobBuilder::new(&rest)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| invalid(error.kind().to_string()))?;
-        if rest.split('/').any(|name| name == "..") {
-            return Err(invalid("`..` has no meaning in a pattern".to_owned()));
-        }
-        // Braces may hold slashes, so that only simple patterns tell how deep they reach.
-        let bounded = !rest.contains("**") && !rest.contains('{');
-        let own = if bounded { rest.split('/').count() as u64 } else { u64::MAX };
-        let pattern = Pattern {
-            text: pattern,
-            rest: glob.compile_matcher(),
-            depth: own.min(max_depth.unwrap_or(u64::MAX)),
-        };
-        let base = locate(&base).map_err(|source| PolicyError::Lookup { path: base, source })?;
-        if base.exists() { self.walk(&pattern, &base.real) } else { Ok(()) }
+        Ok(self.matches)
     }
 
-    fn walk(&mut self, pattern: &Pattern<'_>, base: &Path) -> Result<(), PolicyError> {
-        let mut entered = HashSet::new();
-        let mut queue = vec![(base.to_owned(), PathBuf::new(), 1)];
-        while let Some((directory, shown, level)) = queue.pop() {
-            let identity = match fs::metadata(&directory) {
-                Ok(found) => (found.dev(), found.ino(), shown.clone()),
-                Err(_) => continue,
-            };
-            // By shown path too: the same directory may match under one name and not under another.
-            if shown.components().count() > 64 || !entered.insert(identity) {
-                continue;
-            }
-            let names = match fs::read_dir(&directory) {
-                Ok(names) => names,
-                // What this server may not read, its programs may not either.
-                Err(error) if ignorable(error.kind()) => continue,
-                Err(source) => return Err(PolicyError::Lookup { path: directory, source }),
+    fn walk(
+        &mut self,
+        patterns: &Patterns,
+        base: PathBuf,
+        grants_below: &impl Fn(&Path) -> bool,
+    ) -> Result<(), PolicyError> {
+        let mut seen = Seen::default();
+        let mut matching = Vec::new();
+        let begin = Ahead { path: base, states: patterns.begin(), levels: self.depth, is_linked: false };
+        let mut queue = vec![begin];
+        while let Some(ahead) = queue.pop() {
+            let names = match seen
+                .is_new(&ahead)
+                .and_then(|new| new.then(|| fs::read_dir(&ahead.path)).transpose())
+            {
+                Ok(Some(names)) => names,
+                Ok(None) => continue,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    if could_open(&ahead.path) {
+                        self.take(ahead.path)?;
+                    }
+                    continue;
+                }
+                Err(error) if is_gone(&error) => continue,
+                Err(source) => return Err(PolicyError::Lookup { path: ahead.path, source }),
             };
             for name in names {
                 let name = match name {
                     Ok(name) => name,
-                    Err(source) => return Err(PolicyError::Lookup { path: directory, source }),
+                    Err(error) if is_gone(&error) => break,
+                    Err(source) => return Err(PolicyError::Lookup { path: ahead.path, source }),
                 };
-                self.scanned += 1;
-                if self.scanned > self.bounds.scanned_names {
-                    return Err(PolicyError::TooMuch {
-                        what: format!("names to look at for the pattern {:?}", pattern.text),
-                        most: self.bounds.scanned_names,
-                        remedy: "set glob_scan_max_depth, or begin the pattern deeper",
-                    });
+                self.count()?;
+                let (next, matches) = patterns.step(&ahead.states, &name.file_name(), &mut matching);
+                if matches {
+                    self.take(name.path())?;
                 }
-                let shown = shown.join(name.file_name());
-                if pattern.rest.is_match(&shown) {
-                    self.take(&name.path())?;
-                } else if level < pattern.depth && is_directory(&name) {
-                    queue.push((name.path(), shown, level + 1));
+                let leads_on = ahead.levels > 1 && next.as_ref().is_some_and(States::lead_on);
+                let Some(states) = next.filter(|_| leads_on) else { continue };
+                let Some(link) = directory(&name) else { continue };
+                let is_linked = ahead.is_linked || link;
+                if matches && !grants_below(&real(name.path(), is_linked)) {
+                    continue;
                 }
+                queue.push(Ahead { path: name.path(), states, levels: ahead.levels - 1, is_linked });
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, path: &Path) -> Result<(), PolicyError> {
+    fn count(&mut self) -> Result<(), PolicyError> {
+        self.scanned += 1;
+        if self.scanned <= self.bounds.scanned_names {
+            return Ok(());
+        }
+        Err(PolicyError::TooMuch {
+            what: "names to look at for its patterns".to_owned(),
+            most: self.bounds.scanned_names,
+            remedy: "set glob_scan_max_depth, or begin the patterns deeper",
+        })
+    }
+
+    fn take(&mut self, path: PathBuf) -> Result<(), PolicyError> {
         if self.matches.len() == self.bounds.matches {
             return Err(PolicyError::TooMuch {
                 what: "paths denied by patterns".to_owned(),
@@ -122,25 +128,51 @@ impl Scan {
                 remedy: "deny the directory that holds them",
             });
         }
-        self.matches.push(path.to_owned());
+        self.matches.push(path);
         Ok(())
     }
 }
 
-fn ignorable(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied)
-}
+/// Directories that were looked into, and what was looked for: symlinks may lead to one again and again.
+#[derive(Default)]
+struct Seen(HashMap<(u64, u64), Vec<(States, u64)>>);
 
-fn is_directory(entry: &fs::DirEntry) -> bool {
-    match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => fs::metadata(entry.path()).is_ok_and(|found| found.is_dir()),
-        Ok(kind) => kind.is_dir(),
-        Err(_) => false,
+impl Seen {
+    /// Whether something is looked for in there that was not before.
+    fn is_new(&mut self, ahead: &Ahead) -> io::Result<bool> {
+        let found = fs::metadata(&ahead.path)?;
+        let before = self.0.entry((found.dev(), found.ino())).or_default();
+        if before.iter().any(|(states, levels)| states.cover(&ahead.states) && *levels >= ahead.levels) {
+            return Ok(false);
+        }
+        before.push((ahead.states.clone(), ahead.levels));
+        Ok(true)
     }
 }
 
+/// What is no directory any more, or belongs to a process that has ended.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ELOOP | libc::EINVAL))
+}
+
+/// Whether a name is a directory, and then whether by a symlink.
+fn directory(entry: &fs::DirEntry) -> Option<bool> {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => {
+            fs::metadata(entry.path()).is_ok_and(|found| found.is_dir()).then_some(true)
+        }
+        Ok(kind) => kind.is_dir().then_some(false),
+        Err(_) => None,
+    }
+}
+
+fn real(path: PathBuf, is_linked: bool) -> PathBuf {
+    if is_linked { fs::canonicalize(&path).unwrap_or(path) } else { path }
+}
+
 /// The directory that a pattern begins in, and the rest from its first special name on.
-fn split(root: &Path, pattern: &str) -> (PathBuf, String) {
+pub(super) fn split(root: &Path, pattern: &str) -> (PathBuf, String) {
     let names: Vec<&str> = pattern.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
     let literal = names.iter().take_while(|name| !name.contains(['*', '?', '[', '{', '\\'])).count();
     let (begin, rest) = names.split_at(literal);

@@ -21,6 +21,9 @@ pub(super) struct Location {
     pub(super) first_missing: Option<PathBuf>,
     /// The symlinks on the way, each by its real path, with its text.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
+    /// The directory that the first missing name may be in, for nobody may look into it now, but whose programs may open it
+    /// again: it is this user's own.
+    pub(super) shut: Option<PathBuf>,
 }
 
 impl Location {
@@ -46,8 +49,10 @@ pub(super) enum Found {
     Missing(ErrorKind),
     /// A symlink, with its text.
     Link(PathBuf),
+    /// Unknown: this user may not look into its directory, which is the user's own or not.
+    Shut { is_own: bool },
     /// Anything else.
-    Thing { is_file: bool, identity: Identity },
+    Thing { is_file: bool, is_placeholder: bool, identity: Identity },
 }
 
 /// Which file it is.
@@ -74,7 +79,7 @@ impl Identity {
 }
 
 fn facts(path: &Path) -> io::Result<Statx> {
-    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::BTIME;
+    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::BTIME | StatxFlags::MTIME;
     Ok(statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted)?)
 }
 
@@ -82,7 +87,7 @@ impl Lookups {
     /// What a name is, without following it.
     ///
     /// # Errors
-    /// When its directory can't be looked into, or it is a symlink that can't be read.
+    /// When the file system doesn't tell, or it is a symlink that can't be read.
     pub(super) fn find(&mut self, path: &Path) -> io::Result<Found> {
         if let Some(found) = self.names.get(path) {
             return Ok(found.clone());
@@ -119,9 +124,10 @@ impl Lookups {
     /// Follows an absolute path.
     ///
     /// # Errors
-    /// When a directory on the way can't be looked into, for too many symlinks, and for `..` behind a missing name.
+    /// When the file system doesn't tell, for too many symlinks, and for `..` behind a missing name.
     pub(super) fn locate(&mut self, path: &Path) -> io::Result<Location> {
-        let mut place = Location { real: PathBuf::from("/"), first_missing: None, links: Vec::new() };
+        let mut place =
+            Location { real: PathBuf::from("/"), first_missing: None, links: Vec::new(), shut: None };
         let mut ahead: VecDeque<OsString> = names(path).collect();
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
@@ -152,6 +158,10 @@ impl Lookups {
                 }
                 Found::Thing { .. } => {}
                 Found::Missing(_) => place.first_missing = Some(place.real.clone()),
+                Found::Shut { is_own } => {
+                    place.shut = is_own.then(|| parent(&place.real));
+                    place.first_missing = Some(place.real.clone());
+                }
             }
         }
         Ok(place)
@@ -169,12 +179,38 @@ fn look(path: &Path) -> io::Result<Found> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Found::Missing(error.kind()));
         }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let directory = parent(path);
+            // Some mounts of one user are closed even to an administrator; nothing opens those.
+            return Ok(Found::Shut { is_own: !is_searchable(&directory) && could_open(&directory) });
+        }
         Err(error) => return Err(error),
     };
     match FileType::from_raw_mode(found.stx_mode.into()) {
         FileType::Symlink => std::fs::read_link(path).map(Found::Link),
-        kind => Ok(Found::Thing { is_file: kind == FileType::RegularFile, identity: Identity::of(&found) }),
+        kind => Ok(Found::Thing {
+            is_file: kind == FileType::RegularFile,
+            is_placeholder: kind == FileType::Directory
+                && (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec) == (PLACEHOLDER_TIME, 0),
+            identity: Identity::of(&found),
+        }),
     }
+}
+
+/// When every placeholder was changed last, in seconds since 1970: a moment in 2001 by which those are known that a killed
+/// server left behind.
+pub(super) const PLACEHOLDER_TIME: i64 = 981_173_106;
+
+/// Whether programs of this user could open a directory that this user can't look into now, by changing its mode.
+pub(super) fn could_open(directory: &Path) -> bool {
+    let user = rustix::process::geteuid();
+    user.is_root()
+        || std::fs::metadata(directory)
+            .is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == user.as_raw())
+}
+
+fn is_searchable(directory: &Path) -> bool {
+    rustix::fs::accessat(CWD, directory, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// How much of a file is read as text.

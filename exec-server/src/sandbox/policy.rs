@@ -1,6 +1,7 @@
 //! What one sandbox allows, as one plain value: real paths, no wishes left to interpret.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,22 +28,18 @@ impl Access {
     }
 }
 
-/// What a rule gives.
+/// What a rule says of the tree below its path, as far as no rule for something in there says otherwise. Of two for one
+/// path the later one in this list holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Grant {
-    /// Read.
+pub enum Rule {
+    /// Nobody writes what could be written else. Opens nothing, and gives way to an entry for the same path.
+    Protect,
+    /// It may be read.
     Read,
-    /// Read and write. Of two rules for one path it wins.
+    /// It may be read and written.
     Write,
-}
-
-/// What a rule takes, for the whole tree below; no grant brings it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cap {
-    /// Writing.
-    ReadOnly,
-    /// Everything.
-    Denied,
+    /// Nothing.
+    Deny,
 }
 
 /// Whether sockets are allowed.
@@ -74,12 +71,12 @@ pub enum Files {
     Rules(Rules),
 }
 
-/// Rules by real path: absolute, without symlinks, `.` and `..`.
+/// Rules by real path: absolute, without symlinks, `.` and `..`. The most specific one decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    grants: BTreeMap<PathBuf, Grant>,
-    caps: BTreeMap<PathBuf, Cap>,
-    /// Names that do not exist, and must not come to exist while a program runs: each has a cap, and a writable parent.
+    rules: BTreeMap<PathBuf, Rule>,
+    /// Names that do not exist, and must not come to exist while a program runs: each has a rule, and the first that is
+    /// missing on its way has a writable parent.
     placeholders: Vec<PathBuf>,
     /// Symlinks on the way to what was granted, with their text, so that a view without the rest can have them too.
     links: BTreeMap<PathBuf, PathBuf>,
@@ -90,10 +87,8 @@ pub struct Rules {
 pub enum Decider<'a> {
     /// No rule mentions the path.
     Nothing,
-    /// The most specific grant.
-    Grant(&'a Path, Grant),
-    /// A cap at or above the path.
-    Cap(&'a Path, Cap),
+    /// The most specific rule, and the path that it is for.
+    Rule(&'a Path, Rule),
 }
 
 /// A tree whose access differs from that around it.
@@ -127,16 +122,18 @@ impl Files {
 }
 
 impl Rules {
-    /// Adds a grant; of two for one path the wider one holds, as the older of the two words means no prohibition.
-    pub(super) fn grant(&mut self, path: PathBuf, grant: Grant) {
-        let held = self.grants.entry(path).or_insert(grant);
-        *held = grant.max(*held);
+    /// Adds a rule; of two for one path the stronger one holds ([`Rule`]).
+    pub(super) fn add(&mut self, path: PathBuf, rule: Rule) {
+        let held = self.rules.entry(path).or_insert(rule);
+        *held = rule.max(*held);
     }
 
-    /// Adds a cap; of two for one path the stricter one holds.
-    pub(super) fn cap(&mut self, path: PathBuf, cap: Cap) {
-        let held = self.caps.entry(path).or_insert(cap);
-        *held = cap.max(*held);
+    /// Takes writing from a path that a rule may have given it to.
+    pub(super) fn make_read_only(&mut self, path: PathBuf) {
+        let held = self.rules.entry(path).or_insert(Rule::Read);
+        if *held != Rule::Deny {
+            *held = Rule::Read;
+        }
     }
 
     pub(super) fn add_link(&mut self, at: PathBuf, text: PathBuf) {
@@ -153,26 +150,34 @@ impl Rules {
     pub fn access_at(&self, path: &Path) -> Access {
         match self.decider(path) {
             Decider::Nothing => Access::Hidden,
-            Decider::Grant(_, Grant::Read) | Decider::Cap(_, Cap::ReadOnly) => Access::Read,
-            Decider::Grant(_, Grant::Write) => Access::Write,
-            Decider::Cap(_, Cap::Denied) => Access::Denied,
+            Decider::Rule(_, Rule::Read | Rule::Protect) => Access::Read,
+            Decider::Rule(_, Rule::Write) => Access::Write,
+            // A denial of everything only means that nothing is granted but what others grant.
+            Decider::Rule(at, Rule::Deny) if at.parent().is_none() => Access::Hidden,
+            Decider::Rule(_, Rule::Deny) => Access::Denied,
         }
     }
 
-    /// Which rule says what may be done at a real path: a denial at or above it; else the most specific grant, unless
-    /// that gives more than a cap at or above leaves.
+    /// Which rule says what may be done at a real path: the most specific one. A protection counts only where the rule
+    /// behind it would let write.
     pub fn decider(&self, path: &Path) -> Decider<'_> {
-        let caps = || path.ancestors().filter_map(|at| self.caps.get_key_value(at));
-        if let Some((at, cap)) = caps().find(|(_, cap)| **cap == Cap::Denied) {
-            return Decider::Cap(at, *cap);
+        let mut protection = None;
+        for (at, rule) in path.ancestors().filter_map(|at| self.rules.get_key_value(at)) {
+            match (rule, protection) {
+                (Rule::Protect, None) => protection = Some(at),
+                (Rule::Protect, Some(_)) => {}
+                (Rule::Write, Some(protected)) => return Decider::Rule(protected, Rule::Protect),
+                _ => return Decider::Rule(at, *rule),
+            }
         }
-        let Some((at, grant)) = path.ancestors().find_map(|at| self.grants.get_key_value(at)) else {
-            return Decider::Nothing;
-        };
-        match caps().next() {
-            Some((at, cap)) if *grant == Grant::Write => Decider::Cap(at, *cap),
-            _ => Decider::Grant(at, *grant),
-        }
+        Decider::Nothing
+    }
+
+    /// Whether an entry grants or denies something below a path.
+    pub(super) fn grants_below(&self, path: &Path) -> bool {
+        let from = (Bound::Excluded(path), Bound::Unbounded);
+        let mut below = self.rules.range::<Path, _>(from).take_while(|(at, _)| at.starts_with(path));
+        below.any(|(_, rule)| matches!(rule, Rule::Read | Rule::Write))
     }
 
     /// What holds where no other region says otherwise.
@@ -182,17 +187,23 @@ impl Rules {
 
     /// The trees whose access differs from what is around them, parents first; without the root itself.
     pub fn regions(&self) -> Vec<Region> {
-        let mut regions: Vec<Region> = Vec::new();
-        let base = self.base();
-        let mut paths: Vec<&PathBuf> = self.grants.keys().chain(self.caps.keys()).collect();
-        paths.sort();
-        paths.dedup();
-        for path in paths.into_iter().filter(|path| path.parent().is_some()) {
-            let around = regions.iter().rev().find(|region| path.starts_with(&region.path));
-            let around = around.map_or(base, |region| region.access);
+        self.within().into_iter().map(|(region, _)| region).collect()
+    }
+
+    /// The same, each with the access around it.
+    fn within(&self) -> Vec<(Region, Access)> {
+        let mut regions: Vec<(Region, Access)> = Vec::new();
+        // Those that the next path may lie in. What lies in a tree follows it at once, as paths are sorted by name.
+        let mut open: Vec<usize> = Vec::new();
+        for path in self.rules.keys().filter(|path| path.parent().is_some()) {
+            while open.last().is_some_and(|at| !path.starts_with(&regions[*at].0.path)) {
+                open.pop();
+            }
+            let around = open.last().map_or(self.base(), |at| regions[*at].0.access);
             let access = self.access_at(path);
             if access != around && !(access.is_none() && around.is_none()) {
-                regions.push(Region { path: path.clone(), access });
+                open.push(regions.len());
+                regions.push((Region { path: path.clone(), access }, around));
             }
         }
         regions
@@ -208,30 +219,22 @@ impl Rules {
         self.links.iter().map(|(at, text)| (at.as_path(), text.as_path()))
     }
 
-    /// Whether a rule denies anything.
+    /// Whether a rule denies anything that could be readable else.
     pub fn denies(&self) -> bool {
-        self.caps.values().any(|cap| *cap == Cap::Denied)
+        self.rules.iter().any(|(at, rule)| *rule == Rule::Deny && at.parent().is_some())
     }
 
     /// Whether anything may be written.
     pub fn allows_writing(&self) -> bool {
-        self.base() == Access::Write || self.regions().iter().any(|region| region.access == Access::Write)
+        self.base() == Access::Write || self.within().iter().any(|(region, _)| region.access == Access::Write)
     }
 
     /// Whether a tree inside a more widely open one is closed: what the kernel's rights alone can't express.
     pub fn narrows_inside(&self) -> bool {
-        let regions = self.regions();
-        regions.iter().any(|inner| {
-            let around = regions
-                .iter()
-                .rev()
-                .find(|outer| outer.path != inner.path && inner.path.starts_with(&outer.path))
-                .map_or(self.base(), |outer| outer.access);
-            match around {
-                Access::Write => true,
-                Access::Read => inner.access == Access::Denied,
-                Access::Hidden | Access::Denied => false,
-            }
+        self.within().iter().any(|(region, around)| match around {
+            Access::Write => true,
+            Access::Read => region.access == Access::Denied,
+            Access::Hidden | Access::Denied => false,
         })
     }
 }

@@ -7,11 +7,12 @@ use codex_exec_protocol::{WirePath, sandbox as wire};
 use wire::{Access as Word, EntryPath, FileSystem, Permissions, Profile, Sandbox, Special};
 
 use super::error::PolicyError;
-use super::globs::Scan;
+use super::globs::{Scan, split};
 use super::kernel_mounts::KernelMounts;
 use super::old_form;
+use super::patterns::Pattern;
 use super::place::{Found, Location, Lookups, climbs};
-use super::policy::{Access, Cap, Decider, Files, Grant, NetworkRight, Policy, Rules};
+use super::policy::{Access, Decider, Files, NetworkRight, Policy, Rule, Rules};
 use crate::Limits;
 
 /// What a program needs to run at all, if it is there.
@@ -27,9 +28,6 @@ const SYSTEM: [&str; 10] = [
     "/nix/store",
     "/run/current-system/sw",
 ];
-/// Names directly in a writable project root that stay read-only (14.2).
-pub(super) const PROTECTED: [&str; 3] = [".git", ".codex", ".agents"];
-
 /// What a profile's words mean on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
@@ -104,21 +102,31 @@ pub(super) fn resolve_by(
     Ok(Policy { files, network })
 }
 
-struct Resolver<'a> {
-    lookups: &'a mut Lookups,
+pub(super) struct Resolver<'a> {
+    pub(super) lookups: &'a mut Lookups,
     cwd: Option<&'a Path>,
-    roots: Vec<&'a Path>,
+    pub(super) roots: Vec<&'a Path>,
     tmpdir: Option<&'a Path>,
     bounds: PolicyBounds,
     /// Where the kernel's own file systems are, parents first.
     kernel: &'a [PathBuf],
-    rules: Rules,
+    pub(super) rules: Rules,
+    /// What every program needs is asked for.
+    minimal: bool,
     /// Symlinks that grants went over: the grant's own text, and the link.
     crossed: Vec<(PathBuf, PathBuf)>,
-    /// Rules that take something away from a missing path: the path, and the first missing name on its way.
-    missing: Vec<(PathBuf, Cap)>,
-    /// Missing paths whose rule is to be skipped.
-    skipped: HashSet<PathBuf>,
+    /// Rules that take something away from a path that does not exist.
+    pub(super) missing: Vec<Missing>,
+    /// Missing paths that an entry leaves to the programs, which then need no protection.
+    pub(super) left: HashSet<PathBuf>,
+}
+
+/// A rule for a path that does not exist.
+pub(super) struct Missing {
+    pub(super) path: PathBuf,
+    /// The first name on its way that does not exist.
+    pub(super) first: PathBuf,
+    pub(super) rule: Rule,
 }
 
 impl<'a> Resolver<'a> {
@@ -141,9 +149,10 @@ impl<'a> Resolver<'a> {
             bounds: around.bounds,
             kernel,
             rules: Rules::default(),
+            minimal: false,
             crossed: Vec::new(),
             missing: Vec::new(),
-            skipped: HashSet::new(),
+            left: HashSet::new(),
         }
     }
 
@@ -160,27 +169,13 @@ impl<'a> Resolver<'a> {
                 remedy: "grant or deny whole directories",
             });
         }
-        let mut scan = Scan::new(self.bounds);
         for entry in entries {
-            if let EntryPath::GlobPattern { pattern } = &entry.path {
-                if entry.access != Word::Deny {
-                    return Err(PolicyError::GlobGrant { pattern: pattern.clone() });
-                }
-                // Names may come to match that are not there now.
-                self.lookups.is_incomplete();
-                scan.look(self.pattern_root(pattern)?, pattern, depth)?;
-                continue;
-            }
             for path in self.paths(&entry.path)? {
                 self.entry(&path, entry)?;
             }
         }
-        for path in scan.into_matches() {
-            self.deny(&path)?;
-        }
-        if self.rules.base() == Access::Denied {
-            return Err(PolicyError::DeniedRoot);
-        }
+        // Behind all other entries, which may grant something in what matches.
+        self.patterns(entries, depth)?;
         if self.rules.base() == Access::Hidden {
             self.grant_system(network)?;
         }
@@ -194,6 +189,37 @@ impl<'a> Resolver<'a> {
         Ok(Files::Rules(self.rules))
     }
 
+    /// Denies what the patterns among the entries match now.
+    fn patterns(&mut self, entries: &[wire::Entry], depth: Option<u64>) -> Result<(), PolicyError> {
+        let mut scan = Scan::new(self.bounds, depth);
+        for entry in entries {
+            let EntryPath::GlobPattern { pattern } = &entry.path else { continue };
+            if entry.access != Word::Deny {
+                return Err(PolicyError::GlobGrant { pattern: pattern.clone() });
+            }
+            // Names may come to match that are not there now.
+            self.lookups.is_incomplete();
+            let (base, rest) = split(self.pattern_root(pattern)?, pattern);
+            if rest.is_empty() {
+                self.deny(&base)?;
+                continue;
+            }
+            let patterns = Pattern::all(&rest)
+                .map_err(|reason| PolicyError::Glob { pattern: pattern.clone(), reason })?;
+            let place =
+                self.lookups.locate(&base).map_err(|source| PolicyError::Lookup { path: base, source })?;
+            if place.exists() {
+                scan.add(place.real, patterns);
+            } else if let Some(shut) = place.shut {
+                self.rules.add(shut, Rule::Deny);
+            }
+        }
+        for path in scan.run(|path| self.rules.grants_below(path))? {
+            self.deny(&path)?;
+        }
+        Ok(())
+    }
+
     /// Where a pattern starts from.
     fn pattern_root(&self, pattern: &str) -> Result<&'a Path, PolicyError> {
         if pattern.starts_with('/') {
@@ -203,7 +229,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The paths that an entry names.
-    fn paths(&self, path: &EntryPath) -> Result<Vec<PathBuf>, PolicyError> {
+    fn paths(&mut self, path: &EntryPath) -> Result<Vec<PathBuf>, PolicyError> {
         let special = match path {
             EntryPath::Path { path: WirePath::Local(path) } => return Ok(vec![path.clone()]),
             EntryPath::Path { path: WirePath::Foreign(text) } => {
@@ -214,8 +240,10 @@ impl<'a> Resolver<'a> {
         };
         Ok(match special {
             Special::Root => vec![PathBuf::from("/")],
-            // Always there, since nothing runs without it.
-            Special::Minimal => Vec::new(),
+            Special::Minimal => {
+                self.minimal = true;
+                Vec::new()
+            }
             Special::CurrentWorkingDirectory => {
                 let cwd = self.cwd.ok_or_else(|| PolicyError::Relative { path: ".".into() })?;
                 vec![cwd.to_owned()]
@@ -236,60 +264,88 @@ impl<'a> Resolver<'a> {
     fn entry(&mut self, path: &Path, entry: &wire::Entry) -> Result<(), PolicyError> {
         let place = self.look(path)?;
         let skip = entry.missing_path_behavior.as_ref().and_then(|word| word.as_str()) == Some("skip");
-        if skip && !place.exists() {
+        let rule = match entry.access {
+            Word::Deny => Rule::Deny,
+            Word::Read => Rule::Read,
+            Word::Write => Rule::Write,
+        };
+        if skip && !place.exists() && place.shut.is_none() {
             // A prohibition never opens anything, so it leaves a protected name protected.
-            if entry.access != Word::Deny {
-                self.skipped.insert(place.real);
+            if rule != Rule::Deny {
+                self.left.insert(place.real);
             }
             return Ok(());
         }
-        let grant = match entry.access {
-            Word::Deny => {
-                self.deny_place(place);
+        match rule {
+            Rule::Deny => {
+                // Whoever may put another symlink there would have something else denied the next time.
+                for (at, _) in &place.links {
+                    self.rules.add(at.clone(), Rule::Protect);
+                }
+                if place.exists() {
+                    self.share_placeholder(&place.real)?;
+                }
+                self.take_away(place, Rule::Deny);
                 return Ok(());
             }
-            Word::Read => Grant::Read,
-            Word::Write => Grant::Write,
-        };
-        self.crossed.extend(place.links.iter().map(|(at, _)| (path.to_owned(), at.clone())));
-        if let Some(first) = &place.first_missing {
-            // Nothing there to grant; but inside a writable tree, a rule for reading takes writing away.
-            if grant == Grant::Read {
-                self.missing.push((first.clone(), Cap::ReadOnly));
-            }
-            return Ok(());
+            _ => self.crossed.extend(place.links.iter().map(|(at, _)| (path.to_owned(), at.clone()))),
         }
-        self.grant_place(place, grant);
+        if place.exists() && rule == Rule::Write {
+            self.grant(place, rule);
+        } else if place.exists() {
+            self.share_placeholder(&place.real)?;
+            self.grant(place, rule);
+        } else if rule == Rule::Read {
+            // Nothing there to grant; but inside a writable tree, a rule for reading takes writing away.
+            self.take_away(place, Rule::Read);
+        } else if place.shut.is_none() {
+            self.left.insert(place.real);
+        }
         Ok(())
     }
 
-    fn grant_place(&mut self, place: Location, grant: Grant) {
+    fn grant(&mut self, place: Location, rule: Rule) {
         for (at, text) in place.links {
             self.rules.add_link(at, text);
         }
-        self.rules.grant(place.real, grant);
+        self.rules.add(place.real, rule);
+    }
+
+    /// A placeholder of another program, or one that was left behind, is gone as soon as nobody holds it.
+    fn share_placeholder(&mut self, real: &Path) -> Result<(), PolicyError> {
+        let found = self.lookups.find(real);
+        match found.map_err(|source| PolicyError::Lookup { path: real.to_owned(), source })? {
+            Found::Thing { is_placeholder: true, .. } => self.rules.add_placeholder(real.to_owned()),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn deny(&mut self, path: &Path) -> Result<(), PolicyError> {
         let place = self.look(path)?;
-        self.deny_place(place);
+        self.take_away(place, Rule::Deny);
         Ok(())
     }
 
-    fn deny_place(&mut self, place: Location) {
-        match place.first_missing {
-            Some(first) => self.missing.push((first, Cap::Denied)),
-            None => self.rules.cap(place.real, Cap::Denied),
+    /// Adds a rule that narrows. What nobody may look into takes none, unless programs could open it: then it stays shut.
+    pub(super) fn take_away(&mut self, place: Location, rule: Rule) {
+        match (place.first_missing, place.shut) {
+            (None, _) => self.rules.add(place.real, rule),
+            (Some(_), Some(shut)) => self.rules.add(shut, Rule::Deny),
+            (Some(first), None) => self.missing.push(Missing { path: place.real, first, rule }),
         }
     }
 
-    /// What every program needs, below anything that a rule says.
+    /// What every program needs, unless a rule denies it. Where everything is denied, only as asked.
     fn grant_system(&mut self, network: NetworkRight) -> Result<(), PolicyError> {
+        if matches!(self.rules.decider(Path::new("/")), Decider::Rule(_, Rule::Deny)) && !self.minimal {
+            return Ok(());
+        }
         let resolver = (network == NetworkRight::Open).then_some("/etc/resolv.conf");
         for path in SYSTEM.into_iter().chain(resolver) {
             let place = self.look(Path::new(path))?;
-            if place.exists() {
-                self.grant_place(place, Grant::Read);
+            if place.exists() && self.rules.access_at(&place.real) != Access::Denied {
+                self.grant(place, Rule::Read);
             }
         }
         Ok(())
@@ -306,85 +362,19 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    /// Keeps `.git`, `.codex` and `.agents` of writable project roots read-only. A root that is writable only because
-    /// everything is has none (14.1).
-    fn protect(&mut self) -> Result<(), PolicyError> {
-        for root in self.roots.clone() {
-            let root = self.look(root)?.real;
-            let writable = matches!(
-                self.rules.decider(&root),
-                Decider::Grant(at, Grant::Write) if at.parent().is_some()
-            );
-            if !writable {
-                continue;
-            }
-            for name in PROTECTED {
-                self.protect_name(root.join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn protect_name(&mut self, path: PathBuf) -> Result<(), PolicyError> {
-        let found = match self.lookups.find(&path) {
-            Ok(Found::Missing(std::io::ErrorKind::NotFound)) => {
-                if !self.skipped.contains(&path) {
-                    self.missing.push((path, Cap::ReadOnly));
-                }
-                return Ok(());
-            }
-            Ok(Found::Missing(kind)) => {
-                return Err(PolicyError::Lookup { path, source: kind.into() });
-            }
-            Ok(found) => found,
-            Err(source) => return Err(PolicyError::Lookup { path, source }),
-        };
-        match found {
-            Found::Link(_) => {
-                let target = self.look(&path)?;
-                match target.first_missing {
-                    Some(first) => self.missing.push((first, Cap::ReadOnly)),
-                    None => self.rules.cap(target.real, Cap::ReadOnly),
-                }
-            }
-            Found::Thing { is_file: true, .. } => {
-                if let Some(directory) = self.git_directory(&path) {
-                    let target = self.look(&directory)?;
-                    if target.exists() {
-                        self.rules.cap(target.real, Cap::ReadOnly);
-                    }
-                }
-            }
-            Found::Thing { .. } | Found::Missing(_) => {}
-        }
-        self.rules.cap(path, Cap::ReadOnly);
-        Ok(())
-    }
-
-    /// Caps on missing names matter where a program could create them.
-    fn hold_places(&mut self) {
-        for (path, cap) in std::mem::take(&mut self.missing) {
-            let creatable = path.parent().is_some_and(|parent| self.rules.access_at(parent) == Access::Write);
-            self.rules.cap(path.clone(), cap);
-            if creatable {
-                self.rules.add_placeholder(path);
-            }
-        }
-    }
-
     /// Keeps the kernel's controls read-only unless a rule names them: who may write a tree of files may not set the
     /// machine because of what is mounted in there.
     fn keep_controls(&mut self) {
         for place in self.kernel {
-            let Decider::Grant(at, Grant::Write) = self.rules.decider(place) else { continue };
+            let Decider::Rule(at, Rule::Write) = self.rules.decider(place) else { continue };
             let is_named = self.kernel.iter().any(|kernel| at.starts_with(kernel));
             if !is_named {
-                self.rules.grant(place.clone(), Grant::Read);
+                self.rules.add(place.clone(), Rule::Read);
             }
         }
     }
 
-    fn look(&mut self, path: &Path) -> Result<Location, PolicyError> {
+    pub(super) fn look(&mut self, path: &Path) -> Result<Location, PolicyError> {
         if !path.is_absolute() {
             return Err(PolicyError::Relative { path: path.to_owned() });
         }
@@ -392,14 +382,5 @@ impl<'a> Resolver<'a> {
             return Err(PolicyError::Climbs { path: path.to_owned() });
         }
         self.lookups.locate(path).map_err(|source| PolicyError::Lookup { path: path.to_owned(), source })
-    }
-
-    /// The directory that a worktree's or submodule's `.git` file names.
-    fn git_directory(&mut self, file: &Path) -> Option<PathBuf> {
-        let text = self.lookups.text(file)?;
-        let target = Path::new(text.strip_prefix("gitdir:")?.trim());
-        let joined = file.parent()?.join(target);
-        // Its text may be anything: what can't be a rule's path is no directory to protect.
-        self.lookups.locate(&joined).ok().map(|place| place.real)
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use codex_exec_protocol::process::ProgramLimits;
 use serde::{Deserialize, Serialize};
 
+use super::placeholders::Held;
 use super::policy::{Access, Files, NetworkRight, Policy, Region};
 use super::wire::exact_path;
 
@@ -214,8 +215,13 @@ impl Run {
 impl Walls {
     /// A policy as it is to be enforced now: what a rule takes from a missing name that nobody can create is left out.
     ///
+<<<<<<< HEAD
     /// With `held`, the policy's placeholders are there.
     pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: bool) -> Self {
+=======
+    /// The placeholders that are held are there.
+    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, held: &Held) -> Self {
+>>>>>>> df399b3 (Sandbox: the most specific entry decides, patterns take one walk, placeholders outlive no server)
         let network = match policy.network {
             NetworkRight::Closed => NetworkWalls::Closed,
             NetworkRight::Filtered => NetworkWalls::Own { listen: Vec::new() },
@@ -224,8 +230,7 @@ impl Walls {
         let Files::Rules(rules) = &policy.files else {
             return Self { namespaces, landlock, files: FileWalls::All, network };
         };
-        let there =
-            |path: &PathBuf| path.symlink_metadata().is_ok() || (held && rules.placeholders().contains(path));
+        let there = |path: &Path| path.symlink_metadata().is_ok() || held.holds(path);
         let files = FileWalls::Granted(Granted {
             base: rules.base(),
             regions: rules.regions().into_iter().filter(|region| there(&region.path)).collect(),

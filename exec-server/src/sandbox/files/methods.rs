@@ -33,7 +33,8 @@ impl FileHelpers {
         }
         let changes = paths.iter().any(|used| used.how.changes());
         let work = Operation { method: M::NAME, creates: M::CREATES, changes };
-        self.ask(&prepared, work, &params).map(|(result, _)| result)
+        let used: Vec<&Path> = paths.iter().filter_map(|used| used.path.local().ok()).collect();
+        self.ask(&prepared, work, &used, &params).map(|(result, _)| result)
     }
 
     /// Opens a file, under its request's sandbox if that has to be enforced. Blocks.
@@ -52,7 +53,7 @@ impl FileHelpers {
         refuse_denied(&prepared, &to_open.path, true)?;
         let creates = to_open.creates();
         let work = Operation { method: Open::NAME, creates, changes: creates };
-        let (size, file) = self.ask(&prepared, work, &to_open)?;
+        let (size, file) = self.ask(&prepared, work, &[], &to_open)?;
         let file = file.ok_or_else(|| RpcError::internal("the helper opened no file; try again"))?;
         Ok((file, size))
     }

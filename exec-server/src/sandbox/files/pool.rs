@@ -1,6 +1,7 @@
 //! The helpers of one connection: made when a policy is first used, kept while they fit, bounded.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
@@ -79,7 +80,7 @@ impl FileHelpers {
         })
     }
 
-    /// Has something done under a policy. Blocks.
+    /// Has something done under a policy, with the paths that it is done to. Blocks.
     ///
     /// # Errors
     /// What the operation says, `-32600` when the policy can't be enforced, `-32603` when a helper fails.
@@ -87,6 +88,7 @@ impl FileHelpers {
         &self,
         prepared: &Prepared,
         work: Operation,
+        used: &[&Path],
         params: &impl Serialize,
     ) -> Result<(R, Option<OwnedFd>), RpcError> {
         let confiner = self.confiner()?;
@@ -94,11 +96,15 @@ impl FileHelpers {
         let asked = Asked { method: work.method, bounds: self.bounds, params: &params };
         if work.creates && prepared.has_placeholders() {
             // The places are held for this one operation, so that they are not seen for longer.
-            let (walls, _held) = confiner.confine_creating(&prepared.policy)?;
+            let (walls, held) = confiner.confine_creating(&prepared.policy)?;
             let _slot = self.slot();
             let helper = Helper::start(confiner, Arc::new(Fit::of(walls)))?;
             helper.send(&asked)?;
-            return helper.answer();
+            let answer = helper.answer();
+            if answer.is_ok() {
+                used.iter().for_each(|path| held.leave(path));
+            }
+            return answer;
         }
         // One that has died while it waited has done nothing; one that dies now, nothing that can't be done again.
         while let Some(helper) = self.take(&prepared.fit) {

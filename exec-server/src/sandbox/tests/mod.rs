@@ -1,6 +1,7 @@
 //! Policies by table and by random profiles.
 
 mod controls;
+mod globs;
 mod lookups;
 mod old_forms;
 mod promises;

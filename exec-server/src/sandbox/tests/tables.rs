@@ -39,9 +39,21 @@ fn each_row_of_the_table_gives_what_it_says() {
             "an explicit .git for writing",
             json!([root, project, sub(".git", "write")]),
             &cwd,
-            [Write, Read, Read, Read],
+            [Write, Write, Read, Read],
         ),
-        ("below .git", json!([root, project, sub(".git/hooks", "write")]), &cwd, [Write, Read, Read, Read]),
+        ("below .git", json!([root, project, sub(".git/hooks", "write")]), &cwd, [Write, Write, Read, Read]),
+        (
+            "the same by its path",
+            json!([root, project, path("@/w/.git", "write")]),
+            &cwd,
+            [Write, Write, Read, Read],
+        ),
+        (
+            "in .git, and denied in there",
+            json!([root, project, sub(".git", "write"), path("@/w/.git/hooks", "deny")]),
+            &cwd,
+            [Write, Denied, Read, Read],
+        ),
         ("single path", json!([path("@/w/src", "write")]), &cwd, [Write, Hidden, Hidden, Read]),
         ("a root by its path", json!([root, path("@/w", "write")]), &cwd, [Write, Read, Read, Read]),
         ("empty", json!([]), &cwd, [Hidden, Hidden, Hidden, Read]),
@@ -49,8 +61,44 @@ fn each_row_of_the_table_gives_what_it_says() {
         ("deny", json!([root, path("@/other", "deny")]), &cwd, [Read, Read, Denied, Read]),
         ("none", json!([root, path("@/other/secret", "none")]), &cwd, [Read, Read, Denied, Read]),
         (
-            "deny beats a grant below",
+            "a grant in what is denied",
             json!([root, path("@/other", "deny"), path("@/other/secret", "write")]),
+            &cwd,
+            [Read, Read, Write, Read],
+        ),
+        (
+            "a grant and a denial of the same",
+            json!([root, path("@/other", "write"), path("@/other", "deny")]),
+            &cwd,
+            [Read, Read, Denied, Read],
+        ),
+        (
+            "a workspace in what is denied",
+            json!([root, path("@", "deny"), project]),
+            &cwd,
+            [Write, Read, Denied, Read],
+        ),
+        (
+            "everything denied, the system and a workspace granted",
+            json!([special("root", "deny"), special("minimal", "read"), project]),
+            &cwd,
+            [Write, Read, Hidden, Read],
+        ),
+        (
+            "everything denied but a workspace",
+            json!([special("root", "deny"), project]),
+            &cwd,
+            [Write, Read, Hidden, Hidden],
+        ),
+        (
+            "the system is denied where a rule says so",
+            json!([path("/usr/bin", "deny"), project]),
+            &cwd,
+            [Write, Read, Hidden, Denied],
+        ),
+        (
+            "a pattern in what is granted in its own match",
+            json!([root, glob("@/**/s*"), path("@/w/src", "write"), path("@/w/src/a.rs", "read")]),
             &cwd,
             [Read, Read, Denied, Read],
         ),
@@ -127,7 +175,6 @@ fn what_cannot_be_understood_is_refused() {
         (".. in a pattern", json!([glob("/a/*/../b")]), "`..`"),
         ("a planted link", json!([project, path("@/w/planted", "write")]), "symlink"),
         ("a planted link for reading", json!([project, path("@/w/planted", "read")]), "symlink"),
-        ("a denied root", json!([special("root", "deny")]), "denies the root"),
     ] {
         let error = place.try_resolve(&entries, &json!({"cwd": CWD})).expect_err(name).to_string();
         assert!(error.contains(said), "{name}: {error}");
@@ -164,10 +211,16 @@ fn missing_names_are_held_where_a_program_could_create_them() {
         (
             "denied and missing",
             json!([path("@/w/src", "write"), path("@/w/src/x/y", "deny")]),
-            vec!["w/src/x"],
+            vec!["w/src/x/y"],
         ),
         ("read and missing", json!([path("@/w/src", "write"), path("@/w/src/r", "read")]), vec!["w/src/r"]),
         ("write and missing", json!([path("@/w/src", "write"), path("@/w/src/r", "write")]), vec![]),
+        ("one is granted", json!([project, sub(".codex", "write")]), vec!["w/.agents"]),
+        (
+            "something in one is granted",
+            json!([project, sub(".codex/tmp", "write")]),
+            vec!["w/.codex", "w/.agents"],
+        ),
     ] {
         assert_eq!(held(entries), expected, "{name}");
     }
@@ -209,6 +262,7 @@ fn regions_are_the_places_where_access_changes() {
     let shown: Vec<_> = rules.regions().into_iter().map(|region| (region.path, region.access)).collect();
     let expected = [
         ("other", Access::Denied),
+        ("other/secret", Access::Read),
         ("w", Access::Write),
         ("w/.agents", Access::Read),
         ("w/.codex", Access::Read),
