@@ -26,7 +26,7 @@ const NPM: [&str; 6] = [
     "NPM_CONFIG_HTTP_PROXY",
     "NPM_CONFIG_HTTPS_PROXY",
 ];
-/// Hosts that are not to be asked of the proxy: none.
+/// Hosts that are not to be asked of the proxy: none, or those that may be reached without.
 const EXCEPT: [&str; 7] = [
     "NO_PROXY",
     "no_proxy",
@@ -36,6 +36,10 @@ const EXCEPT: [&str; 7] = [
     "BUNDLE_NO_PROXY",
     "DOCKER_NO_PROXY",
 ];
+
+/// What may be reached without the proxy where local addresses are allowed: loopback, which in a network of its own is the
+/// program's, and private ranges. Not every tool knows ranges.
+const LOCAL: &str = "localhost,127.0.0.1,::1,127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
 
 /// Points a program at its proxy on loopback, whatever its variables said before. `local` says whether local addresses are
 /// allowed.
@@ -49,7 +53,8 @@ pub(crate) fn point_at(env: &mut Vec<(OsString, OsString)>, port: u16, socks: bo
     }
     ours.extend(NPM.map(|name| (name.to_owned(), http.clone())));
     ours.extend(["ALL_PROXY", "all_proxy"].map(|name| (name.to_owned(), all.clone())));
-    ours.extend(EXCEPT.map(|name| (name.to_owned(), String::new())));
+    let except = if local { LOCAL } else { "" };
+    ours.extend(EXCEPT.map(|name| (name.to_owned(), except.to_owned())));
     ours.push(("CODEX_NETWORK_PROXY_ACTIVE".to_owned(), "1".to_owned()));
     let local = if local { "1" } else { "0" };
     ours.push(("CODEX_NETWORK_ALLOW_LOCAL_BINDING".to_owned(), local.to_owned()));

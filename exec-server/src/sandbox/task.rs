@@ -215,13 +215,8 @@ impl Run {
 impl Walls {
     /// A policy as it is to be enforced now: what a rule takes from a missing name that nobody can create is left out.
     ///
-<<<<<<< HEAD
-    /// With `held`, the policy's placeholders are there.
-    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: bool) -> Self {
-=======
     /// The placeholders that are held are there.
-    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, held: &Held) -> Self {
->>>>>>> df399b3 (Sandbox: the most specific entry decides, patterns take one walk, placeholders outlive no server)
+    pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: &Held) -> Self {
         let network = match policy.network {
             NetworkRight::Closed => NetworkWalls::Closed,
             NetworkRight::Filtered => NetworkWalls::Own { listen: Vec::new() },

@@ -8,8 +8,11 @@
 mod capabilities;
 mod filter;
 mod ioctls;
+mod layout;
 mod mounts;
 mod network;
+mod pins;
+mod places;
 mod rights;
 mod streams;
 mod view;
@@ -67,10 +70,10 @@ fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
     take_streams(received.descriptors).map_err(fail)?;
     match &task.work {
         Work::Run(run) => Err(become_program(&task.confinement, run, wire)),
-        Work::Probe => confine(&task.confinement, Purpose::Program, wire, || Ok(())).map(|()| 0),
+        Work::Probe => confine(&task.confinement, Purpose::Program, None, wire, || Ok(())).map(|()| 0),
         Work::Files => {
             signals::survive_large_files();
-            confine(&task.confinement, Purpose::Files, wire, || Ok(()))?;
+            confine(&task.confinement, Purpose::Files, None, wire, || Ok(()))?;
             // A broken wire means that nobody asks any more.
             let served = wire::send(wire, &Word::Ready, &[]).and_then(|()| files::serve(wire.as_fd()));
             Ok(served.map_or(FAILED, |()| 0))
@@ -115,7 +118,7 @@ fn become_program(confinement: &Confinement, run: &Run, wire: &OwnedFd) -> Failu
     if let Some(Err(error)) = run.group.as_ref().map(|entrance| std::fs::write(entrance, "0")) {
         return Failure::new(Stage::Confine, "enter the cgroup that bounds it", &error);
     }
-    let entered = confine(confinement, Purpose::Program, wire, || {
+    let entered = confine(confinement, Purpose::Program, Some(&run.cwd), wire, || {
         rustix::process::chdir(&run.cwd)
             .map_err(|error| Failure::new(Stage::Cwd, run.cwd.display().to_string(), &error.into()))
     });
@@ -164,15 +167,17 @@ fn bound(bounds: &[Bound]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Applies everything, from what needs the most rights to what takes the last; `inside` comes when the view stands.
+/// Applies everything, from what needs the most rights to what takes the last; `inside` comes when the view stands, which has
+/// the directory `cwd` if files may be read there.
 fn confine(
     confinement: &Confinement,
     purpose: Purpose,
+    cwd: Option<&Path>,
     wire: &OwnedFd,
     inside: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let Confinement::Walls(walls) = confinement else { return inside() };
-    view::enter(walls, purpose)?;
+    view::enter(walls, purpose, cwd)?;
     network::enter(&walls.network, wire)?;
     inside()?;
     rustix::thread::set_no_new_privs(true)

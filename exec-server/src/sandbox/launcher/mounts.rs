@@ -41,6 +41,14 @@ pub(super) fn clone(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::mount::open_tree(fd, c"", flags)?)
 }
 
+/// A copy of one mount, without those in it.
+pub(super) fn clone_alone(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(fd, c"", flags)?)
+}
+
 /// Attaches a tree on top of what is open.
 pub(super) fn attach(tree: impl AsFd, on: impl AsFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -123,15 +131,21 @@ pub(super) struct Covers {
 }
 
 impl Covers {
-    /// Makes them, attached above the root where no path leads.
-    pub(super) fn new() -> io::Result<Self> {
+    /// Makes them, attached at a place where a mount is still to come.
+    pub(super) fn new(hidden: impl AsFd) -> io::Result<Self> {
         let tree = memory(c"0755")?;
         rustix::fs::mkdirat(&tree, c"directory", Mode::empty())?;
+        rustix::fs::mkdirat(&tree, c"pins", Mode::empty())?;
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         drop(rustix::fs::openat(&tree, c"file", flags, Mode::empty())?);
         make_read_only(&tree)?;
-        attach(&tree, open(Path::new("/"))?)?;
+        attach(&tree, hidden)?;
         Ok(Self { tree })
+    }
+
+    /// A place that no path leads to, either.
+    pub(super) fn pins(&self) -> io::Result<OwnedFd> {
+        open_below(&self.tree, Path::new("pins"))
     }
 
     /// A new cover for what is open.

@@ -1,18 +1,19 @@
 //! The program's own view of the file system: what is closed inside something more open is mounted over, what is read-only
 //! is so by its mount, and what no rule mentions is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode};
 use rustix::thread::UnshareFlags;
 
+use super::layout::{Layout, Mount, SHARED_MEMORY};
 use super::mounts::{self, Covers};
-use super::streams;
-use crate::sandbox::policy::{Access, Region};
+use super::places::{self, Places};
+use super::{pins, streams};
+use crate::sandbox::policy::Access;
 use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, Stage, Walls};
 
 /// Where devices are devices.
@@ -26,17 +27,6 @@ const MULTIPLEXER: &str = "/dev/ptmx";
 pub(super) const DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
-/// What is mounted at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mount {
-    /// What is there, as it is.
-    Same,
-    /// What is there, read-only.
-    ReadOnly,
-    /// Something empty.
-    Cover,
-}
-
 /// Whom a view is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -47,7 +37,7 @@ pub(super) enum Purpose {
 }
 
 /// Enters namespaces of its own and builds the view in them.
-pub(super) fn enter(walls: &Walls, purpose: Purpose) -> Result<(), Failure> {
+pub(super) fn enter(walls: &Walls, purpose: Purpose, cwd: Option<&Path>) -> Result<(), Failure> {
     let look = || if purpose == Purpose::Program { Some(streams::look(walls)).transpose() } else { Ok(None) };
     if walls.namespaces == Namespaces::None {
         return look().map(drop);
@@ -61,7 +51,7 @@ pub(super) fn enter(walls: &Walls, purpose: Purpose) -> Result<(), Failure> {
     if granted.base.is_none() {
         of_its_own(granted, purpose)?;
     } else {
-        whole(granted, &root, purpose)?;
+        whole(granted, &root, purpose, cwd)?;
     }
     given.map_or(Ok(()), streams::Given::reopen)
 }
@@ -96,29 +86,83 @@ fn unshare(namespaces: Namespaces, own_network: bool) -> io::Result<()> {
 
 /// The ordinary root with mounts where the regions ask for them. Devices are mere names but for the harmless ones, and for
 /// what a region names below `/dev`.
-fn whole(granted: &Granted, root: &OwnedFd, purpose: Purpose) -> Result<(), Failure> {
-    let mut wanted = mounts_of(granted.base, &granted.regions);
-    add_devices(&mut wanted);
+fn whole(granted: &Granted, root: &OwnedFd, purpose: Purpose, cwd: Option<&Path>) -> Result<(), Failure> {
+    let mut layout = Layout::of(granted.base, &granted.regions);
+    add_devices(&mut layout);
+    if purpose == Purpose::Program {
+        let cwd = cwd.and_then(|cwd| cwd.canonicalize().ok());
+        layout.keep_shared_memory(granted.base, &granted.regions, cwd.as_deref());
+    }
     // All of it before anything changes, so that each keeps the flags that it has outside.
-    let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
+    let mut trees = clone_all(&layout)?;
     if granted.base == Access::Read {
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
     }
     mounts::close_devices(root).map_err(|error| fail("close devices", &error))?;
-    let own = own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir());
-    let mut all: Vec<(PathBuf, OwnedFd)> = own.chain(trees).collect();
-    // Parents first.
-    all.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let has_terminals = all.iter().any(|(path, _)| path == Path::new(TERMINALS_AT));
-    for (path, tree) in all {
-        let on = mounts::open(&path).map_err(|error| at("open", &path, &error))?;
-        mounts::attach(tree, on).map_err(|error| at("mount over", &path, &error))?;
+    let places = Places::Existing(root.as_fd());
+    for (path, tree) in own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir()) {
+        trees.entry(path).or_insert(tree);
     }
-    if has_terminals {
-        own_multiplexer().map_err(|error| fail("make terminals of its own", &error))
-    } else {
-        Ok(())
+    mount(&layout, &trees, &places)?;
+    if trees.contains_key(Path::new(TERMINALS_AT)) {
+        own_multiplexer().map_err(|error| fail("make terminals of its own", &error))?;
     }
+    Ok(())
+}
+
+/// Mounts everything, parents first, and pins what has to stay where it is.
+fn mount(layout: &Layout, trees: &BTreeMap<PathBuf, OwnedFd>, places: &Places<'_>) -> Result<(), Failure> {
+    let has_covers = layout.mounts.values().any(|mount| matches!(mount, Mount::Cover(_)));
+    let mut covers = None;
+    if has_covers || !layout.pinned.is_empty() {
+        // Under the first mount of a directory, which hides what is there.
+        let is_directory = |path: &&PathBuf| {
+            let found = mounts::open(path).and_then(mounts::kind);
+            found.is_ok_and(|kind| kind == FileType::Directory)
+        };
+        let root = PathBuf::from("/");
+        let first = layout.mounts.keys().find(is_directory).unwrap_or(&root);
+        let hidden = places.get(first, FileType::Directory).map_err(|error| at("open", first, &error))?;
+        covers = Some(Covers::new(hidden).map_err(|error| fail("make covers", &error))?);
+    }
+    let both: BTreeSet<&PathBuf> = layout.mounts.keys().chain(trees.keys()).collect();
+    for path in both {
+        let attached = match (layout.mounts.get(path), &covers, trees.get(path)) {
+            (Some(Mount::Cover(inside)), Some(covers), _) => cover(path, inside, covers, places, trees),
+            (_, _, Some(tree)) => places.attach(path, tree),
+            _ => Ok(()),
+        };
+        attached.map_err(|error| at("mount over", path, &error))?;
+    }
+    let Some(covers) = covers else { return Ok(()) };
+    let mut pins = covers.pins().map_err(|error| fail("open the place for pins", &error))?;
+    for directory in &layout.pinned {
+        let pinned = places.get(directory, FileType::Directory).and_then(|found| pins::pin(&found, &pins));
+        pins = pinned.map_err(|error| at("pin", directory, &error))?;
+    }
+    let last = covers.cover(&pins).and_then(|cover| mounts::attach(cover, &pins));
+    last.map_err(|error| fail("close the place for pins", &error))
+}
+
+/// Covers what is denied, with places in the cover for what is granted in there.
+fn cover(
+    path: &Path,
+    inside: &[PathBuf],
+    covers: &Covers,
+    places: &Places<'_>,
+    trees: &BTreeMap<PathBuf, OwnedFd>,
+) -> io::Result<()> {
+    let denied = places.get(path, FileType::Directory)?;
+    if inside.is_empty() {
+        return mounts::attach(covers.cover(&denied)?, denied);
+    }
+    let cover = mounts::memory(c"0111")?;
+    for inner in inside {
+        let kind = trees.get(inner).map_or(Ok(FileType::Directory), mounts::kind)?;
+        places::make(&cover, inner.strip_prefix(path).unwrap_or(inner), kind, Mode::from_raw_mode(0o111))?;
+    }
+    mounts::make_read_only(&cover)?;
+    mounts::attach(cover, denied)
 }
 
 /// `/dev/ptmx` where it is a device, which is closed: that of the terminals of one's own is mounted over it.
@@ -132,10 +176,10 @@ fn own_multiplexer() -> io::Result<()> {
 }
 
 /// Devices that every program may have, unless a rule says otherwise.
-fn add_devices(wanted: &mut BTreeMap<PathBuf, Mount>) {
+fn add_devices(layout: &mut Layout) {
     for device in DEVICES.iter().map(PathBuf::from).chain(own_terminal()).filter(|device| device.exists()) {
         // That keeps its mode and owner; what is written to a device is not written to the mount.
-        wanted.entry(device).or_insert(Mount::ReadOnly);
+        layout.add_device(device);
     }
 }
 
@@ -146,7 +190,7 @@ fn own_devices(purpose: Purpose) -> Result<Vec<(PathBuf, OwnedFd)>, Failure> {
         return Ok(Vec::new());
     }
     let memory = mounts::memory(c"1777").map_err(|error| fail("make shared memory of its own", &error))?;
-    let mut own = vec![(PathBuf::from("/dev/shm"), memory)];
+    let mut own = vec![(PathBuf::from(SHARED_MEMORY), memory)];
     if own_terminal().is_none() {
         let terminals = mounts::terminals().map_err(|error| fail("make terminals of its own", &error))?;
         own.push((PathBuf::from(TERMINALS_AT), terminals));
@@ -160,53 +204,25 @@ pub(super) fn own_terminal() -> Option<PathBuf> {
     path.starts_with("/dev/pts").then_some(path)
 }
 
-/// Which mounts the regions need, parents first.
-fn mounts_of(base: Access, regions: &[Region]) -> BTreeMap<PathBuf, Mount> {
-    let mut wanted = BTreeMap::new();
-    for (index, region) in regions.iter().enumerate() {
-        let outer = regions[..index].iter().rev().find(|outer| region.path.starts_with(&outer.path));
-        let (top, around) =
-            outer.map_or((Path::new("/"), base), |outer| (outer.path.as_path(), outer.access));
-        let mount = match region.access {
-            Access::Write => Mount::Same,
-            Access::Read => Mount::ReadOnly,
-            Access::Hidden | Access::Denied => Mount::Cover,
+/// Copies of what is mounted, but for covers.
+fn clone_all(layout: &Layout) -> Result<BTreeMap<PathBuf, OwnedFd>, Failure> {
+    let mut trees = BTreeMap::new();
+    for (path, mount) in &layout.mounts {
+        let clone = match mount {
+            Mount::Same => mounts::clone,
+            Mount::ReadOnly => read_only_clone,
+            Mount::Cover(_) => continue,
         };
-        wanted.insert(region.path.clone(), mount);
-        if around == Access::Write {
-            // A directory on the way to it could be renamed, and another put in its place. A mount can't.
-            let between = region.path.ancestors().skip(1).take_while(|path| *path != top);
-            for path in between {
-                wanted.entry(path.to_owned()).or_insert(Mount::Same);
-            }
-        }
-    }
-    wanted
-}
-
-fn clone_all<'p>(
-    wanted: impl Iterator<Item = (&'p Path, Mount)>,
-) -> Result<Vec<(PathBuf, OwnedFd)>, Failure> {
-    let mut covers = None;
-    let mut trees = Vec::new();
-    for (path, mount) in wanted {
         let found = mounts::open(path).map_err(|error| at("open", path, &error))?;
         // All of `/dev` has disks, too.
         let with_devices = path.starts_with(DEVICES_AT) && path != Path::new(DEVICES_AT);
-        let tree = match mount {
-            Mount::Same => mounts::clone(&found),
-            Mount::ReadOnly => read_only_clone(&found),
-            Mount::Cover => {
-                covers.take().map_or_else(Covers::new, Ok).and_then(|made| covers.insert(made).cover(&found))
-            }
-        };
-        let tree = tree.and_then(|tree| {
+        let tree = clone(&found).and_then(|tree| {
             if !with_devices {
                 mounts::close_devices(&tree)?;
             }
             Ok(tree)
         });
-        trees.push((path.to_owned(), tree.map_err(|error| at("take a copy of", path, &error))?));
+        trees.insert(path.clone(), tree.map_err(|error| at("take a copy of", path, &error))?);
     }
     Ok(trees)
 }
@@ -219,29 +235,19 @@ fn read_only_clone(found: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// A new root with what the regions name, and the few things that every program expects.
 fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
-    let mut wanted = mounts_of(Access::Hidden, &granted.regions);
-    wanted.entry("/proc".into()).or_insert(Mount::ReadOnly);
-    add_devices(&mut wanted);
-    let trees = clone_all(wanted.iter().map(|(path, mount)| (path.as_path(), *mount)))?;
+    let mut layout = Layout::of(Access::Hidden, &granted.regions);
+    layout.mounts.entry("/proc".into()).or_insert(Mount::ReadOnly);
+    add_devices(&mut layout);
+    let mut trees = clone_all(&layout)?;
     let root = mounts::memory(c"0755").map_err(|error| fail("make a root of its own", &error))?;
     let old = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::attach(&root, old).map_err(|error| fail("mount a root of its own", &error))?;
-    for (path, tree) in own_devices(purpose)?.into_iter().chain(trees) {
-        let mount = || -> io::Result<()> {
-            let below = below_root(&path);
-            match mounts::open_below(&root, below) {
-                Ok(on) => mounts::attach(&tree, on),
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    make_place(&root, below, mounts::kind(&tree)?)?;
-                    mounts::attach(&tree, mounts::open_below(&root, below)?)
-                }
-                Err(error) => Err(error),
-            }
-        };
-        mount().map_err(|error| at("mount", &path, &error))?;
+    for (path, tree) in own_devices(purpose)? {
+        trees.entry(path).or_insert(tree);
     }
+    mount(&layout, &trees, &Places::Made(root.as_fd()))?;
     for link in &granted.links {
-        let made = || make_link(&root, below_root(&link.at), &link.text);
+        let made = || make_link(&root, places::below_root(&link.at), &link.text);
         made().map_err(|error| at("make the symlink", &link.at, &error))?;
     }
     for (name, text) in [
@@ -254,7 +260,7 @@ fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
         make_link(&root, Path::new(name), Path::new(text))
             .map_err(|error| at("make", Path::new(name), &error))?;
     }
-    make_directories(&root, Path::new("tmp")).map_err(|error| fail("make /tmp", &error))?;
+    places::make(&root, Path::new("tmp"), FileType::Directory, places::MODE).map_err(|error| fail("make /tmp", &error))?;
     seal(&root).map_err(|error| fail("make the root read-only", &error))?;
     mounts::make_root(&root).map_err(|error| fail("enter the root of its own", &error))
 }
@@ -264,37 +270,10 @@ fn seal(root: &OwnedFd) -> io::Result<()> {
     mounts::make_itself_read_only(root)
 }
 
-fn below_root(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
-/// Makes an empty directory or file to mount on.
-fn make_place(root: &OwnedFd, path: &Path, kind: FileType) -> io::Result<()> {
-    if kind == FileType::Directory {
-        return make_directories(root, path);
-    }
-    make_directories(root, path.parent().unwrap_or(Path::new("")))?;
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(root, path, flags, Mode::from_raw_mode(0o444))?;
-    Ok(())
-}
-
-fn make_directories(root: &OwnedFd, path: &Path) -> io::Result<()> {
-    let mut so_far = PathBuf::new();
-    for name in path {
-        so_far.push(name);
-        match rustix::fs::mkdirat(root.as_fd(), &so_far, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
 /// Makes a symlink, unless its place is in something mounted, which has it already.
 fn make_link(root: &OwnedFd, at: &Path, text: &Path) -> io::Result<()> {
     let parent = at.parent().unwrap_or(Path::new(""));
-    match make_directories(root, parent).and_then(|()| Ok(rustix::fs::symlinkat(text, root, at)?)) {
+    match places::make(root, parent, FileType::Directory, places::MODE).and_then(|()| Ok(rustix::fs::symlinkat(text, root, at)?)) {
         Ok(()) => Ok(()),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EROFS)) => Ok(()),
         Err(error) => Err(error),

@@ -291,10 +291,12 @@ async fn the_environment_points_at_the_proxy_whatever_it_said_before() {
     let (said, rest) = told.split_at(http.len());
     assert!(said.iter().all(|value| value.starts_with("http://127.0.0.1:") && *value == said[0]), "{told:?}");
     let socks = said[0].replace("http://", "socks5h://");
-    assert_eq!(rest, [&*socks, &*socks, "", "", "1", "1", "yes"]);
+    let local = "localhost,127.0.0.1,::1,127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
+    assert_eq!(rest, [&*socks, &*socks, local, local, "1", "1", "yes"]);
     let mut closed = to_localhost();
     closed["networkProxy"]["proxy"]["allowLocalBinding"] = json!(false);
-    assert_eq!(visit(&mut client, &["var CODEX_NETWORK_ALLOW_LOCAL_BINDING"], closed).await, ["0"]);
+    let asked = ["var CODEX_NETWORK_ALLOW_LOCAL_BINDING", "var NO_PROXY"];
+    assert_eq!(visit(&mut client, &asked, closed).await, ["0", ""]);
     assert_eq!(visit(&mut client, &["var CODEX_NETWORK_PROXY_ACTIVE"], json!({})).await, ["(unset)"]);
 }
 

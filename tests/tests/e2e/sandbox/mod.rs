@@ -7,6 +7,7 @@ mod command;
 mod escapes;
 mod files;
 mod limits;
+mod profiles;
 mod programs;
 mod promises;
 mod stdio;
@@ -62,7 +63,12 @@ const FILES: [(&str, &str); 9] = [
 
 impl Ground {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// One in some directory.
+    pub(crate) fn below(directory: &std::path::Path) -> Self {
+        let directory = tempfile::tempdir_in(directory).expect("a directory");
         let root = directory.path().canonicalize().expect("it exists");
         for (name, text) in FILES {
             let path = root.join(name);
