@@ -71,7 +71,8 @@ impl Layout {
             return;
         }
         let top = |path: &Path| Some(memory.join(path.strip_prefix(memory).ok()?.iter().next()?));
-        let tops: BTreeSet<PathBuf> = self.mounts.keys().map(PathBuf::as_path).chain(cwd).filter_map(top).collect();
+        let tops: BTreeSet<PathBuf> =
+            self.mounts.keys().map(PathBuf::as_path).chain(cwd).filter_map(top).collect();
         for top in tops {
             let around = regions.iter().rev().find(|region| top.starts_with(&region.path));
             let access = around.map_or(base, |region| region.access);
@@ -117,7 +118,12 @@ mod tests {
             (Write, vec![("/a/b/c", Denied)], vec![("/a/b/c", cover(&[]))], vec!["/a", "/a/b"]),
             (
                 Read,
-                vec![("/w", Write), ("/w/.codex", Read), ("/w/.codex/tmp", Write), ("/w/.codex/tmp/x/y", Denied)],
+                vec![
+                    ("/w", Write),
+                    ("/w/.codex", Read),
+                    ("/w/.codex/tmp", Write),
+                    ("/w/.codex/tmp/x/y", Denied),
+                ],
                 vec![
                     ("/w", Mount::Same),
                     ("/w/.codex", Mount::ReadOnly),
@@ -138,7 +144,8 @@ mod tests {
         let regions = regions(&[("/dev/shm/w/a", Access::Write), ("/dev/shm/d", Access::Denied)]);
         let mut layout = Layout::of(Access::Read, &regions);
         layout.keep_shared_memory(Access::Read, &regions, Some(Path::new("/dev/shm/c/sub")));
-        let shown: Vec<_> = layout.mounts.into_iter().map(|(path, mount)| (path, mount == Mount::ReadOnly)).collect();
+        let shown: Vec<_> =
+            layout.mounts.into_iter().map(|(path, mount)| (path, mount == Mount::ReadOnly)).collect();
         let expected =
             [("/dev/shm/c", true), ("/dev/shm/d", false), ("/dev/shm/w", true), ("/dev/shm/w/a", false)];
         assert_eq!(shown, expected.map(|(path, read_only)| (PathBuf::from(path), read_only)));

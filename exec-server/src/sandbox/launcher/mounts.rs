@@ -43,9 +43,8 @@ pub(super) fn clone(fd: impl AsFd) -> io::Result<OwnedFd> {
 
 /// A copy of one mount, without those in it.
 pub(super) fn clone_alone(fd: impl AsFd) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     Ok(rustix::mount::open_tree(fd, c"", flags)?)
 }
 

@@ -260,7 +260,8 @@ fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
         make_link(&root, Path::new(name), Path::new(text))
             .map_err(|error| at("make", Path::new(name), &error))?;
     }
-    places::make(&root, Path::new("tmp"), FileType::Directory, places::MODE).map_err(|error| fail("make /tmp", &error))?;
+    places::make(&root, Path::new("tmp"), FileType::Directory, places::MODE)
+        .map_err(|error| fail("make /tmp", &error))?;
     seal(&root).map_err(|error| fail("make the root read-only", &error))?;
     mounts::make_root(&root).map_err(|error| fail("enter the root of its own", &error))
 }
@@ -273,7 +274,9 @@ fn seal(root: &OwnedFd) -> io::Result<()> {
 /// Makes a symlink, unless its place is in something mounted, which has it already.
 fn make_link(root: &OwnedFd, at: &Path, text: &Path) -> io::Result<()> {
     let parent = at.parent().unwrap_or(Path::new(""));
-    match places::make(root, parent, FileType::Directory, places::MODE).and_then(|()| Ok(rustix::fs::symlinkat(text, root, at)?)) {
+    match places::make(root, parent, FileType::Directory, places::MODE)
+        .and_then(|()| Ok(rustix::fs::symlinkat(text, root, at)?))
+    {
         Ok(()) => Ok(()),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EROFS)) => Ok(()),
         Err(error) => Err(error),

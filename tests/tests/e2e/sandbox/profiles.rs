@@ -79,7 +79,7 @@ struct Row {
     entries: fn(&Ground) -> Value,
     /// Shell commands that succeed.
     fine: &'static [&'static str],
-    /// Those that fail, and print no `hidden words`.
+    /// Those that fail, and print no `hidden words`. (What is denied is empty to an administrator.)
     refused: &'static [&'static str],
     /// Files that can be written by `fs/writeFile`.
     written: &'static [&'static str],
@@ -106,7 +106,12 @@ const ROWS: [Row; 10] = [
             json!([special("root", "deny"), special("minimal", "read"), special("project_roots", "write")])
         },
         fine: &["echo x > new && cat new && ls /usr/bin/env", "mkdir d && mv new d/ && rm -r d"],
-        refused: &["cat ../d/secret", "cat /proc/self/cwd/../d/secret", "echo x > .git/config", "mkdir .agents"],
+        refused: &[
+            "grep hidden ../d/secret",
+            "grep hidden /proc/self/cwd/../d/secret",
+            "echo x > .git/config",
+            "mkdir .agents",
+        ],
         written: &["w/new", "w/sub/new"],
         closed: &[("o/new", -32004), ("w/.git/config", -32603)],
         unread: &[("d/secret", -32004)],
@@ -114,20 +119,18 @@ const ROWS: [Row; 10] = [
     Row {
         name: "a workspace in what is denied",
         files: &["w/sub/.env"],
-        entries: |ground| {
-            and(&[entry(&ground.uri(""), "deny"), entry(&ground.uri("w/sub/.env"), "deny")])
-        },
+        entries: |ground| and(&[entry(&ground.uri(""), "deny"), entry(&ground.uri("w/sub/.env"), "deny")]),
         fine: &["echo x > new && cat file && ls /usr/bin/env", "ln file sub/hard"],
         refused: &[
-            "cat ../d/secret",
-            "cd .. && cat d/secret",
-            "cat ../w/../d/secret",
-            "cat /proc/self/cwd/../o/secret",
+            "grep hidden ../d/secret",
+            "cd .. && grep hidden d/secret",
+            "grep hidden ../w/../d/secret",
+            "grep hidden /proc/self/cwd/../o/secret",
             "echo x > ../new",
             "ls ../o",
-            "cat sub/.env",
+            "grep hidden sub/.env",
             "echo x > .git/config",
-            "ln -s ../d link && cat link/secret",
+            "ln -s ../d link && grep hidden link/secret",
         ],
         written: &["w/new"],
         closed: &[("o/new", -32600), ("w/.git/config", -32603), ("w/sub/.env", -32600)],
@@ -150,7 +153,7 @@ const ROWS: [Row; 10] = [
             and(&[sub(".codex", "write"), sub(".git", "write"), entry(&ground.uri("w/.git/token"), "deny")])
         },
         fine: &["echo x > .codex/config.toml && echo x > .git/config"],
-        refused: &["cat .git/token", "mv .git x", "rm -f .git/token", "mkdir .agents"],
+        refused: &["grep hidden .git/token", "mv .git x", "rm -f .git/token", "mkdir .agents"],
         written: &["w/.codex/new", "w/.git/new"],
         closed: &[("w/.git/token", -32600)],
         unread: &[("w/.git/token", -32600)],
@@ -160,7 +163,12 @@ const ROWS: [Row; 10] = [
         files: &["w/.codex/tmp/x"],
         entries: |_| and(&[sub(".codex/tmp", "write")]),
         fine: &["echo x > .codex/tmp/new"],
-        refused: &["echo x > .codex/config.toml", "mv .codex/tmp .codex/tmp2", "mv .codex x", "echo x > .codex/new"],
+        refused: &[
+            "echo x > .codex/config.toml",
+            "mv .codex/tmp .codex/tmp2",
+            "mv .codex x",
+            "echo x > .codex/new",
+        ],
         written: &["w/.codex/tmp/new"],
         closed: &[("w/.codex/new", -32603), ("w/.git/config", -32603)],
         unread: &[],
@@ -175,9 +183,9 @@ const ROWS: [Row; 10] = [
             "mkdir packages/other && mv packages/app/main packages/other/ && rm -r packages/other",
         ],
         refused: &[
-            "cat packages/app/.env",
-            "mv packages x && cat x/app/.env",
-            "mv packages/app x && cat x/.env",
+            "grep hidden packages/app/.env",
+            "mv packages x && grep hidden x/app/.env",
+            "mv packages/app x && grep hidden x/.env",
             "mv packages/app/.env x",
             "rm -f packages/app/.env",
             "ln packages/app/.env x",
@@ -190,9 +198,18 @@ const ROWS: [Row; 10] = [
     Row {
         name: "what is denied is missing with its parents",
         files: &[],
-        entries: |ground| and(&[entry(&ground.uri("w/a/b/secret"), "deny"), entry(&ground.uri("w/a/c"), "read")]),
+        entries: |ground| {
+            and(&[entry(&ground.uri("w/a/b/secret"), "deny"), entry(&ground.uri("w/a/c"), "read")])
+        },
         fine: &["mkdir -p a/b && echo x > a/b/other && echo x > a/other && cat a/b/other"],
-        refused: &["echo x > a/b/secret", "mv a x", "rm -rf a/b", "mv a/b x", "echo x > a/c/new", "rmdir a/c"],
+        refused: &[
+            "echo x > a/b/secret",
+            "mv a x",
+            "rm -rf a/b",
+            "mv a/b x",
+            "echo x > a/c/new",
+            "rmdir a/c",
+        ],
         written: &["w/a/b/new", "w/a/new"],
         closed: &[("w/a/b/secret", -32600), ("w/a/c/new", -32603)],
         unread: &[],
@@ -205,7 +222,13 @@ const ROWS: [Row; 10] = [
             and(&[entry(&ground.uri("w/far/away"), "deny")])
         },
         fine: &["echo x > new"],
-        refused: &["cat far/away/secret", "cat ../far/away/secret", "mv far x", "rm far", "ln -sfn sub far"],
+        refused: &[
+            "grep hidden far/away/secret",
+            "grep hidden ../far/away/secret",
+            "mv far x",
+            "rm far",
+            "ln -sfn sub far",
+        ],
         written: &["w/new"],
         closed: &[("far/away/new", -32600)],
         unread: &[("far/away/secret", -32600), ("w/far/away/secret", -32600)],
@@ -218,7 +241,14 @@ const ROWS: [Row; 10] = [
             and(&[glob("w/**/vault"), glob("w/**/*.key"), entry(&ground.uri("w/vault/pub"), "write")])
         },
         fine: &["echo x > vault/pub/new", "ln file sub/hard"],
-        refused: &["cat vault/pub/b.key", "cat vault/c", "cat sub/d.key", "mv vault x", "mv sub x", "mv vault/pub x"],
+        refused: &[
+            "grep hidden vault/pub/b.key",
+            "grep hidden vault/c",
+            "grep hidden sub/d.key",
+            "mv vault x",
+            "mv sub x",
+            "mv vault/pub x",
+        ],
         written: &["w/vault/pub/new", "w/sub/new"],
         closed: &[("w/vault/new", -32600), ("w/sub/d.key", -32600)],
         unread: &[("w/vault/c", -32600), ("w/vault/pub/b.key", -32600)],
@@ -226,9 +256,15 @@ const ROWS: [Row; 10] = [
     Row {
         name: "what nobody but root looks into",
         files: &[],
-        entries: |_| and(&[entry("file:///root/.ssh", "deny"), entry("file:///root/.codex/tmp/arg0/x", "write")]),
+        entries: |_| {
+            and(&[entry("file:///root/.ssh", "deny"), entry("file:///root/.codex/tmp/arg0/x", "write")])
+        },
         fine: &["echo x > new"],
-        refused: &["cat /root/.ssh/id_rsa", "mkdir /root/.ssh/new", "mkdir -p /root/.codex/tmp/arg0/x"],
+        refused: &[
+            "grep hidden /root/.ssh/id_rsa",
+            "mkdir /root/.ssh/new",
+            "mkdir -p /root/.codex/tmp/arg0/x",
+        ],
         written: &["w/new"],
         closed: &[],
         unread: &[],
@@ -258,7 +294,8 @@ async fn each_profile_does_what_it_says_for_programs() {
                 let ran = shell(&mut client, &ground, &sandbox, command).await;
                 assert_eq!(ran.code, 0, "{context}: {command}: {}", ran.output);
             }
-            eventually(&format!("{context}: no placeholder is left"), || !ground.at("w/.agents").exists()).await;
+            eventually(&format!("{context}: no placeholder is left"), || !ground.at("w/.agents").exists())
+                .await;
         }
     }
 }
@@ -292,7 +329,11 @@ async fn each_profile_does_what_it_says_for_file_calls() {
                 assert!(ground.at(parent).is_dir(), "{context}: {parent} stays");
                 let params = json!({"path": ground.uri(name), "dataBase64": base64("x"), "sandbox": sandbox});
                 client.ok("fs/writeFile", params).await;
-                assert_eq!(std::fs::read_to_string(ground.at(name)).ok().as_deref(), Some("x"), "{context}: {name}");
+                assert_eq!(
+                    std::fs::read_to_string(ground.at(name)).ok().as_deref(),
+                    Some("x"),
+                    "{context}: {name}"
+                );
             }
             assert!(!ground.at("w/.agents").exists() && !ground.at("w/a/b/secret").exists(), "{context}");
         }
@@ -307,19 +348,24 @@ async fn a_worktrees_own_git_directory_can_be_granted_and_is_protected_else() {
     for host in hosts().await {
         let mut client = host.server.client().await;
         let ground = host.ground(&["repo/.git/HEAD", "repo/.git/worktrees/t/HEAD", "t/file"]);
-        std::fs::write(ground.at("t/.git"), format!("gitdir: {}\n", ground.text("repo/.git/worktrees/t"))).expect("written");
+        std::fs::write(ground.at("t/.git"), format!("gitdir: {}\n", ground.text("repo/.git/worktrees/t")))
+            .expect("written");
         host.own(&ground.root);
-        for (granted, fine) in [
-            ("t", false),
-            ("repo", false),
-            ("repo/.git/worktrees/t", true),
-            ("repo/.git", true),
-        ] {
+        for (granted, fine) in
+            [("t", false), ("repo", false), ("repo/.git/worktrees/t", true), ("repo/.git", true)]
+        {
             let entries = and(&[entry(&ground.uri(granted), "write")]);
             let mut sandbox = ground.profile(entries, "restricted");
             sandbox["cwd"] = json!(ground.uri("t"));
             let command = "echo x > ../repo/.git/worktrees/t/index";
-            let ran = run_with(&mut client, &ground, &sandbox, ["sh", "-c", command], json!({"cwd": ground.uri("t")})).await;
+            let ran = run_with(
+                &mut client,
+                &ground,
+                &sandbox,
+                ["sh", "-c", command],
+                json!({"cwd": ground.uri("t")}),
+            )
+            .await;
             assert_eq!(ran.code == 0, fine, "{granted} ({}): {}", host.name, ran.output);
             let params = json!({"path": ground.uri("repo/.git/worktrees/t/lock"), "dataBase64": "", "sandbox": sandbox});
             assert_eq!(client.call("fs/writeFile", params).await.is_ok(), fine, "{granted} ({})", host.name);
@@ -338,7 +384,8 @@ async fn a_directory_that_was_shut_to_be_forgotten_stays_shut() {
     for host in hosts().await.into_iter().filter(|host| host.is_ordinary) {
         let mut client = host.server.client().await;
         let ground = host.ground(&["w/shut/.env", "w/shut/deep/.env"]);
-        let glob = json!({"path": {"type": "glob_pattern", "pattern": ground.text("w/**/.env")}, "access": "deny"});
+        let glob =
+            json!({"path": {"type": "glob_pattern", "pattern": ground.text("w/**/.env")}, "access": "deny"});
         for deny in [entry(&ground.uri("w/shut/.env"), "deny"), glob] {
             let sandbox = ground.profile(and(&[deny.clone()]), "restricted");
             for mode in [0o000, 0o444, 0o111] {
@@ -366,7 +413,8 @@ async fn large_trees_and_many_matches_are_no_reason_to_refuse() {
         std::fs::create_dir_all(ground.at(&format!("w/d{directory}"))).expect("a directory");
         for file in 0..225 {
             let kind = if file < 25 { "key" } else { "txt" };
-            std::fs::write(ground.at(&format!("w/d{directory}/{file}.{kind}")), "hidden words").expect("a file");
+            std::fs::write(ground.at(&format!("w/d{directory}/{file}.{kind}")), "hidden words")
+                .expect("a file");
         }
     }
     let glob = |pattern: &str| json!({"path": {"type": "glob_pattern", "pattern": ground.text(pattern)}, "access": "deny"});
@@ -375,7 +423,8 @@ async fn large_trees_and_many_matches_are_no_reason_to_refuse() {
     let sandbox = ground.profile(and(&more), "restricted");
     for (name, server) in servers().await.into_iter().filter(|(name, _)| *name != "off") {
         let mut client = server.client().await;
-        let command = "cat d7/30.txt > read && ln read d7/hard && ! cat d7/3.key d59/24.key && rm d7/hard";
+        let command =
+            "cat d7/30.txt > read && ln read d7/hard && ! grep hidden d7/3.key d59/24.key && rm d7/hard";
         let ran = shell(&mut client, &ground, &sandbox, command).await;
         assert_eq!(ran.code, 0, "{name}: {}", ran.output);
         assert!(!ran.output.contains("hidden words"), "{name}");
@@ -425,14 +474,18 @@ async fn a_workspace_in_shared_memory_is_where_it_was() {
         for (name, sandbox, writable) in [
             ("read-only", read_only(&ground), false),
             ("workspace", ground.profile(and(&[deny.clone()]), "restricted"), true),
-            ("workspace alone", ground.profile(json!([special("project_roots", "write"), deny]), "restricted"), true),
+            (
+                "workspace alone",
+                ground.profile(json!([special("project_roots", "write"), deny]), "restricted"),
+                true,
+            ),
         ] {
             let context = format!("{name} ({})", host.name);
             let command = "cat file && cat ../w/file && ! echo x > .git/config && ! echo x > ../o/new && touch /dev/shm/x";
             let ran = shell(&mut client, &ground, &sandbox, command).await;
             assert_eq!(ran.code, 0, "{context}: {}", ran.output);
             assert!(!Path::new("/dev/shm/x").exists(), "{context}: nobody else sees what else it has there");
-            let ran = shell(&mut client, &ground, &sandbox, "echo x > new && ! cat sub/.env").await;
+            let ran = shell(&mut client, &ground, &sandbox, "echo x > new && ! grep hidden sub/.env").await;
             assert_eq!(ran.code == 0, writable, "{context}: {}", ran.output);
             assert_eq!(ground.at("w/new").exists(), writable, "{context}");
             let params = json!({"path": ground.uri("w/by-call"), "dataBase64": "", "sandbox": sandbox});
@@ -467,7 +520,7 @@ async fn placeholders_outlive_neither_a_killed_server_nor_another_program() {
     client.output_until("long", "up").await;
     assert_eq!(shell(&mut client, &ground, &sandbox, "! mkdir .agents").await.code, 0);
     client.write("long", "\n").await;
-    let ended = client.finish("long").await;
+    let ended = client.finish_after("long", 1).await;
     assert!(!ended.stdout().contains("made"), "{}", ended.stdout());
     eventually("the place is free", || !ground.at("w/.agents").exists()).await;
     std::fs::create_dir(ground.at("w/.agents")).expect("a directory of somebody's own");
