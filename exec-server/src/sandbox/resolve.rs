@@ -314,9 +314,9 @@ impl<'a> Resolver<'a> {
     /// A placeholder of another program, or one that was left behind, is gone as soon as nobody holds it.
     fn share_placeholder(&mut self, real: &Path) -> Result<(), PolicyError> {
         let found = self.lookups.find(real);
-        match found.map_err(|source| PolicyError::Lookup { path: real.to_owned(), source })? {
-            Found::Thing { is_placeholder: true, .. } => self.rules.add_placeholder(real.to_owned()),
-            _ => {}
+        let found = found.map_err(|source| PolicyError::Lookup { path: real.to_owned(), source })?;
+        if matches!(found, Found::Thing { is_placeholder: true, .. }) {
+            self.rules.add_placeholder(real.to_owned());
         }
         Ok(())
     }
