@@ -387,7 +387,7 @@ async fn a_directory_that_was_shut_to_be_forgotten_stays_shut() {
         let glob =
             json!({"path": {"type": "glob_pattern", "pattern": ground.text("w/**/.env")}, "access": "deny"});
         for deny in [entry(&ground.uri("w/shut/.env"), "deny"), glob] {
-            let sandbox = ground.profile(and(&[deny.clone()]), "restricted");
+            let sandbox = ground.profile(and(std::slice::from_ref(&deny)), "restricted");
             for mode in [0o000, 0o444, 0o111] {
                 let shut = ground.at("w/shut");
                 std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(mode)).expect("modes");
@@ -473,7 +473,7 @@ async fn a_workspace_in_shared_memory_is_where_it_was() {
         let deny = entry(&ground.uri("w/sub/.env"), "deny");
         for (name, sandbox, writable) in [
             ("read-only", read_only(&ground), false),
-            ("workspace", ground.profile(and(&[deny.clone()]), "restricted"), true),
+            ("workspace", ground.profile(and(std::slice::from_ref(&deny)), "restricted"), true),
             (
                 "workspace alone",
                 ground.profile(json!([special("project_roots", "write"), deny]), "restricted"),
