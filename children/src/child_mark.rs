@@ -1,8 +1,8 @@
-//! Marks a program in a way that all its descendants inherit, so that an orphan can be told to be whose.
+//! Marks a program in a way that all its descendants inherit, so that an orphan's program can be found.
 //!
 //! The mark is the soft bound of `RLIMIT_RTTIME`: it passes through fork, exec and setsid, anybody may read it in
-//! `/proc/PID/limits`, and its values here, more than 100,000 years of uninterrupted real-time work, bound nothing. An
-//! environment variable would do the same, but programs are promised exactly the environment that was asked for (8.1).
+//! `/proc/PID/limits`, and the values used here, more than 100,000 years of uninterrupted real-time work, limit nothing. An
+//! environment variable would do the same, but a program is promised exactly the environment that was asked for (8.1).
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -15,35 +15,35 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use super::procfs;
 
-/// Marks have this bit, and none above.
+/// Every mark has this bit set, and none above it.
 const FIRST: u64 = 1 << 62;
 
-/// One program and its descendants, unless one of them took the mark off.
+/// The mark of one program and of its descendants, unless one of them removed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Mark(u64);
 
-/// What the marks of one server have in common, apart from those of any other that runs in a program of it or that it runs
-/// in.
+/// What all marks of one server share, and those of no other server do: not of one that it runs in, nor of one that a
+/// program of it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Server(u32);
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| Server(rand::random::<u32>() >> 2));
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// What programs get from us; `None` when somebody has set a bound that is not to be touched.
+/// The limit that programs inherit from us; `None` when somebody has set one that we must not change.
 static INHERITED: LazyLock<Option<Rlimit>> = LazyLock::new(|| {
     let ours = getrlimit(Resource::Rttime);
     (ours.current.is_none_or(|soft| soft >= FIRST) && ours.maximum.is_none()).then_some(ours)
 });
 
-/// Held by the start whose mark our own limit carries.
+/// Held by the start whose mark is our own limit at the moment.
 static OURS: Mutex<()> = Mutex::new(());
 
 impl Mark {
-    /// Starts a program through `start` with a mark of its own; none where it can't be marked.
+    /// Starts a program through `start` with a mark of its own; without one where the system allows none.
     ///
-    /// It inherits the mark from us. While another start does that (its exec may hang), it is marked right behind the
-    /// start instead, when it has hardly begun.
+    /// It inherits the mark from us. While another start has our limit in use (its exec may hang), it is marked right after
+    /// its start instead, when it has hardly begun.
     pub(super) fn put<E>(start: impl FnOnce() -> Result<Pid, E>) -> Result<(Pid, Option<Self>), E> {
         let Some(inherited) = INHERITED.as_ref() else { return Ok((start()?, None)) };
         let mark = Self(FIRST | SERVER.bits() | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -52,7 +52,7 @@ impl Mark {
             && setrlimit(Resource::Rttime, marked).is_ok()
         {
             let started = start();
-            // What could be raised to the mark can be put back, since the hard bound stays.
+            // A soft limit that could be raised can be lowered again: the hard limit stays the same.
             let _ = setrlimit(Resource::Rttime, *inherited);
             return Ok((started?, Some(mark)));
         }
@@ -65,14 +65,14 @@ impl Mark {
         SERVER.mark_of(pid)
     }
 
-    /// The mark as it is passed on.
+    /// The mark as a number, as the keeper is told it.
     pub(super) const fn number(self) -> u64 {
         self.0
     }
 }
 
 impl Server {
-    /// The stamp of this process.
+    /// The server that this process is.
     pub(super) fn own() -> Self {
         *SERVER
     }
@@ -102,7 +102,7 @@ impl FromStr for Server {
     }
 }
 
-/// Asks the kernel, which tells of a process of the same user even where `/proc` hides it.
+/// Asks the kernel, which answers for processes of the same user even where `/proc` hides them.
 fn realtime_limit(pid: Pid) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: nothing is changed, and the answer goes to a live local.

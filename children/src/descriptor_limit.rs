@@ -1,11 +1,11 @@
-//! How many descriptors this process may open, and how many the programs that it starts.
+//! How many descriptors this process may open, and how many its programs may.
 
 use std::io;
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What this process was started with, once it has more.
+/// The limit that this process was started with, once it has a higher one.
 static GIVEN: OnceLock<libc::rlimit> = OnceLock::new();
 
 /// Lets this process open as many descriptors as it is allowed to, instead of the 1,024 that most systems begin with. Programs
@@ -25,7 +25,7 @@ pub fn raise() -> io::Result<()> {
     Ok(())
 }
 
-/// What programs are to start with; none where that is what this process has.
+/// The limit that programs are to start with; `None` where this process has that one itself.
 pub(crate) fn of_programs() -> Option<&'static libc::rlimit> {
     GIVEN.get()
 }

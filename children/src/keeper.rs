@@ -25,11 +25,12 @@ use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::streams::{above_stdio, dev_null};
 use super::{procfs, tree, vfork};
 
-/// The keeper's `argv[0]`, by which the binary knows that it is one.
+/// The keeper's `argv[0]`: by it the binary knows that it was started as one.
 pub const NAME: &str = "codex-exec-keeper";
-/// Said instead of a mark: the server ends in the ordinary way.
+/// Sent instead of a mark when the server ends in the ordinary way.
 const GOODBYE: u64 = 0;
-/// Looks at what is still there. Who is being killed makes no more, so one is most often enough.
+/// How often `/proc` is searched for programs that still run. A process that is being killed starts no other, so once is
+/// nearly always enough.
 const MOST_LOOKS: usize = 100;
 
 /// The process that forks the keeper and ends at once; the keeper is nobody's child from then on.
@@ -41,10 +42,11 @@ enum Starter {
     Failed,
 }
 
-/// Where this process tells its keeper things.
+/// The pipe by which this process talks to its keeper.
 static KEEPER: OnceLock<PipeWriter> = OnceLock::new();
 
-/// Dropped at the ordinary end of a server, whose programs have ended by then or are meant to go on.
+/// Tells the keeper, when it is dropped, that the server ends in the ordinary way: its programs have ended by then, or are
+/// meant to go on.
 #[derive(Debug)]
 pub struct Kept(());
 
@@ -105,28 +107,28 @@ pub fn failed() -> bool {
     failed
 }
 
-/// What runs with this mark was left behind by a program that ended by itself, and is meant to go on.
+/// Tells the keeper to spare what has this mark: a program that ended by itself left it running on purpose.
 pub(crate) fn left_on_purpose(mark: Option<Mark>) {
     if let Some(mark) = mark {
         say(mark.number());
     }
 }
 
-/// A keeper that doesn't listen any more can't be helped.
+/// Sends a number to the keeper. One that no longer reads can't be helped, so errors are ignored.
 fn say(number: u64) {
     if let Some(mut keeper) = KEEPER.get() {
         let _ = keeper.write_all(&number.to_le_bytes());
     }
 }
 
-/// Whether this process was started as a keeper. Ask before anything else is done.
+/// Whether this process was started as a keeper. To be asked before anything else is done.
 #[must_use]
 pub fn is_keeper(arg0: Option<&OsStr>) -> bool {
     arg0 == Some(OsStr::new(NAME))
 }
 
-/// Does a keeper's work, with the arguments that follow its name, and returns its exit code: that of the starting process
-/// at once, that of the keeper after its server's end. Before any thread is started.
+/// Does a keeper's work, given the arguments that follow its name. It forks: in the parent it returns at once, in the
+/// keeper after the server's end, each time with the exit code. To be called before any thread is started.
 #[must_use]
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let Some(server) = arguments.next().and_then(|text| text.to_str()?.parse().ok()) else { return 2 };
@@ -135,7 +137,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         0 => {}
         pid => return u8::from(pid < 0),
     }
-    // Neither the keys of the server's terminal nor whoever ends the server's group are meant for it.
+    // Signals from the server's terminal, or to the server's group, are not meant for the keeper.
     let _ = rustix::process::setsid();
     // SAFETY: ignoring signals runs no code.
     unsafe {
@@ -149,7 +151,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     0
 }
 
-/// The marks of what is meant to go on, once the server died; `None` if it said goodbye.
+/// Waits for the server's end. Returns the marks of what is meant to go on, or `None` if the server said goodbye.
 fn wait_for_death(mut server: impl Read) -> Option<HashSet<u64>> {
     let mut left = HashSet::new();
     let mut number = [0; size_of::<u64>()];
@@ -168,7 +170,7 @@ fn end_programs(server: Server, left: &HashSet<u64>) {
         if running.is_empty() {
             return;
         }
-        // Whom we may not signal, nobody else of this user may.
+        // What we may not signal, no other process of this user may signal either.
         let _ = tree::kill_leftovers(&running, Signal::KILL);
     }
 }

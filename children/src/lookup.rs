@@ -32,20 +32,20 @@ pub fn find<'a>(name: &'a OsStr, cwd: &Path, env: &[(OsString, OsString)]) -> io
         match executable(&candidate) {
             Ok(()) => return Ok(Cow::Owned(candidate.into_os_string())),
             Err(Errno::ACCESS) => answer = Errno::ACCESS,
-            // Nothing there, or nothing that can be looked at: on to the next entry.
+            // The file is missing, or we may not look at it: the next entry may have one.
             Err(_) => {}
         }
     }
     Err(answer.into())
 }
 
-/// Whether there is a file that may be executed, as far as can be told beforehand.
+/// Whether there is a file at this path that may be executed, as far as can be told without doing it.
 #[must_use]
 pub fn is_executable(path: &Path) -> bool {
     executable(path).is_ok()
 }
 
-/// Whether the file may be executed, as far as can be told beforehand: `EACCES` for directories and missing permission.
+/// Whether the file may be executed, as far as can be told without doing it: `EACCES` for directories and missing permission.
 fn executable(path: &Path) -> Result<(), Errno> {
     rustix::fs::access(path, Access::EXEC_OK)?;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode);

@@ -23,7 +23,7 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 /// A process that outlived the program it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// The process, told apart from a later one of the same number.
+    /// The process's number and start time.
     pub stamp: ProcessStamp,
     /// The kernel's name for its program, at most 15 bytes; whatever is no UTF-8 is replaced.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Leftover {
 pub struct Origin {
     /// When it was started, or at most a moment before.
     pub(super) started: StartTime,
-    /// What its descendants inherit.
+    /// The mark that its descendants inherit.
     pub(super) mark: Option<Mark>,
 }
 
@@ -90,7 +90,7 @@ pub fn reap_adopted() -> io::Result<Vec<Pid>> {
     let mut children = list::children();
     let mut reaped = Vec::new();
     for pid in orphans {
-        // Since the look, it may have become another's: a program that was started since then is in the list.
+        // The number may have been given to another process meanwhile: a program started since then is in the list.
         if !children.spawned.contains_key(&pid)
             && matches!(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
         {
@@ -134,7 +134,7 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
             Some(theirs) if children.spawned.values().any(|running| *running == Some(theirs)) => {
                 children.daemons.insert(pid, theirs);
             }
-            // Of a program that ended before: of no interest to any other.
+            // Left by a program that ended earlier; no other program needs to know.
             Some(_) => {
                 children.claimed.insert(pid, orphan.session);
             }
@@ -168,7 +168,7 @@ pub fn still_running(origin: Origin) -> io::Result<Vec<ProcessStamp>> {
     Ok(stats.filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp).collect())
 }
 
-/// Whether this process still runs. One that `/proc` came to hide from us does, as far as can be told.
+/// Whether this process still runs. One that `/proc` no longer shows us, but that is there, counts as running.
 ///
 /// # Errors
 /// When `/proc` can't be read.
@@ -188,8 +188,8 @@ pub fn name(stamp: ProcessStamp) -> io::Result<Option<String>> {
     Ok(stat.filter(|stat| stat.stamp == stamp && !stat.is_zombie()).map(|stat| stat.name))
 }
 
-/// Orphans that belong to no program yet, as far as the snapshot knows, and the list of those that are accounted for.
-/// One in the session of an earlier leftover belongs to that, and is claimed along with it.
+/// The orphans in the snapshot that belong to no program yet, and the locked list of children. An orphan in the session of
+/// an earlier leftover belongs to the same program, and is claimed along with it.
 pub(super) fn unclaimed_orphans(snapshot: &Snapshot) -> (Vec<&Stat>, MutexGuard<'static, Children>) {
     if !is_subreaper() {
         return (Vec::new(), list::children());
@@ -201,7 +201,7 @@ pub(super) fn unclaimed_orphans(snapshot: &Snapshot) -> (Vec<&Stat>, MutexGuard<
         .into_iter()
         .filter(|pid| children.is_unclaimed(*pid))
         .filter_map(|pid| snapshot.get(pid))
-        // A program of ours that was reaped since the snapshot, or could not be started after all, is no orphan.
+        // A program of ours that was reaped since the snapshot, or that failed to start, is no orphan.
         .filter(|seen| {
             procfs::stat(seen.stamp.pid).is_ok_and(|now| now.is_some_and(|now| now.stamp == seen.stamp))
         })
@@ -217,7 +217,7 @@ fn is_our_child(stat: &Stat) -> bool {
     stat.parent == Some(rustix::process::getpid())
 }
 
-/// The members of an ended leader's session. Its number is free again only when there are none.
+/// The members of a session whose leader has ended. The kernel gives its number away only when there are none left.
 fn session_without_leader(snapshot: &Snapshot, leader: Pid) -> Vec<Pid> {
     if snapshot.get(leader).is_some() {
         return Vec::new();
@@ -237,7 +237,7 @@ fn may_have_left(mark: Option<Mark>) -> io::Result<bool> {
     Ok(candidates.into_iter().any(|pid| children.may_be_of(mark, pid)))
 }
 
-/// Children of ours that are no programs of ours, nor about to be.
+/// Our children that are neither programs of ours nor about to become such.
 fn not_spawned() -> io::Result<Vec<Pid>> {
     let candidates = candidates()?;
     if candidates.is_empty() {
@@ -248,7 +248,7 @@ fn not_spawned() -> io::Result<Vec<Pid>> {
     Ok(settled.into_iter().filter(|pid| !children.spawned.contains_key(pid)).collect())
 }
 
-/// Everything that may be an orphan.
+/// All children that may be orphans.
 fn candidates() -> io::Result<Vec<Pid>> {
     if let Some(pids) = procfs::main_thread_children()? {
         return Ok(pids);

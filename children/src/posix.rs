@@ -1,4 +1,4 @@
-//! What a start needs in C's words, and what a process does that becomes another program.
+//! The arguments of a start as C strings, and what a child does before it becomes another program.
 
 #![allow(unsafe_code)]
 
@@ -9,21 +9,21 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_char, c_int};
 
-/// What the child's 0, 1 and 2 are.
+/// What the child gets as descriptors 0, 1 and 2.
 #[derive(Debug)]
 pub enum Streams<'a> {
     /// These, in order. None may itself be 0, 1 or 2, or one would overwrite the next.
     Each([BorrowedFd<'a>; 3]),
-    /// The terminal at this path, which becomes the controlling one.
+    /// The terminal at this path, which becomes the controlling terminal.
     Terminal(&'a CStr),
 }
 
-/// All that a start needs, in C's words.
+/// All that a start needs, as C strings and descriptors.
 #[derive(Debug)]
 pub struct ExecArgs<'a> {
     /// The file to execute; a relative one starts from `cwd`.
     pub file: &'a CStr,
-    /// What it gets as its arguments, its own name first.
+    /// Its arguments, its own name first.
     pub argv: &'a Strings,
     /// Its whole environment, as `NAME=value`.
     pub env: &'a Strings,
@@ -31,7 +31,8 @@ pub struct ExecArgs<'a> {
     pub cwd: &'a CStr,
     /// Its stdin, stdout and stderr.
     pub streams: Streams<'a>,
-    /// What the child has open from 3 on. None may have a number below 3 plus how many they are.
+    /// The descriptors that the child has as 3, 4, and so on. None may have a number below 3 plus their count, or one would
+    /// overwrite another.
     pub more: &'a [BorrowedFd<'a>],
 }
 
@@ -42,7 +43,7 @@ pub struct Strings {
     starts: Vec<usize>,
 }
 
-/// Somewhere in a string there was a NUL, which ends a string in C.
+/// A string contains a NUL, which would end it in C.
 #[derive(Debug)]
 pub struct NulByte;
 

@@ -41,13 +41,14 @@ pub(super) struct Stat {
     pub(super) name: String,
     state: u8,
     threads: u32,
-    /// `None`: the kernel, or a process outside of our pid namespace.
+    /// The parent; `None` where that is the kernel, or a process outside of our pid namespace.
     pub(super) parent: Option<Pid>,
     pub(super) session: Option<Pid>,
 }
 
 impl Stat {
-    /// Dead, and waiting to be reaped. Where only its first thread has ended, it lives on with that one's state.
+    /// Whether it is dead and waits to be reaped. A process of which only the first thread has ended shows the same state,
+    /// and lives on.
     pub(super) fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
@@ -79,7 +80,7 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// What is known of this process; `None` if there is none with this number.
+/// What `/proc` says of this process; `None` if there is none with this number.
 pub(super) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     match read(&format!("/proc/{}/stat", pid.as_raw_pid())) {
         Ok(line) => match Stat::parse(&line) {
@@ -107,7 +108,7 @@ fn is_gone(error: &io::Error) -> bool {
 /// Orphans are given to a process's first living thread, which is the main one as long as it lives, so they are all
 /// here; children that other threads started need not be.
 pub(super) fn main_thread_children() -> io::Result<Option<Vec<Pid>>> {
-    /// Kept open, since it is read at each program's end; with the process that it is about, which may fork.
+    /// Kept open, since it is read at each program's end; beside the number of the process that it describes, which may fork.
     static LIST: Mutex<Option<(Pid, OwnedFd)>> = Mutex::new(None);
     let ours = rustix::process::getpid();
     let mut list = LIST.lock();
@@ -163,7 +164,7 @@ fn children_path(process: Pid, thread: Pid) -> String {
     format!("/proc/{}/task/{}/children", process.as_raw_pid(), thread.as_raw_pid())
 }
 
-/// What a list of children says; none when its thread has ended.
+/// The children in such a list; none when its thread has ended.
 fn listed(path: &str) -> io::Result<Option<Vec<Pid>>> {
     match read(path) {
         Ok(text) => Ok(Some(pids(&text))),
@@ -188,7 +189,7 @@ pub(super) fn processes() -> io::Result<impl Iterator<Item = Pid>> {
     numbers("/proc")
 }
 
-/// The processes or threads that a directory of `/proc` is about.
+/// The processes or threads that a directory of `/proc` lists.
 fn numbers(directory: &str) -> io::Result<impl Iterator<Item = Pid> + use<>> {
     let entries = std::fs::read_dir(directory)?.filter_map(Result::ok);
     Ok(entries.filter_map(|entry| number(entry.file_name().as_encoded_bytes()).and_then(to_pid)))
@@ -202,7 +203,7 @@ pub(super) fn realtime_limit(pid: Pid) -> Option<u64> {
     number(line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?)
 }
 
-/// Reads a small file of `/proc` in as few calls as there can be.
+/// Reads a small file of `/proc` in as few calls as possible.
 fn read(path: &str) -> io::Result<Vec<u8>> {
     content(&open(path)?)
 }
@@ -211,7 +212,7 @@ fn open(path: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// All of the file, as it is now: `/proc` makes it anew for whoever reads from its start.
+/// The whole file as it is now: `/proc` writes it anew for each reader that begins at its start.
 fn content(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     loop {
@@ -223,11 +224,11 @@ fn content(file: &OwnedFd) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Processes at about one time: all of them, or those that were added.
+/// Processes as they were at about the same time: all of them, or those that were added.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     processes: HashMap<Pid, Stat>,
-    /// Those that a process leads to: its children and the members of its session.
+    /// For each process, its children and the members of its session.
     led: HashMap<Pid, Vec<Pid>>,
 }
 
@@ -240,7 +241,7 @@ impl Snapshot {
         Ok(all)
     }
 
-    /// Looks at a process. `None` if there is none, or it was seen before.
+    /// Adds a process. `None` if there is none with this number, or it is in the snapshot already.
     pub(super) fn add(&mut self, pid: Pid) -> io::Result<Option<&Stat>> {
         let Entry::Vacant(unseen) = self.processes.entry(pid) else { return Ok(None) };
         let Some(stat) = stat(pid)? else { return Ok(None) };
@@ -250,7 +251,7 @@ impl Snapshot {
         Ok(Some(unseen.insert(stat)))
     }
 
-    /// Looks at a process and its descendants. False if this kernel can't list them.
+    /// Adds a process and its descendants. False if this kernel can't list them.
     pub(super) fn add_tree(&mut self, root: Pid) -> io::Result<bool> {
         let mut waiting = vec![root];
         while let Some(pid) = waiting.pop() {
@@ -331,7 +332,7 @@ mod tests {
         let thread = std::thread::spawn(move || {
             let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("a child");
             started.send(Pid::from_child(&child)).expect("the test waits");
-            // As long as the thread lives, the kernel leaves the child to it.
+            // The child stays in this thread's list as long as the thread lives.
             let _ = receiver.recv();
             child.kill().expect("killed");
             child.wait().expect("reaped");

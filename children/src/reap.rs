@@ -16,16 +16,16 @@ use super::list;
 /// A program's end and what it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
-    /// By itself or by a signal.
+    /// Whether it exited or was killed by a signal.
     pub how: How,
-    /// The kernel wrote a core file.
+    /// Whether the kernel wrote a core file.
     pub core_dumped: bool,
-    /// Time on a CPU in the program's own code, with that of its descendants that it waited for.
+    /// CPU time in user mode, of the program and of those descendants that it waited for.
     pub cpu_user: Duration,
-    /// The same, in the kernel.
+    /// CPU time in the kernel, of the same processes.
     pub cpu_system: Duration,
-    /// The largest of its and those descendants' peak memory, in bytes. Never below the server's own peak at the
-    /// start: until the exec the child shares the server's memory, and the kernel counts that.
+    /// The peak memory of that one among these processes that had the most, in bytes. Never below the server's own peak at
+    /// the start: until the exec the child shares the server's memory, and the kernel counts that.
     pub max_rss_bytes: u64,
 }
 
@@ -49,13 +49,13 @@ impl Ending {
         }
     }
 
-    /// An end that nobody knows anything of.
+    /// An end of which nothing is known.
     pub const fn unknown() -> Self {
         let (cpu_user, cpu_system) = (Duration::ZERO, Duration::ZERO);
         Self { how: How::Exited(-1), core_dumped: false, cpu_user, cpu_system, max_rss_bytes: 0 }
     }
 
-    /// The signal that killed it.
+    /// The signal that killed it; `None` if it exited.
     #[must_use]
     pub fn signal(&self) -> Option<i32> {
         match self.how {
@@ -65,7 +65,7 @@ impl Ending {
     }
 }
 
-/// Makes a descriptor awaitable, for readiness to read and to write. In a tokio runtime only.
+/// Makes it possible to wait until a descriptor can be read or written. In a tokio runtime only.
 ///
 /// # Errors
 /// When the kernel can't watch it (regular files), or its watch limit is reached.
@@ -92,7 +92,7 @@ pub async fn reap(pidfd: &AsyncFd<OwnedFd>, pid: Pid) -> io::Result<Ending> {
 /// # Errors
 /// When `pid` is no child: it was reaped before, or SIGCHLD is ignored ([`super::signals::keep_endings`]).
 pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
-    // Held over the wait, so that nobody signals the pid between its release by the kernel and by us.
+    // Held during the wait, so that nobody signals the pid after the kernel has freed it and before we know.
     let mut children = list::children();
     let answer = wait(pid);
     if !matches!(answer, Ok(None)) {

@@ -1,4 +1,4 @@
-//! What signals mean to this process, whatever whoever started it has set.
+//! Sets what signals mean to this process, whatever it inherited from the process that started it.
 
 #![allow(unsafe_code)]
 
@@ -11,14 +11,14 @@ use tokio::io::unix::AsyncFd;
 
 use super::descriptor::register;
 
-/// SIGCHLD as something to read. A handler would interrupt the server at each program's end, only to write down that it
-/// did; this wakes nobody between two looks (signalfd(2)).
+/// SIGCHLD as a descriptor to read (signalfd(2)). A handler would interrupt the server at each program's end, only to note
+/// it; this one wakes nobody until it is read.
 #[derive(Debug)]
 pub struct ChildSignals(OwnedFd);
 
-/// Makes the kernel keep the endings of children, and tell of them in what is returned. For the binary, at its start,
-/// before it has a second thread, which could take the signal away: whoever started it may have set SIGCHLD to be
-/// ignored, and then exit codes are thrown away.
+/// Makes the kernel keep the exit codes of children, and report their ends through what is returned. For the binary, at its
+/// start, before it has a second thread, which could take the signal away. The process that started it may have set SIGCHLD
+/// to be ignored; the kernel then throws exit codes away.
 ///
 /// SIGCHLD is blocked from then on. Programs of ours start with nothing blocked; what the standard library starts
 /// inherits it.
@@ -61,7 +61,7 @@ impl ChildSignals {
 pub struct ChildEnds(AsyncFd<OwnedFd>);
 
 impl ChildEnds {
-    /// Waits until one has since the last time. Cancel-safe.
+    /// Waits until a child has ended since the last call. Cancel-safe.
     ///
     /// # Errors
     /// When the event loop is gone.
@@ -72,27 +72,27 @@ impl ChildEnds {
     }
 }
 
-/// Lets every signal arrive that whoever started this process has blocked: a blocked SIGTERM would never end it. For the
-/// binary, at its start, before it has a second thread.
+/// Unblocks all signals. The process that started this one may have blocked some, and a blocked SIGTERM would never end us.
+/// For the binary, at its start, before it has a second thread.
 pub fn unblock() {
     // SAFETY: the set is filled before it is read, and no handler of ours is there to be run.
     unsafe {
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
-        // Fails only for arguments that make no sense.
+        // It fails only for invalid arguments.
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
 }
 
-/// Has a write beyond the limit of a file's size (`RLIMIT_FSIZE`) fail with EFBIG instead of ending this process. For the
+/// Makes a write beyond the limit of a file's size (`RLIMIT_FSIZE`) fail with EFBIG instead of ending this process. For the
 /// binary, at its start; programs start with nothing ignored.
 pub fn survive_large_files() {
     // SAFETY: ignoring a signal runs no code.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// Whether whoever started this process wants it to outlive its terminal, as nohup does. For the binary, at its start,
-/// before it listens for the signal.
+/// Whether SIGHUP was set to be ignored, as nohup does, so that this process outlives its terminal. For the binary, at its
+/// start, before it listens for the signal.
 #[must_use]
 pub fn ignores_hangup() -> bool {
     // SAFETY: `sigaction` is plain data, for which all zero is a value, and is only written to.

@@ -22,13 +22,13 @@ use super::{list, lookup, terminal, vfork};
 pub struct Program {
     /// The program and its arguments. The first names the file: with `/` as it is, else searched in `env`'s `PATH`.
     pub argv: Vec<OsString>,
-    /// What the program sees as its `argv[0]`, if not that.
+    /// The program's `argv[0]`, where that is not the file's name.
     pub arg0: Option<OsString>,
     /// The working directory; absolute. A relative program starts from it.
     pub cwd: PathBuf,
     /// The whole environment of the program; nothing of ours is added.
     pub env: Vec<(OsString, OsString)>,
-    /// What its stdin, stdout and stderr are.
+    /// Its stdin, stdout and stderr: pipes or a terminal.
     pub stdio: Stdio,
 }
 
@@ -41,7 +41,7 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// Our ends of its streams.
     pub ends: Ends,
-    /// What tells its orphans from others'.
+    /// How its orphans are told from those of other programs.
     pub origin: Origin,
 }
 
@@ -51,57 +51,57 @@ pub enum SpawnError {
     /// `argv` or its first element is empty.
     #[error("the program's name is empty: argv[0] must name a program")]
     EmptyName,
-    /// A string that C can't take. It isn't shown, for it may be a secret.
+    /// A string contains a NUL. It isn't shown, for it may be a secret.
     #[error("{what} contains a NUL byte, which no program can be given")]
     NulByte {
-        /// The string, such as `argv[0]`.
+        /// Which of the strings it is, in words.
         what: &'static str,
     },
     /// There is no such file.
     #[error("program {program:?} was not found ({hint}): {source}")]
     NotFound {
-        /// The name as it was asked for.
+        /// The name or path as the client gave it.
         program: OsString,
-        /// Where it was looked for.
+        /// Where it was searched, in words.
         hint: &'static str,
-        /// The system's error.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// There is a file, but it can't be run.
+    /// The file exists and can't be executed.
     #[error("program {program:?} cannot be run ({hint}): {source}")]
     NotExecutable {
-        /// The name as it was asked for.
+        /// The name or path as the client gave it.
         program: OsString,
-        /// What is wrong with it.
+        /// Why it can't be executed, in words.
         hint: &'static str,
-        /// The system's error.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// The working directory is missing, no directory, or closed to us.
     #[error("working directory {cwd:?} cannot be used: {source}")]
     Cwd {
-        /// The directory as it was asked for.
+        /// The name or path as the client gave it.
         cwd: PathBuf,
-        /// The system's error.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// This process has as many descriptors open as it may.
+    /// This process has as many descriptors open as its limit allows.
     #[error(
         "cannot {what}: none is left of the {most} descriptors that may be open at once (`ulimit -n`); \
          end other programs, or allow more"
     )]
     Descriptors {
-        /// What was tried.
+        /// The step that failed, in words.
         what: &'static str,
-        /// How many it may have.
+        /// The limit.
         most: u64,
     },
-    /// The system is out of something.
+    /// The system lacks memory, processes or another resource.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried, as a verb and its object.
+        /// The step that failed, in words.
         what: &'static str,
-        /// The system's error.
+        /// The error that the system returned.
         source: io::Error,
     },
 }
@@ -110,7 +110,7 @@ impl Program {
     /// The name that the file is found by: the first of the arguments.
     ///
     /// # Errors
-    /// When there is none, or it is no name.
+    /// When there is no first argument, or it is empty.
     pub fn name(&self) -> Result<&OsStr, SpawnError> {
         let name = self.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::EmptyName)?;
         if name.as_bytes().contains(&0) {
@@ -119,7 +119,7 @@ impl Program {
         Ok(name)
     }
 
-    /// The arguments and the environment in C's words.
+    /// The arguments and the environment as C strings.
     ///
     /// # Errors
     /// When one contains a NUL byte.
@@ -134,7 +134,8 @@ impl Program {
 
 /// Starts the program, and returns once it is executing: about a millisecond, so no more than many other calls block.
 ///
-/// No signal is ignored or blocked in it, as far as this process did not begin to ignore one after its first start.
+/// The program starts with no signal ignored or blocked, except one that this process began to ignore after its first start
+/// of a program.
 ///
 /// # Errors
 /// See [`SpawnError`]; nothing is left behind.
@@ -171,18 +172,18 @@ pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> 
 /// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].
 #[derive(Debug)]
 pub struct Spawned {
-    /// The number of the process, which leads its group and its session.
+    /// The process's number.
     pub pid: Pid,
     /// Readable once it can be reaped.
     pub pidfd: OwnedFd,
-    /// What marks its descendants.
+    /// The mark that its descendants inherit.
     mark: Option<Mark>,
 }
 
-/// Makes the streams, starts with the child's ends and keeps ours.
+/// Makes the streams, hands the child's ends to `spawn`, and keeps ours.
 ///
 /// # Errors
-/// When there are no streams to be had, and whatever `spawn` gives.
+/// When the streams can't be made, and those of `spawn`.
 pub fn connect<E: From<SpawnError>>(
     stdio: Stdio,
     spawn: impl FnOnce(Streams<'_>) -> Result<Spawned, E>,
@@ -220,7 +221,7 @@ fn environment(program: &Program) -> Result<Strings, NulByte> {
     Ok(env)
 }
 
-/// Why there is no process.
+/// Why no process was started.
 #[derive(Debug)]
 pub enum NotSpawned {
     /// The program does not run: the errno of whatever step failed.
@@ -229,7 +230,7 @@ pub enum NotSpawned {
     Watch(io::Error),
 }
 
-/// Starts, and enters the child in the list of ours before anybody could take it for an orphan.
+/// Starts a process, and adds it to the list of our children before anybody could take it for an orphan.
 ///
 /// # Errors
 /// See [`NotSpawned`]; nothing is left behind.
@@ -258,7 +259,7 @@ pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
     }
 }
 
-/// Something that is readable once a child of ours can be reaped.
+/// A descriptor that is readable once this child can be reaped.
 fn watch(pid: Pid) -> io::Result<OwnedFd> {
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => watch_by_thread(pid),
@@ -280,7 +281,7 @@ fn watch_by_thread(pid: Pid) -> io::Result<OwnedFd> {
     Ok(watched)
 }
 
-/// Says what an errno was about, by looking afterwards: the kernel says neither at which step nor about which file.
+/// Finds out what an errno was about by looking at the files afterwards: the kernel tells neither the step nor the file.
 fn explain(program: &Program, name: &OsStr, file: &Path, error: io::Error) -> SpawnError {
     if let Err(source) = usable_directory(&program.cwd) {
         return SpawnError::Cwd { cwd: program.cwd.clone(), source };
@@ -328,7 +329,7 @@ impl SpawnError {
         }
     }
 
-    /// What was tried could not be had from the system.
+    /// The system refused what this step needed.
     #[must_use]
     pub fn system(what: &'static str, source: io::Error) -> Self {
         match source.raw_os_error() {

@@ -9,12 +9,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 /// What a program talks through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdio {
-    /// A pipe each for stdout and stderr; stdin is a pipe too, or `/dev/null`.
+    /// One pipe for stdout and one for stderr; stdin is a pipe too, or `/dev/null`.
     Pipes {
         /// Whether stdin is a pipe.
         stdin: bool,
     },
-    /// One terminal for all three, which is the controlling one.
+    /// One terminal for all three, which is the program's controlling terminal.
     Terminal {
         /// Its height in characters.
         rows: u16,
@@ -26,18 +26,18 @@ pub enum Stdio {
 /// Our ends of a program's streams, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub enum Ends {
-    /// Of [`Stdio::Pipes`].
+    /// Our ends of [`Stdio::Pipes`].
     Pipes {
-        /// For writing; `None` if stdin is `/dev/null`.
+        /// Writes to the program's stdin; `None` if that is `/dev/null`.
         stdin: Option<OwnedFd>,
         /// Our end of its stdout, for reading.
         stdout: OwnedFd,
         /// Our end of its stderr, for reading.
         stderr: OwnedFd,
     },
-    /// Of [`Stdio::Terminal`].
+    /// Our end of [`Stdio::Terminal`].
     Terminal {
-        /// Our side of the terminal, for reading and writing.
+        /// Reads what the program prints, and writes what it reads.
         master: OwnedFd,
     },
 }
@@ -66,27 +66,27 @@ impl Pipes {
         Ok(Self { ours, stdin, dev_null: dev_null()?, stdout, stderr })
     }
 
-    /// The child's, for 0, 1 and 2.
+    /// The child's ends, for its descriptors 0, 1 and 2.
     pub(crate) fn theirs(&self) -> [BorrowedFd<'_>; 3] {
         let stdin = self.stdin.as_ref().map_or(self.dev_null, OwnedFd::as_fd);
         [stdin, self.stdout.as_fd(), self.stderr.as_fd()]
     }
 
-    /// Ours; the child's are closed.
+    /// Our ends; the child's are closed.
     pub(crate) fn into_ours(self) -> Ends {
         self.ours
     }
 }
 
-/// Our end, for reading, and theirs. Only ours is non-blocking: programs don't expect that of their stdout.
+/// A pipe: our end, for reading, and the program's. Only ours is non-blocking, since programs don't expect that of stdout.
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     Ok((ours, above_stdio(theirs)?))
 }
 
-/// The same file under a number that the child's 0, 1 and 2 can't overwrite. They are free if the server was started
-/// with one of its own closed.
+/// The same open file with a number above 2, so that the child's 0, 1 and 2 can't overwrite it. New descriptors get those
+/// numbers if the server was started with one of its own closed.
 pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?) }
 }

@@ -14,12 +14,11 @@ pub const DEFAULT_COLS: u16 = 80;
 
 /// Our end of a new terminal (non-blocking, close-on-exec) and the path of the child's end.
 ///
-/// The terminal has the kernel's first settings, cooked with echo, and one more: what is typed is UTF-8, so that the erase
-/// key takes a whole character. The child's end is not opened here, so that the
-/// child itself opens it, after `setsid`: that makes it the controlling terminal without a call of ours in between.
+/// The terminal has the kernel's default settings, cooked with echo, and `IUTF8`, so that the erase key takes a whole
+/// character. The child opens its end itself, after `setsid`: that alone makes it the controlling terminal.
 ///
-/// portable-pty, which would do for the pair, opens both ends without close-on-exec and sets it afterwards: a program
-/// started by another thread in between would keep our end, and this terminal would never hang up.
+/// portable-pty opens both ends without close-on-exec and sets it afterwards: a program that another thread starts in
+/// between would keep our end open, and this terminal would never hang up.
 pub(super) fn open(rows: u16, cols: u16) -> io::Result<(OwnedFd, CString)> {
     let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     rustix::pty::grantpt(&master)?;
@@ -42,7 +41,7 @@ pub fn size(master: impl AsFd) -> io::Result<(u16, u16)> {
     Ok((size.ws_row, size.ws_col))
 }
 
-/// Gives the terminal another size; its foreground programs get SIGWINCH if that changes it.
+/// Sets the terminal's size. Its foreground process group gets SIGWINCH if the size changes.
 ///
 /// # Errors
 /// When `master` is no terminal.
@@ -51,11 +50,12 @@ pub fn resize(master: impl AsFd, rows: u16, cols: u16) -> io::Result<()> {
     Ok(rustix::termios::tcsetwinsize(master, size)?)
 }
 
-/// What a person types to end a program's input on this terminal as it is set now, where `last` was typed before.
+/// The bytes that a person would type to end a program's input on this terminal as it is set now; `last` is what was typed
+/// before.
 ///
-/// On a line that was begun, the first end-of-file key only hands over the line (termios(3), VEOF), so there are two. A
-/// program that reads keys instead of lines gets the key once, and decides by itself. A terminal without such a key gets
-/// `^D` for it, since else nothing could end the input.
+/// In the middle of a line, the first end-of-file key only hands over the line (termios(3), VEOF), so there are two. A
+/// program that reads keys instead of lines gets the key once, and decides what it means. Where the terminal has no such
+/// key, it is set to `^D`, since nothing else could end the input.
 ///
 /// # Errors
 /// When `master` is no terminal.
