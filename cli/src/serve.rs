@@ -190,6 +190,8 @@ fn config(
     let mut info = info::describe(facts);
     // Handles under a sandbox (10.10): where sandboxes of every kind are enforced.
     info.capabilities.sandboxed_file_streaming = unlimited;
+    // Skills and plugins under one (12.2, 12.3).
+    info.capabilities.capability_discovery_sandbox = unlimited;
     // Programs with a proxy, and under a sandbox with no way around it (13).
     info.capabilities.network_proxy_launch = unlimited;
     Ok(LocalConfig { limits, host, info, leftovers, configuration })

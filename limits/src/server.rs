@@ -122,6 +122,12 @@ crate::limits! {
             config_paths: usize = 64, 1..=65_536;
             /// Answer to an `environmentConfig/read` (12.1); a longer one is `-32603`.
             config_answer_bytes: usize = MIB, KIB..={ 64 * MIB };
+            /// Roots of one `capabilityRoots/discoverV1` (12.2); more are refused with `-32602`.
+            capability_roots: usize = 64, 1..=4_096;
+            /// Largest file of a skill or plugin (12.2); a larger one is left out with a warning.
+            capability_file_bytes: usize = MIB, KIB..={ 64 * MIB };
+            /// Files of one root of skills and plugins, together (12.2); more are left out with a warning.
+            capability_root_bytes: usize = 16 * MIB, KIB..=GIB;
         }
         /// `http/request`.
         http: HttpLimits {

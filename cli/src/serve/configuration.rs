@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use codex_config::selection::{SelectedLayers, Selector, select};
 use codex_exec_server::environment::Configuration;
 use codex_exec_server::protocol::WirePath;
-use codex_exec_server::protocol::discovery::{ConfigLayer, ConfigLayers, ReadConfigParams, ReadConfigResult};
+use codex_exec_server::protocol::discovery::{
+    ConfigLayer, ConfigLayers, DiscoveryRoot, ReadConfigParams, ReadConfigResult,
+};
 
 /// Where Linux tells the machine's name.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
@@ -43,6 +45,13 @@ impl Configuration for Files {
             config: told(selected.config),
             requirements: told(selected.requirements),
         })
+    }
+
+    fn skill_roots(&self) -> Vec<DiscoveryRoot> {
+        let root = |id: &str, path: PathBuf| DiscoveryRoot { id: id.to_owned(), path: path.into() };
+        let agents = self.user_home.as_ref().map(|home| home.join(".agents/skills"));
+        let own = root("codex-home-skills", self.home.join("skills"));
+        std::iter::once(own).chain(agents.map(|path| root("user-agent-skills", path))).collect()
     }
 }
 

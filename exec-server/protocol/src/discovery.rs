@@ -1,14 +1,21 @@
 //! What is configured and installed on the machine (section 12).
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::encode::encode_with_serde;
+use crate::filesystem::Sandboxed;
 use crate::methods;
 use crate::path::{LocalPath, WirePath};
+use crate::sandbox::Sandbox;
 
 methods! {
     /// Reads the machine's configuration, as far as it is asked for (12.1).
     ReadConfig: "environmentConfig/read" (ReadConfigParams) -> ReadConfigResult;
+    /// Finds skills and plugins below directories (12.2).
+    DiscoverRoots: "capabilityRoots/discoverV1" (DiscoverRootsParams) -> DiscoverRootsResult;
+    /// Finds what is installed for the server's user (12.3).
+    Discover: "capabilities/discoverV2" (DiscoverParams) -> DiscoverResult;
 }
 
 /// Params of `environmentConfig/read`.
@@ -68,4 +75,181 @@ impl std::fmt::Debug for ConfigLayer {
     }
 }
 
-encode_with_serde!(ReadConfigResult);
+/// Params of `capabilityRoots/discoverV1`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiscoverRootsParams {
+    /// Where to look.
+    pub roots: Vec<RootParams>,
+}
+
+/// A directory to look below.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RootParams {
+    /// The client's own, echoed.
+    pub id: String,
+    /// The directory.
+    pub path: WirePath,
+    /// What may be read.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Result of `capabilityRoots/discoverV1`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiscoverRootsResult {
+    /// One for each root, in the order of the request.
+    pub roots: Vec<RootFound>,
+}
+
+/// What is below one root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootFound {
+    /// As asked.
+    pub id: String,
+    /// As asked.
+    pub path: WirePath,
+    /// The plugin that the root is.
+    pub plugin: Option<PluginFiles>,
+    /// In order of their paths.
+    pub skills: Vec<SkillFiles>,
+    /// The manifest of the root or of the nearest plugin around it, then those of plugins below.
+    pub namespace_manifests: Vec<TextFile>,
+    /// What was left out.
+    pub warnings: Vec<String>,
+    /// Why nothing was examined.
+    pub error: Option<String>,
+}
+
+impl RootFound {
+    /// Nothing found.
+    pub fn empty(id: String, path: WirePath) -> Self {
+        Self {
+            id,
+            path,
+            plugin: None,
+            skills: Vec::new(),
+            namespace_manifests: Vec::new(),
+            warnings: Vec::new(),
+            error: None,
+        }
+    }
+}
+
+/// A file and what stands in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextFile {
+    /// Where it is.
+    pub path: WirePath,
+    /// Its text.
+    pub contents: String,
+}
+
+/// The files by which a plugin says what it has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginFiles {
+    /// Its manifest.
+    pub manifest: TextFile,
+    /// Its MCP servers.
+    pub mcp_config: Option<TextFile>,
+    /// Its connectors.
+    pub apps_config: Option<TextFile>,
+}
+
+/// The files of a skill.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkillFiles {
+    /// Its `SKILL.md`.
+    pub instructions: TextFile,
+    /// `agents/openai.yaml` beside it.
+    pub metadata: Option<TextFile>,
+}
+
+/// Params of `capabilities/discoverV2`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiscoverParams {
+    /// Where the client works.
+    pub cwd: LocalPath,
+    /// What may be read.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Where a skill was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryRoot {
+    /// A word for the place: `codex-home-skills`, `user-agent-skills`.
+    pub id: String,
+    /// The directory.
+    pub path: WirePath,
+}
+
+/// One place of `capabilities/discoverV2`; only spoken between a server and its helper.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkillsParams {
+    /// The place.
+    pub root: DiscoveryRoot,
+    /// What may be read.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Result of `capabilities/discoverV2`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DiscoverResult {
+    /// Installed plugins; this server has no place for any.
+    pub plugins: Vec<Value>,
+    /// By place, then in order of their paths.
+    pub skills: Vec<Skill>,
+    /// What was left out.
+    pub warnings: Vec<String>,
+}
+
+/// What a skill says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Skill {
+    /// Its name, else that of its directory.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The same in a few words.
+    pub short_description: Option<String>,
+    /// Its `SKILL.md`.
+    pub path: WirePath,
+    /// Where it was found.
+    pub discovery_root: DiscoveryRoot,
+    /// `{"tools":[…]}` of its metadata.
+    pub dependencies: Option<Value>,
+    /// Who may use it.
+    pub policy: Option<SkillPolicy>,
+}
+
+/// Who may use a skill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkillPolicy {
+    /// Whether an agent may use it unasked.
+    pub allow_implicit_invocation: Option<bool>,
+    /// The products that it is for; all if there is none.
+    pub products: Vec<Value>,
+}
+
+/// Says of params what they are confined to.
+macro_rules! sandboxed {
+    ($($params:ty),*) => {
+        $(impl Sandboxed for $params {
+            fn sandbox(&self) -> Option<&Sandbox> {
+                self.sandbox.as_ref()
+            }
+
+            fn take_sandbox(&mut self) -> Option<Sandbox> {
+                self.sandbox.take()
+            }
+        })*
+    };
+}
+sandboxed!(RootParams, SkillsParams);
+
+encode_with_serde!(ReadConfigResult, DiscoverRootsResult, RootFound, DiscoverResult);

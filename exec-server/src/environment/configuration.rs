@@ -1,9 +1,10 @@
-//! `environmentConfig/read`: what this machine's configuration says under the keys that a client names (12.1).
+//! What the binary tells of this machine's configuration: the layers under the keys that a client names (12.1), and where
+//! skills are (12.3).
 
 use std::fmt;
 
 use codex_exec_protocol::RpcError;
-use codex_exec_protocol::discovery::{ReadConfigParams, ReadConfigResult};
+use codex_exec_protocol::discovery::{DiscoveryRoot, ReadConfigParams, ReadConfigResult};
 use codex_exec_protocol::encode::json;
 
 use crate::limits::DiscoveryLimits;
@@ -15,6 +16,9 @@ pub trait Configuration: fmt::Debug + Send + Sync {
     /// # Errors
     /// A sentence about the first file that can't be read or understood, without anything that stands in it.
     fn read(&self, asked: &ReadConfigParams) -> Result<ReadConfigResult, String>;
+
+    /// Where the skills of the server's user are (12.3). Does no I/O.
+    fn skill_roots(&self) -> Vec<DiscoveryRoot>;
 }
 
 /// Checks what is asked for, in the words of released servers.

@@ -61,6 +61,7 @@ impl Common {
     pub(crate) fn new(config: LocalConfig) -> Arc<Self> {
         let LocalConfig { limits, host, mut info, leftovers, configuration } = config;
         info.capabilities.environment_config_read = configuration.is_some();
+        info.capabilities.capability_discovery_v2 = configuration.is_some();
         let host = Arc::new(host);
         let variables = Arc::clone(&host);
         let variable = move |name: &str| {

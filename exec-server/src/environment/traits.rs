@@ -134,6 +134,10 @@ macro_rules! discovery_methods {
         $use! {
             /// Reads the machine's configuration, as far as it is asked for (12.1).
             read_config: discovery::ReadConfig;
+            /// Finds skills and plugins below directories (12.2).
+            discover_roots: discovery::DiscoverRoots;
+            /// Finds what is installed for the server's user (12.3).
+            discover: discovery::Discover;
         }
     };
 }

@@ -9,6 +9,7 @@
 mod blocks;
 mod cached;
 mod canonicalize;
+mod capabilities;
 mod content;
 mod copy;
 mod directory;
@@ -34,6 +35,7 @@ mod tests;
 
 pub(crate) use blocks::FileBlocks;
 pub(crate) use cached::{learn_filesystem, resolves_without_io};
+pub(crate) use capabilities::{ScanRoot, ScanSkills};
 pub(crate) use error::rpc_error;
 pub(crate) use handles::{Claim, Handles};
 pub(crate) use method::{AtOnce, How, PathMethod, PathUse};

@@ -4,14 +4,14 @@ use codex_e2e::{Server, TestClient};
 use serde_json::{Value, json};
 
 /// A server with a home directory of its own.
-struct Machine {
+pub(crate) struct Machine {
     dir: tempfile::TempDir,
     _server: Server,
-    client: TestClient,
+    pub(crate) client: TestClient,
 }
 
 impl Machine {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["home/.codex", "work"] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
@@ -23,12 +23,16 @@ impl Machine {
         Self { dir, _server: server, client }
     }
 
-    fn uri(&self, name: &str) -> String {
-        format!("file://{}", self.dir.path().canonicalize().unwrap().join(name).display())
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().canonicalize().unwrap().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
-        let path = self.dir.path().join(name);
+    pub(crate) fn uri(&self, name: &str) -> String {
+        format!("file://{}", self.path(name).display())
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }

@@ -50,7 +50,7 @@ fn assert_machine(info: &Value) {
     );
     let capabilities = info["capabilities"].as_object().unwrap();
     assert!(capabilities.values().all(Value::is_boolean), "{info}");
-    for absent in ["credentialMasking", "capabilityDiscoveryV2", "shellSnapshotV2"] {
+    for absent in ["credentialMasking", "windowsMxc"] {
         assert!(
             !capabilities.get(absent).is_some_and(|on| on == true),
             "{absent} is announced but does not exist"
@@ -167,8 +167,6 @@ async fn unknown_methods_are_32601_with_the_requests_id() {
         "fs/stat",
         "fs/unwatch",
         "http/cancel",
-        "capabilityRoots/discoverV1",
-        "capabilities/discoverV2",
         "Process/start",
         "network/policyRequest",
     ];

@@ -1,6 +1,7 @@
 //! End-to-end tests over the built binary; one module for each topic.
 
 mod backpressure;
+mod capabilities;
 mod cgroups;
 mod config;
 mod config_guard;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::words::{Asked, Told};
-use crate::filesystem::{PathMethod, ToOpen, whole_file_methods};
+use crate::filesystem::{PathMethod, ScanRoot, ScanSkills, ToOpen, whole_file_methods};
 use crate::sandbox::wire::{receive, send};
 
 /// Serves the wire until its other end is closed.
@@ -48,7 +48,7 @@ macro_rules! run {
         }
     };
 }
-whole_file_methods!(run);
+whole_file_methods!(run scan_root: ScanRoot; scan_skills: ScanSkills;);
 
 fn done<M: PathMethod>(asked: &Asked<'_>) -> Told<String> {
     tell(params(asked).and_then(|params| M::run(&params, &asked.bounds.limits())))

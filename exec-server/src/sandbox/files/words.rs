@@ -39,6 +39,8 @@ pub(super) struct Bounds {
     walk_entries: u64,
     walk_result_bytes: usize,
     message_bytes: usize,
+    capability_file_bytes: usize,
+    capability_root_bytes: usize,
 }
 
 impl Bounds {
@@ -49,6 +51,8 @@ impl Bounds {
             walk_entries: limits.files.walk_entries,
             walk_result_bytes: limits.files.walk_result_bytes,
             message_bytes: limits.transport.message_bytes,
+            capability_file_bytes: limits.discovery.capability_file_bytes,
+            capability_root_bytes: limits.discovery.capability_root_bytes,
         }
     }
 
@@ -59,6 +63,8 @@ impl Bounds {
             limits.files.walk_entries = self.walk_entries;
             limits.files.walk_result_bytes = self.walk_result_bytes;
             limits.transport.message_bytes = self.message_bytes;
+            limits.discovery.capability_file_bytes = self.capability_file_bytes;
+            limits.discovery.capability_root_bytes = self.capability_root_bytes;
         })
     }
 }

@@ -61,7 +61,9 @@ pub(crate) struct Deviation {
     pub(crate) instead: Instead,
 }
 
-const NEW_METHODS: [&str; 11] = [
+const NEW_METHODS: [&str; 13] = [
+    "capabilityRoots/discoverV1",
+    "capabilities/discoverV2",
     "environmentConfig/read",
     "process/signal",
     "environment/info",
@@ -75,7 +77,6 @@ const NEW_METHODS: [&str; 11] = [
     "fs/watchMissing",
 ];
 const EXTENSIONS: [&str; 4] = ["process/list", "process/wait", "process/resize", "process/closeStdin"];
-const DISCOVERY: [&str; 2] = ["capabilityRoots/discoverV1", "capabilities/discoverV2"];
 
 const DEVIATIONS: &[Deviation] = &[
     Deviation {
@@ -87,11 +88,6 @@ const DEVIATIONS: &[Deviation] = &[
         reason: "docs/extensions.md: methods of our own",
         applies: |x| EXTENSIONS.contains(&x.method),
         instead: Instead::Anything,
-    },
-    Deviation {
-        reason: "12: discovery may be left out, and is",
-        applies: |x| DISCOVERY.contains(&x.method),
-        instead: Instead::OrRefused(&[-32601]),
     },
     Deviation {
         reason: "19: a URI is a path for everybody",
