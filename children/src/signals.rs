@@ -4,8 +4,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -72,6 +75,81 @@ impl ChildEnds {
     }
 }
 
+/// The signals that ask a program for its end.
+const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+
+/// A signal that asked this process for its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndRequest {
+    /// SIGHUP, SIGINT, SIGQUIT or SIGTERM.
+    pub signal: Signal,
+    /// The kernel sent it, as a terminal does for a key or when it hangs up: then everybody else in this process's group
+    /// has got it as well.
+    pub from_terminal: bool,
+}
+
+/// What the handlers write to: lower numbers are given away while something is started.
+const HANDLERS_WRITE_FROM: libc::c_int = 64;
+
+/// The signals that ask this process for its end, from now on as something to read.
+#[derive(Debug)]
+pub struct EndSignals(OwnedFd);
+
+/// From now on, signals that ask for an end don't end this process. Those that whoever started it has set to be ignored, as
+/// nohup does, stay ignored. What is started gets all of them as they were.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn catch_end_requests() -> io::Result<EndSignals> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let reader = fcntl_dupfd_cloexec(reader, HANDLERS_WRITE_FROM)?;
+    // For as long as the process runs, as its handlers do.
+    let number = fcntl_dupfd_cloexec(writer, HANDLERS_WRITE_FROM)?.into_raw_fd();
+    for signal in ENDING.into_iter().filter(|signal| !ignores(signal.as_raw())) {
+        let tell = move |info: &libc::siginfo_t| {
+            let told = [signal.as_raw().to_le_bytes()[0], u8::from(info.si_code == libc::SI_KERNEL)];
+            // SAFETY: writes a live array to a descriptor that stays open. A full pipe holds thousands that nobody has read
+            // yet, and one more says nothing new.
+            unsafe { libc::write(number, told.as_ptr().cast(), told.len()) };
+        };
+        // SAFETY: the handler only makes a call that is allowed in one, and keeps errno, as the library does for it.
+        unsafe { signal_hook_registry::register_sigaction(signal.as_raw(), tell)? };
+    }
+    Ok(EndSignals(reader))
+}
+
+impl EndSignals {
+    /// Listens in the event loop of the current runtime.
+    ///
+    /// # Errors
+    /// When the event loop can't watch another descriptor.
+    pub fn listen(self) -> io::Result<EndRequests> {
+        Ok(EndRequests(register(self.0, Interest::READABLE)?))
+    }
+}
+
+/// Tells what asks for an end.
+#[derive(Debug)]
+pub struct EndRequests(AsyncFd<OwnedFd>);
+
+impl EndRequests {
+    /// The next one, however long ago it came. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the event loop is gone.
+    pub async fn next(&mut self) -> io::Result<EndRequest> {
+        loop {
+            let mut told = [0; 2];
+            self.0.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut told)?)).await?;
+            let [number, from_terminal] = told;
+            let signal = ENDING.into_iter().find(|signal| signal.as_raw() == i32::from(number));
+            if let Some(signal) = signal {
+                return Ok(EndRequest { signal, from_terminal: from_terminal != 0 });
+            }
+        }
+    }
+}
+
 /// Unblocks all signals. The process that started this one may have blocked some, and a blocked SIGTERM would never end us.
 /// For the binary, at its start, before it has a second thread.
 pub fn unblock() {
@@ -95,9 +173,14 @@ pub fn survive_large_files() {
 /// start, before it listens for the signal.
 #[must_use]
 pub fn ignores_hangup() -> bool {
+    ignores(libc::SIGHUP)
+}
+
+/// Whether a signal is ignored by this process now.
+fn ignores(signal: libc::c_int) -> bool {
     // SAFETY: `sigaction` is plain data, for which all zero is a value, and is only written to.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: without a new action nothing is changed.
-    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) };
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }

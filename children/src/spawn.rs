@@ -156,17 +156,42 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
     })
 }
 
+/// A program on this process's own stdin, stdout and stderr, in its session and process group.
+#[derive(Debug)]
+pub struct ForegroundChild {
+    /// The program.
+    pub child: std::process::Child,
+    /// What tells its descendants from others.
+    pub origin: Origin,
+}
+
 /// Starts a program on this process's own stdin, stdout and stderr, as a shell would; `stdio` means nothing. For a binary
 /// that has nothing open beyond those.
 ///
 /// # Errors
 /// See [`SpawnError`].
-pub fn spawn_here(program: &Program) -> Result<std::process::Child, SpawnError> {
+pub fn spawn_here(program: &Program) -> Result<ForegroundChild, SpawnError> {
     let name = program.name()?;
     let mut command = std::process::Command::new(name);
     command.args(program.argv.iter().skip(1)).env_clear().envs(program.env.iter().cloned());
-    let started = command.current_dir(&program.cwd).spawn();
+    let started = start_here(command.current_dir(&program.cwd));
     started.map_err(|error| explain(program, name, Path::new(name), error))
+}
+
+/// Starts a command as it is, with a mark that all its descendants inherit.
+///
+/// # Errors
+/// The system's.
+pub fn start_here(command: &mut std::process::Command) -> io::Result<ForegroundChild> {
+    let started = StartTime::now();
+    let mut given = None;
+    let (_, mark) = Mark::put(|| {
+        let child = given.insert(command.spawn()?);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+    })?;
+    let child = given.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    Ok(ForegroundChild { child, origin: Origin { started, mark } })
 }
 
 /// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].

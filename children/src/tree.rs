@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::child_mark::Mark;
+use super::orphans::Origin;
 use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
 use super::{list, orphans};
 
@@ -86,6 +87,22 @@ pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<
         let still = |stamp: &&ProcessStamp| snapshot.get(stamp.pid).is_some_and(|stat| stat.stamp == **stamp);
         Ok(living(&snapshot.tree(leftovers.iter().filter(still).map(|stamp| stamp.pid))))
     })
+}
+
+/// Kills a program and all that came from it, whoever their parents are by now, and returns when none of them runs. One that
+/// took its mark off is found only while what it came from runs.
+///
+/// # Errors
+/// The first refusal, or when `/proc` can't be read.
+pub fn kill_descendants(origin: Origin) -> io::Result<()> {
+    for _ in 0..MOST_ROUNDS {
+        let running = orphans::still_running(origin)?;
+        if running.is_empty() {
+            break;
+        }
+        kill_leftovers(&running, Signal::KILL)?;
+    }
+    Ok(())
 }
 
 /// Whether one of these processes lives and is neither this process nor a descendant.

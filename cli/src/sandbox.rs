@@ -9,8 +9,10 @@ use std::process::{Child, ExitStatus};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use codex_children::spawn::{Program, SpawnError, spawn_here};
+use codex_children::signals::{self, EndRequest, EndSignals};
+use codex_children::spawn::{ForegroundChild, Program, SpawnError, spawn_here};
 use codex_children::streams::Stdio;
+use codex_children::{keeper, tree};
 use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
@@ -21,7 +23,7 @@ use codex_exec_server::sandbox::{
     Without,
 };
 use codex_exec_server::withheld::inherited;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
 use crate::output;
@@ -119,11 +121,17 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     if args.program.is_empty() {
         return Ok(0);
     }
+    let end_signals = signals::catch_end_requests().context("can't listen for signals")?;
+    // Ends the program if this process is killed.
+    let keeper = keeper::start(Path::new(LAUNCHER));
+    if let Err(error) = &keeper {
+        output::note(&format!("warning: the program will outlive this command if it is killed: {error}"));
+    }
     let running = match start(&confiner, &policy, args.program, cwd) {
         Ok(running) => running,
         Err(error) => return not_started(error),
     };
-    let status = wait(running)?;
+    let status = wait(running, end_signals)?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -151,7 +159,7 @@ fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
 
 /// A running program, with what its sandbox needs on the disk.
 struct Running {
-    child: Child,
+    program: ForegroundChild,
     relays: relay::Running,
     confined: Option<Confined>,
 }
@@ -161,7 +169,7 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
     let env = inherited(std::env::vars_os()).collect();
     let program = Program { argv, arg0: None, cwd, env, stdio: Stdio::Pipes { stdin: false } };
     let mut relays = Relays::of(policy).context("can't look at stdout and stderr")?;
-    let child = match &confined {
+    let started = match &confined {
         None => spawn_here(&program)?,
         Some(confined) => {
             let (launcher, limits) = (confiner.launcher(), &ProgramLimits::default());
@@ -171,36 +179,54 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
         }
     };
     let relays = relays.start().context("can't carry the program's output to its file")?;
-    Ok(Running { child, relays, confined })
+    Ok(Running { program: started, relays, confined })
 }
 
-/// Waits for the end. The terminal's signals reach the program by themselves, and must not end this process before it.
-fn wait(Running { mut child, relays, confined }: Running) -> anyhow::Result<ExitStatus> {
+/// Waits for the end, and hands on what asks for it.
+fn wait(
+    Running { program, relays, confined }: Running,
+    end_signals: EndSignals,
+) -> anyhow::Result<ExitStatus> {
+    let ForegroundChild { child, origin } = program;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let status = runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut quit = signal(SignalKind::quit())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let mut ended = tokio::task::spawn_blocking(move || child.wait());
-        loop {
-            tokio::select! {
-                status = &mut ended => return Ok(status.context("can't wait for the program")??),
-                _ = interrupt.recv() => {}
-                _ = quit.recv() => {}
-                _ = terminate.recv() => {
-                    if let Some(pid) = pid {
-                        // It may have ended this very moment.
-                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-                    }
-                }
-            }
-        }
-    });
+    let status = runtime.block_on(end_of(child, end_signals));
+    let asked_for = match &status {
+        Ok((status, was_asked)) => *was_asked || status.signal().is_some(),
+        Err(_) => true,
+    };
+    // What a program leaves behind on purpose goes on, as under a shell; but not when it was made to end.
+    if asked_for {
+        tree::kill_descendants(origin).context("can't end what the program has started")?;
+    }
     // Only now is nothing of it needed any more.
     drop(confined);
     relays.finish().context("can't write the program's output to its file")?;
-    status
+    Ok(status?.0)
+}
+
+/// The program's end, and whether somebody asked for it.
+async fn end_of(mut child: Child, end_signals: EndSignals) -> anyhow::Result<(ExitStatus, bool)> {
+    let mut requests = end_signals.listen().context("can't listen for signals")?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the program has no number")?;
+    let mut was_asked = false;
+    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+    loop {
+        tokio::select! {
+            status = &mut ended => return Ok((status.context("can't wait for the program")??, was_asked)),
+            request = requests.next() => was_asked |= hand_on(request?, pid),
+        }
+    }
+}
+
+/// Gives the program a signal that came here, unless it has it from its terminal already. Whether it asks for the end:
+/// programs take SIGINT as a wish to stop what they just do, too.
+fn hand_on(request: EndRequest, program: Pid) -> bool {
+    let is_beside_us = || getpgid(Some(program)).is_ok_and(|group| group == getpgrp());
+    if !request.from_terminal || !is_beside_us() {
+        // It may have ended this very moment.
+        let _ = kill_process(program, request.signal);
+    }
+    request.signal != Signal::INT
 }
 
 /// What `--profile` allows; none, and said so, if it is no profile's name.

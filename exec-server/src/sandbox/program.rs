@@ -2,12 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use codex_children::posix::Streams;
-use codex_children::spawn::{Child, Program, SpawnError, connect};
+use codex_children::spawn::{Child, ForegroundChild, Program, SpawnError, connect};
 use codex_exec_protocol::process::ProgramLimits;
 
 use super::Confined;
@@ -51,22 +50,22 @@ impl ConfinedProgram<'_> {
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left behind.
-    pub fn spawn(&self) -> Result<(Child, Vec<TcpListener>), StartError> {
+    pub fn spawn(&self) -> Result<(Child, Vec<OwnedFd>), StartError> {
         let name = self.program.name()?;
         // Looked at before, for the same words as outside.
         self.program.strings()?;
         let task = self.task();
-        let mut listeners = Vec::new();
+        let mut handed = Vec::new();
         let child = connect(self.program.stdio, |streams| {
             let started = match (&self.confined.spares, streams) {
                 (Some(spares), Streams::Each(streams)) => spares.start(self.launcher, &task, streams),
                 (_, streams) => start::start(self.launcher, &task, streams),
             };
             let started = started.map_err(|error| self.explain(name, error))?;
-            listeners = started.listeners;
+            handed = started.handed;
             Ok::<_, StartError>(started.spawned)
         })?;
-        Ok((child, listeners))
+        Ok((child, handed))
     }
 
     /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does, with
@@ -75,7 +74,7 @@ impl ConfinedProgram<'_> {
     /// # Errors
     /// See [`StartError`]. It is refused where one of the three would lead the program out of its sandbox, such as a file
     /// open for writing that the policy does not let be written.
-    pub fn spawn_here(&self, outputs: [Option<OwnedFd>; 2]) -> Result<std::process::Child, StartError> {
+    pub fn spawn_here(&self, outputs: [Option<OwnedFd>; 2]) -> Result<ForegroundChild, StartError> {
         let name = self.program.name()?;
         start::start_here(self.launcher, &self.task(), outputs).map_err(|error| self.explain(name, error))
     }

@@ -2,14 +2,13 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use codex_children::posix::{self, ExecArgs, Streams, Strings};
-use codex_children::spawn::{self, Spawned};
+use codex_children::spawn::{self, ForegroundChild, Spawned};
 use codex_children::{becomes_program, is_helper, reap, tree};
 
 use super::launcher::NAME;
@@ -29,14 +28,14 @@ pub(crate) enum NotStarted {
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) spawned: Spawned,
-    /// What it listens on in a network of its own, as it was told to.
-    pub(crate) listeners: Vec<TcpListener>,
+    /// What it listens on in a network of its own, as it was told to, and what belongs to the device there.
+    pub(crate) handed: Vec<OwnedFd>,
     /// The server's end of the wire to it, for file operations.
     pub(crate) wire: OwnedFd,
 }
 
 /// What a launcher did until there was nothing more to wait for.
-type Outcome = Result<Vec<TcpListener>, NotStarted>;
+type Outcome = Result<Vec<OwnedFd>, NotStarted>;
 
 /// Starts a launcher and waits until it has become its program, is ready for file operations, or has ended a probe. Blocks
 /// for that long.
@@ -84,21 +83,21 @@ fn give(wire: &OwnedFd, task: &LauncherTask, streams: &[BorrowedFd<'_>]) -> Resu
 /// Listens to a launcher until it has become its program or is ready, or says why not.
 fn outcome(wire: &OwnedFd) -> Outcome {
     let unreadable = || system("read the launcher's report");
-    let mut listeners = Vec::new();
+    let mut handed = Vec::new();
     while let Some(received) = wire::receive(wire).map_err(unreadable())? {
         match received.message().map_err(unreadable())? {
-            Word::Listening => listeners.extend(received.descriptors.into_iter().map(TcpListener::from)),
+            Word::Listening => handed.extend(received.descriptors),
             Word::Ready => break,
             Word::Failed(failure) => return Err(NotStarted::Failed(failure)),
         }
     }
-    Ok(listeners)
+    Ok(handed)
 }
 
 /// Ends a launcher that did not come to its end by itself.
 fn finish(spawned: Spawned, wire: OwnedFd, outcome: Outcome) -> Result<Started, NotStarted> {
     match outcome {
-        Ok(listeners) => Ok(Started { spawned, listeners, wire }),
+        Ok(handed) => Ok(Started { spawned, handed, wire }),
         Err(error) => {
             end(&spawned);
             Err(error)
@@ -163,7 +162,7 @@ pub(crate) fn start_here(
     launcher: &Path,
     task: &LauncherTask,
     outputs: [Option<OwnedFd>; 2],
-) -> Result<std::process::Child, NotStarted> {
+) -> Result<ForegroundChild, NotStarted> {
     let pair = || -> io::Result<_> {
         let (ours, theirs) = wire::pair()?;
         Ok((spare(ours)?, posix::inherit(&theirs, LAUNCHER_END)?))
@@ -178,12 +177,12 @@ pub(crate) fn start_here(
     if let Some(stderr) = stderr {
         command.stderr(stderr);
     }
-    let mut child = command.spawn().map_err(system("start the launcher"))?;
+    let mut started = spawn::start_here(&mut command).map_err(system("start the launcher"))?;
     drop(inherited);
     match give(&wire, task, &[]).and_then(|()| outcome(&wire)) {
-        Ok(_) => Ok(child),
+        Ok(_) => Ok(started),
         Err(error) => {
-            let _ = child.kill().and_then(|()| child.wait().map(drop));
+            let _ = started.child.kill().and_then(|()| started.child.wait().map(drop));
             Err(error)
         }
     }
