@@ -32,7 +32,7 @@ pub(super) fn profile(name: &str, ground: &Ground) -> Value {
             ]),
             "restricted",
         ),
-        "filtered" => ground.profile(json!([root, project]), "restricted"),
+        "filtered" | "transparent" => ground.profile(json!([root, project]), "restricted"),
         "online" => ground.profile(json!([root, project]), "enabled"),
         _ => ground.sandbox(json!({"type": "external", "network": "restricted"})),
     }
@@ -45,9 +45,22 @@ pub(super) fn network_of(name: &str) -> Value {
         let domains = json!({"*": "allow", "localhost": "allow", "127.0.0.1": "allow"});
         let settings = json!({"allowLocalBinding": true, "domains": domains});
         json!({"networkProxy": {"proxy": crate::network::proxy(settings)}})
+    } else if name == "transparent" {
+        // A device that leads out, and rules by which nothing goes there.
+        let settings = json!({"transparentTcp": true, "domains": {"nowhere.test": "allow"}});
+        json!({"networkProxy": {"proxy": crate::network::proxy(settings)}})
     } else {
         json!({})
     }
+}
+
+/// Whether programs can have network devices here: for that profile.
+fn has_devices() -> bool {
+    let there = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
+    if !there {
+        eprintln!("SKIPPED: no network devices, /dev/net/tun is not there or closed to this user");
+    }
+    there
 }
 
 #[tokio::test]
@@ -61,6 +74,9 @@ async fn none_of_the_attempts_gets_through() {
         for name in PROFILES {
             // Without namespaces the others are refused up front, which has its own test.
             if namespaces == "off" && !["read", "external"].contains(&name) {
+                continue;
+            }
+            if name == "transparent" && !has_devices() {
                 continue;
             }
             let ground = Ground::new();
@@ -125,7 +141,7 @@ async fn the_attempts_work_where_nothing_stops_them() {
 }
 
 /// `nobody`, who owns nothing that matters.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 /// Who runs `codex sandbox`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +232,10 @@ fn who_runs_it_by_hand_is_confined_as_well() {
     let mut through = Vec::new();
     for user in users() {
         // The command line has no filtered network; that is tested with a server of this user's.
-        for name in PROFILES.into_iter().filter(|name| *name != "filtered" && user.may_have(name)) {
+        for name in PROFILES
+            .into_iter()
+            .filter(|name| !["filtered", "transparent"].contains(name) && user.may_have(name))
+        {
             let ground = Ground::new();
             user.owns(&ground);
             let file = tempfile::NamedTempFile::new().expect("a file");

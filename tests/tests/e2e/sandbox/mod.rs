@@ -4,6 +4,7 @@ mod attacker;
 mod attacks;
 mod bystander;
 mod command;
+mod endings;
 mod escapes;
 mod files;
 mod limits;
@@ -12,11 +13,13 @@ mod programs;
 mod promises;
 mod stdio;
 mod tables;
+mod tools;
 
 use std::path::PathBuf;
 
 use codex_e2e::{Server, TestClient, client::start_params};
 use serde_json::{Value, json};
+pub(crate) use tools::serve;
 
 /// Whether sandboxes can be enforced here, as the binary says itself; without, the tests here say so and pass, but in CI
 /// they fail where the kernel is new enough.
