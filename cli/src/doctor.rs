@@ -28,6 +28,12 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
             output::line(&format!("            {command}")).context("can't print the findings")?;
         }
     }
+    // It is asked for by few, and refused up front without, so it is no fault either.
+    let transparent = match confiner.network_devices() {
+        Ok(()) => "programs that know of no proxy reach what they may".to_owned(),
+        Err(why) => format!("refused where it is asked for, since there are no network devices: {why}"),
+    };
+    output::line(&format!("ok      transparent TCP: {transparent}")).context("can't print the findings")?;
     // Of this command's cgroup, since which server is meant can't be known. Resource limits do as well, so they are no fault.
     output::line(&format!("ok      limits: {}", Groups::describe())).context("can't print the findings")?;
     Ok(code)

@@ -161,11 +161,13 @@ fn config(
     let shells = login_shell::choose(login, std::env::var_os("PATH").as_deref());
     let confiner = args.mechanisms.confiner((&limits).into());
     let unlimited = warn_of_limits(&confiner);
+    let transparent = unlimited && confiner.may_have_network_devices();
     let host = LaunchContext {
         environment: inherited(std::env::vars_os()).collect(),
         login_shell: Some(shells.on_terminals),
         confiner: Some(Arc::new(confiner)),
         groups,
+        transparent_tcp: args.linux_sandbox_transparent_tcp,
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),
@@ -194,6 +196,8 @@ fn config(
     info.capabilities.capability_discovery_sandbox = unlimited;
     // Programs with a proxy, and under a sandbox with no way around it (13).
     info.capabilities.network_proxy_launch = unlimited;
+    // Connections that go through the proxy though the program knows of none (21.3).
+    info.capabilities.network_proxy_transparent_tcp = transparent;
     Ok(LocalConfig { limits, host, info, leftovers, configuration })
 }
 

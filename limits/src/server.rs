@@ -143,6 +143,8 @@ crate::limits! {
             /// Connections of one process to its network proxy at once, at most a sixteenth of the descriptors that the server
             /// may open; more wait (13).
             network_connections: usize = 256, 1..=65_536;
+            /// Names that one process with transparent TCP may have resolved; more are answered with SERVFAIL (21.3).
+            network_names: usize = 16_384, 1..=131_070;
             /// HTTP request head at a network proxy; a larger one is answered with 431.
             network_head_bytes: usize = 64 * KIB, { 8 * KIB }..=MIB;
             /// Time for a program to send a request's head to its network proxy, or its next one; then the connection ends.

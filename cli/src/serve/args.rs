@@ -43,6 +43,10 @@ pub(crate) struct ServeArgs {
     /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
     #[arg(long, value_name = "WHAT")]
     pub(super) leftovers: Option<LeftoversArg>,
+    /// Carry every TCP connection of sandboxed programs with an enforced managed network through their proxy, by name, even
+    /// if a program knows of none.
+    #[arg(long)]
+    pub(super) linux_sandbox_transparent_tcp: bool,
     #[command(flatten)]
     pub(super) mechanisms: MechanismArgs,
     /// Sets a bound of the server by its name in limits.rs; for tests.

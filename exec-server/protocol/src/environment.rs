@@ -64,6 +64,7 @@ pub struct Shell {
 pub struct Capabilities {
     pub network_proxy_launch: bool,
     pub network_proxy_review_domains: bool,
+    pub network_proxy_transparent_tcp: bool,
     pub credential_masking: bool,
     pub credential_masking_custom_providers: bool,
     pub capability_discovery_sandbox: bool,

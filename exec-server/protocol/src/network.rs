@@ -71,6 +71,9 @@ pub struct ProxySettings {
     /// Providers of credentials that the proxy is to add to requests; their content is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_providers: Option<BTreeMap<String, serde_json::Value>>,
+    /// Whether the program's connections go through the proxy without its doing (21.3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transparent_tcp: bool,
 }
 
 /// Which requests a proxy lets through.

@@ -115,7 +115,7 @@ mod tests {
         let on: Vec<_> =
             announced.iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
         assert_eq!(on, ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars"]);
-        assert_eq!(announced.len(), 15);
+        assert_eq!(announced.len(), 16);
     }
 
     #[test]

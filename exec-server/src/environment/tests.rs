@@ -66,6 +66,7 @@ fn config() -> LocalConfig {
             NamespaceUse::Any,
         ))),
         groups: Groups::default(),
+        transparent_tcp: false,
     };
     LocalConfig {
         limits: Limits::default(),

@@ -15,6 +15,7 @@ mod places;
 pub mod policy;
 pub(crate) mod proxy;
 mod socks;
+pub(crate) mod transparent;
 mod tunnel;
 pub(crate) mod variables;
 

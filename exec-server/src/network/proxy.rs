@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::network::Protocol;
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use rustix::net::SocketFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::judge::Judge;
 use super::overseer::Network;
 use super::policy::{Rules, Wish};
+use super::transparent::{self, Stack};
 use super::{dial, http, places, socks, tunnel};
 use crate::Limits;
 use crate::blocking;
@@ -61,24 +62,26 @@ impl Lease {
     }
 }
 
-/// Opens these doors on listeners that the program can reach, whose descendants `origin` tells. In a tokio runtime.
+/// Opens these doors on listeners that the program can reach, whose descendants `origin` tells. What a stack asks for goes
+/// by the rules of the proxy among them. In a tokio runtime.
 ///
 /// # Errors
 /// When the event loop can't watch a listener.
 pub(crate) fn open(
     doors: Vec<(Listener, Door)>,
+    stack: Option<Stack>,
     network: &Network,
     limits: &Arc<Limits>,
     origin: Origin,
 ) -> io::Result<Lease> {
     let slots = places::of_one(limits.network.network_connections);
-    let (mut open, mut own_ports) = (Vec::new(), Vec::new());
+    let (mut open, mut own_ports, mut judge) = (Vec::new(), Vec::new(), None);
     for (listener, door) in doors {
         listener.set_nonblocking(true)?;
         let listener = register(listener.into(), Interest::READABLE)?;
         let door = match door {
             Door::Proxy(plan, own_port) => {
-                let judge = Judge {
+                let of_program = Judge {
                     process_id: plan.process_id.clone(),
                     rules: plan.rules.clone(),
                     patience: plan.patience,
@@ -89,17 +92,19 @@ pub(crate) fn open(
                     own_network: own_port.is_none(),
                 };
                 own_ports.extend(own_port);
-                OpenDoor::Proxy { socks: plan.socks, judge: Arc::new(judge) }
+                let of_program = Arc::clone(judge.insert(Arc::new(of_program)));
+                OpenDoor::Proxy { socks: plan.socks, judge: of_program }
             }
             Door::Bridge(port) => OpenDoor::Bridge(port),
         };
         open.push(serve(listener, door, Arc::clone(&slots), Arc::clone(limits)));
     }
+    let stack = stack.zip(judge).map(|(stack, judge)| transparent::serve(stack, judge, slots));
     let (release, released) = oneshot::channel();
     let session_over = network.over();
     tokio::spawn(async move {
         tokio::select! {
-            _ = join_all(open) => {}
+            _ = async { tokio::join!(join_all(open), OptionFuture::from(stack)) } => {}
             () = session_over => {}
             () = unused(released, origin) => {}
         }

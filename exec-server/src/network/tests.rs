@@ -23,6 +23,7 @@ pub(super) fn settings(domains: &[(&str, DomainRule)]) -> ProxySettings {
         unix_sockets: None,
         review_domains: None,
         credential_providers: None,
+        transparent_tcp: false,
     }
 }
 

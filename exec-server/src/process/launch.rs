@@ -38,12 +38,13 @@ pub(super) fn launch(
     closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
     let plan = Plan::new(&mut params, context)?;
-    let (Child { pid, pidfd, ends, origin }, listeners) = plan.spawn()?;
+    let (Child { pid, pidfd, ends, origin }, handed) = plan.spawn()?;
     let since = Instant::now();
-    let (open_doors, kept) = plan.into_kept(listeners);
+    let (open_doors, kept) = plan.into_kept(handed, limits);
     let watch = || -> io::Result<_> {
-        let doors = open_doors()?;
-        let lease = if doors.is_empty() { None } else { Some(proxy::open(doors, network, limits, origin)?) };
+        let (doors, stack) = open_doors()?;
+        let lease =
+            if doors.is_empty() { None } else { Some(proxy::open(doors, stack, network, limits, origin)?) };
         process.keep_network(lease);
         Ok((register(pidfd, Interest::READABLE)?, Streams::register(ends, params.real_terminal, limits)?))
     };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use codex_exec_protocol::network::NetworkProxy;
 use codex_exec_protocol::process::StartParams;
 use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
 use codex_exec_protocol::{ProcessId, RpcError};
+use codex_tcp_stack::Given;
 
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
@@ -28,6 +30,8 @@ pub(super) struct NetworkPlan {
     local: bool,
     /// Only what goes through the proxy and the bridges is to be possible.
     enforce: bool,
+    /// The program's connections go through the proxy without its doing.
+    pub(super) transparent: bool,
 }
 
 /// A program's network, ready to be started with.
@@ -36,14 +40,16 @@ pub(super) enum Opened {
     Machine,
     /// That of the machine, with a proxy on its loopback.
     Beside(Vec<(TcpListener, Door)>),
-    /// One of its own with these doors, by the ports that they have in there.
-    Own(Vec<(u16, Door)>),
+    /// One of its own with these doors, by the ports that they have in there. With a device, whatever else the program
+    /// connects to goes by the rules of its proxy.
+    Own { doors: Vec<(u16, Door)>, device: bool },
 }
 
 /// Whether the request's sandbox has something to enforce on the program.
 pub(super) fn needs_enforcement(asked: &Sandbox, params: &StartParams) -> bool {
     let exists = !matches!(asked.permissions, Permissions::Tagged(Profile::Disabled));
-    asked.needs_enforcement_for_programs() || (exists && params.enforce_managed_network)
+    asked.needs_enforcement_for_programs()
+        || (exists && (params.enforce_managed_network || asks_transparent(params)))
 }
 
 impl NetworkPlan {
@@ -51,7 +57,9 @@ impl NetworkPlan {
     ///
     /// # Errors
     /// `-32602` for what makes no sense, `-32600` for what can't be done.
-    pub(super) fn new(params: &StartParams) -> Result<Self, RpcError> {
+    /// `transparent` asks for transparent TCP with every network that is enforced.
+    pub(super) fn new(params: &StartParams, transparent: bool) -> Result<Self, RpcError> {
+        let transparent = is_transparent(params, transparent)?;
         let mut bridges =
             params.managed_network.as_ref().map_or_else(Vec::new, |managed| managed.loopback_ports.clone());
         bridges.sort_unstable();
@@ -72,7 +80,8 @@ impl NetworkPlan {
             proxy: proxy.map(Arc::new),
             bridges,
             local: params.network_proxy.as_ref().is_some_and(|asked| asked.proxy.allow_local_binding),
-            enforce: params.enforce_managed_network,
+            enforce: params.enforce_managed_network || transparent,
+            transparent,
         })
     }
 
@@ -107,7 +116,8 @@ impl NetworkPlan {
         if own {
             let bridges = self.bridges.iter().map(|port| (*port, Door::Bridge(*port)));
             let at = (PROXY_PORT..).find(|port| !self.bridges.contains(port)).unwrap_or(PROXY_PORT);
-            return Ok(Opened::Own(proxy(None).map(|door| (at, door)).into_iter().chain(bridges).collect()));
+            let doors = proxy(None).map(|door| (at, door)).into_iter().chain(bridges).collect();
+            return Ok(Opened::Own { doors, device: self.transparent });
         }
         if self.proxy.is_none() {
             return Ok(Opened::Machine);
@@ -134,7 +144,7 @@ impl Opened {
             Self::Beside(doors) => {
                 doors.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
             }
-            Self::Own(doors) => {
+            Self::Own { doors, .. } => {
                 doors.iter().find(|(_, door)| matches!(door, Door::Proxy(..))).map(|(port, _)| *port)
             }
         }
@@ -142,25 +152,74 @@ impl Opened {
 
     /// Has a confinement with a network of its own listen in there.
     pub(super) fn listen_in(&self, confined: Option<&mut Confined>) {
-        if let (Self::Own(doors), Some(confined)) = (self, confined) {
-            confined.listen_on(doors.iter().map(|(port, _)| *port).collect());
+        if let (Self::Own { doors, device }, Some(confined)) = (self, confined) {
+            confined.listen_on(doors.iter().map(|(port, _)| *port).collect(), *device);
         }
     }
 
-    /// The doors on their listeners, once the program runs; `listeners` are those of a network of its own.
+    /// The doors on their listeners, once the program runs, and what belongs to its device; `handed` is what the launcher
+    /// made in a network of its own.
     ///
     /// # Errors
     /// When the launcher has not handed over what it was told to.
-    pub(super) fn doors(self, listeners: Vec<TcpListener>) -> io::Result<Vec<(TcpListener, Door)>> {
-        match self {
-            Self::Machine => Ok(Vec::new()),
-            Self::Beside(doors) => Ok(doors),
-            Self::Own(doors) if listeners.len() == doors.len() => {
-                Ok(listeners.into_iter().zip(doors.into_iter().map(|(_, door)| door)).collect())
-            }
-            Self::Own(_) => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
-        }
+    pub(super) fn doors(self, handed: Vec<OwnedFd>) -> io::Result<(Vec<(TcpListener, Door)>, Option<Given>)> {
+        let (doors, device) = match self {
+            Self::Machine => return Ok((Vec::new(), None)),
+            Self::Beside(doors) => return Ok((doors, None)),
+            Self::Own { doors, device } => (doors, device),
+        };
+        let unexpected = || io::Error::from_raw_os_error(libc::EBADMSG);
+        let mut handed = handed.into_iter();
+        let listening = |(_, door)| Some((TcpListener::from(handed.next()?), door));
+        let doors: Vec<_> = doors.into_iter().map(listening).collect::<Option<_>>().ok_or_else(unexpected)?;
+        let rest: Vec<OwnedFd> = handed.collect();
+        let given = match <[OwnedFd; 3]>::try_from(rest) {
+            Ok([device, datagrams, listener]) => Some(Given { device, datagrams, listener }),
+            Err(rest) if rest.is_empty() => None,
+            _ => return Err(unexpected()),
+        };
+        if given.is_some() == device { Ok((doors, given)) } else { Err(unexpected()) }
     }
+}
+
+/// What released servers say where transparent TCP can't be had.
+pub(super) const NO_DEVICE: &str = "transparent TCP requires a supported distro bubblewrap on PATH";
+
+/// Whether the request itself asks for transparent TCP (21.3).
+fn asks_transparent(params: &StartParams) -> bool {
+    let by_proxy = params.network_proxy.as_ref().is_some_and(|asked| asked.proxy.transparent_tcp);
+    by_proxy || params.managed_network.as_ref().is_some_and(|managed| managed.transparent_tcp)
+}
+
+/// Whether the program's connections are to go through its proxy without its doing (21.3). With `always` they do where a
+/// network is enforced.
+///
+/// # Errors
+/// `-32602` in the words of released servers, for a request that leaves out what it takes.
+fn is_transparent(params: &StartParams, always: bool) -> Result<bool, RpcError> {
+    let proxy = params.network_proxy.as_ref().map(|asked| &asked.proxy);
+    let is_sandboxed = params
+        .sandbox
+        .as_ref()
+        .is_some_and(|asked| !matches!(asked.permissions, Permissions::Tagged(Profile::Disabled)));
+    if !asks_transparent(params) {
+        let is_meant = always && is_sandboxed && params.enforce_managed_network && proxy.is_some();
+        return match proxy {
+            Some(proxy) if is_meant && !proxy.enable_socks5 => Err(RpcError::invalid_params(
+                "failed to prepare transparent TCP: transparent TCP requires managed SOCKS5",
+            )),
+            _ => Ok(is_meant),
+        };
+    }
+    let words = match proxy {
+        None => "transparent TCP requires an executor-local managed proxy",
+        Some(_) if !is_sandboxed => "transparent TCP requires a managed Linux sandbox",
+        Some(proxy) if !proxy.enable_socks5 => {
+            "invalid network proxy config: transparent_tcp requires an enabled managed SOCKS5 proxy"
+        }
+        Some(_) => return Ok(true),
+    };
+    Err(RpcError::invalid_params(words))
 }
 
 fn proxy_plan(process_id: &ProcessId, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {

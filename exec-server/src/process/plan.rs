@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,14 +13,17 @@ use codex_children::terminal;
 use codex_exec_protocol::process::{LimitsEnforced, ProgramLimits, StartParams};
 use codex_exec_protocol::sandbox::{Sandbox, WindowsSandboxLevel};
 use codex_exec_protocol::{RpcError, StartFailure};
+use codex_tcp_stack::Bounds;
 
 use super::child_env::child_environment;
 use super::groups::{Bounded, Group, Groups};
-use super::network_plan::{NetworkPlan, Opened, needs_enforcement};
+use super::network_plan::{NO_DEVICE, NetworkPlan, Opened, needs_enforcement};
 use super::process::Kept;
+use crate::Limits;
 use crate::network::proxy::Door;
+use crate::network::transparent::Stack;
 use crate::network::variables;
-use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError};
+use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError, stack};
 
 /// What programs are started from: facts of this machine that the binary has found.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +36,8 @@ pub struct LaunchContext {
     pub confiner: Option<Arc<Confiner>>,
     /// Where limits of whole trees of processes may be kept; by default nowhere, and resource limits have to do.
     pub groups: Groups,
+    /// Has connections go through the program's proxy without its doing wherever a network is enforced.
+    pub transparent_tcp: bool,
 }
 
 /// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
@@ -52,7 +58,7 @@ pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -
             "this server can't bound what a program uses; start the program without limits",
         ));
     }
-    let plan = NetworkPlan::new(params)?;
+    let plan = NetworkPlan::new(params, context.transparent_tcp)?;
     if confined && params.enforce_managed_network {
         plan.enforced(sandbox::NetworkRight::Closed)?;
     }
@@ -119,6 +125,13 @@ fn confine(
         return Ok(None);
     };
     let confiner = context.confiner.as_ref().ok_or_else(no_confiner)?;
+    if plan.transparent
+        && let Err(why) = confiner.network_devices()
+    {
+        return Err(RpcError::invalid_params(format!(
+            "{NO_DEVICE} (this server takes /dev/net/tun instead, but: {why})"
+        )));
+    }
     let mut policy = confiner.policy(&asked).map_err(unprepared)?;
     policy.network = plan.enforced(policy.network)?;
     if policy.allows_everything() {
@@ -129,6 +142,9 @@ fn confine(
         .map_err(|refusal| RpcError::from(refusal).of_start(StartFailure::SandboxUnavailable))?;
     Ok(Some((confiner.launcher().to_owned(), confined)))
 }
+
+/// The doors of a program's network, and what its device leads to.
+type Doors = (Vec<(TcpListener, Door)>, Option<Stack>);
 
 /// A program that can be started, and what was opened for it.
 pub(super) struct Plan {
@@ -150,7 +166,7 @@ impl Plan {
     /// # Errors
     /// `-32600` for a sandbox that can't be enforced, `-32603` when the system is out of something.
     pub(super) fn new(params: &mut StartParams, context: &LaunchContext) -> Result<Self, RpcError> {
-        let asked = NetworkPlan::new(params)?;
+        let asked = NetworkPlan::new(params, context.transparent_tcp)?;
         let mut confined = confine(params, &asked, context)?;
         let network =
             asked.open(confined.as_ref().is_some_and(|(_, confined)| confined.has_own_network()))?;
@@ -179,7 +195,7 @@ impl Plan {
     ///
     /// # Errors
     /// `-32603` with the operating system's text.
-    pub(super) fn spawn(&self) -> Result<(Child, Vec<TcpListener>), RpcError> {
+    pub(super) fn spawn(&self) -> Result<(Child, Vec<OwnedFd>), RpcError> {
         let Some((launcher, confined)) = &self.confined else {
             let child = spawn(&self.program).map_err(|error| not_spawned(&error))?;
             return Ok((child, Vec::new()));
@@ -202,11 +218,28 @@ impl Plan {
     /// does.
     pub(super) fn into_kept(
         self,
-        listeners: Vec<TcpListener>,
-    ) -> (impl FnOnce() -> io::Result<Vec<(TcpListener, Door)>>, Kept) {
+        handed: Vec<OwnedFd>,
+        limits: &Limits,
+    ) -> (impl FnOnce() -> io::Result<Doors>, Kept) {
         let Self { confined, network, group, enforced, .. } = self;
+        let by = confined
+            .as_ref()
+            .and_then(|(launcher, confined)| Some((launcher.clone(), confined.for_stack()?)));
         let confined = confined.map(|(_, confined)| Arc::new(confined));
-        (move || network.doors(listeners), Kept { confined, group, enforced })
+        let bounds =
+            Bounds { connections: limits.network.network_connections, names: limits.network.network_names };
+        let open = move || {
+            let (doors, given) = network.doors(handed)?;
+            let stack = match given.zip(by) {
+                Some((given, (launcher, walls))) => {
+                    let (link, process) = stack::start(&launcher, walls, &given, bounds)?;
+                    Some(Stack { link, process })
+                }
+                None => None,
+            };
+            Ok((doors, stack))
+        };
+        (open, Kept { confined, group, enforced })
     }
 }
 

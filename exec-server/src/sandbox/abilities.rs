@@ -289,13 +289,21 @@ pub(super) fn probe(launcher: &Path, allowed: NamespaceUse, without: Without) ->
     abilities.networks = match &abilities.namespaces {
         Ok(_) if without.networks => Err("network namespaces are switched off".to_owned()),
         Ok(namespaces) => {
-            let network = NetworkWalls::Own { listen: Vec::new() };
+            let network = NetworkWalls::Own { listen: Vec::new(), transparent: false };
             let empty = Walls { namespaces: *namespaces, landlock, files: FileWalls::All, network };
             start(launcher, empty).map_err(|why| format!("there is none: {why}"))
         }
         Err(why) => Err(why.clone()),
     };
     abilities
+}
+
+/// Tries out whether a program can have a network device of its own.
+pub(super) fn network_device(launcher: &Path, abilities: &Abilities) -> Result<(), String> {
+    abilities.networks.clone()?;
+    let (namespaces, landlock) = (abilities.namespaces.clone()?, abilities.landlock);
+    let network = NetworkWalls::Own { listen: Vec::new(), transparent: true };
+    start(launcher, Walls { namespaces, landlock, files: FileWalls::All, network })
 }
 
 fn namespaces(launcher: &Path, allowed: NamespaceUse, landlock: u8) -> Result<Namespaces, String> {

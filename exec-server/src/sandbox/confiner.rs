@@ -6,16 +6,16 @@ use std::sync::{Arc, OnceLock};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 
-use super::abilities::{Abilities, Plan, Without, glance, probe};
+use super::abilities::{Abilities, Plan, Without, glance, network_device, probe};
 use super::error::PolicyError;
 use super::kernel_mounts::KernelMounts;
 use super::place::Lookups;
 use super::placeholders::Held;
-use super::policy::{Files, Policy};
+use super::policy::{Access, Files, Policy};
 use super::promises::Demand;
 use super::resolve::{Surroundings, resolve_by};
 use super::spares::Spares;
-use super::task::{Confinement, NetworkWalls, Walls};
+use super::task::{Confinement, FileWalls, Granted, NetworkWalls, Walls};
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,12 +44,23 @@ impl Confined {
         matches!(&self.confinement, Confinement::Walls(walls) if walls.has_own_network())
     }
 
-    /// Has these ports of a network of its own listened on for the server.
-    pub(crate) fn listen_on(&mut self, ports: Vec<u16>) {
-        if let Confinement::Walls(Walls { network: NetworkWalls::Own { listen }, .. }) = &mut self.confinement
+    /// Has these ports of a network of its own listened on for the server, and with `device` one made that everything else
+    /// leads to.
+    pub(crate) fn listen_on(&mut self, ports: Vec<u16>, device: bool) {
+        if let Confinement::Walls(Walls { network: NetworkWalls::Own { listen, transparent }, .. }) =
+            &mut self.confinement
         {
             *listen = ports;
+            *transparent = device;
         }
+    }
+
+    /// By the same means, but with no file and no socket: for what needs none (21.3).
+    pub(crate) fn for_stack(&self) -> Option<Walls> {
+        let Confinement::Walls(walls) = &self.confinement else { return None };
+        let files =
+            FileWalls::Granted(Granted { base: Access::Hidden, regions: Vec::new(), links: Vec::new() });
+        Some(Walls { files, network: NetworkWalls::Closed, ..walls.clone() })
     }
 }
 
@@ -89,6 +100,8 @@ pub struct Confiner {
     namespaces: NamespaceUse,
     without: Without,
     abilities: OnceLock<Abilities>,
+    /// Why programs can have no network device, if they can't.
+    devices: OnceLock<Result<(), String>>,
     kernel_mounts: KernelMounts,
     spares: Arc<Spares>,
 }
@@ -103,6 +116,7 @@ impl Confiner {
             namespaces,
             without: Without::default(),
             abilities: OnceLock::new(),
+            devices: OnceLock::new(),
             kernel_mounts: KernelMounts::default(),
             spares: Arc::default(),
         }
@@ -122,6 +136,21 @@ impl Confiner {
     /// What this machine can do. Tried out at the first call, which takes some milliseconds.
     pub fn abilities(&self) -> &Abilities {
         self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces, self.without))
+    }
+
+    /// Whether programs can have a network device that their connections come out of (21.3), tried out at the first call.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn network_devices(&self) -> Result<(), &str> {
+        let tried = self.devices.get_or_init(|| network_device(&self.launcher, self.abilities()));
+        tried.as_ref().copied().map_err(String::as_str)
+    }
+
+    /// As [`Self::network_devices`], as far as a look tells: no process is started.
+    pub fn may_have_network_devices(&self) -> bool {
+        let device = std::fs::OpenOptions::new().read(true).write(true).open(codex_tcp_stack::DEVICE_AT);
+        device.is_ok() && self.glance().is_empty()
     }
 
     /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.

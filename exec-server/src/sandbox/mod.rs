@@ -21,6 +21,7 @@ mod protect;
 mod resolve;
 mod situation;
 mod spares;
+pub(crate) mod stack;
 mod start;
 mod task;
 mod wire;

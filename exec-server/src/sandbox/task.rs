@@ -27,12 +27,14 @@ pub(crate) enum Work {
     Run(Run),
     /// Does the file operations that are asked for on the wire from now on.
     Files,
+    /// Makes connections of packets, with the link to who opens them as its stdin.
+    Stack,
 }
 
 /// What a launcher says. Its end of the wire closes by itself when it has become its program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Word {
-    /// The listeners that were asked for go along.
+    /// The listeners that were asked for go along, and behind them what belongs to a device.
     Listening,
     /// It is confined and waits for file operations.
     Ready,
@@ -97,6 +99,8 @@ pub(crate) enum NetworkWalls {
     Own {
         /// Ports of its loopback that the launcher listens on for the server.
         listen: Vec<u16>,
+        /// Whether everything but loopback leads to a device that is handed to the server.
+        transparent: bool,
     },
     /// The machine's.
     Open,
@@ -219,7 +223,7 @@ impl Walls {
     pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: &Held) -> Self {
         let network = match policy.network {
             NetworkRight::Closed => NetworkWalls::Closed,
-            NetworkRight::Filtered => NetworkWalls::Own { listen: Vec::new() },
+            NetworkRight::Filtered => NetworkWalls::Own { listen: Vec::new(), transparent: false },
             NetworkRight::Open => NetworkWalls::Open,
         };
         let Files::Rules(rules) = &policy.files else {

@@ -176,6 +176,8 @@ pub struct ManagedNetwork {
     pub loopback_ports: Vec<u16>,
     /// Whether the program may bind local addresses; in a network of its own it always may.
     pub allow_local_binding: bool,
+    /// As [`crate::network::ProxySettings::transparent_tcp`] (21.3).
+    pub transparent_tcp: bool,
 }
 
 /// A remembered shell environment (8.1).

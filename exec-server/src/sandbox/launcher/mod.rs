@@ -78,6 +78,15 @@ fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
             let served = wire::send(wire, &Word::Ready, &[]).and_then(|()| files::serve(wire.as_fd()));
             Ok(served.map_or(FAILED, |()| 0))
         }
+        Work::Stack => {
+            confine(&task.confinement, Purpose::Files, None, wire, || Ok(()))?;
+            // SAFETY: whoever starts a stack gives it the link as this; nothing else in this process uses it.
+            let link = unsafe { OwnedFd::from_raw_fd(libc::STDIN_FILENO) };
+            // A broken link means that nobody opens connections any more.
+            let ready = wire::send(wire, &Word::Ready, &[]);
+            let served = ready.and_then(|()| codex_tcp_stack::serve(link.into()));
+            Ok(served.map_or(FAILED, |()| 0))
+        }
     }
 }
 
@@ -177,8 +186,7 @@ fn confine(
     inside: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let Confinement::Walls(walls) = confinement else { return inside() };
-    view::enter(walls, purpose, cwd)?;
-    network::enter(&walls.network, wire)?;
+    view::enter(walls, purpose, cwd, || network::enter(&walls.network, wire))?;
     inside()?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| Failure::new(Stage::Confine, "give up new privileges", &error.into()))?;

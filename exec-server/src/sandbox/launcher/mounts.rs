@@ -4,7 +4,8 @@
 //! swaps a name meanwhile makes the launch fail, not the view wider.
 
 use std::ffi::CStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -96,6 +97,21 @@ fn set(tree: BorrowedFd<'_>, reach: libc::c_int, flags: MountAttrFlags, propagat
 pub(super) fn memory(mode: &CStr) -> io::Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     new(c"tmpfs", &[(c"mode", mode)], flags)
+}
+
+/// Puts a file with this text, which stays as it is, over another.
+pub(super) fn put_text_over(path: &Path, text: &str) -> io::Result<()> {
+    let tree = memory(c"0755")?;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(&tree, c"file", flags, Mode::from_raw_mode(0o444))?);
+    // Whatever the server's mask would make of it.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))?;
+    file.write_all(text.as_bytes())?;
+    drop(file);
+    make_read_only(&tree)?;
+    // Above the root where no path leads: what is attached nowhere can't be copied.
+    attach(&tree, open(Path::new("/"))?)?;
+    attach(clone(open_below(&tree, Path::new("file"))?)?, open(path)?)
 }
 
 /// Terminals of its own, apart from everybody else's, not attached anywhere.

@@ -36,8 +36,13 @@ pub(super) enum Purpose {
     Files,
 }
 
-/// Enters namespaces of its own and builds the view in them.
-pub(super) fn enter(walls: &Walls, purpose: Purpose, cwd: Option<&Path>) -> Result<(), Failure> {
+/// Enters namespaces of its own and builds the view in them; `before` comes when mounts are apart and nothing is hidden.
+pub(super) fn enter(
+    walls: &Walls,
+    purpose: Purpose,
+    cwd: Option<&Path>,
+    before: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let look = || if purpose == Purpose::Program { Some(streams::look(walls)).transpose() } else { Ok(None) };
     if walls.namespaces == Namespaces::None {
         return look().map(drop);
@@ -46,6 +51,7 @@ pub(super) fn enter(walls: &Walls, purpose: Purpose, cwd: Option<&Path>) -> Resu
         .map_err(|error| fail("enter namespaces of its own", &error))?;
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
+    before()?;
     let given = look()?;
     let FileWalls::Granted(granted) = &walls.files else { return Ok(()) };
     if granted.base.is_none() {

@@ -33,7 +33,8 @@ fn files() -> impl Strategy<Value = FileWalls> {
 fn confinement() -> impl Strategy<Value = Confinement> {
     let network = prop_oneof![
         Just(NetworkWalls::Closed),
-        prop::collection::vec(any::<u16>(), 0..4).prop_map(|listen| NetworkWalls::Own { listen }),
+        (prop::collection::vec(any::<u16>(), 0..4), any::<bool>())
+            .prop_map(|(listen, transparent)| NetworkWalls::Own { listen, transparent }),
         Just(NetworkWalls::Open),
     ];
     let namespaces = prop::sample::select(vec![Namespaces::None, Namespaces::Privileged, Namespaces::User]);

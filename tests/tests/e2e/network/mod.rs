@@ -5,6 +5,7 @@ mod lives;
 mod questions;
 mod rules;
 mod sandboxed;
+mod transparent;
 mod visitor;
 
 use std::sync::Arc;

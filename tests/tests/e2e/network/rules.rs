@@ -316,6 +316,10 @@ async fn what_makes_no_sense_is_refused_and_leaves_the_id_free() {
         (with(json!({"credentialProviders": {"github": {}}})), -32600),
         (json!({"networkProxy": {"proxy": proxy(json!({})), "policyDecisionTimeoutMs": 0}}), -32602),
         (json!({"managedNetwork": {"loopbackPorts": [0]}}), -32602),
+        (with(json!({"transparentTcp": null})), -32602),
+        (with(json!({"transparentTcp": 1})), -32602),
+        (json!({"managedNetwork": {"transparentTcp": null}}), -32602),
+        (json!({"managedNetwork": {"transparentTcp": "yes"}}), -32602),
         (json!({"managedNetwork": {"loopbackPorts": (1..40).collect::<Vec<u16>>()}}), -32602),
     ] {
         let params = start_params("p", ["true"], more.clone());
@@ -323,10 +327,53 @@ async fn what_makes_no_sense_is_refused_and_leaves_the_id_free() {
     }
     for ignored in [
         json!({"enableSocks5Udp": true}),
+        json!({"transparentTcp": false}),
         json!({"allowUpstreamProxy": true}),
         json!({"unixSockets": {"/x": "allow"}}),
     ] {
         assert_eq!(visit(&mut client, &["var KEPT"], with(ignored)).await, ["(unset)"]);
     }
     client.start_with("p", ["true"], with(json!({"credentialProviders": {}}))).await;
+}
+
+#[tokio::test]
+async fn transparent_tcp_is_refused_in_the_released_words_and_never_ignored() {
+    let server = Server::builder().args(["--sandbox-namespaces", "off"]).start().await;
+    let mut client = server.client().await;
+    let info = client.ok("environment/info", json!({})).await;
+    assert_eq!(info["capabilities"]["networkProxyTransparentTcp"], false, "{info}");
+    let ground = crate::sandbox::Ground::new();
+    let sandbox = crate::sandbox::read_only(&ground);
+    let off = ground.sandbox(json!({"type": "disabled"}));
+    let on = proxy(json!({"transparentTcp": true}));
+    let without_socks = proxy(json!({"transparentTcp": true, "enableSocks5": false}));
+    let managed = json!({"transparentTcp": true});
+    for (more, words) in [
+        (json!({"networkProxy": {"proxy": on}}), "transparent TCP requires a managed Linux sandbox"),
+        (
+            json!({"networkProxy": {"proxy": on}, "sandbox": off}),
+            "transparent TCP requires a managed Linux sandbox",
+        ),
+        (
+            json!({"managedNetwork": managed, "sandbox": sandbox}),
+            "transparent TCP requires an executor-local managed proxy",
+        ),
+        (
+            json!({"networkProxy": {"proxy": without_socks}, "sandbox": sandbox}),
+            "invalid network proxy config: transparent_tcp requires an enabled managed SOCKS5 proxy",
+        ),
+        // There is no network device without namespaces; the rest of the sentence says so.
+        (
+            json!({"networkProxy": {"proxy": on}, "sandbox": sandbox}),
+            "transparent TCP requires a supported distro bubblewrap on PATH",
+        ),
+        (
+            json!({"networkProxy": {"proxy": proxy(json!({}))}, "managedNetwork": managed, "sandbox": sandbox}),
+            "transparent TCP requires a supported distro bubblewrap on PATH",
+        ),
+    ] {
+        let answer = client.call("process/start", start_params("p", ["true"], more.clone())).await;
+        let (code, said) = answer.expect_err("refused");
+        assert!(code == -32602 && said.starts_with(words), "{more}: {said}");
+    }
 }

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// - `tunnel HOST:PORT`, `socks HOST:PORT`: a connection through the proxy, and a request for `/through` over it
 /// - `plain TEXT`: these bytes to the proxy, with `|` for the line ends
 /// - `tcp ADDRESS`, `udp ADDRESS`: past the proxy
+/// - `name HOST:PORT`: past the proxy by name, and a request for `/through`
+/// - `ask ADDRESS`: past the proxy by UDP, and an answer
 /// - `own`: listens on its own loopback and connects to itself
 /// - `var NAME`: the variable's value
 /// - `wait`: until its stdin ends
@@ -81,6 +83,18 @@ fn run(errand: &str) -> std::io::Result<String> {
             socket.connect(rest)?;
             socket.send(b"x")?;
             socket.send(b"x").map(|_| "sent".to_owned())
+        }
+        "name" => {
+            let stream = TcpStream::connect(rest)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            through(stream, rest)
+        }
+        "ask" => {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(rest)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.send(b"x")?;
+            socket.recv(&mut [0; 512]).map(|_| "answered".to_owned())
         }
         "own" => {
             let listener = TcpListener::bind("127.0.0.1:0")?;

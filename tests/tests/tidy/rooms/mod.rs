@@ -16,7 +16,7 @@ const CRATES: [(&str, &str); 4] = [
 ];
 
 /// Crates without rooms of their own on that page.
-const SMALL_CRATES: [(&str, &str); 8] = [
+const SMALL_CRATES: [(&str, &str); 9] = [
     ("children", "children/src"),
     ("config", "config/src"),
     ("limits", "limits/src"),
@@ -24,6 +24,7 @@ const SMALL_CRATES: [(&str, &str); 8] = [
     ("protocol", "exec-server/protocol/src"),
     ("relay", "relay/src"),
     ("secret", "secret/src"),
+    ("tcp-stack", "tcp-stack/src"),
     ("websocket", "websocket/src"),
 ];
 

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod bystanders;
+mod devices;
 mod files;
 mod networks;
 mod processes;
@@ -15,19 +16,22 @@ use std::path::Path;
 use libc::{c_int, c_long};
 
 /// Profiles, by name: root read; workspace; workspace with denials; nothing but the workspace; network only; workspace with
-/// network; workspace with a filtered network; all but denials.
-pub(crate) const PROFILES: [&str; 8] =
-    ["read", "workspace", "deny", "path", "external", "online", "filtered", "wide"];
+/// network; workspace with a filtered network; the same with a network device; all but denials.
+pub(crate) const PROFILES: [&str; 9] =
+    ["read", "workspace", "deny", "path", "external", "online", "filtered", "transparent", "wide"];
 /// Those that restrict files.
-const FILES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered"];
+const FILES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered", "transparent"];
 /// Those that keep the kernel's controls and raw devices: all that say anything of files.
-const CONTROLS: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered", "wide"];
+const CONTROLS: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered", "transparent", "wide"];
 /// Those that have a workspace to protect things in.
-const WORKSPACES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered"];
+const WORKSPACES: &[&str] = &["read", "workspace", "deny", "path", "online", "filtered", "transparent"];
 /// Those without network.
 const OFFLINE: &[&str] = &["read", "workspace", "deny", "path", "external", "wide"];
 /// Those that reach nobody on the machine.
-const APART: &[&str] = &["read", "workspace", "deny", "path", "external", "filtered", "wide"];
+const APART: &[&str] = &["read", "workspace", "deny", "path", "external", "filtered", "transparent", "wide"];
+
+/// Those whose datagrams don't even seem to be sent: with a network device they are, and nobody gets them.
+const SILENT: &[&str] = &["read", "workspace", "deny", "path", "external", "filtered", "wide"];
 
 /// What an attempt comes to: an error is how it was stopped.
 pub(crate) type Outcome = Result<(), c_int>;
@@ -121,6 +125,8 @@ pub(crate) fn all(ground: &Path) -> Vec<Attack> {
     files::names(&mut suite, ground);
     networks::sockets(&mut suite, ground);
     networks::networks(&mut suite);
+    devices::settings(&mut suite);
+    devices::ways_out(&mut suite);
     bystanders::shared(&mut suite);
     bystanders::pairs(&mut suite);
     bystanders::priorities(&mut suite);

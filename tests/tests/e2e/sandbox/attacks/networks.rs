@@ -4,7 +4,7 @@ use std::path::Path;
 
 use libc::c_int;
 
-use super::{APART, OFFLINE, Outcome, PROFILES, Suite, check, errno, fd, open, parent};
+use super::{APART, OFFLINE, Outcome, PROFILES, SILENT, Suite, check, errno, fd, open, parent};
 use crate::sandbox::attacker;
 
 /// Every family of sockets, and what goes through them.
@@ -34,16 +34,19 @@ pub(super) fn sockets(suite: &mut Suite, ground: &Path) {
     ];
     for family in families {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
-            suite.add(format!("local socket {family} {kind}"), &["online", "filtered"], false, move || {
-                make(family, kind, 0).map(drop)
-            });
+            suite.add(
+                format!("local socket {family} {kind}"),
+                &["online", "filtered", "transparent"],
+                false,
+                move || make(family, kind, 0).map(drop),
+            );
         }
     }
     suite.add("netlink 0", APART, false, move || make(libc::AF_NETLINK, libc::SOCK_RAW, 0).map(drop));
     for protocol in 1..22 {
         suite.add(
             format!("netlink {protocol}"),
-            &["online", "read", "external", "filtered"],
+            &["online", "read", "external", "filtered", "transparent"],
             false,
             move || make(libc::AF_NETLINK, libc::SOCK_RAW, protocol).map(drop),
         );
@@ -56,7 +59,7 @@ pub(super) fn sockets(suite: &mut Suite, ground: &Path) {
             });
         }
     }
-    suite.add("raw socket", &["online", "read", "filtered"], false, move || {
+    suite.add("raw socket", &["online", "read", "filtered", "transparent"], false, move || {
         make(libc::AF_INET, libc::SOCK_RAW, 1).map(drop)
     });
     let at = ground.join("w/listening");
@@ -85,7 +88,7 @@ pub(super) fn networks(suite: &mut Suite) {
         suite.add(format!("connect to {address}"), APART, true, move || {
             TcpStream::connect((address, port)).map(drop).map_err(|error| error.raw_os_error().unwrap_or(0))
         });
-        suite.add(format!("send to {address}"), APART, false, move || {
+        suite.add(format!("send to {address}"), SILENT, false, move || {
             let from = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             let reach = || {
                 let socket = UdpSocket::bind(from)?;
@@ -98,9 +101,12 @@ pub(super) fn networks(suite: &mut Suite) {
         });
     }
     for host in ["localhost", "127.0.0.1", "2130706433", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[::]"] {
-        suite.add(format!("the server at {host}, through the proxy"), &["filtered"], false, move || {
-            server_through_proxy(host)
-        });
+        suite.add(
+            format!("the server at {host}, through the proxy"),
+            &["filtered", "transparent"],
+            false,
+            move || server_through_proxy(host),
+        );
     }
     for (name, kind, protocol) in [
         ("ping", libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
