@@ -45,6 +45,9 @@ pub(super) enum Opened {
     Own { doors: Vec<(u16, Door)>, device: bool },
 }
 
+/// A door on the listener that leads to it.
+pub(super) type OpenDoor = (TcpListener, Door);
+
 /// Whether the request's sandbox has something to enforce on the program.
 pub(super) fn needs_enforcement(asked: &Sandbox, params: &StartParams) -> bool {
     let exists = !matches!(asked.permissions, Permissions::Tagged(Profile::Disabled));
@@ -162,7 +165,7 @@ impl Opened {
     ///
     /// # Errors
     /// When the launcher has not handed over what it was told to.
-    pub(super) fn doors(self, handed: Vec<OwnedFd>) -> io::Result<(Vec<(TcpListener, Door)>, Option<Given>)> {
+    pub(super) fn doors(self, handed: Vec<OwnedFd>) -> io::Result<(Vec<OpenDoor>, Option<Given>)> {
         let (doors, device) = match self {
             Self::Machine => return Ok((Vec::new(), None)),
             Self::Beside(doors) => return Ok((doors, None)),

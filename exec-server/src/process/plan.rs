@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +16,9 @@ use codex_tcp_stack::Bounds;
 
 use super::child_env::child_environment;
 use super::groups::{Bounded, Group, Groups};
-use super::network_plan::{NO_DEVICE, NetworkPlan, Opened, needs_enforcement};
+use super::network_plan::{NO_DEVICE, NetworkPlan, OpenDoor, Opened, needs_enforcement};
 use super::process::Kept;
 use crate::Limits;
-use crate::network::proxy::Door;
 use crate::network::transparent::Stack;
 use crate::network::variables;
 use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError, stack};
@@ -144,7 +142,7 @@ fn confine(
 }
 
 /// The doors of a program's network, and what its device leads to.
-type Doors = (Vec<(TcpListener, Door)>, Option<Stack>);
+type Doors = (Vec<OpenDoor>, Option<Stack>);
 
 /// A program that can be started, and what was opened for it.
 pub(super) struct Plan {
