@@ -96,7 +96,7 @@ fn always(_: &Demand) -> bool {
 }
 
 /// The table.
-pub(super) static PROMISES: [Promise; 17] = [
+pub(super) const PROMISES: &[Promise] = &[
     Promise {
         name: "nothing written",
         what: "no file is written or made, and no mode, owner, time or attribute changes",

@@ -74,7 +74,7 @@ fn a_profile_is_enforced_where_each_of_its_promises_is_held_and_refused_elsewher
 #[test]
 fn every_way_of_the_table_is_the_one_that_holds_somewhere() {
     let machines = ["6.12", "6.12 without namespaces", "6.1", "5.15 without Landlock"];
-    for promise in &PROMISES {
+    for promise in PROMISES {
         for way in promise.held_by {
             let holds = |machine: &str| {
                 let files = [FileDemand::Nothing, FileDemand::ReadOnly, FileDemand::Parts];
