@@ -97,13 +97,15 @@ async fn what_nothing_holds_is_refused_with_the_promise_and_what_is_held_runs() 
 
 #[test]
 fn doctor_tells_what_holds_each_usual_profile() {
+    if !held(&[], "read-only") {
+        eprintln!("SKIPPED: nothing is enforced on this machine");
+        return;
+    }
+    // Where nothing else is missing.
+    let filtered = if enforceable() { "its promise of filtered network" } else { "" };
     for (arguments, usual, expected) in [
         (&["--sandbox-without", "seccomp"][..], "read-only", "the kernel has no system call filters"),
-        (
-            &["--sandbox-without", "network-namespace"],
-            "workspace-write, filtered network",
-            "its promise of filtered network",
-        ),
+        (&["--sandbox-without", "network-namespace"], "workspace-write, filtered network", filtered),
         (
             &["--sandbox-namespaces", "off", "--sandbox-without", "landlock"],
             "read-only",
