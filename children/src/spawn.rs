@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -140,6 +140,14 @@ impl Program {
 /// # Errors
 /// See [`SpawnError`]; nothing is left behind.
 pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
+    spawn_passing(program, &[])
+}
+
+/// As [`spawn`]; the program also has these descriptors, numbered from 3 on. Here their numbers have to be beyond those.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_passing(program: &Program, more: &[BorrowedFd<'_>]) -> Result<Child, SpawnError> {
     let name = program.name()?;
     let file = lookup::find(name, &program.cwd, &program.env)
         .map_err(|error| explain(program, name, Path::new(name), error))?;
@@ -148,7 +156,7 @@ pub fn spawn(program: &Program) -> Result<Child, SpawnError> {
         .map_err(|_| SpawnError::NulByte { what: "the working directory" })?;
     let (argv, env) = program.strings()?;
     connect(program.stdio, |streams| {
-        let args = ExecArgs { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more: &[] };
+        let args = ExecArgs { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more };
         spawn_process(&args).map_err(|failure| match failure {
             NotSpawned::Exec(error) => explain(program, name, Path::new(&file), error),
             NotSpawned::Watch(source) => SpawnError::system("watch the started program", source),

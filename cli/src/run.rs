@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError, ClientOptions, Command, Endpoint, Stderr};
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, StartParams};
+use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, LoginEnvironment, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 use codex_outgoing::{Outgoing, file};
 use codex_secret::Secret;
@@ -198,6 +198,7 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
         managed_network: None,
         network_proxy: None,
         shell_snapshot: None,
+        login_environment: args.remembered_login.then_some(LoginEnvironment::Remembered),
         metadata: None,
         rows: size.map(|(rows, _)| rows),
         cols: size.map(|(_, cols)| cols),

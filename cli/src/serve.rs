@@ -21,7 +21,7 @@ use codex_children::signals::{ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
-use codex_exec_server::process::{Groups, LaunchContext, Leftovers, login_shell, passwd};
+use codex_exec_server::process::{Groups, LaunchContext, Leftovers, LoginStates, login_shell, passwd};
 use codex_exec_server::sandbox::Confiner;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
@@ -168,6 +168,7 @@ fn config(
         confiner: Some(Arc::new(confiner)),
         groups,
         transparent_tcp: args.linux_sandbox_transparent_tcp,
+        login_states: LoginStates::default(),
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),

@@ -81,6 +81,14 @@ crate::limits! {
             queued_writes: usize = 4096, 1..=1_000_000;
             /// `writeId`s remembered for one process; the oldest is forgotten first (8.4).
             remembered_write_ids: usize = 4096, 1..=1_000_000;
+            /// States of login shells that are remembered (21.9); for one more the oldest is forgotten.
+            login_states: usize = 64, 1..=65_536;
+            /// How long the state of a login shell is remembered (21.9); then the next command logs in again.
+            login_state_time: Duration = HOUR, 0..=DAY;
+            /// State of a login shell (21.9); a larger one is not remembered.
+            login_state_bytes: usize = 4 * MIB, KIB..={ 64 * MIB };
+            /// Time for a login whose state is to be remembered (21.9); then the command logs in itself.
+            login_time: Duration = 10 * SECOND, 1..=HOUR;
         }
         /// The `fs/*` methods.
         files: FileLimits {

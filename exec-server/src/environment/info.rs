@@ -37,6 +37,7 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
             fs_watch_missing: true,
             http_header_env_vars: true,
             file_write_streaming: true,
+            shell_snapshot_v2: true,
             ..Capabilities::default()
         },
     }
@@ -114,7 +115,7 @@ mod tests {
         let announced: Vec<_> = info["capabilities"].as_object().unwrap().iter().collect();
         let on: Vec<_> =
             announced.iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
-        assert_eq!(on, ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars"]);
+        assert_eq!(on, ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars", "shellSnapshotV2"]);
         assert_eq!(announced.len(), 16);
     }
 

@@ -14,7 +14,7 @@ use super::info::{MachineFacts, describe};
 use super::*;
 use crate::Limits;
 use crate::client::{Client, ClientOptions, Endpoint, EnvironmentError, Environments};
-use crate::process::{Groups, LaunchContext, Leftovers};
+use crate::process::{Groups, LaunchContext, Leftovers, LoginStates};
 use crate::protocol::{Base64Bytes, ErrorCode};
 use crate::sandbox::{Confiner, NamespaceUse, launcher};
 use crate::server::Server;
@@ -67,6 +67,7 @@ fn config() -> LocalConfig {
         ))),
         groups: Groups::default(),
         transparent_tcp: false,
+        login_states: LoginStates::default(),
     };
     LocalConfig {
         limits: Limits::default(),

@@ -37,7 +37,7 @@ pub(super) fn launch(
     network: &Network,
     closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
-    let plan = Plan::new(&mut params, context)?;
+    let plan = Plan::new(&mut params, context, &limits.process)?;
     let (Child { pid, pidfd, ends, origin }, handed) = plan.spawn()?;
     let since = Instant::now();
     let (open_doors, kept) = plan.into_kept(handed, limits);

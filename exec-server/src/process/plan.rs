@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use codex_children::spawn::{Child, Program, SpawnError, spawn};
+use codex_children::spawn::{Child, Program, SpawnError, spawn_passing};
 use codex_children::streams::Stdio;
 use codex_children::terminal;
 use codex_exec_protocol::process::{LimitsEnforced, ProgramLimits, StartParams};
@@ -16,9 +16,11 @@ use codex_tcp_stack::Bounds;
 
 use super::child_env::child_environment;
 use super::groups::{Bounded, Group, Groups};
+use super::login_state::LoginStates;
 use super::network_plan::{NO_DEVICE, NetworkPlan, OpenDoor, Opened, needs_enforcement};
 use super::process::Kept;
 use crate::Limits;
+use crate::limits::ProcessLimits;
 use crate::network::transparent::Stack;
 use crate::network::variables;
 use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError, stack};
@@ -36,6 +38,8 @@ pub struct LaunchContext {
     pub groups: Groups,
     /// Has connections go through the program's proxy without its doing wherever a network is enforced.
     pub transparent_tcp: bool,
+    /// What is remembered of login shells.
+    pub login_states: LoginStates,
 }
 
 /// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
@@ -156,6 +160,8 @@ pub(super) struct Plan {
     group: Option<Group>,
     /// How its limits are kept.
     enforced: Option<LimitsEnforced>,
+    /// The state of a login shell that it reads instead of logging in.
+    login_state: Option<Arc<OwnedFd>>,
 }
 
 impl Plan {
@@ -163,7 +169,11 @@ impl Plan {
     ///
     /// # Errors
     /// `-32600` for a sandbox that can't be enforced, `-32603` when the system is out of something.
-    pub(super) fn new(params: &mut StartParams, context: &LaunchContext) -> Result<Self, RpcError> {
+    pub(super) fn new(
+        params: &mut StartParams,
+        context: &LaunchContext,
+        limits_of_states: &ProcessLimits,
+    ) -> Result<Self, RpcError> {
         let asked = NetworkPlan::new(params, context.transparent_tcp)?;
         let mut confined = confine(params, &asked, context)?;
         let network =
@@ -181,12 +191,17 @@ impl Plan {
             params.tty,
             context.login_shell.as_deref(),
         );
+        // What is confined reads the start-up files that it may read, itself.
+        let login_state = match confined {
+            None => context.login_states.apply(params, &env, limits_of_states),
+            Some(_) => None,
+        };
         if let Some(port) = network.proxy_port() {
             let (socks, local) = asked.socks_and_local();
             variables::point_at(&mut env, port, socks, local);
         }
         let program = program(params, env);
-        Ok(Self { program, confined, limits, network, group, enforced })
+        Ok(Self { program, confined, limits, network, group, enforced, login_state })
     }
 
     /// Spawns the program, through its launcher if it is confined. With it come the listeners of a network of its own.
@@ -195,7 +210,9 @@ impl Plan {
     /// `-32603` with the operating system's text.
     pub(super) fn spawn(&self) -> Result<(Child, Vec<OwnedFd>), RpcError> {
         let Some((launcher, confined)) = &self.confined else {
-            let child = spawn(&self.program).map_err(|error| not_spawned(&error))?;
+            let state = self.login_state.as_ref().map(|state| state.as_fd());
+            let child =
+                spawn_passing(&self.program, state.as_slice()).map_err(|error| not_spawned(&error))?;
             return Ok((child, Vec::new()));
         };
         let entrance = self.group.as_ref().map(Group::entrance);

@@ -22,6 +22,7 @@ mod login;
 mod login_browser;
 mod login_device;
 mod login_keyring;
+mod login_state;
 mod login_status;
 mod logout;
 mod network;

@@ -65,9 +65,20 @@ pub struct StartParams {
     /// Extension: ends the process group after this many milliseconds without output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
+    /// Extension: where the state of a login shell comes from; without it the shell logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_environment: Option<LoginEnvironment>,
     /// Extension: how much the program may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ProgramLimits>,
+}
+
+/// Where the state of a login shell comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LoginEnvironment {
+    /// From the server's memory, as long as it holds (21.9).
+    Remembered,
 }
 
 /// How much a program and its descendants may use. A missing member sets no bound; zero is a bound.

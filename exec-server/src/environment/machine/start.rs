@@ -10,7 +10,7 @@ use codex_exec_protocol::process::{StartParams, StartResult};
 use super::{Machine, Reply};
 use crate::blocking;
 use crate::filesystem::{self, Before, FileOrder, How, Touched, touched_path};
-use crate::process::{Placed, ProcessTable};
+use crate::process::{LoginShell, Placed, ProcessTable};
 
 /// A start waits so long for the changes of files before it.
 const LONGEST_CHANGE: Duration = Duration::from_secs(10);
@@ -92,8 +92,8 @@ fn launch_beside(table: Arc<ProcessTable>, placed: Placed) {
 
 /// Whether the working directory and the program are in the kernel's caches.
 fn starts_without_io(params: &StartParams) -> bool {
-    // A sandbox's paths are looked up, and a launcher is waited for.
-    if params.sandbox.is_some() || params.limits.is_some() {
+    // A sandbox's paths are looked up, a launcher is waited for, and a login may be.
+    if params.sandbox.is_some() || params.limits.is_some() || LoginShell::of(params).is_some() {
         return false;
     }
     program(params).is_some_and(filesystem::resolves_without_io)

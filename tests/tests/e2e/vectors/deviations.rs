@@ -156,7 +156,7 @@ const DEVIATIONS: &[Deviation] = &[
         instead: Instead::Anything,
     },
     Deviation {
-        reason: "issue: shell snapshots are not part of this server yet",
+        reason: "21.9: a login is remembered for bash, and on this machine its state is another",
         applies: |x| {
             x.method == "process/start" && x.params.get("shellSnapshot").is_some_and(|value| !value.is_null())
         },

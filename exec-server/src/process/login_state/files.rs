@@ -1,0 +1,186 @@
+//! The start-up files of a login shell, and whether they are as they were.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Variables, home};
+
+/// What bash reads at a login, and what systems have it read.
+const OF_SYSTEM: [&str; 6] = [
+    "/etc/profile",
+    "/etc/profile.d",
+    "/etc/bash.bashrc",
+    "/etc/bashrc",
+    "/etc/environment",
+    "/etc/locale.conf",
+];
+/// Those of the user.
+const OF_USER: [&str; 6] =
+    [".bash_profile", ".bash_login", ".profile", ".bashrc", ".bash_aliases", ".bash_functions"];
+/// Files looked at, at most. Those beyond are not noticed before the hour is over.
+const MOST: usize = 512;
+/// How much of a file is searched for the files that it reads.
+const SEARCHED_BYTES: u64 = 256 << 10;
+
+/// What tells a file from another, and from its state before and after a change.
+type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+
+/// Files by their paths, and what they were like; a missing one may come.
+#[derive(Debug, Default)]
+pub(super) struct Stamps(BTreeMap<PathBuf, Stamp>);
+
+impl Stamps {
+    /// Of what a login shell reads in this environment.
+    pub(super) fn take(env: &Variables) -> Self {
+        let mut stamps = Self::default();
+        stamps.add(env);
+        stamps
+    }
+
+    /// Adds those that show only with the variables that the shell has afterwards. Those that are known stay as they were.
+    pub(super) fn add(&mut self, env: &Variables) {
+        let user = home(env).into_iter().flat_map(|home| OF_USER.map(|name| home.join(name)));
+        let named = env.iter().filter(|(name, _)| name == "BASH_ENV").map(|(_, path)| PathBuf::from(path));
+        let mut queue: VecDeque<PathBuf> =
+            OF_SYSTEM.iter().map(PathBuf::from).chain(user).chain(named).collect();
+        let mut seen = std::collections::HashSet::new();
+        while let Some(path) = queue.pop_front() {
+            if self.0.len() >= MOST || !seen.insert(path.clone()) {
+                continue;
+            }
+            let found = stamp(&path);
+            self.0.entry(path.clone()).or_insert(found);
+            if found.is_some() {
+                queue.extend(read_by(&path, env));
+            }
+        }
+    }
+
+    /// Whether all are as they were.
+    pub(super) fn are_unchanged(&self) -> bool {
+        self.0.iter().all(|(path, known)| stamp(path) == *known)
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let found = std::fs::metadata(path).ok()?;
+    Some((
+        found.dev(),
+        found.ino(),
+        found.size(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime(),
+        found.ctime_nsec(),
+    ))
+}
+
+/// What a directory holds, or what a script reads as far as its text tells.
+fn read_by(path: &Path, env: &Variables) -> Vec<PathBuf> {
+    if let Ok(entries) = std::fs::read_dir(path) {
+        return entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    }
+    if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        return Vec::new();
+    }
+    let mut text = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(SEARCHED_BYTES).read_to_end(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let commands = text.split(['\n', ';', '&', '|', '{', '(', ')']).map(str::trim_start);
+    commands.filter_map(|command| sourced(command, env)).flatten().collect()
+}
+
+/// The files that a command reads, if it is one that reads files: `. PATH` or `source PATH`.
+fn sourced(command: &str, env: &Variables) -> Option<Vec<PathBuf>> {
+    let mut words =
+        command.split_whitespace().skip_while(|word| ["then", "do", "else", "builtin"].contains(word));
+    if ![".", "\\.", "source", "\\source"].contains(&words.next()?) {
+        return None;
+    }
+    let path = PathBuf::from(expanded(words.next()?, env)?);
+    if !path.is_absolute() {
+        return None;
+    }
+    // A pattern stands for what is in its directory.
+    let pattern = path.as_os_str().as_bytes().iter().any(|byte| b"*?[".contains(byte));
+    Some(if pattern { path.parent().map(Path::to_owned).into_iter().collect() } else { vec![path] })
+}
+
+/// A word with its variables put in; none where that takes more than a look.
+fn expanded(word: &str, env: &Variables) -> Option<OsString> {
+    let variable =
+        |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str());
+    let mut word: String = word.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
+    if let Some(rest) = word.strip_prefix('~') {
+        word = format!("$HOME{rest}");
+    }
+    let mut path = OsString::new();
+    let mut rest = word.as_str();
+    while let Some((before, behind)) = rest.split_once('$') {
+        path.push(before);
+        let (name, after) = match behind.strip_prefix('{') {
+            Some(braced) => braced.split_once('}')?,
+            None => behind.split_at(
+                behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(behind.len()),
+            ),
+        };
+        path.push(variable(name).filter(|value| !value.is_empty())?);
+        rest = after;
+    }
+    path.push(OsStr::new(rest));
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_reads_is_seen_in_its_usual_forms() {
+        let env: Vec<(OsString, OsString)> =
+            [("HOME", "/h"), ("NVM_DIR", "/h/.nvm")].map(|(name, value)| (name.into(), value.into())).into();
+        for (command, file) in [
+            (". \"$HOME/.cargo/env\"", Some("/h/.cargo/env")),
+            ("source ~/.aliases", Some("/h/.aliases")),
+            ("\\. \"$NVM_DIR/nvm.sh\"", Some("/h/.nvm/nvm.sh")),
+            ("then . ${HOME}/x", Some("/h/x")),
+            (". /etc/profile.d/*.sh", Some("/etc/profile.d")),
+            (". relative", None),
+            (". $UNKNOWN/x", None),
+            (". ${HOME:-/x}/y", None),
+            ("echo . /x", None),
+            ("source", None),
+        ] {
+            let expected = file.map(|file| vec![PathBuf::from(file)]);
+            assert_eq!(sourced(command, &env), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_any_file_on_the_way_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let env: Vec<(OsString, OsString)> = vec![("HOME".into(), dir.path().into())];
+        std::fs::write(at(".profile"), "[ -s \"$HOME/a\" ] && . \"$HOME/a\"\n").unwrap();
+        std::fs::write(at("a"), "if true; then . $HOME/b; fi\n").unwrap();
+        std::fs::write(at("b"), "X=1\n").unwrap();
+        let taken = || Stamps::take(&env);
+        let before = taken();
+        assert!(before.are_unchanged());
+        std::fs::write(at("b"), "X=22\n").unwrap();
+        assert!(!before.are_unchanged(), "a file that is read by one that is read");
+        let before = taken();
+        std::fs::write(at(".bash_profile"), "").unwrap();
+        assert!(!before.are_unchanged(), "a new file");
+        let before = taken();
+        std::fs::remove_file(at("a")).unwrap();
+        assert!(!before.are_unchanged(), "a file that is gone");
+    }
+}
