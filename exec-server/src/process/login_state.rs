@@ -7,12 +7,13 @@
 
 mod capture;
 mod files;
+mod variables;
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -23,14 +24,10 @@ use crate::limits::ProcessLimits;
 use crate::protocol::process::StartParams;
 use crate::sandbox::spare;
 use files::Stamps;
+use variables::{Variables, is_passing};
 
 /// The number that a command finds its state at: the first behind the standard streams.
 const STATE_FD: u32 = 3;
-
-/// Variables that differ from command to command and that no start-up file is about.
-const PASSING: [&str; 6] = ["CODEX_THREAD_ID", "CODEX_TOOL_CALL_ID", "OLDPWD", "PWD", "SHLVL", "_"];
-
-type Variables = [(OsString, OsString)];
 
 /// A login shell that a request would start, and may have the state of instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,10 +135,6 @@ impl LoginStates {
     }
 }
 
-fn is_passing(name: &OsStr) -> bool {
-    PASSING.iter().any(|passing| name == *passing)
-}
-
 fn key(login: LoginShell<'_>, env: &Variables) -> Key {
     use std::os::unix::ffi::OsStrExt as _;
     let mut digest = Sha256::new();
@@ -183,11 +176,6 @@ fn sealed(script: &[u8]) -> io::Result<OwnedFd> {
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&file, seals)?;
     spare(file)
-}
-
-/// The home directory by the environment, as shells see it.
-fn home(env: &Variables) -> Option<PathBuf> {
-    env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| home.into())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use codex_children::{reap, tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use super::{Variables, is_passing};
+use super::variables::{Variables, is_passing};
 use crate::limits::ProcessLimits;
 
 /// What a login left behind.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Variables, home};
+use super::variables::{Variables, home};
 
 /// What bash reads at a login, and what systems have it read.
 const OF_SYSTEM: [&str; 6] = [

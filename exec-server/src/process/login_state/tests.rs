@@ -1,5 +1,7 @@
 //! Which requests have a login remembered, and what is the same for all of them.
 
+use std::ffi::OsString;
+
 use serde_json::{Value, json};
 
 use super::*;
