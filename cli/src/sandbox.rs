@@ -3,11 +3,12 @@
 mod relay;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::ValueEnum;
 use codex_children::signals::{self, EndRequest, EndSignals};
 use codex_children::spawn::{ForegroundChild, Program, SpawnError, spawn_here};
@@ -18,12 +19,14 @@ use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
     Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, Special,
 };
+use codex_exec_server::process::ForegroundNetwork;
 use codex_exec_server::sandbox::{
-    Confined, ConfinedProgram, Confiner, NamespaceUse, Policy, PolicyBounds, StartError, Surroundings,
-    Without,
+    Confined, ConfinedProgram, Confiner, NamespaceUse, NetworkRight, Policy, PolicyBounds, StartError,
+    Surroundings, Without,
 };
 use codex_exec_server::withheld::inherited;
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
+use tokio::runtime::Runtime;
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
 use crate::output;
@@ -90,6 +93,13 @@ pub(crate) struct SandboxArgs {
     /// Allow network connections.
     #[arg(long)]
     network: bool,
+    /// Let TCP connections out through a filter, by name and whatever the program knows of proxies: to public hosts that
+    /// --allow-host names, or to all of them. This machine and its network stay closed.
+    #[arg(long, conflicts_with = "network")]
+    transparent_tcp: bool,
+    /// With --transparent-tcp, a host that may be reached, such as crates.io or **.github.com. Repeatable.
+    #[arg(long, value_name = "HOST", requires = "transparent_tcp")]
+    allow_host: Vec<String>,
     /// Say what may be done at this path, and which rule decides, instead of running a program. Repeatable.
     #[arg(long, value_name = "PATH")]
     explain: Vec<PathBuf>,
@@ -113,7 +123,7 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     let cwd = std::fs::canonicalize(&cwd).with_context(|| format!("can't use {} as --cwd", cwd.display()))?;
     let confiner = args.mechanisms.confiner(PolicyBounds::default());
     let Some(permissions) = permissions(&args)? else { return Ok(WRONG_USAGE) };
-    let policy = confiner.policy(&sandbox(&args, permissions, &cwd)?)?;
+    let mut policy = confiner.policy(&sandbox(&args, permissions, &cwd)?)?;
     for path in &args.explain {
         output::line(&policy.explain(&absolute(path)?)?.to_string())
             .context("can't print the explanation")?;
@@ -121,17 +131,26 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     if args.program.is_empty() {
         return Ok(0);
     }
+    let transparent = args.transparent_tcp;
+    if transparent {
+        if let Err(why) = confiner.network_devices() {
+            bail!("--transparent-tcp takes /dev/net/tun and a network namespace, but: {why}");
+        }
+        policy.network = NetworkRight::Filtered;
+    }
     let end_signals = signals::catch_end_requests().context("can't listen for signals")?;
     // Ends the program if this process is killed.
     let keeper = keeper::start(Path::new(LAUNCHER));
     if let Err(error) = &keeper {
         output::note(&format!("warning: the program will outlive this command if it is killed: {error}"));
     }
-    let running = match start(&confiner, &policy, args.program, cwd) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let hosts = transparent.then_some(args.allow_host);
+    let running = match start(&confiner, &policy, args.program, cwd, hosts) {
         Ok(running) => running,
         Err(error) => return not_started(error),
     };
-    let status = wait(running, end_signals)?;
+    let status = wait(running, end_signals, &confiner, &runtime)?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -160,17 +179,34 @@ fn not_started(error: anyhow::Error) -> anyhow::Result<u8> {
 /// A running program, with what its sandbox needs on the disk.
 struct Running {
     program: ForegroundChild,
+    /// Its network, if it has a filtered one, with what its launcher made.
+    network: Option<(ForegroundNetwork, Vec<OwnedFd>)>,
     relays: relay::Running,
     confined: Option<Confined>,
 }
 
-fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf) -> anyhow::Result<Running> {
-    let confined = if policy.allows_everything() { None } else { Some(confiner.confine(policy)?) };
-    let env = inherited(std::env::vars_os()).collect();
+/// Starts the program; with `hosts` it has a network of its own that leads to those.
+fn start(
+    confiner: &Confiner,
+    policy: &Policy,
+    argv: Vec<OsString>,
+    cwd: PathBuf,
+    hosts: Option<Vec<String>>,
+) -> anyhow::Result<Running> {
+    let mut confined = if policy.allows_everything() { None } else { Some(confiner.confine(policy)?) };
+    let mut env = inherited(std::env::vars_os()).collect();
+    let network = match (hosts, &mut confined) {
+        (Some(hosts), Some(confined)) => {
+            let hosts = if hosts.is_empty() { vec!["*".to_owned()] } else { hosts };
+            let network = ForegroundNetwork::new(&hosts, confined, &mut env);
+            Some(network.map_err(|error| anyhow!(error.message)).context("--allow-host")?)
+        }
+        _ => None,
+    };
     let program = Program { argv, arg0: None, cwd, env, stdio: Stdio::Pipes { stdin: false } };
     let mut relays = Relays::of(policy).context("can't look at stdout and stderr")?;
-    let started = match &confined {
-        None => spawn_here(&program)?,
+    let (started, handed) = match &confined {
+        None => (spawn_here(&program)?, Vec::new()),
         Some(confined) => {
             let (launcher, limits) = (confiner.launcher(), &ProgramLimits::default());
             let program = &program;
@@ -179,17 +215,25 @@ fn start(confiner: &Confiner, policy: &Policy, argv: Vec<OsString>, cwd: PathBuf
         }
     };
     let relays = relays.start().context("can't carry the program's output to its file")?;
-    Ok(Running { program: started, relays, confined })
+    Ok(Running { program: started, network: network.map(|network| (network, handed)), relays, confined })
 }
 
 /// Waits for the end, and hands on what asks for it.
 fn wait(
-    Running { program, relays, confined }: Running,
+    Running { program, network, relays, confined }: Running,
     end_signals: EndSignals,
+    confiner: &Confiner,
+    runtime: &Runtime,
 ) -> anyhow::Result<ExitStatus> {
     let ForegroundChild { child, origin } = program;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let status = runtime.block_on(end_of(child, end_signals));
+    let status = runtime.block_on(async {
+        let open = |(network, handed): (ForegroundNetwork, _)| {
+            let confined = confined.as_ref().context("it has no sandbox")?;
+            Ok::<_, anyhow::Error>(network.open(handed, confiner.launcher(), confined, origin)?)
+        };
+        let _network = network.map(open).transpose().context("can't serve the program's network")?;
+        end_of(child, end_signals).await
+    });
     let asked_for = match &status {
         Ok((status, was_asked)) => *was_asked || status.signal().is_some(),
         Err(_) => true,

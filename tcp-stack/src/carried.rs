@@ -10,7 +10,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 /// Bytes under way in each direction. Memory is used as far as a connection fills it.
-const BUFFER: usize = 512 << 10;
+const BUFFER: usize = 256 << 10;
 
 /// A connection, and what is known of its real end.
 #[derive(Debug)]

@@ -99,7 +99,11 @@ pub(crate) fn open(
         };
         open.push(serve(listener, door, Arc::clone(&slots), Arc::clone(limits)));
     }
-    let stack = stack.zip(judge).map(|(stack, judge)| transparent::serve(stack, judge, slots));
+    let stack = stack.zip(judge).map(|(stack, judge)| {
+        // Its own, since doors hold one each while nobody comes.
+        let slots = places::of_one(limits.network.network_connections);
+        transparent::serve(stack, judge, slots)
+    });
     let (release, released) = oneshot::channel();
     let session_over = network.over();
     tokio::spawn(async move {

@@ -3,6 +3,7 @@
 pub mod child_env;
 mod controls;
 mod denied;
+mod foreground;
 mod groups;
 mod launch;
 pub mod log;
@@ -23,6 +24,7 @@ mod wildcard;
 mod write_memory;
 
 pub(crate) use controls::{check_resize, check_write};
+pub use foreground::{ForegroundNetwork, OpenNetwork};
 pub use groups::Groups;
 pub use log::{Event, Exit, OutputLog, Seq};
 pub(crate) use login_state::LoginShell;

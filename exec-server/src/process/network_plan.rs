@@ -22,6 +22,9 @@ const MOST_PORTS: usize = 16;
 /// Where a proxy listens in a network of its own, unless that port is bridged: the usual one for a proxy.
 const PROXY_PORT: u16 = 3128;
 
+/// What a program without a client is called in reports, which nobody reads.
+const FOREGROUND: &str = "foreground";
+
 /// What is asked of a program's network.
 pub(super) struct NetworkPlan {
     proxy: Option<Arc<ProxyPlan>>,
@@ -85,6 +88,21 @@ impl NetworkPlan {
             local: params.network_proxy.as_ref().is_some_and(|asked| asked.proxy.allow_local_binding),
             enforce: params.enforce_managed_network || transparent,
             transparent,
+        })
+    }
+
+    /// A network that only a proxy leads out of, without the program's doing; nobody is asked.
+    ///
+    /// # Errors
+    /// `-32602` for a pattern that makes no sense.
+    pub(super) fn transparent(asked: &NetworkProxy) -> Result<Self, RpcError> {
+        let proxy = proxy_plan(&ProcessId::from(FOREGROUND), asked)?;
+        Ok(Self {
+            proxy: Some(Arc::new(proxy)),
+            bridges: Vec::new(),
+            local: false,
+            enforce: true,
+            transparent: true,
         })
     }
 

@@ -145,6 +145,12 @@ fn confine(
     Ok(Some((confiner.launcher().to_owned(), confined)))
 }
 
+/// How much a program may have at once of what comes out of its network device.
+pub(super) fn stack_bounds(limits: &Limits) -> Bounds {
+    let network = &limits.network;
+    Bounds { connections: network.network_connections, names: network.network_names }
+}
+
 /// The doors of a program's network, and what its device leads to.
 type Doors = (Vec<OpenDoor>, Option<Stack>);
 
@@ -241,8 +247,7 @@ impl Plan {
             .as_ref()
             .and_then(|(launcher, confined)| Some((launcher.clone(), confined.for_stack()?)));
         let confined = confined.map(|(_, confined)| Arc::new(confined));
-        let bounds =
-            Bounds { connections: limits.network.network_connections, names: limits.network.network_names };
+        let bounds = stack_bounds(limits);
         let open = move || {
             let (doors, given) = network.doors(handed)?;
             let stack = match given.zip(by) {

@@ -69,12 +69,15 @@ impl ConfinedProgram<'_> {
     }
 
     /// Starts it on this process's own stdin, stdout and stderr, as [`codex_children::spawn::spawn_here`] does, with
-    /// `outputs` instead of stdout and stderr where there are any. Those need numbers from [`super::FIRST_SPARE`] on.
+    /// `outputs` instead of stdout and stderr where there are any, and what its launcher made in a network of its own. Those need numbers from [`super::FIRST_SPARE`] on.
     ///
     /// # Errors
     /// See [`StartError`]. It is refused where one of the three would lead the program out of its sandbox, such as a file
     /// open for writing that the policy does not let be written.
-    pub fn spawn_here(&self, outputs: [Option<OwnedFd>; 2]) -> Result<ForegroundChild, StartError> {
+    pub fn spawn_here(
+        &self,
+        outputs: [Option<OwnedFd>; 2],
+    ) -> Result<(ForegroundChild, Vec<OwnedFd>), StartError> {
         let name = self.program.name()?;
         start::start_here(self.launcher, &self.task(), outputs).map_err(|error| self.explain(name, error))
     }

@@ -156,13 +156,13 @@ pub(crate) fn null() -> io::Result<OwnedFd> {
 }
 
 /// Starts a launcher on this process's own stdin, stdout and stderr, in its session and process group, as a shell would;
-/// `outputs` instead of the last two where there are any.
+/// `outputs` instead of the last two where there are any. With it comes what it handed over.
 /// For a binary without other threads: the launcher's descriptor takes its number here too, until it has started.
 pub(crate) fn start_here(
     launcher: &Path,
     task: &LauncherTask,
     outputs: [Option<OwnedFd>; 2],
-) -> Result<ForegroundChild, NotStarted> {
+) -> Result<(ForegroundChild, Vec<OwnedFd>), NotStarted> {
     let pair = || -> io::Result<_> {
         let (ours, theirs) = wire::pair()?;
         Ok((spare(ours)?, posix::inherit(&theirs, LAUNCHER_END)?))
@@ -180,7 +180,7 @@ pub(crate) fn start_here(
     let mut started = spawn::start_here(&mut command).map_err(system("start the launcher"))?;
     drop(inherited);
     match give(&wire, task, &[]).and_then(|()| outcome(&wire)) {
-        Ok(_) => Ok(started),
+        Ok(handed) => Ok((started, handed)),
         Err(error) => {
             let _ = started.child.kill().and_then(|()| started.child.wait().map(drop));
             Err(error)

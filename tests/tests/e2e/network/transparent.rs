@@ -298,3 +298,33 @@ fn is_stack(pid: u32) -> bool {
     let leads = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.ok()?.path()).ok();
     entries.filter_map(leads).any(|to| to.to_string_lossy().contains("net/tun"))
 }
+
+#[tokio::test]
+async fn by_hand_names_are_resolved_inside_and_this_machine_stays_closed() {
+    if !possible() {
+        return;
+    }
+    let (origin, ground) = (origin().await, Ground::new());
+    let codex = |arguments: &[&str], script: &str| {
+        let mut codex = std::process::Command::new(codex_e2e::binary::codex());
+        codex.arg("sandbox").args(arguments).args(["--", "sh", "-c", script]).current_dir(ground.at("w"));
+        let ended = codex.output().expect("it runs");
+        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (ended.status.code(), said.concat())
+    };
+    let look = "grep -q codextun /proc/net/dev && getent ahostsv4 crates.io | head -n 1";
+    let (code, said) = codex(&["--transparent-tcp"], look);
+    assert!(code == Some(0) && said.starts_with("198.18.0.1 "), "{code:?} {said}");
+    for host in ["127.0.0.1", "0.0.0.0", "localhost"] {
+        let try_it =
+            format!("curl -sS --noproxy '*' http://{host}:{}/ 2>&1; echo code $?", origin.address.port());
+        let (_, said) = codex(&["--transparent-tcp", "--allow-host", host], &try_it);
+        assert!(said.contains("code 7"), "{host}: {said}");
+    }
+    assert!(origin.heads().is_empty());
+    let (code, said) = codex(&["--transparent-tcp", "--allow-host", "https://a.test/"], "true");
+    assert!(code == Some(1) && said.contains("--allow-host"), "{code:?} {said}");
+    for arguments in [&["--allow-host", "a.test"][..], &["--transparent-tcp", "--network"]] {
+        assert_eq!(codex(arguments, "true").0, Some(2), "{arguments:?}");
+    }
+}
