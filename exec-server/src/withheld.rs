@@ -1,4 +1,4 @@
-//! Which variables of its own environment a server keeps to itself.
+//! Which variables of its own environment a server keeps to itself, and which no program gets from anybody.
 
 use std::ffi::{OsStr, OsString};
 
@@ -19,8 +19,25 @@ const SECRETS: [&str; 11] = [
 ];
 /// A whole family of them.
 const SECRET_PREFIX: &str = "CODEX_EXEC_SERVER_NOISE_";
-/// More about a workload's identity, for no program, though headers may have it.
-const WITHHELD: [&str; 3] = ["OPENAI_IDENTITY_TOKEN_SOURCE", "OPENAI_SPIFFE_ID", "OPENAI_SPIFFE_AUDIENCE"];
+/// Not inherited, though headers may have them: more about a workload's identity, and how one server was started.
+const WITHHELD: [&str; 4] = [
+    "OPENAI_IDENTITY_TOKEN_SOURCE",
+    "OPENAI_SPIFFE_ID",
+    "OPENAI_SPIFFE_AUDIENCE",
+    "CODEX_INTERNAL_APP_SERVER_REMOTE_CONTROL_DISABLED",
+];
+/// Names that no program gets, whoever sets them (21.5): a workload's identity, and what only `metadata` may say.
+const FORBIDDEN: [&str; 9] = [
+    "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN",
+    "CODEX_GUARDIAN_DECISIONS_API_KEY",
+    "OPENAI_FEDERATION_RULE_ID",
+    "OPENAI_IDENTITY_TOKEN_FILE",
+    "OPENAI_WORKLOAD_IDENTITY_CONTEXT",
+    "OPENAI_IDENTITY_TOKEN_SOURCE",
+    "OPENAI_SPIFFE_ID",
+    "OPENAI_SPIFFE_AUDIENCE",
+    "CODEX_TOOL_CALL_ID",
+];
 
 /// Whether a variable is a credential of this program or its sign-in, whatever the case of its letters.
 pub(crate) fn is_secret(name: &OsStr) -> bool {
@@ -37,6 +54,11 @@ pub fn inherited(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> impl Iterator<Item = (OsString, OsString)> {
     variables.into_iter().filter(|(name, _)| !is_secret(name) && !is_one_of(&WITHHELD, name))
+}
+
+/// Whether no program gets a variable of this name, not even from its client.
+pub(crate) fn is_forbidden(name: &OsStr) -> bool {
+    is_one_of(&FORBIDDEN, name)
 }
 
 fn is_one_of(names: &[&str], name: &OsStr) -> bool {

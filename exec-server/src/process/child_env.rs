@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use codex_exec_protocol::process::{EnvInherit, EnvPolicy};
+use codex_exec_protocol::process::{EnvInherit, EnvPolicy, StartMetadata};
 
 use super::wildcard::Pattern;
+use crate::withheld;
 
 /// What `inherit: core` keeps, in any case as 0.169 has it.
 const CORE: [&str; 11] =
@@ -14,9 +15,14 @@ const CORE: [&str; 11] =
 /// What is dropped unless `ignoreDefaultExcludes`: names that look like credentials.
 const DEFAULT_EXCLUDES: [&str; 3] = ["*KEY*", "*SECRET*", "*TOKEN*"];
 
+/// Tells a program which thread of the agent it belongs to.
+const THREAD_VARIABLE: &str = "CODEX_THREAD_ID";
+/// Tells a program which tool call started it.
+const TOOL_CALL_VARIABLE: &str = "CODEX_TOOL_CALL_ID";
+
 /// The child's environment, sorted by name.
 ///
-/// Without a policy it is exactly `env`; with one, the six steps of 8.2. On a terminal (`tty`) the child gets
+/// Without a policy it is `env`, with one the six steps of 8.2; but for names that no program gets. On a terminal (`tty`) the child gets
 /// `SHELL` from `login_shell` unless it has one already; nothing else is invented.
 #[must_use]
 pub fn child_environment(
@@ -28,10 +34,25 @@ pub fn child_environment(
 ) -> Vec<(OsString, OsString)> {
     let mut variables = policy.map_or_else(BTreeMap::new, |policy| inherited(server_env, policy));
     variables.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
+    variables.retain(|name, _| !withheld::is_forbidden(name));
     if let (true, Some(shell)) = (tty, login_shell) {
         variables.entry("SHELL".into()).or_insert_with(|| shell.into());
     }
     variables.into_iter().collect()
+}
+
+/// Adds what the request says of who asks (21.5): it beats all that the policy and `env` say.
+pub(super) fn add_metadata(variables: &mut Vec<(OsString, OsString)>, metadata: &StartMetadata) {
+    let thread = metadata.thread_id.as_deref().and_then(|text| uuid::Uuid::try_parse(text).ok());
+    let said = [
+        (THREAD_VARIABLE, thread.map(|id| id.to_string())),
+        (TOOL_CALL_VARIABLE, metadata.tool_call_id.clone()),
+    ];
+    for (name, value) in said {
+        let Some(value) = value else { continue };
+        variables.retain(|(other, _)| other != name);
+        variables.push((name.into(), value.into()));
+    }
 }
 
 /// Steps 1 to 5.
@@ -140,6 +161,39 @@ mod tests {
         ] {
             let got = child_environment(&variables(SERVER), Some(&policy), &map(env), false, None);
             assert_eq!(got, variables(expected), "{case}");
+        }
+    }
+
+    #[test]
+    fn no_client_sets_what_no_program_gets() {
+        let forbidden = "CODEX_TOOL_CALL_ID=1 OPENAI_SPIFFE_ID=1 CODEX_GUARDIAN_DECISIONS_API_KEY=1 openai_federation_rule_id=1";
+        let set = format!("{forbidden} CODEX_INTERNAL_APP_SERVER_REMOTE_CONTROL_DISABLED=1");
+        let policy = policy(EnvInherit::None, false, "", &set, "");
+        let env = map(&format!("{forbidden} CODEX_API_KEY=k"));
+        let got = child_environment(&[], Some(&policy), &env, false, None);
+        assert_eq!(got, variables("CODEX_API_KEY=k CODEX_INTERNAL_APP_SERVER_REMOTE_CONTROL_DISABLED=1"));
+        assert_eq!(child_environment(&[], None, &env, false, None), variables("CODEX_API_KEY=k"));
+    }
+
+    #[test]
+    fn metadata_becomes_variables_over_all_others() {
+        let id = "67E55044-10B1-426F-9247-BB680E5FE0C8";
+        let normal = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        for (thread, call, expected) in [
+            (None, None, "A=1 CODEX_THREAD_ID=old".to_owned()),
+            (Some(id), None, format!("A=1 CODEX_THREAD_ID={normal}")),
+            (
+                Some(&*format!("urn:uuid:{id}")),
+                Some("c"),
+                format!("A=1 CODEX_THREAD_ID={normal} CODEX_TOOL_CALL_ID=c"),
+            ),
+            (None, Some(""), "A=1 CODEX_THREAD_ID=old CODEX_TOOL_CALL_ID=".to_owned()),
+        ] {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let metadata = StartMetadata { thread_id: text(thread), tool_call_id: text(call) };
+            let mut got = variables("A=1 CODEX_THREAD_ID=old");
+            add_metadata(&mut got, &metadata);
+            assert_eq!(got, variables(&expected));
         }
     }
 

@@ -14,7 +14,7 @@ use codex_exec_protocol::sandbox::{Sandbox, WindowsSandboxLevel};
 use codex_exec_protocol::{RpcError, StartFailure};
 use codex_tcp_stack::Bounds;
 
-use super::child_env::child_environment;
+use super::child_env::{add_metadata, child_environment};
 use super::groups::{Bounded, Group, Groups};
 use super::login_state::LoginStates;
 use super::network_plan::{NO_DEVICE, NetworkPlan, OpenDoor, Opened, needs_enforcement};
@@ -202,6 +202,9 @@ impl Plan {
             None => context.login_states.apply(params, &env, limits_of_states),
             Some(_) => None,
         };
+        if let Some(metadata) = &params.metadata {
+            add_metadata(&mut env, metadata);
+        }
         if let Some(port) = network.proxy_port() {
             let (socks, local) = asked.socks_and_local();
             variables::point_at(&mut env, port, socks, local);

@@ -87,3 +87,24 @@ async fn no_program_of_a_server_inherits_a_credential_of_ours() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_says_by_metadata_alone_whose_call_a_program_is() {
+    let server = Server::builder().env("CODEX_TOOL_CALL_ID", "ours").start().await;
+    let mut client = server.client().await;
+    let more = json!({
+        "metadata": {"threadId": "67E5504410B1426F9247BB680E5FE0C8", "toolCallId": "call-1"},
+        "envPolicy": {"inherit": "all", "ignoreDefaultExcludes": true, "exclude": ["CODEX_*"],
+            "set": {"CODEX_TOOL_CALL_ID": "set", "OPENAI_SPIFFE_ID": "set"}, "includeOnly": ["PATH"]},
+        "env": {"CODEX_TOOL_CALL_ID": "env", "CODEX_THREAD_ID": "env", "OPENAI_IDENTITY_TOKEN_FILE": "env", "A": "1"},
+    });
+    client.ok("process/start", start_params("p", ["/usr/bin/env"], more)).await;
+    let printed = client.finish("p").await.stdout();
+    let mut lines: Vec<&str> = printed.lines().filter(|line| !line.starts_with("PATH=")).collect();
+    lines.sort_unstable();
+    let thread = "CODEX_THREAD_ID=67e55044-10b1-426f-9247-bb680e5fe0c8";
+    assert_eq!(lines, ["A=1", thread, "CODEX_TOOL_CALL_ID=call-1"]);
+    let more = json!({"envPolicy": null, "env": {"CODEX_TOOL_CALL_ID": "env", "A": "1"}});
+    client.ok("process/start", start_params("q", ["/usr/bin/env"], more)).await;
+    assert_eq!(client.finish("q").await.stdout(), "A=1\n");
+}
