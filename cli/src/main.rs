@@ -78,6 +78,12 @@ enum ExecServerCommand {
     Run(run::RunArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
+    /// Print this help, or that of a subcommand.
+    Help {
+        /// The subcommand to explain.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -126,6 +132,25 @@ fn wrong_usage(kind: ErrorKind, text: &str) -> clap::Error {
     }
 }
 
+/// Prints the help of `codex exec-server`, or of a subcommand of it.
+fn help(subcommand: Option<&str>) -> ExitCode {
+    let mut command = Cli::command();
+    command.build();
+    let exec_server = command.find_subcommand_mut("exec-server");
+    let asked = exec_server.and_then(|exec_server| match subcommand {
+        None => Some(exec_server),
+        Some(name) => exec_server.find_subcommand_mut(name),
+    });
+    let Some(asked) = asked else {
+        let text = format!("unrecognized subcommand '{}'", subcommand.unwrap_or_default());
+        wrong_usage(ErrorKind::InvalidSubcommand, &text).exit()
+    };
+    match output::line(asked.render_long_help().to_string().trim_end()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("can't print the help on stdout: {error}")),
+    }
+}
+
 fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
     let Cli { mut config, mut strict_config, profile, command } = cli;
     if profile.is_some() {
@@ -164,6 +189,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
                 }
+                Some(ExecServerCommand::Help { command }) => help(command.as_deref()),
                 None => match signals::keep_endings() {
                     Ok(children) => start(config, strict_config, surroundings, |setup| {
                         serve::serve(exec_server.serve, exec_server.remote, setup, children, wrong_usage)

@@ -48,12 +48,22 @@ pub(crate) struct RemoteArgs {
     /// --environment-id, else cloud [default: auto].
     #[arg(long, value_name = "CONTRACT", requires = "remote")]
     remote_contract: Option<ContractArg>,
-    /// How sessions come in: through a rendezvous. A direct connection needs AWS signatures and is not supported.
+    /// How sessions come in: through a rendezvous, which with noise can't read them. A direct connection needs AWS signatures
+    /// and is not supported.
     #[arg(long, value_name = "TRANSPORT", requires = "remote")]
     remote_transport: Option<Transport>,
     /// Read the credential from stdin: one line. Any https registry may get it.
     #[arg(long, requires = "remote")]
     registration_bearer_stdin: bool,
+    /// Read a ChatGPT access token from stdin: one line. Only an https registry gets it, and nobody refreshes it.
+    #[arg(long, requires = "remote", conflicts_with = "registration_bearer_stdin")]
+    chatgpt_token_stdin: bool,
+    /// The account of the token that --chatgpt-token-stdin reads.
+    #[arg(long, value_name = "ID", requires = "chatgpt_token_stdin")]
+    chatgpt_account_id: Option<String>,
+    /// Take credentials in frames on stdin. Not supported: known for the sake of scripts, which learn so.
+    #[arg(long, requires = "remote", hide = true)]
+    executor_credential_stdin: bool,
     /// End when stdin is closed, as CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE=true does.
     #[arg(long, requires = "remote")]
     exit_on_stdin_close: bool,
@@ -95,6 +105,8 @@ enum ContractArg {
 enum Transport {
     /// Through a rendezvous.
     Relay,
+    /// Through a rendezvous, which can't read what passes: the word of newer programs for the default.
+    Noise,
     /// Not supported.
     Direct,
 }
@@ -106,10 +118,23 @@ pub(crate) struct Plan {
     contract: Contract,
     id: Option<String>,
     name: String,
-    bearer_stdin: bool,
+    stdin_secret: Option<StdinSecret>,
     exit_on_stdin_close: bool,
     wait_for_registry: bool,
     agent_identity: bool,
+    credential_frames: bool,
+}
+
+/// What the first line of stdin is.
+#[derive(Debug)]
+enum StdinSecret {
+    /// A bearer of the registry's own.
+    Bearer,
+    /// The access token of a ChatGPT sign-in.
+    ChatgptToken {
+        /// The account that requests name.
+        account_id: Option<String>,
+    },
 }
 
 impl RemoteArgs {
@@ -144,6 +169,13 @@ impl RemoteArgs {
             Some(ContractArg::Noise) => Contract::Noise,
         };
         let id = the_id(contract, environment, executor)?;
+        if self.remote_transport == Some(Transport::Noise) && contract != Contract::Noise {
+            return Err(usage(
+                ErrorKind::ArgumentConflict,
+                "--remote-transport noise needs --environment-id <ID> and no other --remote-contract than noise: with the \
+                 others the rendezvous can read what passes",
+            ));
+        }
         if self.remote_transport == Some(Transport::Direct) {
             return Err(usage(
                 ErrorKind::InvalidValue,
@@ -168,15 +200,21 @@ impl RemoteArgs {
                     ));
                 }
             };
+        let stdin_secret = match (self.registration_bearer_stdin, self.chatgpt_token_stdin) {
+            (true, _) => Some(StdinSecret::Bearer),
+            (_, true) => Some(StdinSecret::ChatgptToken { account_id: self.chatgpt_account_id }),
+            _ => None,
+        };
         Ok(Some(Plan {
             base,
             contract,
             id,
             name: self.name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
-            bearer_stdin: self.registration_bearer_stdin,
+            stdin_secret,
             exit_on_stdin_close,
             wait_for_registry: self.wait_for_registry,
             agent_identity: self.use_agent_identity_auth,
+            credential_frames: self.executor_credential_stdin,
         }))
     }
 }
@@ -225,16 +263,27 @@ pub(crate) async fn attach(
     server: &Arc<Server>,
     stop: impl Future<Output = ()>,
 ) -> u8 {
-    let mut stdin = Stdin::open(plan.bearer_stdin, plan.exit_on_stdin_close);
+    let mut stdin = Stdin::open(plan.stdin_secret.is_some(), plan.exit_on_stdin_close);
     let mut stop = std::pin::pin!(stop);
     let prepared = async {
         if plan.agent_identity {
             return Err(no_agent_identity(std::env::var_os(ACCESS_TOKEN_VARIABLE).is_some()));
         }
+        if plan.credential_frames {
+            return Err(anyhow!(
+                "--executor-credential-stdin is not supported; sign in with `codex login`, or give --registration-bearer-stdin \
+                 or --chatgpt-token-stdin"
+            ));
+        }
+        if matches!(plan.stdin_secret, Some(StdinSecret::ChatgptToken { .. }))
+            && !may_get_chatgpt_token(&plan.base)
+        {
+            return Err(anyhow!("ChatGPT token registry URLs must use HTTPS without userinfo or fragments"));
+        }
         let target = Target::new(plan.contract, &plan.base, plan.id.as_deref())?;
-        let bearer = match plan.bearer_stdin {
-            true => Some(stdin.bearer().await?),
-            false => None,
+        let bearer = match plan.stdin_secret {
+            Some(_) => Some(stdin.bearer().await?),
+            None => None,
         };
         tokio::select! {
             remote = prepare(plan, target, bearer, home, config, server) => remote.map(Some),
@@ -277,6 +326,14 @@ fn no_agent_identity(has_token: bool) -> anyhow::Error {
     }
 }
 
+/// Whether a registry's URL is one that a ChatGPT token from stdin goes to: https, even on this machine.
+fn may_get_chatgpt_token(base: &str) -> bool {
+    url::Url::parse(base.trim()).is_ok_and(|url| {
+        let user = !url.username().is_empty() || url.password().is_some();
+        url.scheme() == "https" && !user && url.fragment().is_none()
+    })
+}
+
 /// An executor that is ready to be attached.
 async fn prepare(
     plan: Plan,
@@ -289,9 +346,12 @@ async fn prepare(
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
     let outgoing = Outgoing::new(variables.ca_certificates.clone(), variables.proxies.clone());
     let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
-    let credentials: Arc<dyn CredentialSource> = match bearer {
-        Some(bearer) => Arc::new(Fixed::new(CredentialOrigin::Stdin, &bearer)),
-        None => match bearer_variable(plan.contract) {
+    let credentials: Arc<dyn CredentialSource> = match (bearer, plan.stdin_secret) {
+        (Some(token), Some(StdinSecret::ChatgptToken { account_id })) => {
+            Arc::new(Fixed::chatgpt(&token, account_id))
+        }
+        (Some(bearer), _) => Arc::new(Fixed::new(CredentialOrigin::Stdin, &bearer)),
+        (None, _) => match bearer_variable(plan.contract) {
             Some(bearer) => Arc::new(Fixed::new(CredentialOrigin::Variable, &bearer)),
             None => Arc::new(SignIn::load(plan.contract, home, config, variables, client).await),
         },

@@ -95,7 +95,7 @@ pub trait CredentialSource: Send + Sync {
     async fn recover(&self, refused: &Credential) -> Recovery;
 }
 
-/// One credential for ever: a bearer from a variable or from stdin, or an API key.
+/// One credential for ever: a bearer from a variable or from stdin, or the token of a ChatGPT sign-in.
 #[derive(Debug)]
 pub struct Fixed(Result<Credential, NoCredential>);
 
@@ -111,6 +111,14 @@ impl Fixed {
             }));
         }
         Self(Ok(Credential { origin, bearer: bearer.into(), account_id: None, fedramp: false }))
+    }
+}
+
+impl Fixed {
+    /// The access token of a ChatGPT sign-in that somebody else keeps fresh, and its account.
+    pub fn chatgpt(token: &Secret, account_id: Option<String>) -> Self {
+        let Self(token) = Self::new(CredentialOrigin::SignIn(SignInKind::ChatgptAuthTokens), token);
+        Self(token.map(|credential| Credential { account_id, ..credential }))
     }
 }
 

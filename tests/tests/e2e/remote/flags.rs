@@ -11,7 +11,7 @@ use super::{BEARER, Contract};
 #[tokio::test]
 async fn flags_that_do_not_go_together_are_usage_errors() {
     const LISTEN: &str = "error: the argument '--remote <URL>' cannot be used with '--listen <URL>'\n";
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 21] = [
         (&["--listen", "ws://127.0.0.1:0", "--environment-id", "e"], LISTEN),
         (&["--environment-id", "e", "--listen", "ws://127.0.0.1:0"], LISTEN),
         (&["--ws-auth", "none", "--environment-id", "e"], "--ws-auth"),
@@ -25,6 +25,17 @@ async fn flags_that_do_not_go_together_are_usage_errors() {
         (&["--remote-contract", "other", "--environment-id", "e"], "other"),
         (&["--remote-transport", "direct", "--environment-id", "e"], "AWS"),
         (&["--remote-transport", "pigeon", "--environment-id", "e"], "pigeon"),
+        (&["--remote-transport", "noise"], "--environment-id"),
+        (&["--remote-transport", "noise", "--executor-id", "e"], "--environment-id"),
+        (
+            &["--remote-transport", "noise", "--environment-id", "e", "--remote-contract", "environment"],
+            "noise",
+        ),
+        (&["--environment-id", "e", "--chatgpt-account-id", "a"], "--chatgpt-token-stdin"),
+        (
+            &["--environment-id", "e", "--chatgpt-token-stdin", "--registration-bearer-stdin"],
+            "cannot be used with",
+        ),
         (&["--registration-bearer-stdin"], "--environment-id"),
         (&["--environment-id"], "--environment-id"),
         (&["--environment-id", "e", "--remote", "http://127.0.0.1:1"], "--remote"),
@@ -252,15 +263,40 @@ async fn a_refusal_of_a_bearer_from_stdin_never_shows_the_body() {
 }
 
 #[tokio::test]
+async fn a_chatgpt_token_from_stdin_goes_over_https_only() {
+    const TOKEN: &str = codex_e2e::secret!("chatgpt-token-of-stdin");
+    let flags = ["--environment-id", "id-1", "--chatgpt-token-stdin", "--chatgpt-account-id", "acct-1"];
+    let registry = ScriptedRegistry::answering([]).await;
+    for base in [&*registry.url, "https://user@registry.test", "https://registry.test/#part"] {
+        let mut executor = ExecutorBuilder::new(base).args(flags).with_stdin().start();
+        executor.stdin().as_mut().unwrap().write_all(format!("{TOKEN}\n").as_bytes()).await.unwrap();
+        let outcome = executor.outcome().await;
+        assert_eq!(outcome.code, Some(1), "{base}: {outcome:?}");
+        let sentence = "ChatGPT token registry URLs must use HTTPS without userinfo or fragments";
+        assert!(outcome.stderr.contains(sentence), "{base}: {outcome:?}");
+    }
+    assert!(registry.asked().is_empty(), "no token went out");
+}
+
+#[tokio::test]
+async fn credentials_in_frames_are_refused_with_what_to_do() {
+    let flags = ["--environment-id", "id-1", "--executor-credential-stdin"];
+    let outcome = ExecutorBuilder::new("https://registry.test").args(flags).outcome().await;
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("--executor-credential-stdin is not supported"), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn the_ids_imply_the_contract() {
     let rendezvous = ScriptedRendezvous::start().await;
-    let cases: [(Contract, &[&str]); 6] = [
+    let cases: [(Contract, &[&str]); 7] = [
         (Contract::Cloud, &[]),
         (Contract::Cloud, &["--remote-contract", "auto"]),
         (Contract::Executor, &["--executor-id", "id-1"]),
         (Contract::Executor, &["--executor-id", "id-1", "--remote-contract", "auto"]),
         (Contract::Noise, &["--environment-id", "id-1"]),
         (Contract::Noise, &["--environment-id", "id-1", "--remote-transport", "relay"]),
+        (Contract::Noise, &["--environment-id", "id-1", "--remote-transport", "noise"]),
     ];
     for (contract, flags) in cases {
         let registry =

@@ -3,7 +3,8 @@
 use codex_e2e::registry::Answer;
 use codex_e2e::relay::PlainHarnesses;
 use codex_e2e::tls::Certificate;
-use codex_e2e::{ScriptedRegistry, ScriptedRendezvous};
+use codex_e2e::{ExecutorBuilder, ScriptedRegistry, ScriptedRendezvous};
+use tokio::io::AsyncWriteExt;
 
 use super::Contract;
 
@@ -37,6 +38,27 @@ async fn a_program_runs_over_tls_when_the_certificate_is_trusted_by_either_varia
             executor.tells("attached to wss://localhost:").await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_chatgpt_token_from_stdin_goes_out_with_its_account() {
+    const TOKEN: &str = codex_e2e::secret!("chatgpt-token-of-stdin");
+    let certificate = Certificate::new();
+    let file = certificate.pem.path().to_str().expect("a path in UTF-8").to_owned();
+    let (url, registry, rendezvous) = secured(Contract::Environment, &certificate).await;
+    let mut executor = ExecutorBuilder::new(&url)
+        .args(["--environment-id", "id-1", "--remote-contract", "environment"])
+        .args(["--chatgpt-token-stdin", "--chatgpt-account-id", "acct-1"])
+        .env("SSL_CERT_FILE", &file)
+        .with_stdin()
+        .start();
+    let line = format!("{TOKEN}\n");
+    executor.stdin().as_mut().expect("a pipe").write_all(line.as_bytes()).await.expect("written");
+    let asked = registry.request(1).await;
+    assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {TOKEN}")));
+    assert_eq!(asked.header("chatgpt-account-id"), Some("acct-1"));
+    rendezvous.executor().await;
+    assert_eq!(executor.stop().await.code, Some(0));
 }
 
 #[tokio::test]
