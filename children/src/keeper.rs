@@ -15,8 +15,9 @@ use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::child_mark::{Mark, Server};
@@ -31,6 +32,7 @@ pub const NAME: &str = "codex-exec-keeper";
 const GOODBYE: u64 = 0;
 /// How often `/proc` is searched for programs that still run. A process that is being killed starts no other, so once is
 /// nearly always enough.
+/// A safeguard, far from any real use.
 const MOST_LOOKS: usize = 100;
 
 /// The process that forks the keeper and ends at once; the keeper is nobody's child from then on.
@@ -82,8 +84,8 @@ pub fn start(binary: &Path) -> io::Result<Kept> {
     Ok(Kept(()))
 }
 
-fn starter() -> std::sync::MutexGuard<'static, Starter> {
-    STARTER.lock().unwrap_or_else(PoisonError::into_inner)
+fn starter() -> MutexGuard<'static, Starter> {
+    STARTER.lock()
 }
 
 /// Waits until the keeper, if one was started, is nobody's child.

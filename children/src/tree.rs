@@ -13,6 +13,7 @@ use super::{list, orphans};
 
 /// Looks at a tree that goes on growing; then what was found is signalled and the rest let be. A tree that is being
 /// stopped can't grow, so that many are only seen when signals other than SIGKILL meet endless forking.
+/// A safeguard, far from any real use.
 const MOST_ROUNDS: usize = 100;
 
 /// Signals the process group of a program of ours. False if it was reaped before: then there is nobody to signal.

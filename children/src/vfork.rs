@@ -260,7 +260,7 @@ unsafe fn close_each(first: c_int) -> bool {
 /// # Safety
 /// As for [`child`].
 unsafe fn close_all(first: c_int) -> bool {
-    /// No more are tried: it takes a tenth of a second.
+    /// No more are tried: it takes a tenth of a second. A safeguard, far from any real use.
     const MOST: libc::rlim_t = 1 << 20;
     // SAFETY: as in `child`.
     unsafe {

@@ -286,7 +286,7 @@ fn keeper() -> Option<keeper::Kept> {
 
 const NO_KEEPER: &str = "programs will outlive this server if it is killed";
 
-/// How often, at most, the list of adopted orphans is looked through.
+/// How often, at most, the list of adopted orphans is looked through. Our own pace: nothing outside depends on it.
 const REAPING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reaps orphans of ended programs, so that none stays a zombie.

@@ -6,12 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Largest `.env` that is read; the rest of a larger one is ignored.
+/// Largest `.env` that is read; the rest of a larger one is ignored. A safeguard, far from any real use.
 const DOT_ENV_BYTES: u64 = 1 << 20;
 /// What the variables in the values of a `.env` may add up to: a few lines that each repeat the one before would fill the
-/// memory. The rest of a file that could go beyond is ignored.
+/// memory. The rest of a file that could go beyond is ignored. A safeguard, far from any real use.
 const SUBSTITUTED_BYTES: usize = 64 << 20;
 /// What a `$` counts for at least, since it may stand for a variable of the process.
+/// A safeguard, far from any real use.
 const LEAST_SUBSTITUTED: usize = 4 << 10;
 
 /// Why there is no home directory (login.md 1).

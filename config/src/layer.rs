@@ -13,7 +13,7 @@ use crate::exec_server::ExecServerConfig;
 use crate::keys::NOT_FOR_PROJECTS;
 use crate::unknown::{self, Unknown};
 
-/// Largest file that is read.
+/// Largest file that is read. A safeguard, far from any real use.
 const FILE_BYTES: u64 = 8 << 20;
 
 /// One file of configuration.

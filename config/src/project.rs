@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-/// Largest `.git` file that is read.
+/// Largest `.git` file that is read. A safeguard, far from any real use.
 const GIT_FILE_BYTES: u64 = 4096;
 
 /// The configuration files of trusted directories, from the project's root down to `cwd` (login.md 12.2).

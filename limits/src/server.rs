@@ -21,6 +21,8 @@ crate::limits! {
         transport: TransportLimits {
             /// Connections at once; one more is refused with HTTP 503.
             connections: usize = 1024, 1..=1_000_000;
+            /// Connections that have not said yet what they are; when one more comes, the oldest of whoever has most of them goes.
+            waiting_connections: usize = 128, 1..=1_000_000;
             /// Received websocket frame; a larger one ends the connection (2.3).
             frame_bytes: usize = 16 * MIB, { 4 * KIB }..=GIB;
             /// Received websocket message; a larger one ends the connection (2.3).
@@ -166,6 +168,9 @@ crate::limits! {
         relay: StreamLimits {
             /// Bytes of a virtual stream's messages that wait for their turn; one more message ends the stream (remote.md 8).
             stream_incoming_bytes: usize = 64 * MIB, { 64 * KIB }..=GIB;
+            /// Messages of all streams of one websocket that wait for their connections, in bytes; beyond it the next stream that is
+            /// behind and gets another message is ended.
+            all_incoming_bytes: usize = 256 * MIB, { 4 * KIB }..={ 16 * GIB };
             /// Bytes of a virtual stream's messages that wait for the websocket; then nothing more is encoded for it.
             stream_outgoing_bytes: usize = 256 * KIB, { 4 * KIB }..=GIB;
             /// Longest message on a relay (remote.md 7.1); a longer answer becomes `-32603`.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// The name of this program in requests, unless the environment gives another.
 pub const DEFAULT_ORIGINATOR: &str = "codex_cli_rs";
-/// The longest wait for a connection.
+/// The longest wait for a connection. Fixed by the wire.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time from a request to the end of its answer.
+/// The longest time from a request to the end of its answer. Fixed by the wire.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTP client for sign-in services. Cheap to clone, and cheap to make: the real client is built by the first request.

@@ -2,9 +2,9 @@
 
 use zeroize::Zeroizing;
 
-/// The largest answer that is read.
+/// The largest answer that is read. A safeguard, far from any real use.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Room for an answer of usual size: a buffer that grows leaves copies behind that nobody wipes.
+/// Room for an answer of usual size: a buffer that grows leaves copies behind that nobody wipes. Chosen for speed.
 const USUAL_BYTES: usize = 32 * 1024;
 
 /// A transport failure with its causes, without the address: an address may hold a secret in its query.

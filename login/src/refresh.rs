@@ -19,7 +19,7 @@ pub const DEFAULT_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 pub const DEFAULT_ISSUER: &str = "https://auth.openai.com";
 /// How long before its end an access token is renewed.
 const AHEAD_OF_EXPIRY: SignedDuration = SignedDuration::from_mins(5);
-/// How old tokens without a readable end may become.
+/// How old tokens without a readable end may become. Fixed by the wire.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 /// Why a refresh is asked for.

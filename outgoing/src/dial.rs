@@ -21,7 +21,7 @@ use url::{Host, Url};
 
 use crate::{Outgoing, OutgoingError};
 
-/// Longest head of a proxy's answer, in bytes.
+/// Longest head of a proxy's answer, in bytes. A safeguard, far from any real use.
 const PROXY_HEAD_BYTES: usize = 16 << 10;
 
 /// Where SOCKS proxies listen that name no port.

@@ -9,7 +9,7 @@ use codex_secret::Secret;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// Longest file with a secret, in bytes: a token or a key has a few kilobytes.
+/// Longest file with a secret, in bytes: a token or a key has a few kilobytes. A safeguard, far from any real use.
 pub const SECRET_BYTES: u64 = 64 << 10;
 
 /// The mark of byte order of UTF-8, which says nothing there.

@@ -12,6 +12,7 @@ use crate::error::OutgoingError;
 use crate::file;
 
 /// The largest file of certificates that is read; a whole system's bundle has a few 100 kB.
+/// A safeguard, far from any real use.
 const CERTIFICATE_BYTES: u64 = 16 << 20;
 
 /// Names that OpenSSL gives certificates, and the usual ones.

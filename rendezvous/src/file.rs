@@ -5,7 +5,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Largest file that is read, in bytes: room for ten thousand tokens.
+/// Largest file that is read, in bytes: room for ten thousand tokens. A safeguard, far from any real use.
 const FILE_BYTES: u64 = 16 << 20;
 
 /// All of a file; wiped after use. A named pipe is refused, since opening one waits for a writer that may never come.

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use crate::limits::Limits;
 use crate::tokens::{TokenHash, random_text};
 
-/// Random bytes of a ticket and of an authorization.
+/// Random bytes of a ticket and of an authorization. Fixed by the wire.
 const TICKET_BYTES: usize = 32;
 
 /// A registration, as the disk keeps it too. It holds no secret, only the ticket's hash.

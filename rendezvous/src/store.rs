@@ -16,6 +16,7 @@ use crate::registry::Record;
 
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registrations-v1");
 /// Changes of the store that one registration may need; a queue with less room takes none.
+/// Our own pace: nothing outside depends on it.
 pub const SHORTEST_QUEUE: usize = 2;
 /// Changes written in one transaction at most.
 const BATCH: usize = 256;

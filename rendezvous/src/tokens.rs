@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 
 /// How our tokens begin, so that scanners for leaked secrets know them.
 pub const PREFIX: &str = "cxr_";
-/// Random bytes of a token.
+/// Random bytes of a token. Fixed by the wire.
 const SECRET_BYTES: usize = 32;
 /// Tokens in one file.
 const TOKENS: usize = 10_000;
-/// Longest line of the file.
+/// Longest line of the file. A safeguard, far from any real use.
 const LINE_BYTES: usize = 64 << 10;
 
 /// What a token's bearer is.

@@ -1,8 +1,8 @@
 //! The head of a frame: read as a client sends it, written as a server does (RFC 6455, 5.2).
 
-/// Longest payload of a control frame (RFC 6455, 5.5).
+/// Longest payload of a control frame (RFC 6455, 5.5). Fixed by the wire.
 pub const CONTROL_BYTES: usize = 125;
-/// Longest head of a server's frame.
+/// Longest head of a server's frame. Fixed by the wire.
 pub const HEAD_BYTES: usize = 10;
 
 /// What a frame is.

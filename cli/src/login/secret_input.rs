@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::refusal::Refusal;
 use crate::output;
 
-/// The longest secret that is read, in bytes.
+/// The longest secret that is read, in bytes. A safeguard, far from any real use.
 const SECRET_BYTES: u64 = 1 << 20;
 
 /// What is read, and how to do it right.

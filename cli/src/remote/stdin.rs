@@ -6,7 +6,7 @@ use codex_secret::Secret;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-/// The bearer's line, its end included, is shorter than this.
+/// The bearer's line, its end included, is shorter than this. Fixed by the wire.
 const LINE_BYTES: u64 = 16 << 10;
 
 /// Why a bearer can't be read from stdin.

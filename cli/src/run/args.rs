@@ -8,7 +8,7 @@ use codex_exec_server::client::{Endpoint, RegistryEnvironment};
 use super::registry::RegistryArgs;
 use crate::setup::ConfigArgs;
 
-/// About 31 years: what is beyond is a slip.
+/// About 31 years: what is beyond is a slip. A safeguard, far from any real use.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
 
 /// Runs a program through an exec-server and gives back its output and its exit code.

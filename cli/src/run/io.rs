@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::termios::isatty;
 use tokio::sync::{mpsc, oneshot};
 
-/// Size of one read of stdin.
+/// Size of one read of stdin. Chosen for speed.
 const READ_BYTES: usize = 64 << 10;
 /// Chunks of input on their way from a thread; then it waits.
 const QUEUED_INPUT: usize = 4;

@@ -28,7 +28,7 @@ const OUTPUT_HELD: &str = "the program has ended, but at the end of --timeout a 
                            open; that process was left running, and what it still says is not shown";
 /// SIGTERM for us is SIGTERM for the program, and this long after SIGKILL.
 const TERMINATE_GRACE_MS: u64 = 10_000;
-/// How long the server may take to answer the last terminate.
+/// How long the server may take to answer the last terminate. Our own pace: nothing outside depends on it.
 const TERMINATE_TIME: Duration = Duration::from_secs(2);
 
 /// One running program, followed to its end.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C pressed again within this time means that the first was not enough.
 const REPEATED: Duration = Duration::from_secs(1);
-/// How long a program may go on after the second of two such presses.
+/// How long a program may go on after the second of two such presses. Our own pace: nothing outside depends on it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.

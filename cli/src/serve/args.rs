@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use crate::sandbox::MechanismArgs;
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
+/// A safeguard, far from any real use.
 const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
 
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.

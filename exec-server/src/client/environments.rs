@@ -12,7 +12,7 @@ use crate::environment::{Environment, LocalConfig};
 
 /// The name of this machine's own environment (15.1).
 pub const LOCAL: &str = "local";
-/// The longest name, in characters (15.1).
+/// The longest name, in characters (15.1). Fixed by the wire.
 const LONGEST_NAME: usize = 64;
 
 /// Why an environment can't be had.

@@ -22,7 +22,7 @@ use crate::protocol::filesystem::{
 };
 use crate::protocol::{RpcError, WirePath};
 
-/// What an entry counts beside its URI.
+/// What an entry counts beside its URI. Chosen for speed.
 const ENTRY_BYTES: usize = 64;
 
 /// Lists the files and directories below a root; a root that is no directory, or a symlink that is not to be

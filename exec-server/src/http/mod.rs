@@ -33,7 +33,9 @@ use crate::budget::{Budget, Claim, answer_bytes};
 use decoding::{BROKEN, Broken, Coding, Unpacker};
 
 /// Idle connections kept for one host, and how long: enough for a burst, nothing to speak of at rest.
+/// Chosen for speed.
 const IDLE_CONNECTIONS: usize = 8;
+/// Chosen for speed.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// Bytes of a body without announced length that are read before more memory than that is claimed.

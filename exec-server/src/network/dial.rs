@@ -21,9 +21,9 @@ const LOOKUPS: usize = 32;
 const LOOKUPS_OF_ONE: usize = 4;
 /// Where the machine's own names are.
 const HOSTS_FILE: &str = "/etc/hosts";
-/// Addresses of one host that are tried.
+/// Addresses of one host that are tried. A safeguard, far from any real use.
 const MOST_ADDRESSES: usize = 16;
-/// An address is given at least this long before the next one is tried.
+/// An address is given at least this long before the next one is tried. Our own pace: nothing outside depends on it.
 const LEAST_PATIENCE: Duration = Duration::from_millis(250);
 
 static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LOOKUPS)));

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::address::embedded;
 
-/// The longest name that the domain name system has, in bytes.
+/// The longest name that the domain name system has, in bytes. Fixed by the wire.
 const LONGEST_NAME: usize = 253;
-/// The longest part between two dots, in bytes.
+/// The longest part between two dots, in bytes. Fixed by the wire.
 const LONGEST_LABEL: usize = 63;
 
 /// A host, in its one spelling.

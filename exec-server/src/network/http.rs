@@ -37,10 +37,11 @@ const OF_ONE_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// The smallest bound of a head that the HTTP library accepts.
+/// The smallest bound of a head that the HTTP library accepts. Fixed by the library.
 const LEAST_HEAD_BYTES: usize = 8 << 10;
 
 /// Header lines of one head; more are answered with 431. As many as fit into a head of the usual bound.
+/// A safeguard, far from any real use.
 const MOST_HEADERS: usize = 1024;
 
 type AnyBody = BoxBody<Bytes, hyper::Error>;

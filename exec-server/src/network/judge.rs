@@ -19,11 +19,12 @@ use super::policy::{Found, Reason, Rules, Verdict, Wish};
 use crate::own_port;
 
 /// How long an answer may take beyond the time that the client promised (13).
+/// Our own pace: nothing outside depends on it.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
-/// A client's reason is passed on up to this many bytes.
+/// A client's reason is passed on up to this many bytes. A safeguard, far from any real use.
 const LONGEST_REASON: usize = 4096;
 
-/// The longest wait for a connection, whatever the bound says.
+/// The longest wait for a connection, whatever the bound says. A safeguard, far from any real use.
 const LONGEST_CONNECT: Duration = Duration::from_secs(3600);
 
 /// Decides for one program.

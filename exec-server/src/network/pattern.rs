@@ -2,7 +2,7 @@
 
 use super::host::Host;
 
-/// Patterns of one kind in a request; more are refused.
+/// Patterns of one kind in a request; more are refused. A safeguard, far from any real use.
 const MOST_PATTERNS: usize = 4096;
 
 /// A pattern of hosts, as a rule has it.

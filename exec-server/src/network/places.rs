@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 /// The number of places is this fraction of the descriptors that the server may open. A place takes two.
 const PART: u64 = 8;
-/// This many places always exist.
+/// This many places always exist. A safeguard, far from any real use.
 const LEAST: usize = 16;
 
 static PLACES: LazyLock<Arc<Semaphore>> =

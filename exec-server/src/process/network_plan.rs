@@ -17,7 +17,7 @@ use crate::network::proxy::{Door, ProxyPlan};
 use crate::own_port::{self, OwnPort};
 use crate::sandbox::{self, Confined};
 
-/// Ports of loopback that one program may reach; more are refused.
+/// Ports of loopback that one program may reach; more are refused. A safeguard, far from any real use.
 const MOST_PORTS: usize = 16;
 /// Where a proxy listens in a network of its own, unless that port is bridged: the usual one for a proxy.
 const PROXY_PORT: u16 = 3128;

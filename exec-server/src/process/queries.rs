@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 const ESCAPE: u8 = 0x1b;
-/// Digits of a mode's number: real ones have up to four.
+/// Digits of a mode's number: real ones have up to four. A safeguard, far from any real use.
 const MOST_DIGITS: usize = 5;
 
 /// Looks for questions in a terminal's output.

@@ -20,7 +20,7 @@ use crate::network::Network;
 use codex_children::orphans::{self, Leftover};
 use codex_children::tree;
 
-/// How long the end of a session waits for its killed children to be reaped.
+/// How long the end of a session waits for its killed children to be reaped. A safeguard, far from any real use.
 const REAPING_TIME: Duration = Duration::from_secs(5);
 
 /// What happens, at the end of a session, to descendants that outlived their process.

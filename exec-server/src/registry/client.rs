@@ -9,12 +9,13 @@ use tokio::sync::OnceCell;
 
 use crate::blocking;
 
-/// To make a connection, and for one request from its start to the end of its answer (6.1, 6.3).
+/// To make a connection, and for one request from its start to the end of its answer (6.1, 6.3). Fixed by the wire.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Fixed by the wire.
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// Largest answer that is read; a bundle has about 6 KiB, a registration less.
+/// Largest answer that is read; a bundle has about 6 KiB, a registration less. A safeguard, far from any real use.
 pub(super) const ANSWER_BYTES: usize = 1 << 20;
-/// How long a connection waits for another request.
+/// How long a connection waits for another request. Chosen for speed.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// One registry's HTTP client, made when it is first needed.

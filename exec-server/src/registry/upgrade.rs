@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
-/// Read at once; several small frames, or a good part of a large one.
+/// Read at once; several small frames, or a good part of a large one. Chosen for speed.
 const READ_BYTES: usize = 64 << 10;
 
 /// The words a rendezvous may give for a refusal; others are not repeated (8.1).

@@ -13,6 +13,7 @@ use crate::backoff::{Backoff, Jitter};
 use crate::registry::{Contract, Registration, RemoteError};
 
 /// A connection that lived this long was not one of two executors that take each other's place in turn.
+/// Our own pace: nothing outside depends on it.
 const STEADY_TIME: Duration = Duration::from_secs(300);
 
 /// What the loop does to the world.

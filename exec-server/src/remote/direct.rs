@@ -14,7 +14,7 @@ use crate::registry::Socket;
 use crate::server::{Due, Liveness, Server};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 
-/// Longest message that is sent: more than the largest file in base64.
+/// Longest message that is sent: more than the largest file in base64. A safeguard, far from any real use.
 const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// Serves the websocket until it ends; why it did.

@@ -16,9 +16,9 @@ use url::Url;
 use super::outcome::{Ended, Unattached};
 use crate::registry::{self, Contract, Socket, UpgradeError, in_brackets};
 
-/// From the first packet to the answer of the upgrade (8.1).
+/// From the first packet to the answer of the upgrade (8.1). Fixed by the wire.
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
-/// From the other side's close frame to the end of the connection.
+/// From the other side's close frame to the end of the connection. Our own pace: nothing outside depends on it.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// What is told of a websocket that ended without a fault.

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags};
 
 use crate::statx::statx;
 
-/// Symlinks on one way, as many as the kernel follows.
+/// Symlinks on one way, as many as the kernel follows. Fixed by the kernel.
 const MOST_LINKS: usize = 40;
 
 /// Where a path leads.
@@ -213,7 +213,7 @@ fn is_searchable(directory: &Path) -> bool {
     rustix::fs::accessat(CWD, directory, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
-/// How much of a file is read as text.
+/// How much of a file is read as text. A safeguard, far from any real use.
 const TEXT_BYTES: u64 = 4096;
 
 fn read_beginning(file: &Path) -> Option<String> {

@@ -20,8 +20,10 @@ pub(super) const LAUNCHER_END: i32 = 3;
 /// its own.
 pub const FIRST_SPARE: i32 = 8;
 /// The most descriptors that one message takes along: the listeners of a proxy and its bridges.
+/// A safeguard, far from any real use.
 const MOST_DESCRIPTORS: usize = 32;
 /// A message is refused above this: what the largest answer of a helper needs, and no more.
+/// A safeguard, far from any real use.
 const MOST_BYTES: usize = 256 << 20;
 /// The length of a message, before it: little-endian.
 type Head = [u8; 4];

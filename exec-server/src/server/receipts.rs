@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use crate::process::{Process, Seq};
 use crate::transport::Framing;
 
-/// A ping follows every so many bytes of output; a log has room for several of these.
+/// A ping follows every so many bytes of output; a log has room for several of these. Chosen for speed.
 const PING_BYTES: usize = 256 << 10;
-/// The first one comes sooner: it tells early whether the peer answers at all.
+/// The first one comes sooner: it tells early whether the peer answers at all. Chosen for speed.
 const FIRST_PING_BYTES: usize = 64 << 10;
 /// Pings that wait for their pongs; then no other goes out until one comes, and what is sent waits for the next.
+/// Our own pace: nothing outside depends on it.
 const UNANSWERED: usize = 64;
-/// How long the first pong may take.
+/// How long the first pong may take. Our own pace: nothing outside depends on it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// How far a process's events went.

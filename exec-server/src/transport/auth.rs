@@ -14,7 +14,7 @@ use super::jwt::SignedBearer;
 
 /// Clock skew granted to a signed token when nothing else is said (2.4).
 pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(30);
-/// Shortest secret for signed tokens, in bytes (2.4).
+/// Shortest secret for signed tokens, in bytes (2.4). Fixed by the wire.
 pub const SHORTEST_SECRET_BYTES: usize = 32;
 
 /// How connections are to be checked, from values already read. Debug shows no secret.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Room for a socket's path (unix(7), `sun_path` without its NUL).
+/// Room for a socket's path (unix(7), `sun_path` without its NUL). Fixed by the kernel.
 const LONGEST_PATH: usize = 107;
 
 /// Why a listener can't be had.

@@ -5,9 +5,9 @@ use codex_websocket::{HEAD_BYTES, Opcode, head_size, write_head};
 
 use super::frame::{FrameBuffer, Framing};
 
-/// A message of more than this is cut.
+/// A message of more than this is cut. Chosen for speed.
 const LARGE_BYTES: usize = 1 << 20;
-/// Payload of one fragment.
+/// Payload of one fragment. Chosen for speed.
 const FRAGMENT_BYTES: usize = 256 << 10;
 
 /// Gives a buffer's bytes piece by piece. A fragment's head is written over the end of the fragment before it, which has

@@ -26,9 +26,9 @@ impl Framing {
     }
 }
 
-/// Size of a [`Prefix`].
+/// Size of a [`Prefix`]. Chosen for speed.
 pub(super) const LENGTH_BYTES: usize = 4;
-/// What a [`Prefix`] can tell.
+/// What a [`Prefix`] can tell. Chosen for speed.
 const LONGEST_PREFIXED: usize = (1 << 31) - 1;
 /// Marks a ping in a [`Prefix`].
 const PING_MARK: u32 = 1 << 31;

@@ -25,13 +25,14 @@ use crate::Limits;
 use crate::own_port::OwnPort;
 use crate::protocol::{RequestId, RpcError, envelope};
 
-/// Pause after an accept that failed for want of descriptors or memory.
+/// Pause after an accept that failed for want of descriptors or memory. Our own pace: nothing outside depends on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long and how much a refused peer may go on sending, so that it gets to read the answer: closing
-/// with unread bytes would reset the connection and lose it.
+/// with unread bytes would reset the connection and lose it. Our own pace: nothing outside depends on it.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Our own pace: nothing outside depends on it.
 const LINGER_BYTES: u64 = 256 << 10;
-/// Room for the first bytes of a connection: an upgrade's head as clients send it.
+/// Room for the first bytes of a connection: an upgrade's head as clients send it. Chosen for speed.
 const FIRST_READ_BYTES: usize = 1 << 10;
 
 /// A bound socket. Dropping it stops listening and removes its socket file.
@@ -95,7 +96,7 @@ impl Listener {
             auth,
             limits: limits.clone(),
             connections: Arc::new(Semaphore::new(places)),
-            waiting: Arc::default(),
+            waiting: Arc::new(WaitingRoom::new(limits.transport.waiting_connections)),
         };
         Ok(Self { socket, shared: Arc::new(shared) })
     }

@@ -7,7 +7,7 @@ use super::frame::Framing;
 use super::reader::MessageReader;
 use crate::Limits;
 
-/// What either direction holds before its writer waits.
+/// What either direction holds before its writer waits. Chosen for speed.
 const PIPE_BYTES: usize = 64 << 10;
 
 /// A server's carrier and the client's end of it, with one message for each line and the default limits.

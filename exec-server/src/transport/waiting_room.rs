@@ -8,9 +8,6 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-/// Connections that wait at once. An honest one is through within a round trip.
-const SEATS: usize = 128;
-
 /// Where a connection comes from, as far as one party can be told from another: an IPv4 address, an IPv6 network of 64
 /// bits, of which one party has all addresses, or this machine by a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,8 +30,12 @@ impl From<IpAddr> for Origin {
 }
 
 /// The connections that have not said yet what they are.
-#[derive(Debug, Default)]
-pub(super) struct WaitingRoom(Mutex<Room>);
+#[derive(Debug)]
+pub(super) struct WaitingRoom {
+    /// How many may wait at once. An honest one is through within a round trip.
+    most: usize,
+    room: Mutex<Room>,
+}
 
 #[derive(Debug, Default)]
 struct Room {
@@ -59,15 +60,20 @@ pub(super) struct Waiting {
 }
 
 impl WaitingRoom {
+    /// An empty room for at most this many.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, room: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Room> {
-        self.0.lock()
+        self.room.lock()
     }
 
     /// Takes a connection in. In a full room the oldest of whoever has the most places there makes room.
     pub(super) fn enter(self: &Arc<Self>, origin: Origin) -> Waiting {
         let (stay, leave) = oneshot::channel();
         let mut room = self.lock();
-        if room.seats.len() >= SEATS {
+        if room.seats.len() >= self.most {
             room.make_room();
         }
         let number = room.next;
@@ -123,9 +129,11 @@ mod tests {
         waiting.must_leave().now_or_never().is_some()
     }
 
+    const SEATS: usize = 128;
+
     #[test]
     fn whoever_has_the_most_places_makes_room_with_the_oldest() {
-        let room = Arc::new(WaitingRoom::default());
+        let room = Arc::new(WaitingRoom::new(SEATS));
         let mut honest = room.enter(v4(1));
         let mut crowd: Vec<Waiting> = (1..SEATS).map(|_| room.enter(v4(2))).collect();
         assert!(!crowd.iter_mut().any(left), "there is room for them");

@@ -10,6 +10,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// Room for a document of usual size, so that no half-written copy is left behind by a growing buffer.
+/// Chosen for speed.
 const USUAL_BYTES: usize = 32 * 1024;
 
 /// Why a document does not hold credentials. Names the class and the place, never the value.

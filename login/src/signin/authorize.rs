@@ -6,9 +6,9 @@ use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope
 
 use super::{Issuer, SignInError};
 
-/// Random bytes behind a PKCE verifier: 86 characters (login.md 8.3).
+/// Random bytes behind a PKCE verifier: 86 characters (login.md 8.3). Fixed by the wire.
 const VERIFIER_BYTES: u32 = 64;
-/// Random bytes behind a state: 43 characters (login.md 8.3).
+/// Random bytes behind a state: 43 characters (login.md 8.3). Fixed by the wire.
 const STATE_BYTES: u32 = 32;
 const SCOPES: [&str; 6] =
     ["openid", "profile", "email", "offline_access", "api.connectors.read", "api.connectors.invoke"];

@@ -13,7 +13,7 @@ use super::answer::{ask, printable};
 use super::{Notice, SignIn, SignInError, SignedIn, exchange, token};
 use crate::http_error::json_place;
 
-/// The least pause after a look for the grant that got no answer.
+/// The least pause after a look for the grant that got no answer. Our own pace: nothing outside depends on it.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]

@@ -15,9 +15,9 @@ pub const PORTS: [u16; 2] = [1455, 1457];
 const ATTEMPTS: u32 = 10;
 /// The pause after each of them.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long asking another sign-in to give way may take.
+/// How long asking another sign-in to give way may take. Fixed by the wire.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
-/// How much of the other sign-in's answer is read.
+/// How much of the other sign-in's answer is read. A safeguard, far from any real use.
 const CANCEL_BYTES: u64 = 4 << 10;
 
 /// Listens on the first of these ports that is free, on 127.0.0.1 only. Another sign-in that holds a port is asked,

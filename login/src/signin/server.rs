@@ -17,10 +17,12 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Connections at once; a further one waits in the system's queue.
 const CONNECTIONS: usize = 64;
 /// How long a connection may take to send its request: browsers open some ahead of need.
+/// A safeguard, far from any real use.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long the last answer may take to go out.
+/// How long the last answer may take to go out. A safeguard, far from any real use.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
 /// The pause after a connection that could not be accepted, when the process has no file descriptors left.
+/// Our own pace: nothing outside depends on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One request, which waits for its answer. Dropping it answers 503.

@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 const NAME: &str = "auth.json";
 const TEMPORARY_PREFIX: &str = ".auth-";
 const TEMPORARY_RANDOM: usize = 6;
-/// The longest chain of symbolic links that is followed, as in the kernel.
+/// The longest chain of symbolic links that is followed, as in the kernel. Fixed by the kernel.
 const MAX_LINKS: usize = 40;
-/// Far more than any credentials have.
+/// Far more than any credentials have. A safeguard, far from any real use.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// What is written to try whether credentials could be.
+/// What is written to try whether credentials could be. Our own pace: nothing outside depends on it.
 const SPARE_BYTES: usize = 16 << 10;
 /// The file of somebody who signed out, where it can't be removed. To released programs an empty object is a sign-in with
 /// ChatGPT, and an empty file broken.

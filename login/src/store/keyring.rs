@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 
 const SERVICE: &str = "Codex Auth";
 const ACCOUNT_PREFIX: &str = "cli|";
-/// How much of the hash of the home directory stands in the account: 16 digits.
+/// How much of the hash of the home directory stands in the account: 16 digits. Fixed by the wire.
 const ACCOUNT_HASH_BYTES: usize = 8;
-/// The longest wait for the keyring. It may be asking its user for a password.
+/// The longest wait for the keyring. It may be asking its user for a password. A safeguard, far from any real use.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The most entries of one account that are removed: one with the attributes of now, and those of older libraries.
+/// A safeguard, far from any real use.
 const MAX_ENTRIES: usize = 8;
 
 /// The account of a home directory, the same by whatever way the directory is named.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const FIRST: &str = "auth.lock";
 /// Taken second, for the write itself.
 const SECOND: &str = "auth.json.lock";
-/// The longest wait for the second lock.
+/// The longest wait for the second lock. Fixed by the wire.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a lock is tried that is waited for with a limit.
 pub(crate) const POLL: Duration = Duration::from_millis(20);

@@ -17,8 +17,9 @@ use super::{Channel, DefaultRng, Identity, MlKem768, NoiseError, X25519};
 const CONTEXT: &str = "codex-exec-server-relay-noise/v1";
 /// The payload of message 2 that tells the harness that the executor's own credential was refused.
 const CREDENTIAL_REFUSED: &[u8] = b"codex-registry-authentication-rejected/v1";
-/// Sizes of the messages without their payloads.
+/// Sizes of the messages without their payloads. Fixed by the wire.
 const FIRST_BYTES: usize = 3568;
+/// Fixed by the wire.
 const SECOND_BYTES: usize = 3424;
 
 pub(super) type DhPair = KeyPair<<X25519 as Dh>::PubKey, <X25519 as Dh>::PrivateKey>;

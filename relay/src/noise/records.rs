@@ -9,11 +9,11 @@ use super::NoiseError;
 use crate::frame;
 use crate::limits::RelayLimits;
 
-/// Largest plaintext of a record.
+/// Largest plaintext of a record. Fixed by the wire.
 const RECORD_BYTES: usize = 60 << 10;
-/// Bytes that encryption adds to a record.
+/// Bytes that encryption adds to a record. Fixed by the wire.
 const TAG_BYTES: usize = MAX_TAG_LEN;
-/// A message's length stands before it.
+/// A message's length stands before it. Fixed by the wire.
 const PREFIX_BYTES: usize = 4;
 
 /// One direction's key and its counter.

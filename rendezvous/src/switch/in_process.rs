@@ -20,8 +20,9 @@ const TOO_MANY_STREAMS: &str = "too_many_streams";
 /// The reason of the reset that answers a handshake of a socket whose handshakes fail.
 const TOO_MANY_FAILURES: &str = "too_many_failed_handshakes";
 /// So many handshakes of a socket may fail; then its handshakes go no further for [`FAILURE_PAUSE`]. They cost the
-/// executor the keys' work, and only here is it known who makes them.
+/// executor the keys' work, and only here is it known who makes them. Our own pace: nothing outside depends on it.
 const FAILURES: u32 = 8;
+/// Our own pace: nothing outside depends on it.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
 type Routes = Mutex<HashMap<Box<str>, Arc<Line>>>;

@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use codex_websocket::{FrameError, Head, Opcode, unmask};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// Room on the stack for the beginning of a frame; what is larger is read into a buffer of its own.
+/// Room on the stack for the beginning of a frame; what is larger is read into a buffer of its own. Chosen for speed.
 const SCRATCH_BYTES: usize = 4 << 10;
 
 /// What a client sent.

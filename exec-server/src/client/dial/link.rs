@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use super::relayed::{RelayReader, RelayWriter};
 
 /// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
-/// ends the connection.
+/// ends the connection. A safeguard, far from any real use.
 pub(in crate::client) const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// What a websocket receives, whatever it goes over.

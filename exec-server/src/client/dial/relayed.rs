@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use crate::client::options::ClientOptions;
 use crate::registry::Socket;
 
-/// Pings don't come more often, whatever the options say.
+/// Pings don't come more often, whatever the options say. A safeguard, far from any real use.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why a stream was not opened, or is over.

@@ -14,7 +14,7 @@ use crate::client::error::ClientError;
 use crate::client::options::ClientOptions;
 use crate::registry::{HarnessRegistry, Refusal, RegistryEnvironment, UpgradeError};
 
-/// Largest websocket message of a Noise relay (remote.md 8).
+/// Largest websocket message of a Noise relay (remote.md 8). Fixed by the wire.
 const LONGEST_MESSAGE: usize = 256 << 10;
 
 /// A registry's environment, and who we are to it: the identity stays the same for every attempt of a client.

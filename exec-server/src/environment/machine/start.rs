@@ -12,7 +12,7 @@ use crate::blocking;
 use crate::filesystem::{self, Before, FileOrder, How, Touched, touched_path};
 use crate::process::{LoginShell, Placed, ProcessTable};
 
-/// A start waits so long for the changes of files before it.
+/// A start waits so long for the changes of files before it. A safeguard, far from any real use.
 const LONGEST_CHANGE: Duration = Duration::from_secs(10);
 
 impl Machine {

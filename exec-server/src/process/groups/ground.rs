@@ -20,8 +20,10 @@ const PROGRAMS: &str = "codex-programs.";
 /// Where a server moves itself, with its pid behind.
 const SERVER: &str = "codex-server.";
 /// Rounds of moving what was found until nobody is left; who forks meanwhile is found in the next.
+/// A safeguard, far from any real use.
 const MOST_ROUNDS: usize = 16;
 /// Levels of groups within groups that are removed, should a program have made some.
+/// A safeguard, far from any real use.
 const MOST_LEVELS: usize = 4;
 
 /// One server's directory of groups. Dropped, it goes, and the server is back in its own group, as far as nothing runs there

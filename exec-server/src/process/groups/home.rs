@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use codex_children::tree::has_stranger;
 use rustix::fs::Access;
 
-/// Looks at who is in the server's group before it counts as shared.
+/// Looks at who is in the server's group before it counts as shared. A safeguard, far from any real use.
 const MOST_LOOKS: usize = 5;
 
 /// Where the groups of programs can be made.

@@ -11,7 +11,7 @@ use crate::process::denied;
 use crate::process::log::Seq;
 use codex_children::orphans::{self, Leftover};
 
-/// A start that takes longer hangs: a read then says that it goes on.
+/// A start that takes longer hangs: a read then says that it goes on. A safeguard, far from any real use.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
 impl Process {

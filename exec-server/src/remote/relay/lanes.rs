@@ -12,13 +12,11 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use crate::Limits;
 use crate::transport::{Carrier, Inlet, Outbound, Outlet, StreamBounds, stream};
 
-/// Messages of all streams of a websocket that wait for their server connections, in bytes. Beyond it the next stream that
-/// is behind and gets another message is ended.
-const ALL_INCOMING_BYTES: usize = 256 << 20;
-
 /// The lanes of one websocket, shared by its reader and its writer.
 pub(super) struct Lanes {
     bounds: StreamBounds,
+    /// The most that waits of all streams together, in bytes.
+    all_incoming_bytes: usize,
     state: Mutex<State>,
     ready: Arc<Ready>,
     /// There are events that the writer's work gave rise to.
@@ -70,7 +68,13 @@ impl Lanes {
             last_ping: 0,
             events: VecDeque::new(),
         };
-        Self { bounds, state: Mutex::new(state), ready: Arc::default(), events: Notify::new() }
+        Self {
+            bounds,
+            all_incoming_bytes: limits.relay.all_incoming_bytes,
+            state: Mutex::new(state),
+            ready: Arc::default(),
+            events: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,11 +150,12 @@ impl Lanes {
         let mut state = self.lock();
         let Some(lane) = state.lanes.get(&key) else { return };
         let waiting: usize = state.lanes.values().map(|lane| lane.inlet.waiting()).sum();
-        let behind = lane.inlet.waiting() > 0 && waiting.saturating_add(message.len()) > ALL_INCOMING_BYTES;
+        let behind =
+            lane.inlet.waiting() > 0 && waiting.saturating_add(message.len()) > self.all_incoming_bytes;
         if behind || lane.inlet.push(message).is_err() {
             tracing::warn!(
                 limit = self.bounds.incoming_bytes,
-                limit_of_all = ALL_INCOMING_BYTES,
+                limit_of_all = self.all_incoming_bytes,
                 "a stream was ended: more messages wait for their turn than the bound allows"
             );
             state.end(key);

@@ -14,9 +14,9 @@ use crate::sandbox::place::{Identity, Lookups};
 use crate::sandbox::task::{FileWalls, NetworkWalls, Walls};
 use crate::sandbox::{Confiner, Files, Policy};
 
-/// Sandboxes remembered by one connection, the latest used.
+/// Sandboxes remembered by one connection, the latest used. Chosen for speed.
 const MOST_PREPARED: usize = 4;
-/// Descriptors that one helper's paths are held by at most; with more to hold, it serves once.
+/// Descriptors that one helper's paths are held by at most; with more to hold, it serves once. Chosen for speed.
 const MOST_HELD: usize = 32;
 
 /// A sandbox, resolved.

@@ -6,9 +6,9 @@ use std::pin::pin;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Room made for the first read after a rest.
+/// Room made for the first read after a rest. Chosen for speed.
 const FIRST_READ_BYTES: usize = 16 << 10;
-/// Largest step by which the buffer grows; what a header claims is never reserved before it comes.
+/// Largest step by which the buffer grows; what a header claims is never reserved before it comes. Chosen for speed.
 const LARGEST_STEP_BYTES: usize = 1 << 20;
 
 /// Layout: `[0, start)` is spent; `[start, start + held)` is the message so far; from `raw` on nothing is

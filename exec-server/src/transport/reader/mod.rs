@@ -15,7 +15,7 @@ use found::Found;
 use lines::Lines;
 use websocket::WebSocket;
 
-/// How far a reader looks ahead for the end of a connection.
+/// How far a reader looks ahead for the end of a connection. Chosen for speed.
 const READ_AHEAD_BYTES: usize = 256 << 10;
 
 enum Parser {

@@ -7,6 +7,7 @@ use super::found::Found;
 use crate::transport::event::ReadError;
 
 /// Largest message of a peer that has shown no token and opened no session: an `initialize` has far less.
+/// A safeguard, far from any real use.
 const STRANGER_BYTES: usize = 64 << 10;
 
 pub(super) struct WebSocket {

@@ -1,6 +1,6 @@
 //! Who knows whom inside of a crate: the imports between its files, held against the table in ARCHITECTURE.md.
 
-mod source;
+pub(crate) mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -150,7 +150,7 @@ fn module_of(file: &str) -> Path {
 }
 
 /// The code without what is marked `#[cfg(test)]`: to the brace that closes it, by the indentation.
-pub(super) fn without_tests(text: &str) -> String {
+pub(crate) fn without_tests(text: &str) -> String {
     let (mut kept, mut skipped): (Vec<&str>, Option<String>) = (Vec::new(), None);
     for line in text.lines() {
         let indentation = &line[..line.len() - line.trim_start().len()];
