@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use globset::{Candidate, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// Patterns that one is written out as, for braces with a `/` in them; more are refused.
+/// A safeguard, far from any real use.
 const MOST_ALTERNATIVES: usize = 256;
 
 /// One pattern, as the names on its way.
