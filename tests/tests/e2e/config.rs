@@ -360,3 +360,17 @@ async fn what_the_configuration_says_about_the_environment_of_commands_has_no_ef
     let text = client.finish("b").await.stdout();
     assert!(text.contains("OF_THE_SERVER=here\n") && !text.contains("FROM_CONFIG"), "{text}");
 }
+
+#[test]
+fn help_is_a_word_as_well_as_a_flag() {
+    let home = Home::with("");
+    for subcommand in [&[][..], &["run"], &["rendezvous"]] {
+        let word = home.run(&[&["exec-server", "help"], subcommand].concat());
+        let flag = home.run(&[&["exec-server"], subcommand, &["--help"]].concat());
+        assert_eq!(word, flag);
+        assert_eq!((word.0, word.2.as_str()), (Some(0), ""));
+    }
+    let (code, stdout, stderr) = home.run(&["exec-server", "help", "nosuch"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.contains("unrecognized subcommand 'nosuch'"), "{stderr}");
+}
