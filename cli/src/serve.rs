@@ -174,7 +174,7 @@ fn config(
         shell: Some(shells.announced),
         cwd: or_root(std::env::current_dir()).context("can't tell the working directory")?,
         // A relative one names another place for every program.
-        home: std::env::home_dir()
+        home: dirs::home_dir()
             .filter(|home| home.is_absolute())
             .or_else(|| account.map(|account| account.home)),
         temp_dir: Some(std::env::temp_dir()).map(|directory| match directory.as_os_str().is_empty() {

@@ -7,7 +7,7 @@ use rustix::io::{Errno, retry_on_intr};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// The longest packet (bytes): all that IPv4's length can say.
+/// The longest packet (bytes): all that IPv4's length can say. Fixed by the wire.
 pub(crate) const LONGEST_PACKET: usize = 65_535;
 
 /// A TUN device of which each read and write is one packet.

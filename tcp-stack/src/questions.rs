@@ -10,8 +10,9 @@ use crate::names::Names;
 use crate::resolver;
 
 /// The longest question that is read by UDP (bytes); one has no reason to be longer.
+/// A safeguard, far from any real use.
 const LONGEST_DATAGRAM: usize = 1500;
-/// TCP connections with questions at once; the one that came first makes room.
+/// TCP connections with questions at once; the one that came first makes room. A safeguard, far from any real use.
 const MOST_CONNECTIONS: usize = 16;
 /// Datagrams and connections that are taken at once, so that packets are not kept waiting.
 const BATCH: usize = 64;

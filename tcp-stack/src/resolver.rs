@@ -9,7 +9,7 @@ use crate::names::{self, Names};
 
 /// How long an answer may be kept (seconds). A name keeps its addresses as long as the program has its network.
 const KEPT: u32 = 3600;
-/// The longest name (bytes, RFC 1035 without the final dot).
+/// The longest name (bytes, RFC 1035 without the final dot). Fixed by the wire.
 const LONGEST_NAME: usize = 253;
 
 /// The answer to a question; none for what is no question.

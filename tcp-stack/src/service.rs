@@ -24,6 +24,7 @@ use crate::questions::Questions;
 /// Packets that are taken before connections are looked after.
 const BATCH: usize = 64;
 /// Connections that may wait for an answer at once. More have their first packet forgotten, which comes again.
+/// A safeguard, far from any real use.
 const MOST_PENDING: usize = 256;
 /// The stack's own addresses, of ranges for documentation, which are nobody's (RFC 5737, RFC 3849).
 const OWN_V4: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);

@@ -30,7 +30,6 @@ use codex_children::reap::Ending;
 /// A process of a session, from the start request to eviction.
 pub struct Process {
     id: ProcessId,
-    id_json: String,
     argv: Vec<String>,
     tty: bool,
     /// It was asked for with a sandbox, even one that restricts nothing.
@@ -106,11 +105,8 @@ impl std::fmt::Debug for Process {
 
 impl Process {
     pub(super) fn new(params: &StartParams, sandboxed: bool, news: Arc<News>, limits: &Limits) -> Arc<Self> {
-        let mut id_json = Vec::new();
-        codex_exec_protocol::encode::json(params.process_id.as_str(), &mut id_json);
         Arc::new(Self {
             id: params.process_id.clone(),
-            id_json: String::from_utf8(id_json).unwrap_or_default(),
             argv: params.argv.clone(),
             tty: params.tty,
             sandboxed,
@@ -139,11 +135,6 @@ impl Process {
     /// The id that the client gave it.
     pub fn id(&self) -> &ProcessId {
         &self.id
-    }
-
-    /// The client's id as a JSON string.
-    pub fn id_json(&self) -> &str {
-        &self.id_json
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -353,7 +353,7 @@ fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
         let Some(process) = session.processes.news().pop() else { break };
         let before = buffer.len();
         let last = process.send_unsent(|event| {
-            encode_event(process.id(), process.id_json(), event, buffer);
+            encode_event(process.id(), event, buffer);
             buffer.len() < OUTPUT_BATCH
         });
         if let Some(seq) = last {
@@ -365,12 +365,11 @@ fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
     }
 }
 
-fn encode_event(id: &ProcessId, id_json: &str, event: ProcessEvent<'_>, buffer: &mut FrameBuffer) {
+fn encode_event(id: &ProcessId, event: ProcessEvent<'_>, buffer: &mut FrameBuffer) {
     match event {
         ProcessEvent::Output(chunk) => {
-            let expected = chunk.chunk.len().div_ceil(3) * 4 + id_json.len() + 110;
-            buffer
-                .message(expected, |out| encode_output(id_json, chunk.seq, chunk.stream, &chunk.chunk, out));
+            let expected = chunk.chunk.len().div_ceil(3) * 4 + id.len() + 110;
+            buffer.message(expected, |out| encode_output(id, chunk.seq, chunk.stream, &chunk.chunk, out));
         }
         ProcessEvent::Exited(seq, exit) => {
             let params = ExitedParams {

@@ -198,10 +198,10 @@ pub struct OutputParams {
     pub chunk: Base64Bytes,
 }
 
-/// Appends a whole `process/output` notification; `process_id_json` is the id as a JSON string.
-pub fn encode_output(process_id_json: &str, seq: u64, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends a whole `process/output` notification.
+pub fn encode_output(process_id: &ProcessId, seq: u64, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"method\":\"process/output\",\"params\":{\"processId\":");
-    out.extend_from_slice(process_id_json.as_bytes());
+    encode::json(process_id.as_str(), out);
     out.extend_from_slice(b",\"seq\":");
     encode::number(seq, out);
     out.extend_from_slice(b",\"stream\":\"");

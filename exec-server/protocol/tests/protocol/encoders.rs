@@ -64,7 +64,7 @@ proptest! {
     #[test]
     fn output_notifications_are_the_same_bytes(process_id in "\\PC*", seq: u64, stream in stream(), chunk in bytes()) {
         let mut hand = Vec::new();
-        encode_output(&serde_json::to_string(&process_id).unwrap(), seq, stream, &chunk.0, &mut hand);
+        encode_output(&process_id.as_str().into(), seq, stream, &chunk.0, &mut hand);
         let mut serde = Vec::new();
         envelope::notification::<Output>(&OutputParams { process_id: process_id.into(), seq, stream, chunk }, &mut serde);
         prop_assert_eq!(String::from_utf8(hand).unwrap(), String::from_utf8(serde).unwrap());

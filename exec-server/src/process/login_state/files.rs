@@ -23,7 +23,7 @@ const OF_USER: [&str; 6] =
     [".bash_profile", ".bash_login", ".profile", ".bashrc", ".bash_aliases", ".bash_functions"];
 /// Files looked at, at most. Those beyond are not noticed before the hour is over.
 const MOST: usize = 512;
-/// How much of a file is searched for the files that it reads.
+/// How much of a file is searched for the files that it reads. A safeguard, far from any real use.
 const SEARCHED_BYTES: u64 = 256 << 10;
 
 /// What tells a file from another, and from its state before and after a change.
