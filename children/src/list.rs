@@ -29,12 +29,20 @@ pub(super) struct Children {
     pub(super) claimed: HashMap<Pid, Option<Pid>>,
     /// Adopted and known to belong to a program that still runs, not yet reaped.
     pub(super) daemons: HashMap<Pid, Mark>,
+    /// The first processes of PID namespaces, not yet reaped, with the program that each is there for. They only reap, and
+    /// end with the last process of their namespace.
+    pub(super) inits: HashMap<Pid, Pid>,
 }
 
 impl Children {
-    /// Whether this child was neither spawned by us nor claimed as an orphan.
+    /// Whether this child was neither spawned by us nor claimed as an orphan, and is no namespace's first process.
     pub(super) fn is_unclaimed(&self, pid: Pid) -> bool {
-        !self.spawned.contains_key(&pid) && !self.claimed.contains_key(&pid)
+        !self.spawned.contains_key(&pid) && !self.claimed.contains_key(&pid) && !self.inits.contains_key(&pid)
+    }
+
+    /// The first process of the namespace that a program of ours has, which gets the program's orphans.
+    pub(super) fn init_of(&self, program: Pid) -> Option<Pid> {
+        self.inits.iter().find_map(|(init, of)| (*of == program).then_some(*init))
     }
 
     /// Whether this orphan may have been left by a program with this mark.
@@ -70,6 +78,7 @@ impl Children {
     pub(super) fn forget_orphan(&mut self, pid: Pid) {
         self.claimed.remove(&pid);
         self.daemons.remove(&pid);
+        self.inits.remove(&pid);
     }
 }
 

@@ -4,6 +4,7 @@
 //! so that a daemon that detached itself from everything is still seen, listed and ended. A host program that only
 //! embeds the library doesn't; then what is left in the ended program's session is all that can be found.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -106,7 +107,7 @@ pub fn reap_adopted() -> io::Result<Vec<Pid>> {
 /// As subreaper: the orphans with the program's mark, and their descendants. Orphans without any mark (somebody took it
 /// off, or the machine sets a bound of its own where marks are put) count when they came since the last call and their
 /// session isn't that of a running program; a daemon of a *running* program can't be told from those. What is returned
-/// once is not returned again for another program.
+/// once is not returned again for another program. Of a program with a PID namespace of its own, all that is still in there.
 /// Not as subreaper: the members of the program's session and their descendants, for which all of `/proc` is read.
 ///
 /// When nothing is left this costs one small read (as subreaper).
@@ -119,7 +120,9 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
         return Ok(alive(&snapshot, session_without_leader(&snapshot, root)));
     }
     let Origin { started, mark } = origin;
-    if !may_have_left(mark)? {
+    let init = list::children().init_of(root);
+    let in_namespace = init.map_or(Ok(false), procfs::may_have_children)?;
+    if !in_namespace && !may_have_left(mark)? {
         return Ok(Vec::new());
     }
     let snapshot = Snapshot::take()?;
@@ -150,6 +153,8 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
         children.claimed.insert(orphan.stamp.pid, orphan.session);
     }
     drop(children);
+    // They are never ours to reap.
+    left.extend(snapshot.iter().filter(|stat| in_namespace && stat.parent == init));
     if !left.is_empty() {
         keeper::left_on_purpose(mark);
     }
@@ -163,7 +168,8 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
 /// When `/proc` can't be read.
 pub fn still_running(origin: Origin) -> io::Result<Vec<ProcessStamp>> {
     let Some(mark) = origin.mark else { return Ok(Vec::new()) };
-    let marked = procfs::processes()?.filter(|pid| Mark::of(*pid) == Some(mark));
+    let inits: HashSet<Pid> = list::children().inits.keys().copied().collect();
+    let marked = procfs::processes()?.filter(|pid| !inits.contains(pid) && Mark::of(*pid) == Some(mark));
     let stats = marked.filter_map(|pid| procfs::stat(pid).ok().flatten());
     Ok(stats.filter(|stat| !stat.is_zombie()).map(|stat| stat.stamp).collect())
 }

@@ -138,6 +138,11 @@ pub(super) fn our_children() -> io::Result<Option<Vec<Pid>>> {
     children_of_threads(rustix::process::getpid())
 }
 
+/// Whether a process of one thread may have children; false when it has ended.
+pub(super) fn may_have_children(pid: Pid) -> io::Result<bool> {
+    Ok(listed(&children_path(pid, pid))?.is_none_or(|children| !children.is_empty()))
+}
+
 /// A process's children; none when it has ended, `None` if this kernel has no such lists.
 fn children_of(process: &Stat) -> io::Result<Option<Vec<Pid>>> {
     let pid = process.stamp.pid;

@@ -4,9 +4,11 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, WaitOptions};
 
@@ -167,10 +169,22 @@ pub fn spawn_passing(program: &Program, more: &[BorrowedFd<'_>]) -> Result<Child
 /// A program on this process's own stdin, stdout and stderr, in its session and process group.
 #[derive(Debug)]
 pub struct ForegroundChild {
-    /// The program.
-    pub child: std::process::Child,
+    /// The program's process. Its owner must wait for it.
+    pub pid: Pid,
     /// What tells its descendants from others.
     pub origin: Origin,
+}
+
+impl ForegroundChild {
+    /// Waits for its end. Blocks.
+    ///
+    /// # Errors
+    /// When it was waited for before.
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        let ended = retry_on_intr(|| rustix::process::waitpid(Some(self.pid), WaitOptions::empty()))?;
+        let (_, status) = ended.ok_or(Errno::CHILD)?;
+        Ok(ExitStatus::from_raw(status.as_raw()))
+    }
 }
 
 /// Starts a program on this process's own stdin, stdout and stderr, as a shell would; `stdio` means nothing. For a binary
@@ -192,14 +206,8 @@ pub fn spawn_here(program: &Program) -> Result<ForegroundChild, SpawnError> {
 /// The system's.
 pub fn start_here(command: &mut std::process::Command) -> io::Result<ForegroundChild> {
     let started = StartTime::now();
-    let mut given = None;
-    let (_, mark) = Mark::put(|| {
-        let child = given.insert(command.spawn()?);
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
-    })?;
-    let child = given.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
-    Ok(ForegroundChild { child, origin: Origin { started, mark } })
+    let (pid, mark) = Mark::put(|| Ok::<_, io::Error>(Pid::from_child(&command.spawn()?)))?;
+    Ok(ForegroundChild { pid, origin: Origin { started, mark } })
 }
 
 /// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].
@@ -211,6 +219,21 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     /// The mark that its descendants inherit.
     mark: Option<Mark>,
+}
+
+impl Spawned {
+    /// Takes over the process that this one has made to take its place: a child of ours, too, with the same mark, in a PID
+    /// namespace whose first process is `init`. To be called while the successor still waits for that, and this process is
+    /// then to be reaped.
+    #[must_use]
+    pub fn successor(&self, pid: Pid, pidfd: OwnedFd, init: Pid) -> Self {
+        let mut children = list::children();
+        children.add(pid, self.mark);
+        if orphans::is_subreaper() {
+            children.inits.insert(init, pid);
+        }
+        Self { pid, pidfd, mark: self.mark }
+    }
 }
 
 /// Makes the streams, hands the child's ends to `spawn`, and keeps ours.
@@ -307,7 +330,7 @@ fn watch_by_thread(pid: Pid) -> io::Result<OwnedFd> {
     let (watched, held) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let wait = move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), options));
+        let _ = retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), options));
         drop(held);
     };
     std::thread::Builder::new().name("child".into()).stack_size(STACK).spawn(wait)?;

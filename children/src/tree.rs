@@ -49,6 +49,10 @@ pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
         let Some(mark) = list::children().spawned.get(&root).copied() else { return Ok(Vec::new()) };
         let Surroundings { seen, hidden } = surroundings(root)?;
         let mut roots = vec![root];
+        if let Some(init) = list::children().init_of(root) {
+            // What the program left in its namespace; the first process there is told nothing.
+            roots.extend(seen.iter().filter(|stat| stat.parent == Some(init)).map(|stat| stat.stamp.pid));
+        }
         roots.extend(own_orphans(&seen, root));
         if hidden && mark.is_some() {
             // What leads to some of them can't be seen.
@@ -69,6 +73,10 @@ fn kill_hidden(root: Pid) {
     let children = list::children();
     let Some(mark) = children.spawned.get(&root).copied() else { return };
     let _ = rustix::process::kill_process_group(root, Signal::KILL);
+    if let Some(init) = children.init_of(root) {
+        // With it ends all of its namespace. It is a child that is not reaped, like the others.
+        let _ = rustix::process::kill_process(init, Signal::KILL);
+    }
     let orphans = ours.into_iter().flatten().filter(|pid| children.is_unclaimed(*pid));
     for orphan in orphans.filter(|pid| mark.is_some() && Mark::of(*pid) == mark) {
         let _ = rustix::process::kill_process(orphan, Signal::KILL);
@@ -135,6 +143,10 @@ fn surroundings(root: Pid) -> io::Result<Surroundings> {
     }
     if !orphans::is_subreaper() || !lists_children {
         return all(false);
+    }
+    let init = list::children().init_of(root);
+    if let Some(init) = init {
+        found.add_tree(init)?;
     }
     let Some(ours) = procfs::our_children()? else { return all(false) };
     let (orphans, programs): (Vec<Pid>, Vec<Pid>) = {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 
 use anyhow::{Context, anyhow, bail};
 use clap::ValueEnum;
@@ -225,14 +225,14 @@ fn wait(
     confiner: &Confiner,
     runtime: &Runtime,
 ) -> anyhow::Result<ExitStatus> {
-    let ForegroundChild { child, origin } = program;
+    let origin = program.origin;
     let status = runtime.block_on(async {
         let open = |(network, handed): (ForegroundNetwork, _)| {
             let confined = confined.as_ref().context("it has no sandbox")?;
             Ok::<_, anyhow::Error>(network.open(handed, confiner.launcher(), confined, origin)?)
         };
         let _network = network.map(open).transpose().context("can't serve the program's network")?;
-        end_of(child, end_signals).await
+        end_of(program, end_signals).await
     });
     let asked_for = match &status {
         Ok((status, was_asked)) => *was_asked || status.signal().is_some(),
@@ -249,11 +249,11 @@ fn wait(
 }
 
 /// The program's end, and whether somebody asked for it.
-async fn end_of(mut child: Child, end_signals: EndSignals) -> anyhow::Result<(ExitStatus, bool)> {
+async fn end_of(program: ForegroundChild, end_signals: EndSignals) -> anyhow::Result<(ExitStatus, bool)> {
     let mut requests = end_signals.listen().context("can't listen for signals")?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the program has no number")?;
+    let pid = program.pid;
     let mut was_asked = false;
-    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+    let mut ended = tokio::task::spawn_blocking(move || program.wait());
     loop {
         tokio::select! {
             status = &mut ended => return Ok((status.context("can't wait for the program")??, was_asked)),

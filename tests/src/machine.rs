@@ -68,6 +68,22 @@ pub async fn pid_in(file: &Path) -> u32 {
     read().expect("just seen")
 }
 
+/// As [`pid_in`], for a program that may be in a PID namespace of its own and wrote a number of that: the number out here.
+/// It runs in the file's directory.
+pub async fn inner_pid_in(file: &Path) -> u32 {
+    let inner = pid_in(file).await;
+    let is_it = |outer: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{outer}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let number = numbers.and_then(|numbers| numbers.split_whitespace().next_back()?.parse().ok());
+        let directory = std::fs::read_link(format!("/proc/{outer}/cwd")).ok();
+        number == Some(inner) && directory.as_deref() == file.parent()
+    };
+    let entries = std::fs::read_dir("/proc").expect("readable");
+    let mut numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.find(is_it).expect("the process still runs")
+}
+
 /// Open file descriptors of a process.
 pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

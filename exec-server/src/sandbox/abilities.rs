@@ -27,6 +27,8 @@ pub struct Abilities {
     namespaces: Result<Namespaces, String>,
     /// Why there are no networks of programs' own.
     networks: Result<(), String>,
+    /// Why there are no processes of programs' own.
+    pids: Result<(), String>,
     /// Why a launcher can't confine itself at all.
     broken: Option<String>,
 }
@@ -39,25 +41,28 @@ pub struct Without {
     /// The newest version of Landlock that counts.
     landlock: u8,
     networks: bool,
+    pids: bool,
     filters: bool,
 }
 
 impl Default for Without {
     fn default() -> Self {
-        Self { landlock: NEWEST_LANDLOCK, networks: false, filters: false }
+        Self { landlock: NEWEST_LANDLOCK, networks: false, pids: false, filters: false }
     }
 }
 
 impl FromStr for Without {
     type Err = String;
 
-    /// Names with commas: `landlock`, `landlock=N` for what is newer than version N, `network-namespace`, `seccomp`.
+    /// Names with commas: `landlock`, `landlock=N` for what is newer than version N, `network-namespace`,
+    /// `pid-namespace`, `seccomp`.
     fn from_str(names: &str) -> Result<Self, String> {
         let mut without = Self::default();
         for name in names.split(',').filter(|name| !name.is_empty()) {
             match name.split_once('=') {
                 None if name == "landlock" => without.landlock = 0,
                 None if name == "network-namespace" => without.networks = true,
+                None if name == "pid-namespace" => without.pids = true,
                 None if name == "seccomp" => without.filters = true,
                 Some(("landlock", newest)) => {
                     without.landlock = newest.parse().map_err(|_| format!("{newest:?} is no version"))?;
@@ -87,6 +92,7 @@ pub struct Finding {
 pub(super) struct Plan {
     pub(super) namespaces: Namespaces,
     pub(super) landlock: u8,
+    pub(super) own_pids: bool,
     held: Vec<Held>,
 }
 
@@ -126,6 +132,7 @@ impl Abilities {
             filters: supports::filters() && !without.filters,
             namespaces: untold().map(|()| Namespaces::None),
             networks: untold(),
+            pids: untold(),
             broken: None,
         }
     }
@@ -138,7 +145,7 @@ impl Abilities {
         let is_there = |mechanism| match mechanism {
             _ if self.broken.is_some() => false,
             Mechanism::MountNamespace | Mechanism::IpcNamespace => self.namespaces.is_ok(),
-            Mechanism::PidNamespace => false,
+            Mechanism::PidNamespace => self.pids.is_ok(),
             // Nothing else is given one.
             Mechanism::NetworkNamespace => self.networks.is_ok() && demand.network == NetworkRight::Filtered,
             Mechanism::Landlock(version) => landlock >= version,
@@ -147,7 +154,8 @@ impl Abilities {
         let unheld = |promise| Unheld { promise, remedy: self.remedy_for(promise) };
         let held = hold(demand, is_there).map_err(unheld)?;
         let namespaces = self.namespaces.as_ref().copied().unwrap_or(Namespaces::None);
-        Ok(Plan { namespaces, landlock, held })
+        // Also where nothing needs it: it keeps `/proc` of others out of sight.
+        Ok(Plan { namespaces, landlock, own_pids: self.pids.is_ok(), held })
     }
 
     /// Why nothing at all can be enforced, with the remedy.
@@ -170,7 +178,10 @@ impl Abilities {
         let mut remedy = match &self.namespaces {
             Err(why) if why == SWITCHED_OFF => Remedy::default().after(why),
             Err(why) => self.situation.namespaces().after(why),
-            Ok(_) if has(Mechanism::PidNamespace) => self.situation.pid_namespaces(),
+            Ok(_) if has(Mechanism::PidNamespace) => match &self.pids {
+                Err(why) => self.situation.pid_namespaces().after(why),
+                Ok(()) => Remedy::default(),
+            },
             Ok(_) => match &self.networks {
                 Err(why) if has(Mechanism::NetworkNamespace) => self.situation.networks().after(why),
                 _ => Remedy::default(),
@@ -223,6 +234,7 @@ impl Abilities {
             Namespaces::None => "switched off",
         });
         let networks = self.networks.as_ref().map(|()| "programs can have networks of their own");
+        let pids = self.pids.as_ref().map(|()| "programs can have processes of their own");
         let filters = if self.filters { "filters work" } else { "no filters" };
         let finding = |what, good, said| Finding { what, good, said, commands: Vec::new() };
         vec![
@@ -231,6 +243,7 @@ impl Abilities {
             finding("seccomp", self.filters, filters.to_owned()),
             finding("namespaces", self.namespaces.is_ok(), told(namespaces)),
             finding("networks", self.networks.is_ok(), told(networks)),
+            finding("processes", self.pids.is_ok() || all_held, told(pids)),
         ]
     }
 }
@@ -265,6 +278,7 @@ pub(super) fn glance(allowed: NamespaceUse, without: Without) -> Vec<String> {
     if usable {
         abilities.namespaces = Ok(Namespaces::User);
         abilities.networks = Ok(());
+        abilities.pids = Ok(());
     } else {
         abilities.namespaces = Err("there are none".to_owned());
     }
@@ -290,8 +304,18 @@ pub(super) fn probe(launcher: &Path, allowed: NamespaceUse, without: Without) ->
         Ok(_) if without.networks => Err("network namespaces are switched off".to_owned()),
         Ok(namespaces) => {
             let network = NetworkWalls::Own { listen: Vec::new(), transparent: false };
-            let empty = Walls { namespaces: *namespaces, landlock, files: FileWalls::All, network };
+            let empty =
+                Walls { namespaces: *namespaces, landlock, files: FileWalls::All, network, own_pids: false };
             start(launcher, empty).map_err(|why| format!("there is none: {why}"))
+        }
+        Err(why) => Err(why.clone()),
+    };
+    abilities.pids = match &abilities.namespaces {
+        Ok(_) if without.pids => Err("PID namespaces are switched off".to_owned()),
+        Ok(namespaces) => {
+            let (files, network) = (FileWalls::All, NetworkWalls::Closed);
+            let apart = Walls { namespaces: *namespaces, landlock: 0, files, network, own_pids: true };
+            start(launcher, apart).map_err(|why| format!("there is none: {why}"))
         }
         Err(why) => Err(why.clone()),
     };
@@ -303,7 +327,7 @@ pub(super) fn network_device(launcher: &Path, abilities: &Abilities) -> Result<(
     abilities.networks.clone()?;
     let (namespaces, landlock) = (abilities.namespaces.clone()?, abilities.landlock);
     let network = NetworkWalls::Own { listen: Vec::new(), transparent: true };
-    start(launcher, Walls { namespaces, landlock, files: FileWalls::All, network })
+    start(launcher, Walls { namespaces, landlock, files: FileWalls::All, network, own_pids: false })
 }
 
 fn namespaces(launcher: &Path, allowed: NamespaceUse, landlock: u8) -> Result<Namespaces, String> {
@@ -328,7 +352,8 @@ fn attempt(launcher: &Path, namespaces: Namespaces, landlock: u8) -> Result<(), 
         }
         regions.retain(|region| region.path.exists());
         let files = FileWalls::Granted(Granted { base, regions, links: Vec::new() });
-        start(launcher, Walls { namespaces, landlock, files, network: NetworkWalls::Closed })?;
+        let network = NetworkWalls::Closed;
+        start(launcher, Walls { namespaces, landlock, files, network, own_pids: false })?;
     }
     Ok(())
 }

@@ -214,5 +214,5 @@ impl Confiner {
 }
 
 fn walls(policy: &Policy, plan: &Plan, held: &Held) -> Walls {
-    Walls::new(policy, plan.namespaces, plan.landlock, held)
+    Walls { own_pids: plan.own_pids, ..Walls::new(policy, plan.namespaces, plan.landlock, held) }
 }

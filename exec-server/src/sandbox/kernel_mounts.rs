@@ -98,12 +98,37 @@ fn places(table: &[u8]) -> Arc<[PathBuf]> {
     places.into()
 }
 
-/// The mount point of a line, if the kind is one of ours: `ID PARENT DEVICE ROOT POINT OPTIONS [TAGS] - KIND SOURCE ...`.
 fn place(line: &[u8]) -> Option<PathBuf> {
-    let mut words = line.split(|byte| *byte == b' ');
-    let point = words.nth(4)?;
-    let kind = words.skip_while(|word| *word != b"-").nth(1)?;
-    KINDS.contains(&kind).then(|| PathBuf::from(unescaped(point)))
+    let Mounted { kind, point, .. } = Mounted::of(line)?;
+    KINDS.contains(&kind.as_slice()).then_some(point)
+}
+
+/// A mount.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    pub(super) kind: Vec<u8>,
+    /// Which part of its file system it is.
+    pub(super) root: OsString,
+    pub(super) point: PathBuf,
+}
+
+impl Mounted {
+    /// Of a line: `ID PARENT DEVICE ROOT POINT OPTIONS [TAGS] - KIND SOURCE ...`.
+    fn of(line: &[u8]) -> Option<Self> {
+        let mut words = line.split(|byte| *byte == b' ');
+        let (root, point) = (words.nth(3)?, words.next()?);
+        let kind = words.skip_while(|word| *word != b"-").nth(1)?;
+        Some(Self { kind: kind.to_vec(), root: unescaped(root), point: unescaped(point).into() })
+    }
+}
+
+/// All mounts of this process's mount namespace, as they are now.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub(super) fn all_mounted() -> io::Result<Vec<Mounted>> {
+    let table = read(&File::open("/proc/self/mountinfo")?)?;
+    Ok(table.split(|byte| *byte == b'\n').filter_map(Mounted::of).collect())
 }
 
 /// Spaces, tabs, ends of line and backslashes are written as three octal digits.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use codex_children::posix::Streams;
 
 use super::start::{self, NotStarted, Spare, Started};
-use super::task::LauncherTask;
+use super::task::{LauncherTask, Namespaces};
 use crate::blocking;
 
 /// At most one launcher that waits; there from the second confined program on.
@@ -38,7 +38,7 @@ impl Spares {
         let spare = {
             let mut ready = self.lock();
             match std::mem::take(&mut *ready) {
-                Ready::Waits(spare) => Some(spare),
+                Ready::Waits(spare) => Some(spare).filter(|spare| spare.fits(task)),
                 other => {
                     *ready = other;
                     None
@@ -47,12 +47,12 @@ impl Spares {
         };
         let started = spare.and_then(|spare| spare.become_program(task, streams));
         let started = started.unwrap_or_else(|| start::start(launcher, task, Streams::Each(streams)));
-        self.refill(launcher);
+        self.refill(launcher, task.moves_with());
         started
     }
 
     /// Starts the next one, beside whatever is done now.
-    fn refill(self: &Arc<Self>, launcher: &Path) {
+    fn refill(self: &Arc<Self>, launcher: &Path, moves_with: Option<Namespaces>) {
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
@@ -65,7 +65,7 @@ impl Spares {
         }
         let (spares, launcher) = (Arc::downgrade(self), launcher.to_owned());
         let start = move || {
-            let started = Spare::start(&launcher);
+            let started = Spare::start(&launcher, moves_with);
             // Without it the next program is started the longer way, which also tells what is wrong.
             let next = started.map_or(Ready::None, Ready::Waits);
             if let Some(spares) = spares.upgrade() {

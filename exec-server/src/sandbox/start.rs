@@ -10,9 +10,10 @@ use std::path::Path;
 use codex_children::posix::{self, ExecArgs, Streams, Strings};
 use codex_children::spawn::{self, ForegroundChild, Spawned};
 use codex_children::{becomes_program, is_helper, reap, tree};
+use rustix::process::Pid;
 
 use super::launcher::NAME;
-use super::task::{Failure, LauncherTask, Word};
+use super::task::{Failure, Instruction, LauncherTask, Namespaces, Word};
 use super::wire::{self, LAUNCHER_END, spare};
 
 /// Why there is no confined process.
@@ -34,9 +35,6 @@ pub(crate) struct Started {
     pub(crate) wire: OwnedFd,
 }
 
-/// What a launcher did until there was nothing more to wait for.
-type Outcome = Result<Vec<OwnedFd>, NotStarted>;
-
 /// Starts a launcher and waits until it has become its program, is ready for file operations, or has ended a probe. Blocks
 /// for that long.
 pub(crate) fn start(
@@ -44,17 +42,21 @@ pub(crate) fn start(
     task: &LauncherTask,
     streams: Streams<'_>,
 ) -> Result<Started, NotStarted> {
-    let (spawned, wire) = begin(launcher, streams)?;
-    let outcome = give(&wire, task, &[]).and_then(|()| outcome(&wire));
-    finish(spawned, wire, outcome)
+    let (spawned, wire) = begin(launcher, streams, task.moves_with())?;
+    let given = give(&wire, task, &[]);
+    follow(spawned, wire, given)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> NotStarted {
     move |error| NotStarted::System(what, error)
 }
 
-/// Starts a launcher that waits for its task at the other end of this wire.
-fn begin(launcher: &Path, streams: Streams<'_>) -> Result<(Spawned, OwnedFd), NotStarted> {
+/// Starts a launcher that waits for its task at the other end of this wire, in a PID namespace if it is to move to one.
+fn begin(
+    launcher: &Path,
+    streams: Streams<'_>,
+    moves_with: Option<Namespaces>,
+) -> Result<(Spawned, OwnedFd), NotStarted> {
     let file = CString::new(launcher.as_os_str().as_bytes())
         .map_err(|_| NotStarted::System("name the launcher", io::Error::from_raw_os_error(libc::EINVAL)))?;
     let mut argv = Strings::default();
@@ -73,15 +75,67 @@ fn begin(launcher: &Path, streams: Streams<'_>) -> Result<(Spawned, OwnedFd), No
         spawn::NotSpawned::Exec(error) => NotStarted::System("start the launcher", error),
         spawn::NotSpawned::Watch(error) => NotStarted::System("watch the launcher", error),
     })?;
-    Ok((spawned, ours))
+    drop(theirs);
+    let Some(kind) = moves_with else { return Ok((spawned, ours)) };
+    match have_it_moved(&ours, kind) {
+        Ok(Moved { program, init, pidfd }) => {
+            let successor = spawned.successor(program, pidfd, init);
+            // It had nothing more to do than to end.
+            reap::wait_for_killed(spawned.pid);
+            Ok((successor, ours))
+        }
+        Err(error) => {
+            end(&spawned);
+            Err(error)
+        }
+    }
+}
+
+/// A process that took a launcher's place.
+struct Moved {
+    program: Pid,
+    init: Pid,
+    pidfd: OwnedFd,
+}
+
+/// Has a launcher move to a PID namespace.
+fn have_it_moved(wire: &OwnedFd, kind: Namespaces) -> Result<Moved, NotStarted> {
+    wire::send(wire, &Instruction::<()>::Move(kind), &[])
+        .map_err(system("tell the launcher to make a namespace"))?;
+    let unreadable = || system("read the launcher's report");
+    let nonsense = || unreadable()(io::Error::from_raw_os_error(libc::EBADMSG));
+    let received = wire::receive(wire).map_err(unreadable())?.ok_or_else(nonsense)?;
+    match received.message().map_err(unreadable())? {
+        Word::Moved { program, init } => {
+            let (program, init) = (Pid::from_raw(program), Pid::from_raw(init));
+            let pidfd = received.descriptors.into_iter().next();
+            match (program, init, pidfd) {
+                (Some(program), Some(init), Some(pidfd)) => Ok(Moved { program, init, pidfd }),
+                _ => Err(nonsense()),
+            }
+        }
+        Word::Failed(failure) => Err(NotStarted::Failed(failure)),
+        Word::Listening | Word::Ready => Err(nonsense()),
+    }
 }
 
 fn give(wire: &OwnedFd, task: &LauncherTask, streams: &[BorrowedFd<'_>]) -> Result<(), NotStarted> {
-    wire::send(wire, task, streams).map_err(system("pass the launcher its task"))
+    wire::send(wire, &Instruction::Task(task), streams).map_err(system("pass the launcher its task"))
 }
 
-/// Listens to a launcher until it has become its program or is ready, or says why not.
-fn outcome(wire: &OwnedFd) -> Outcome {
+/// Listens to a launcher that got its task, until it has become its program or is ready. Ends one that gave up.
+fn follow(spawned: Spawned, wire: OwnedFd, given: Result<(), NotStarted>) -> Result<Started, NotStarted> {
+    match given.and_then(|()| listen(&wire)) {
+        Ok(handed) => Ok(Started { spawned, handed, wire }),
+        Err(error) => {
+            end(&spawned);
+            Err(error)
+        }
+    }
+}
+
+/// Takes a launcher's words until there is nothing more to wait for; what it hands over.
+fn listen(wire: &OwnedFd) -> Result<Vec<OwnedFd>, NotStarted> {
     let unreadable = || system("read the launcher's report");
     let mut handed = Vec::new();
     while let Some(received) = wire::receive(wire).map_err(unreadable())? {
@@ -89,20 +143,10 @@ fn outcome(wire: &OwnedFd) -> Outcome {
             Word::Listening => handed.extend(received.descriptors),
             Word::Ready => break,
             Word::Failed(failure) => return Err(NotStarted::Failed(failure)),
+            Word::Moved { .. } => return Err(unreadable()(io::Error::from_raw_os_error(libc::EBADMSG))),
         }
     }
     Ok(handed)
-}
-
-/// Ends a launcher that did not come to its end by itself.
-fn finish(spawned: Spawned, wire: OwnedFd, outcome: Outcome) -> Result<Started, NotStarted> {
-    match outcome {
-        Ok(handed) => Ok(Started { spawned, handed, wire }),
-        Err(error) => {
-            end(&spawned);
-            Err(error)
-        }
-    }
 }
 
 /// Kills and reaps.
@@ -116,15 +160,22 @@ fn end(spawned: &Spawned) {
 pub(crate) struct Spare {
     /// None once it has become somebody's.
     waiting: Option<(Spawned, OwnedFd)>,
+    /// The kind of namespaces that it has moved to a PID namespace with.
+    moved_with: Option<Namespaces>,
 }
 
 impl Spare {
-    /// Starts one.
-    pub(crate) fn start(launcher: &Path) -> Result<Self, NotStarted> {
+    /// Starts one for tasks that move in this way.
+    pub(crate) fn start(launcher: &Path, moved_with: Option<Namespaces>) -> Result<Self, NotStarted> {
         let null = null().map_err(system("open /dev/null"))?;
-        let (spawned, wire) = begin(launcher, Streams::Each([null.as_fd(); 3]))?;
+        let (spawned, wire) = begin(launcher, Streams::Each([null.as_fd(); 3]), moved_with)?;
         is_helper(spawned.pid);
-        Ok(Self { waiting: Some((spawned, wire)) })
+        Ok(Self { waiting: Some((spawned, wire)), moved_with })
+    }
+
+    /// Whether it can do this task.
+    pub(crate) fn fits(&self, task: &LauncherTask) -> bool {
+        self.moved_with == task.moves_with()
     }
 
     /// Gives it its task and streams, and waits until it has become its program. None if it is there no more.
@@ -137,8 +188,7 @@ impl Spare {
         becomes_program(spawned.pid);
         give(wire, task, &streams).ok()?;
         let (spawned, wire) = self.waiting.take()?;
-        let outcome = outcome(&wire);
-        Some(finish(spawned, wire, outcome))
+        Some(follow(spawned, wire, Ok(())))
     }
 }
 
@@ -179,11 +229,18 @@ pub(crate) fn start_here(
     }
     let mut started = spawn::start_here(&mut command).map_err(system("start the launcher"))?;
     drop(inherited);
-    match give(&wire, task, &[]).and_then(|()| outcome(&wire)) {
-        Ok(handed) => Ok((started, handed)),
-        Err(error) => {
-            let _ = started.child.kill().and_then(|()| started.child.wait().map(drop));
-            Err(error)
-        }
+    let has_moved = task.moves_with().map(|kind| have_it_moved(&wire, kind)).transpose();
+    let launcher = started.pid;
+    if let Ok(Some(moved)) = &has_moved {
+        started.pid = moved.program;
     }
+    let outcome = has_moved.and_then(|_| give(&wire, task, &[])).and_then(|()| listen(&wire));
+    if outcome.is_err() {
+        let _ = rustix::process::kill_process(started.pid, rustix::process::Signal::KILL);
+        let _ = started.wait();
+    }
+    if started.pid != launcher {
+        let _ = rustix::process::waitpid(Some(launcher), rustix::process::WaitOptions::empty());
+    }
+    outcome.map(|handed| (started, handed))
 }

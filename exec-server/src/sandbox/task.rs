@@ -18,6 +18,15 @@ pub(crate) struct LauncherTask {
     pub(crate) work: Work,
 }
 
+/// What a server tells its launcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Instruction<T> {
+    /// To make a PID namespace, and in it a process that waits in its place, also in a user namespace if that is the kind.
+    Move(Namespaces),
+    /// Its task.
+    Task(T),
+}
+
 /// What is done under the confinement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
@@ -34,6 +43,13 @@ pub(crate) enum Work {
 /// What a launcher says. Its end of the wire closes by itself when it has become its program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Word {
+    /// It has moved; numbers are those outside. What watches the process that waits now goes along.
+    Moved {
+        /// The process.
+        program: i32,
+        /// The namespace's first process.
+        init: i32,
+    },
     /// The listeners that were asked for go along, and behind them what belongs to a device.
     Listening,
     /// It is confined and waits for file operations.
@@ -59,6 +75,8 @@ pub(crate) struct Walls {
     pub(crate) landlock: u8,
     pub(crate) files: FileWalls,
     pub(crate) network: NetworkWalls,
+    /// The launcher has moved to a PID namespace before: it sees, signals and traces nobody else.
+    pub(crate) own_pids: bool,
 }
 
 /// Which files there are.
@@ -174,6 +192,16 @@ pub(crate) enum Stage {
     Execute,
 }
 
+impl LauncherTask {
+    /// The kind of namespaces that the launcher has to move to a PID namespace with before, if it has to.
+    pub(crate) fn moves_with(&self) -> Option<Namespaces> {
+        match &self.confinement {
+            Confinement::Walls(walls) if walls.own_pids => Some(walls.namespaces),
+            _ => None,
+        }
+    }
+}
+
 impl Failure {
     pub(crate) fn new(stage: Stage, what: impl Into<String>, error: &std::io::Error) -> Self {
         Self { stage, errno: error.raw_os_error().unwrap_or(0), what: what.into() }
@@ -219,7 +247,7 @@ impl Run {
 impl Walls {
     /// A policy as it is to be enforced now: what a rule takes from a missing name that nobody can create is left out.
     ///
-    /// The placeholders that are held are there.
+    /// The placeholders that are held are there. Without processes of its own.
     pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: &Held) -> Self {
         let network = match policy.network {
             NetworkRight::Closed => NetworkWalls::Closed,
@@ -227,7 +255,7 @@ impl Walls {
             NetworkRight::Open => NetworkWalls::Open,
         };
         let Files::Rules(rules) = &policy.files else {
-            return Self { namespaces, landlock, files: FileWalls::All, network };
+            return Self { namespaces, landlock, files: FileWalls::All, network, own_pids: false };
         };
         let there = |path: &Path| path.symlink_metadata().is_ok() || held.holds(path);
         let files = FileWalls::Granted(Granted {
@@ -238,7 +266,7 @@ impl Walls {
                 .map(|(at, text)| Link { at: at.to_owned(), text: text.to_owned() })
                 .collect(),
         });
-        Self { namespaces, landlock, files, network }
+        Self { namespaces, landlock, files, network, own_pids: false }
     }
 
     /// Whether the program has a network of its own.

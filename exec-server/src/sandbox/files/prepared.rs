@@ -79,6 +79,8 @@ impl Fit {
     pub(super) fn of(mut walls: Walls) -> Self {
         // A helper has no use for the network.
         walls.network = NetworkWalls::Closed;
+        // Nor for processes: it signals nobody, and any rights keep it from looking into others.
+        walls.own_pids &= walls.landlock == 0;
         let mut held = 0;
         let things = match &walls.files {
             FileWalls::All => Vec::new(),

@@ -9,7 +9,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use super::ioctls;
+use super::{ioctls, pids};
 use crate::sandbox::task::{Failure, Namespaces, NetworkWalls, Stage, Walls};
 
 /// Refused with `EPERM` whatever the arguments are.
@@ -223,8 +223,22 @@ fn refused(walls: &Walls) -> Built<BpfProgram> {
             .map(|(argument, allowed)| SeccompRule::new(vec![word(argument, SeccompCmpOp::Ne, allowed)?]));
         rules.insert(call, vec![other_kind?, other?]);
     }
+    // Newer rights keep signals inside as well.
+    if walls.own_pids && pids::shares_group() && walls.landlock < 6 {
+        spare_the_group(&mut rules)?;
+    }
     sockets(walls, &mut rules)?;
     program(rules, libc::EPERM)
+}
+
+/// A process group reaches over a PID namespace's border: signals to one's own go to its members outside as well.
+fn spare_the_group(rules: &mut Rules) -> Built<()> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP`.
+    const TO_GROUP: u64 = 4;
+    rules.insert(libc::SYS_kill, vec![SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, 0)?])?]);
+    let to_group = word(3, SeccompCmpOp::MaskedEq(TO_GROUP), TO_GROUP)?;
+    rules.insert(libc::SYS_pidfd_send_signal, vec![SeccompRule::new(vec![to_group])?]);
+    Ok(())
 }
 
 /// Without network no socket at all. In a network of its own, those of the internet. With the machine's, but with files restricted, none of the kinds that lead to other programs

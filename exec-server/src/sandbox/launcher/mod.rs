@@ -11,8 +11,10 @@ mod ioctls;
 mod layout;
 mod mounts;
 mod network;
+mod pids;
 mod pins;
 mod places;
+mod procfs;
 mod rights;
 mod streams;
 mod view;
@@ -27,7 +29,7 @@ use codex_children::{lookup, posix, signals};
 use rustix::process::{Resource, Rlimit};
 
 use self::view::Purpose;
-use super::task::{Bound, Confinement, Failure, LauncherTask, Means, Run, Stage, Word, Work};
+use super::task::{Bound, Confinement, Failure, Instruction, LauncherTask, Means, Run, Stage, Word, Work};
 use super::{files, wire};
 
 /// What the kernel has, for the probe.
@@ -62,12 +64,17 @@ pub fn run() -> u8 {
 fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
     let fail = |error| Failure::new(Stage::Confine, "read its task", &error);
     close_at_exec().map_err(|error| Failure::new(Stage::Confine, "keep what is open to itself", &error))?;
-    let Some(received) = wire::receive(wire).map_err(fail)? else {
-        // Nobody needs it any more.
-        return Ok(0);
+    let (task, streams) = loop {
+        let Some(received) = wire::receive(wire).map_err(fail)? else {
+            // Nobody needs it any more.
+            return Ok(0);
+        };
+        match received.message::<Instruction<LauncherTask>>().map_err(fail)? {
+            Instruction::Move(kind) => pids::enter(kind, wire)?,
+            Instruction::Task(task) => break (task, received.descriptors),
+        }
     };
-    let task: LauncherTask = received.message().map_err(fail)?;
-    take_streams(received.descriptors).map_err(fail)?;
+    take_streams(streams).map_err(fail)?;
     match &task.work {
         Work::Run(run) => Err(become_program(&task.confinement, run, wire)),
         Work::Probe => confine(&task.confinement, Purpose::Program, None, wire, || Ok(())).map(|()| 0),

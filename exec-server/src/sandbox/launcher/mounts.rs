@@ -120,6 +120,14 @@ pub(super) fn terminals() -> io::Result<OwnedFd> {
     new(c"devpts", &[(c"ptmxmode", c"0666"), (c"mode", c"0600")], flags)
 }
 
+/// The processes of this process's PID namespace as a file system, not attached anywhere.
+pub(super) fn processes() -> io::Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    new(c"proc", &[], flags)
+}
+
 fn new(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (name, value) in options {

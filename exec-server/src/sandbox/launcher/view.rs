@@ -12,7 +12,7 @@ use rustix::thread::UnshareFlags;
 use super::layout::{Layout, Mount, SHARED_MEMORY};
 use super::mounts::{self, Covers};
 use super::places::{self, Places};
-use super::{pins, streams};
+use super::{pins, procfs, streams};
 use crate::sandbox::policy::Access;
 use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, Stage, Walls};
 
@@ -47,11 +47,17 @@ pub(super) fn enter(
     if walls.namespaces == Namespaces::None {
         return look().map(drop);
     }
-    unshare(walls.namespaces, walls.has_own_network())
+    let network = if walls.has_own_network() { UnshareFlags::NEWNET } else { UnshareFlags::empty() };
+    // With processes of its own it is in a user namespace already.
+    let kind = if walls.own_pids { Namespaces::Privileged } else { walls.namespaces };
+    unshare(kind, UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network)
         .map_err(|error| fail("enter namespaces of its own", &error))?;
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
     before()?;
+    if walls.own_pids {
+        procfs::replace().map_err(|error| fail("mount /proc of its own", &error))?;
+    }
     let given = look()?;
     let FileWalls::Granted(granted) = &walls.files else { return Ok(()) };
     if granted.base.is_none() {
@@ -70,18 +76,15 @@ fn at(what: &str, path: &Path, error: &io::Error) -> Failure {
     fail(format!("{what} {}", path.display()), error)
 }
 
-fn unshare(namespaces: Namespaces, own_network: bool) -> io::Result<()> {
-    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC;
+/// Makes these namespaces, in a user namespace if that is the kind.
+pub(super) fn unshare(kind: Namespaces, mut flags: UnshareFlags) -> io::Result<()> {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    if namespaces == Namespaces::User {
+    if kind == Namespaces::User {
         flags |= UnshareFlags::NEWUSER;
-    }
-    if own_network {
-        flags |= UnshareFlags::NEWNET;
     }
     // SAFETY: no descriptor table is parted.
     unsafe { rustix::thread::unshare_unsafe(flags)? };
-    if namespaces == Namespaces::User {
+    if kind == Namespaces::User {
         // Oneself and nobody else: all that an ordinary user may say.
         std::fs::write("/proc/self/setgroups", "deny")?;
         std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;

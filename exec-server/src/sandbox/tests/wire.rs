@@ -38,9 +38,11 @@ fn confinement() -> impl Strategy<Value = Confinement> {
         Just(NetworkWalls::Open),
     ];
     let namespaces = prop::sample::select(vec![Namespaces::None, Namespaces::Privileged, Namespaces::User]);
-    let walls = (namespaces, 0..7_u8, files(), network).prop_map(|(namespaces, landlock, files, network)| {
-        Confinement::Walls(Walls { namespaces, landlock, files, network })
-    });
+    let walls = (namespaces, 0..7_u8, files(), network, any::<bool>()).prop_map(
+        |(namespaces, landlock, files, network, own_pids)| {
+            Confinement::Walls(Walls { namespaces, landlock, files, network, own_pids })
+        },
+    );
     prop_oneof![Just(Confinement::Off), walls]
 }
 

@@ -17,6 +17,8 @@ const OUTSIDE: &str = "CODEX_E2E_OUTSIDE";
 const ADDRESS: &str = "CODEX_E2E_ADDRESS";
 /// The server's own port.
 pub(crate) const SERVER: &str = "CODEX_E2E_SERVER";
+/// The test's own process, which is outside.
+pub(crate) const TESTER: &str = "CODEX_E2E_TESTER";
 /// How long one attempt may take (seconds).
 const PATIENCE: u32 = 20;
 
@@ -30,6 +32,7 @@ pub(crate) fn asked(what: &str, ground: &Ground) -> Vec<String> {
         set(GROUND, &ground.text("")),
         set(OUTSIDE, &ground.outside.to_string()),
         set(ADDRESS, &outside_address().map_or_else(String::new, |address| address.to_string())),
+        set(TESTER, &std::process::id().to_string()),
         binary.to_str().expect("text").to_owned(),
         "--exact".to_owned(),
         "sandbox::attacker::attacks_when_asked".to_owned(),

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
 use codex_e2e::binary;
-use codex_e2e::machine::{alive, eventually, kill, pid_in};
+use codex_e2e::machine::{alive, eventually, inner_pid_in, kill};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::escapes::{User, users};
@@ -17,6 +17,9 @@ const OPEN: &str = r#"{"type":"managed","network":"enabled","file_system":{"type
 const FAMILY: &str = "sleep 1000 & echo $! > child; setsid sh -c 'echo $$ > session; exec sleep 1000' & \
      (setsid sh -c 'echo $$ > daemon; exec sleep 1000' >/dev/null 2>&1 </dev/null &); \
      echo $$ > root;";
+
+/// The names of the files.
+const WHOLE: [&str; 4] = ["root", "child", "session", "daemon"];
 
 /// `codex sandbox` with a shell command in the workspace.
 fn under(user: User, ground: &Ground, profile: &str, command: &str) -> Child {
@@ -36,10 +39,11 @@ async fn made(ground: &Ground, name: &str) {
     eventually(name, || ground.at(name).exists()).await;
 }
 
-async fn family(ground: &Ground) -> Vec<u32> {
+/// What runs of [`FAMILY`], by these names.
+async fn family(ground: &Ground, names: &[&str]) -> Vec<u32> {
     let mut pids = Vec::new();
-    for name in ["w/root", "w/child", "w/session", "w/daemon"] {
-        pids.push(pid_in(&ground.at(name)).await);
+    for name in names {
+        pids.push(inner_pid_in(&ground.at("w").join(name)).await);
     }
     pids
 }
@@ -92,7 +96,7 @@ async fn whatever_ends_it_ends_all_that_its_program_has_started() {
                 user.wrote(&ground.at("o/open.json"), OPEN);
                 let profile = if profile == "open" { &open } else { profile };
                 let mut child = under(user, &ground, profile, &format!("{FAMILY} wait"));
-                let pids = family(&ground).await;
+                let pids = family(&ground, &WHOLE).await;
                 assert!(pids.iter().all(|pid| alive(*pid)), "{pids:?}");
                 send(&child, signal);
                 let status = child.wait().expect("it ends");
@@ -114,9 +118,10 @@ async fn a_program_that_ends_by_itself_leaves_what_it_likes() {
     }
     let ground = Ground::new();
     let mut child = under(User::Root, &ground, "workspace-write", &format!("{FAMILY} exit 7"));
-    let pids = family(&ground).await;
+    // The first of them ends at once.
+    let pids = family(&ground, &WHOLE[1..]).await;
     assert_eq!(child.wait().expect("it ends").code(), Some(7));
-    for pid in &pids[1..] {
+    for pid in &pids {
         assert!(alive(*pid), "agents start servers on purpose");
         kill(*pid);
     }
@@ -154,7 +159,7 @@ async fn keys_of_a_terminal_reach_the_program_once_and_its_hanging_up_ends_all()
     assert!(ended.pty().contains("job 5"), "{}", ended.pty());
 
     client.ok("process/start", start_params("hangs", sandboxed(&format!("{FAMILY} wait")), more)).await;
-    let pids = family(&ground).await;
+    let pids = family(&ground, &WHOLE).await;
     client.ok("process/signal", json!({"processId": "hangs", "signal": "hangup"})).await;
     client.finish("hangs").await;
     for pid in pids {

@@ -8,6 +8,7 @@ mod endings;
 mod escapes;
 mod files;
 mod limits;
+mod pids;
 mod profiles;
 mod programs;
 mod promises;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use codex_e2e::base64;
-use codex_e2e::machine::{alive, eventually, pid_in};
+use codex_e2e::machine::{alive, eventually, inner_pid_in};
 
 use super::*;
 
@@ -506,7 +506,7 @@ async fn placeholders_outlive_neither_a_killed_server_nor_another_program() {
     let mut client = killed.client().await;
     let more = json!({"sandbox": sandbox, "cwd": ground.uri("w")});
     client.ok("process/start", start_params("p", ["sh", "-c", "echo $$ > pid; exec sleep 1000"], more)).await;
-    let pid = pid_in(&ground.at("w/pid")).await;
+    let pid = inner_pid_in(&ground.at("w/pid")).await;
     killed.signal(rustix::process::Signal::KILL);
     killed.ended().await;
     eventually("its program is gone", || !alive(pid)).await;

@@ -1,6 +1,6 @@
 //! Confined programs behave as outside: errors, codes, terminals, signals, the tree's end.
 
-use codex_e2e::machine::{alive, children, eventually, pid_in};
+use codex_e2e::machine::{alive, children, eventually, inner_pid_in};
 
 use super::*;
 
@@ -102,7 +102,7 @@ async fn terminating_ends_the_whole_tree_and_signals_arrive() {
     let more = json!({"sandbox": workspace(&ground), "cwd": ground.uri("w")});
     let command = "setsid sh -c 'echo $$ > away; exec sleep 1000' & echo $$ > here; wait";
     client.ok("process/start", start_params("t", ["/bin/sh", "-c", command], more.clone())).await;
-    let (here, away) = (pid_in(&ground.at("w/here")).await, pid_in(&ground.at("w/away")).await);
+    let (here, away) = (inner_pid_in(&ground.at("w/here")).await, inner_pid_in(&ground.at("w/away")).await);
     assert_eq!(client.ok("process/terminate", json!({"processId": "t"})).await["running"], true);
     assert_eq!(client.finish("t").await.code(), 137);
     eventually("both are gone", || !alive(here) && !alive(away)).await;

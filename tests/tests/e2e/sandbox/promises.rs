@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use codex_e2e::machine::eventually;
+
 use super::escapes::profile;
 use super::*;
 
@@ -90,6 +92,8 @@ async fn what_nothing_holds_is_refused_with_the_promise_and_what_is_held_runs() 
                     assert!(reason.starts_with("its promise of "), "{reason}");
                 }
             }
+            // What was held for it is let go of beside.
+            eventually("the place is free", || !ground.at("w/.agents").exists()).await;
             ground.is_untouched(&[]);
         }
     }

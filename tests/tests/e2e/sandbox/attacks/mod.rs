@@ -6,6 +6,7 @@ mod bystanders;
 mod devices;
 mod files;
 mod networks;
+mod pids;
 mod processes;
 mod stdio;
 
@@ -91,7 +92,19 @@ fn parent() -> c_int {
     let me = unsafe { libc::getppid() };
     let status = std::fs::read_to_string(format!("/proc/{me}/stat")).unwrap_or_default();
     let rest = status.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    rest.split(' ').nth(1).and_then(|pid| pid.parse().ok()).unwrap_or(1)
+    let server = rest.split(' ').nth(1).and_then(|pid| pid.parse().ok()).unwrap_or(1);
+    // In a PID namespace of its own it has no number. This one is as good.
+    if server == 0 { tester() } else { server }
+}
+
+/// The process of the test.
+fn tester() -> c_int {
+    std::env::var(super::attacker::TESTER).ok().and_then(|pid| pid.parse().ok()).unwrap_or(1)
+}
+
+/// Whether the first process is that of a PID namespace of the program's own.
+fn has_own_pids() -> bool {
+    std::fs::read_to_string("/proc/1/cmdline").is_ok_and(|line| line.starts_with("codex-sandbox-launcher"))
 }
 
 /// Collects attempts.
@@ -133,6 +146,7 @@ pub(crate) fn all(ground: &Path) -> Vec<Attack> {
     files::controls(&mut suite);
     stdio::streams(&mut suite, ground);
     processes::processes(&mut suite);
+    pids::pids(&mut suite);
     processes::calls(&mut suite, ground);
     suite.0
 }

@@ -1,0 +1,162 @@
+//! Processes of the program's own: a PID namespace, in which it sees, signals and traces nobody else.
+//!
+//! Three processes take part. The launcher makes the namespace, and in it a first process and the one that becomes the
+//! program; then it is gone. The program's process is made as a sibling of the launcher, so that it is the server's own
+//! child: how it ends and what it used is told by the kernel. The first process, which gets the program's orphans, reaps,
+//! and ends once nobody else is left. With it ends everything in the namespace, whoever kills it; from inside nobody can.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+
+use super::view;
+use crate::sandbox::task::{Failure, Namespaces, Stage, Word};
+use crate::sandbox::wire;
+
+/// The number that the program has in its namespace, behind the first process.
+const PROGRAM: i32 = 2;
+
+/// Enters a new PID namespace. Returns only in the process that is to become the program. It must not end before the server
+/// has given it its task, and so knows of it: until then it may be taken for an orphan.
+pub(super) fn enter(namespaces: Namespaces, server: &OwnedFd) -> Result<(), Failure> {
+    let fail = |what: &'static str| {
+        move |error: io::Error| {
+            Failure::new(Stage::Confine, format!("{what} for processes of its own"), &error)
+        }
+    };
+    view::unshare(namespaces, UnshareFlags::NEWPID).map_err(fail("enter a namespace"))?;
+    let (alive, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| fail("make a pipe")(error.into()))?;
+    let group = Group::of_launcher().map_err(fail("let go of the terminal"))?;
+    let init = fork_init(alive).map_err(fail("make a first process"))?;
+    match fork_sibling().map_err(fail("make the program's process"))? {
+        None => {
+            drop(ours);
+            group.join().map_err(fail("make a session"))
+        }
+        Some((program, pidfd)) => {
+            let told = wire::send(server, &Word::Moved { program, init }, &[pidfd.as_fd()]);
+            told.map_err(fail("tell the server"))?;
+            // SAFETY: ends this process as it stands; everything that it was there for is another's now.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+/// Whether the program has a process group together with processes outside of its namespace: then it could signal them
+/// as its own group.
+pub(super) fn shares_group() -> bool {
+    // SAFETY: only asks. A group that was made outside has no number here.
+    unsafe { libc::getpgrp() == 0 }
+}
+
+/// Whose process group and session the program is in.
+enum Group {
+    /// Its own, since the launcher led one.
+    Own {
+        /// Its stdin is its terminal.
+        terminal: bool,
+    },
+    /// The one that the launcher was started in, by somebody who runs on its terminal as well.
+    Callers,
+}
+
+impl Group {
+    /// Of this process. One that leads a session lets go of its terminal, which the program takes.
+    fn of_launcher() -> io::Result<Self> {
+        if rustix::process::getsid(None)? != rustix::process::getpid() {
+            return Ok(Self::Callers);
+        }
+        let terminal = rustix::termios::tcgetsid(rustix::stdio::stdin()).is_ok();
+        if terminal {
+            // SAFETY: no handler is set or replaced. The kernel tells who is left by the terminal, which is this process.
+            unsafe {
+                libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                let left = libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY);
+                let error = io::Error::last_os_error();
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
+                if left < 0 {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Self::Own { terminal })
+    }
+
+    /// Puts the program's process where it belongs.
+    fn join(self) -> io::Result<()> {
+        let Self::Own { terminal } = self else { return Ok(()) };
+        rustix::process::setsid()?;
+        // SAFETY: takes a terminal that is nobody's for this session, and no memory.
+        if terminal && unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+/// Makes the namespace's first process, and returns its number outside. It looks for the program once nobody
+/// has the other end of `alive` any more.
+fn fork_init(alive: OwnedFd) -> io::Result<i32> {
+    let dumpable = rustix::process::dumpable_behavior()?;
+    // From its first moment on nobody in the namespace may look into it, or trace it.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // SAFETY: there is no other thread, whose locks the child could miss.
+    let init = unsafe { libc::fork() };
+    if init == 0 {
+        let _ = reap_to_the_end(alive);
+        // SAFETY: ends this process as it stands.
+        unsafe { libc::_exit(0) }
+    }
+    let error = io::Error::last_os_error();
+    rustix::process::set_dumpable_behavior(dumpable)?;
+    if init < 0 { Err(error) } else { Ok(init) }
+}
+
+/// What the first process does: nothing but reaping, with nothing open and no rights.
+fn reap_to_the_end(alive: OwnedFd) -> io::Result<()> {
+    rustix::process::setsid()?;
+    // SAFETY: no handler is set or replaced. What the kernel gives to this process is reaped by itself from now on.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: none, permitted: none, inheritable: none },
+    )?;
+    rustix::stdio::dup2_stdin(alive)?;
+    // SAFETY: nothing here uses any of them any more, and no destructor runs before the end.
+    if unsafe { libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The end means that the program's process was made, and executes.
+    while retry_on_intr(|| rustix::io::read(rustix::stdio::stdin(), &mut [0_u8; 1]))? > 0 {}
+    let program = Pid::from_raw(PROGRAM)
+        .and_then(|program| rustix::process::pidfd_open(program, PidfdFlags::empty()).ok());
+    if let Some(program) = program {
+        retry_on_intr(|| poll(&mut [PollFd::new(&program, PollFlags::IN)], None))?;
+    }
+    // Who ignores SIGCHLD waits for all of its children at once. Those of the program are its own by now.
+    while retry_on_intr(|| rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED)).is_ok() {}
+    Ok(())
+}
+
+/// Makes a process as a sibling of this one; none in that, its number outside and what watches it in this.
+fn fork_sibling() -> io::Result<Option<(i32, OwnedFd)>> {
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    // SAFETY: as `fork`, on the stack as it is: there is no other thread, whose locks the child could miss. The kernel
+    // writes a descriptor to a live local.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, 0, 0) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        // SAFETY: the kernel has just opened it for this process.
+        Ok(pid @ 1..) => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
