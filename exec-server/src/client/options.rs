@@ -17,11 +17,11 @@ pub struct ClientOptions {
     pub recovery_time: Duration,
     /// Between two attempts to resume.
     pub retry_pause: Duration,
-    /// Between our pings to a rendezvous, which sits between two connections: only we look after ours.
+    /// Between our pings, to a rendezvous and to a server that is reached over TCP: only we look after our connection.
     pub ping_interval: Duration,
-    /// Without anything from a rendezvous for this long, the connection counts as lost. The rendezvous may have given us
-    /// up long before, and then the session has been without us since: this and the time to come back have to fit into
-    /// the life of a detached session, which is 80 s (5.3).
+    /// Without anything from either for this long, the connection counts as lost. The other side may have given us up long
+    /// before, and then the session has been without us since: this and the time to come back have to fit into the life of a
+    /// detached session, which is 80 s (5.3).
     pub silence_time: Duration,
     /// Bytes queued for one follower; then the socket is not read.
     pub queue_bytes: usize,

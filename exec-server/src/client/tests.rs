@@ -259,3 +259,36 @@ async fn a_server_that_says_goodbye_and_is_gone_is_not_waited_for() {
     assert!(reason.contains("was stopped") && reason.contains("nobody listens"), "{reason}");
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_answers_pings_stays_and_a_silent_one_is_left() {
+    let (listener, endpoint) = listen().await;
+    let interval = Duration::from_millis(20);
+    let options =
+        ClientOptions { ping_interval: interval, silence_time: interval * 100, ..ClientOptions::default() };
+    let (quiet, asked) = tokio::sync::oneshot::channel();
+    let script = async {
+        let mut server = Peer::accept(&listener).await;
+        server.handshake().await;
+        // Pings alone keep it, for longer than the silence that it bears.
+        let mut pings = 0;
+        while pings < 120 {
+            pings += usize::from(matches!(server.0.next().await.unwrap().unwrap(), Message::Ping(_)));
+        }
+        quiet.send(()).unwrap();
+        server.answer("process/list", json!({"processes": []})).await;
+        // From now on nobody reads, so nobody answers.
+        let mut second = Peer::accept(&listener).await;
+        assert_eq!(second.handshake().await["resumeSessionId"], "s1");
+        second.answer("process/list", json!({"processes": []})).await;
+        (server, second)
+    };
+    let use_it = async {
+        let client = Client::connect(endpoint, options).await.unwrap();
+        asked.await.unwrap();
+        client.call::<List>(&ListParams {}).await.unwrap();
+        while client.call::<List>(&ListParams {}).await.is_err() {}
+        client
+    };
+    tokio::join!(script, use_it);
+}

@@ -65,7 +65,8 @@ fn find_room(file: &OwnedFd, found: &Stat, bytes: u64) -> std::result::Result<bo
     }
 }
 
-fn and(mut error: RpcError, more: &str) -> RpcError {
+/// The error, with more behind its sentence.
+pub(super) fn and(mut error: RpcError, more: &str) -> RpcError {
     error.message = format!("{}: {more}", error.message);
     error
 }

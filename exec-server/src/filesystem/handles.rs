@@ -13,6 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread, pwrite};
 
+use super::content::and;
 use super::dispose::dispose;
 use super::error::{out_of_memory, rpc_error};
 use crate::Limits;
@@ -258,18 +259,21 @@ fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<ReadBlockResult, Rpc
     Ok(ReadBlockResult { chunk: Base64Bytes(chunk), eof })
 }
 
-fn write_at(file: &OwnedFd, offset: u64, mut bytes: &[u8]) -> Result<(), RpcError> {
-    let mut at = offset;
-    while !bytes.is_empty() {
-        match pwrite(file, bytes, at) {
-            Ok(0) => return Err(RpcError::internal("the file takes no more bytes")),
+fn write_at(file: &OwnedFd, offset: u64, bytes: &[u8]) -> Result<(), RpcError> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let error = match pwrite(file, &bytes[written..], offset.saturating_add(written as u64)) {
+            Ok(0) => RpcError::internal("the file takes no more bytes"),
             Ok(put) => {
-                bytes = &bytes[put..];
-                at = at.saturating_add(put as u64);
+                written += put;
+                continue;
             }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(rpc_error(error)),
-        }
+            Err(Errno::INTR) => continue,
+            Err(error) => rpc_error(error),
+        };
+        // How large the file was to become was never said, so no room could be made sure of beforehand.
+        let left = format!("the file holds the first {written} of this block's {} bytes", bytes.len());
+        return Err(and(error, &left));
     }
     Ok(())
 }

@@ -42,6 +42,9 @@ pub struct Process {
     pub(super) pump: Notify,
 }
 
+/// What is left of an ended process until it is forgotten is this and a few strings, so it stays small.
+const _: () = assert!(size_of::<Process>() <= 640);
+
 pub(super) struct State {
     pub(super) phase: Phase,
     /// What waits for the end of the start; none once all of it is done.

@@ -2,32 +2,38 @@
 
 use std::collections::{HashSet, VecDeque};
 
-/// The newest accepted `writeId`s of one process.
+/// The newest accepted `writeId`s of one process. Most processes have none, and then it takes no memory.
 #[derive(Debug)]
 pub(super) struct WriteMemory {
     capacity: usize,
+    ids: Option<Box<Ids>>,
+}
+
+#[derive(Debug, Default)]
+struct Ids {
     order: VecDeque<Box<str>>,
     known: HashSet<Box<str>>,
 }
 
 impl WriteMemory {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, order: VecDeque::new(), known: HashSet::new() }
+        Self { capacity, ids: None }
     }
 
     pub(super) fn knows(&self, id: &str) -> bool {
-        self.known.contains(id)
+        self.ids.as_ref().is_some_and(|ids| ids.known.contains(id))
     }
 
     /// Remembers an id; the oldest goes when there are too many.
     pub(super) fn remember(&mut self, id: &str) {
-        if self.order.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_front()
+        let ids = self.ids.get_or_insert_default();
+        if ids.order.len() >= self.capacity
+            && let Some(oldest) = ids.order.pop_front()
         {
-            self.known.remove(&oldest);
+            ids.known.remove(&oldest);
         }
-        if self.known.insert(id.into()) {
-            self.order.push_back(id.into());
+        if ids.known.insert(id.into()) {
+            ids.order.push_back(id.into());
         }
     }
 }

@@ -9,6 +9,7 @@ mod connect;
 mod contract;
 mod credential;
 mod error;
+mod pulse;
 mod register;
 mod target;
 mod upgrade;
@@ -23,5 +24,6 @@ pub use error::{Cause, RemoteError};
 pub use target::Target;
 
 pub(crate) use connect::{HarnessRegistry, Refusal};
+pub(crate) use pulse::Pulse;
 pub(crate) use register::ExecutorRegistry;
 pub(crate) use upgrade::{Socket, UpgradeError, bounds, in_brackets, is_nobody, refused, request, upgrade};

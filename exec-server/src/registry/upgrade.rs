@@ -10,7 +10,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
+<<<<<<< HEAD
 /// Read at once; several small frames, or a good part of a large one. Chosen for speed.
+=======
+use super::pulse::{Heard, Pulse};
+
+/// Read at once; several small frames, or a good part of a large one.
+>>>>>>> 2d2cd78 (A direct client notices a silent server, blocks say what was written of them, a copy's shared blocks are tested)
 const READ_BYTES: usize = 64 << 10;
 
 /// The words a rendezvous may give for a refusal; others are not repeated (8.1).
@@ -35,7 +41,7 @@ const REJECTIONS: [&str; 17] = [
 ];
 
 /// An open websocket over whatever stream leads to the peer.
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Stream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Heard<Stream>>>;
 
 /// Why a websocket was not made.
 #[derive(Debug, thiserror::Error)]
@@ -59,22 +65,24 @@ pub(crate) fn in_brackets(word: Option<&str>) -> String {
     word.map_or_else(String::new, |word| format!(" ({word})"))
 }
 
-/// Asks for a websocket at `url` as it stands, with these headers; a message of more than `longest` bytes ends it.
+/// Asks for a websocket at `url` as it stands, with these headers; a message of more than `longest` bytes ends it. With it
+/// comes what tells whether the peer says anything.
 pub(crate) async fn upgrade(
     url: &Url,
     request: Request,
     longest: usize,
     outgoing: &Outgoing,
-) -> Result<Socket, UpgradeError> {
+) -> Result<(Socket, Pulse), UpgradeError> {
     let other = |error: &dyn std::fmt::Display| UpgradeError::Other(error.to_string());
     let stream = outgoing.dial(url).await.map_err(|error| match error {
         DialError::Server(error) if is_nobody(&error) => UpgradeError::Nobody(error),
         error => other(&error),
     })?;
+    let (stream, pulse) = Heard::new(stream);
     let connector = Some(outgoing.connector(url).await.map_err(|error| other(&error))?);
     let config = Some(bounds(longest));
     match tokio_tungstenite::client_async_tls_with_config(request, stream, config, connector).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => Ok((socket, pulse)),
         Err(error) => Err(refused(error)),
     }
 }

@@ -78,8 +78,8 @@ async fn open(
     }
     let request = registry::request(url, headers)
         .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
-    registry::upgrade(&parsed, request, contract.message_bytes(), outgoing).await.map_err(|error| match error
-    {
+    let upgraded = registry::upgrade(&parsed, request, contract.message_bytes(), outgoing).await;
+    upgraded.map(|(socket, _)| socket).map_err(|error| match error {
         UpgradeError::Status(status, why) => Unattached {
             reason: format!("the rendezvous refused the upgrade with {status}{}", in_brackets(why)),
             forgotten: status.is_client_error(),

@@ -204,3 +204,69 @@ async fn clients_that_stop_reading_cost_a_few_blocks_and_hold_up_nobody() {
         .await;
     assert_eq!(other.run("after", "echo on").await.stdout(), "on\n");
 }
+
+/// A file system whose files can share blocks, in a file of its own; unmounted when dropped.
+struct Mounted(TempDir);
+
+impl Mounted {
+    /// XFS on a loop device; what is missing for it otherwise.
+    fn new() -> Result<Self, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        std::fs::File::create(&image).unwrap().set_len(320 * MIB as u64).unwrap();
+        std::fs::create_dir(directory.path().join("mounted")).unwrap();
+        for command in ["mkfs.xfs -q -m reflink=1 image", "mount -o loop image mounted"] {
+            let mut words = command.split(' ');
+            let run = std::process::Command::new(words.next().unwrap())
+                .args(words)
+                .current_dir(directory.path())
+                .output()
+                .map_err(|error| format!("{command}: {error}"))?;
+            if !run.status.success() {
+                return Err(format!("{command}: {}", String::from_utf8_lossy(&run.stderr).trim()));
+            }
+        }
+        Ok(Self(directory))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("mounted")
+    }
+
+    /// Bytes that are free, after everything was written.
+    fn free(&self) -> u64 {
+        let root = std::fs::File::open(self.path()).unwrap();
+        rustix::fs::syncfs(&root).unwrap();
+        let found = rustix::fs::fstatvfs(&root).unwrap();
+        found.f_bfree * found.f_frsize
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_copy_shares_its_blocks_where_the_file_system_can() {
+    let mounted = match Mounted::new() {
+        Ok(mounted) => mounted,
+        Err(missing) => {
+            eprintln!("SKIPPED, nothing was tested: there is no file system that shares blocks ({missing})");
+            return;
+        }
+    };
+    let content = content(32 * MIB);
+    let (source, copy) = (mounted.path().join("source"), mounted.path().join("copy"));
+    std::fs::write(&source, &content).unwrap();
+    let before = mounted.free();
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let params = json!({"sourcePath": source, "destinationPath": copy, "recursive": false});
+    client.ok("fs/copy", params).await;
+    let taken = before - mounted.free();
+    assert!(taken < 4 * MIB as u64, "{taken} bytes for a copy of 32 MiB");
+    std::fs::File::options().write(true).open(&source).unwrap().write_all(b"changed").unwrap();
+    assert!(std::fs::read(&copy).unwrap() == content, "the copy is a file of its own");
+}

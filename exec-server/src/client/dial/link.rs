@@ -1,16 +1,21 @@
 //! One connection that carries text messages, seen from the client.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::time::Interval;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::pings::pings;
 use super::relayed::{RelayReader, RelayWriter};
+use crate::client::options::ClientOptions;
+use crate::registry::Pulse;
 
 /// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
 /// ends the connection. A safeguard, far from any real use.
@@ -27,6 +32,8 @@ pub(in crate::client) enum LinkReader {
         stream: Received,
         /// The server said that it ends.
         going_away: bool,
+        /// Tells when it has said nothing for too long (how long); none where the system tells that it is gone.
+        silence: Option<(Pulse, Duration)>,
     },
     Relay(Box<RelayReader>),
     Lines {
@@ -38,18 +45,50 @@ pub(in crate::client) enum LinkReader {
 
 /// The sending half of a connection, over any transport.
 pub(in crate::client) enum LinkWriter {
-    WebSocket(Sent),
+    WebSocket {
+        sink: Sent,
+        /// When to ask the server for a sign of life.
+        ping: Option<Interval>,
+    },
     Relay(Box<RelayWriter>),
     Lines(BufWriter<Box<dyn AsyncWrite + Send + Unpin>>),
+}
+
+/// How a silent server is noticed: it is asked, and has to say something in time.
+pub(in crate::client) struct Watch {
+    pulse: Pulse,
+    silence: Duration,
+    ping: Interval,
+}
+
+impl Watch {
+    /// As often, and for as long, as the options say.
+    pub(in crate::client) fn new(pulse: Pulse, options: &ClientOptions) -> Self {
+        Self { pulse, silence: options.silence_time, ping: pings(options) }
+    }
 }
 
 /// Both halves of a websocket.
 pub(in crate::client) fn websocket(
     socket: WebSocketStream<impl AsyncRead + AsyncWrite + Send + Unpin + 'static>,
+    watch: Option<Watch>,
 ) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    let reader = LinkReader::WebSocket { stream: Box::new(stream), going_away: false };
-    (reader, LinkWriter::WebSocket(Box::new(sink)))
+    let (silence, ping) = watch.map(|watch| ((watch.pulse, watch.silence), watch.ping)).unzip();
+    let reader = LinkReader::WebSocket { stream: Box::new(stream), going_away: false, silence };
+    (reader, LinkWriter::WebSocket { sink: Box::new(sink), ping })
+}
+
+/// Returns once the server has said nothing for too long.
+async fn silent(silence: Option<&(Pulse, Duration)>) -> io::Error {
+    match silence {
+        Some((pulse, bound)) => {
+            pulse.stops(*bound).await;
+            let words = format!("the exec-server has shown no sign of life for {bound:?}");
+            io::Error::new(io::ErrorKind::TimedOut, words)
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Both halves of anything that carries lines.
@@ -77,8 +116,13 @@ impl LinkReader {
     /// The next message; none when the server ended the connection. Cancel-safe.
     pub(in crate::client) async fn next(&mut self) -> io::Result<Option<Utf8Bytes>> {
         match self {
-            Self::WebSocket { stream, going_away } => loop {
-                match stream.next().await {
+            Self::WebSocket { stream, going_away, silence } => loop {
+                let received = tokio::select! {
+                    biased;
+                    received = stream.next() => received,
+                    error = silent(silence.as_ref()) => return Err(error),
+                };
+                match received {
                     None
                     | Some(Err(
                         WsError::ConnectionClosed
@@ -129,7 +173,7 @@ impl LinkWriter {
     /// Queues one message; [`Self::flush`] sends it.
     pub(in crate::client) async fn feed(&mut self, message: Bytes) -> io::Result<()> {
         match self {
-            Self::WebSocket(sink) => {
+            Self::WebSocket { sink, .. } => {
                 let text = Utf8Bytes::try_from(message).map_err(io::Error::other)?;
                 sink.feed(Message::Text(text)).await.map_err(io::Error::other)
             }
@@ -144,17 +188,18 @@ impl LinkWriter {
     /// Sends what was fed.
     pub(in crate::client) async fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::WebSocket(sink) => sink.flush().await.map_err(io::Error::other),
+            Self::WebSocket { sink, .. } => sink.flush().await.map_err(io::Error::other),
             Self::Relay(relay) => Ok(relay.flush().await?),
             Self::Lines(output) => output.flush().await,
         }
     }
 
-    /// Waits until the connection itself has something to send; only one through a rendezvous ever does. Cancel-safe.
+    /// Waits until the connection itself has something to send, as a ping. Cancel-safe.
     pub(in crate::client) async fn chore(&mut self) {
         match self {
             Self::Relay(relay) => relay.chore().await,
-            Self::WebSocket(_) | Self::Lines(_) => std::future::pending().await,
+            Self::WebSocket { ping: Some(ping), .. } => drop(ping.tick().await),
+            Self::WebSocket { ping: None, .. } | Self::Lines(_) => std::future::pending().await,
         }
     }
 
@@ -162,14 +207,17 @@ impl LinkWriter {
     pub(in crate::client) async fn do_chores(&mut self) -> io::Result<()> {
         match self {
             Self::Relay(relay) => Ok(relay.do_chores().await?),
-            Self::WebSocket(_) | Self::Lines(_) => Ok(()),
+            Self::WebSocket { sink, .. } => {
+                sink.send(Message::Ping(Bytes::new())).await.map_err(io::Error::other)
+            }
+            Self::Lines(_) => Ok(()),
         }
     }
 
     /// Tells the server that nothing more comes.
     pub(in crate::client) async fn close(&mut self) -> io::Result<()> {
         match self {
-            Self::WebSocket(sink) => sink.close().await.map_err(io::Error::other),
+            Self::WebSocket { sink, .. } => sink.close().await.map_err(io::Error::other),
             Self::Relay(relay) => Ok(relay.close().await?),
             Self::Lines(output) => output.shutdown().await,
         }

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod link;
+mod pings;
 mod relayed;
 mod route;
 mod websocket;

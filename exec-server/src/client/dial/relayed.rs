@@ -10,14 +10,12 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Interval;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::pings::pings;
 use crate::client::options::ClientOptions;
 use crate::registry::Socket;
-
-/// Pings don't come more often, whatever the options say. A safeguard, far from any real use.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why a stream was not opened, or is over.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +68,8 @@ pub(in crate::client) async fn open(
     options: &ClientOptions,
 ) -> Result<(RelayReader, RelayWriter), RelayError> {
     let (sink, socket) = socket.split();
-    let interval = options.ping_interval.max(SHORTEST_INTERVAL);
     let stream = Arc::new(Mutex::new(stream));
-    let mut ping = tokio::time::interval_at(Instant::now() + interval, interval);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ping = pings(options);
     let control = Arc::new(Notify::new());
     let (shared, owes_ping) = (Arc::clone(&stream), false);
     let mut writer =

@@ -79,7 +79,7 @@ impl Route {
             let stream = self.stream(&connected)?;
             let socket =
                 match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, &options.outgoing).await {
-                    Ok(socket) => socket,
+                    Ok((socket, _)) => socket,
                     Err(UpgradeError::Status(StatusCode::UNAUTHORIZED, _)) if *again_after_401 => {
                         *again_after_401 = false;
                         continue;

@@ -9,11 +9,11 @@ use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 use url::Url;
 
-use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, websocket};
+use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Watch, websocket};
 use super::relayed;
 use crate::bearer;
 use crate::client::options::ClientOptions;
-use crate::registry::{Socket, UpgradeError, bounds, is_nobody, refused, request, upgrade};
+use crate::registry::{Pulse, Socket, UpgradeError, bounds, is_nobody, refused, request, upgrade};
 
 /// A server, or one stream through a rendezvous when the URL says so.
 pub(in crate::client) async fn open_websocket(
@@ -21,9 +21,9 @@ pub(in crate::client) async fn open_websocket(
     bearer: Option<&Secret>,
     options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
-    let socket = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
+    let (socket, pulse) = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
     if !is_relay(url) {
-        return Ok(websocket(socket));
+        return Ok(websocket(socket, Some(Watch::new(pulse, options))));
     }
     let stream = HarnessStream::plain(StreamId::random(), RelayLimits::default());
     let (reader, writer) = relayed::open(socket, stream, options)
@@ -66,7 +66,7 @@ pub(in crate::client) async fn open_socket(
     bearer: Option<&Secret>,
     longest: usize,
     outgoing: &Outgoing,
-) -> Result<Socket, UpgradeError> {
+) -> Result<(Socket, Pulse), UpgradeError> {
     let parsed = check_url(url, bearer.is_some()).map_err(UpgradeError::Other)?;
     upgrade(&parsed, request(url, headers(bearer)?)?, longest, outgoing).await
 }
@@ -84,7 +84,8 @@ pub(in crate::client) async fn open_unix(
     let upgraded =
         tokio_tungstenite::client_async_with_config(request, stream, Some(bounds(LONGEST_MESSAGE))).await;
     let (socket, _) = upgraded.map_err(refused)?;
-    Ok(websocket(socket))
+    // Nothing stands between, so what is silent is alive.
+    Ok(websocket(socket, None))
 }
 
 fn headers(token: Option<&Secret>) -> Result<HeaderMap, UpgradeError> {

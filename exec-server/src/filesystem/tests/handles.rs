@@ -169,6 +169,19 @@ fn closing_while_opening_frees_the_id_and_does_not_touch_its_next_owner() {
 }
 
 #[test]
+fn a_block_that_finds_no_room_says_what_the_file_holds_of_it() {
+    let at = Fixture::new();
+    let handles = Handles::new(&limits());
+    open(&handles, &at.params(json!({"handleId": "w", "path": "/dev/full", "mode": "replace"}))).unwrap();
+    let params: crate::protocol::filesystem::WriteBlockParams =
+        at.params(json!({"handleId": "w", "offset": 0, "chunk": "YWJj"}));
+    let refused = write_block(&handles, &params).unwrap_err();
+    assert_eq!(refused.code.0, -32603);
+    let words = "No space left on device (os error 28): the file holds the first 0 of this block's 3 bytes";
+    assert_eq!(refused.message, words);
+}
+
+#[test]
 fn threads_write_their_own_blocks_of_one_file() {
     let at = Arc::new(Fixture::new());
     let handles = Arc::new(Handles::new(&limits()));
