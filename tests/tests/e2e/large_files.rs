@@ -51,7 +51,7 @@ async fn a_large_file_is_whole_over_every_transport() {
         ("a websocket on a Unix socket", upgraded),
     ];
     // Around the size from which on files are read while they are sent, and around whole blocks.
-    for bytes in [768 << 10, (768 << 10) - 1, (6 * 192) << 10, ((6 * 192) << 10) + 1, 5 * MIB + 2] {
+    for bytes in [768 << 10, (768 << 10) - 1, (6 * 192) << 10, ((6 * 192) << 10) + 1, 3 * MIB + 2] {
         let content = content(bytes);
         let (_kept, path) = large(&content);
         for (what, client) in &mut clients {
@@ -66,7 +66,7 @@ async fn a_large_file_is_whole_over_every_transport() {
 async fn two_at_once_come_one_after_the_other_and_a_write_behind_them_waits() {
     let server = Server::start().await;
     let mut client = server.client().await;
-    let (first, second) = (content(9 * MIB), content(5 * MIB + 1));
+    let (first, second) = (content(3 * MIB), content(2 * MIB + 1));
     let (_first, at_first) = large(&first);
     let (_second, at_second) = large(&second);
     let asked = [(&at_first, &first), (&at_second, &second), (&at_first, &first), (&at_second, &second)];
@@ -141,7 +141,7 @@ impl Slow {
 }
 
 /// More than the buffers between the server and a client that doesn't read.
-const MORE: usize = 24 * MIB;
+const MORE: usize = 16 * MIB;
 
 #[tokio::test]
 async fn a_file_that_is_cut_off_while_it_is_read_ends_there() {
@@ -150,7 +150,7 @@ async fn a_file_that_is_cut_off_while_it_is_read_ends_there() {
     let (_kept, path) = large(&content);
     let mut slow = Slow::new(&server).await;
     let begun = slow.begin(&path).await;
-    let left = 20 * MIB + 1;
+    let left = 14 * MIB + 1;
     std::fs::File::options().write(true).open(&path).unwrap().set_len(left as u64).unwrap();
     let answer = slow.rest(begun).await;
     assert!(bytes_of(&answer["result"]["dataBase64"]) == content[..left]);
@@ -198,7 +198,7 @@ async fn clients_that_stop_reading_cost_a_few_blocks_and_hold_up_nobody() {
     let whole = other.ok("fs/readFile", json!({"path": path})).await;
     assert_eq!(whole["dataBase64"].as_str().unwrap().len(), MORE.div_ceil(3) * 4);
     let grown = peak_memory(server.pid()) - before;
-    assert!(grown < 12 * MIB as u64, "{grown} bytes for five answers of 32 MiB");
+    assert!(grown < 12 * MIB as u64, "{grown} bytes for five answers of 21 MiB");
     drop(slow);
     eventually("the files are closed when their readers are gone", || descriptors(server.pid()) <= open)
         .await;
@@ -257,7 +257,7 @@ async fn a_copy_shares_its_blocks_where_the_file_system_can() {
             return;
         }
     };
-    let content = content(32 * MIB);
+    let content = content(16 * MIB);
     let (source, copy) = (mounted.path().join("source"), mounted.path().join("copy"));
     std::fs::write(&source, &content).unwrap();
     let before = mounted.free();
@@ -266,7 +266,7 @@ async fn a_copy_shares_its_blocks_where_the_file_system_can() {
     let params = json!({"sourcePath": source, "destinationPath": copy, "recursive": false});
     client.ok("fs/copy", params).await;
     let taken = before - mounted.free();
-    assert!(taken < 4 * MIB as u64, "{taken} bytes for a copy of 32 MiB");
+    assert!(taken < 4 * MIB as u64, "{taken} bytes for a copy of 16 MiB");
     std::fs::File::options().write(true).open(&source).unwrap().write_all(b"changed").unwrap();
     assert!(std::fs::read(&copy).unwrap() == content, "the copy is a file of its own");
 }
