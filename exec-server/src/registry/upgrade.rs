@@ -10,13 +10,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
-<<<<<<< HEAD
-/// Read at once; several small frames, or a good part of a large one. Chosen for speed.
-=======
 use super::pulse::{Heard, Pulse};
 
-/// Read at once; several small frames, or a good part of a large one.
->>>>>>> 2d2cd78 (A direct client notices a silent server, blocks say what was written of them, a copy's shared blocks are tested)
+/// Read at once; several small frames, or a good part of a large one. Chosen for speed.
 const READ_BYTES: usize = 64 << 10;
 
 /// The words a rendezvous may give for a refusal; others are not repeated (8.1).

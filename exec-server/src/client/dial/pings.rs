@@ -6,7 +6,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::client::options::ClientOptions;
 
-/// Pings don't come more often, whatever the options say.
+/// Pings don't come more often, whatever the options say. A safeguard, far from any real use.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Ticks when a ping is due.
