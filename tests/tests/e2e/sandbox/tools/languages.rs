@@ -38,7 +38,7 @@ cp little.tgz {w} && cp simple/small/*.whl {w} && chown -R --reference={w} {w} {
 }
 
 #[tokio::test]
-async fn python_makes_environments_installs_and_runs_many_processes() {
+async fn python_makes_environments_and_installs_packages() {
     check(
         &[
             Row {
@@ -57,6 +57,16 @@ async fn python_makes_environments_installs_and_runs_many_processes() {
                          i/bin/python -c 'import small; print(small.word)'",
                 says: Says::Filtered("hello from a wheel"),
             },
+        ],
+        packages,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn python_runs_many_processes() {
+    check(
+        &[
             Row {
                 name: "multiprocessing",
                 needs: &["python3"],
@@ -84,7 +94,7 @@ async fn python_makes_environments_installs_and_runs_many_processes() {
                 says: Says::Always("size b'1'"),
             },
         ],
-        packages,
+        |_| {},
     )
     .await;
 }
