@@ -181,6 +181,12 @@ fn config(
             true => "/tmp".into(),
             false => directory,
         }),
+        temporary_directories: std::env::var_os("TMPDIR")
+            .filter(|directory| !directory.is_empty())
+            .map(PathBuf::from)
+            .into_iter()
+            .collect(),
+        prepend_path_dirs: args.prepend_path_dirs.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let leftovers = match args.leftovers {

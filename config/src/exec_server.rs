@@ -38,6 +38,8 @@ pub struct ExecServerConfig {
     /// How many slow requests (files, HTTP) of one connection run at once; default 64. Beats
     /// `limits.concurrent_requests`.
     pub concurrent_requests: Option<Number<1, { u32::MAX as u64 }>>,
+    /// Directories that clients may put in front of `PATH`, as absolute paths.
+    pub prepend_path_dirs: Vec<PathBuf>,
     /// The server's bounds, as far as the file names them.
     pub limits: Limits,
 }

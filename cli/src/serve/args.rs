@@ -48,6 +48,9 @@ pub(crate) struct ServeArgs {
     /// if a program knows of none.
     #[arg(long)]
     pub(super) linux_sandbox_transparent_tcp: bool,
+    /// From the configuration only.
+    #[arg(skip)]
+    pub(super) prepend_path_dirs: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) mechanisms: MechanismArgs,
     /// Sets a bound of the server by its name in limits.rs; for tests.

@@ -15,8 +15,12 @@ pub struct MachineFacts {
     pub home: Option<PathBuf>,
     /// The shell that clients are to use, as [`crate::process::login_shell`] finds it; none or empty means `/bin/sh`.
     pub shell: Option<PathBuf>,
-    /// The temporary directory; left out unless it is absolute.
+    /// The temporary directory; a relative one starts at `cwd`.
     pub temp_dir: Option<PathBuf>,
+    /// Directories for temporary files that the server's environment names; relative ones start at `cwd`.
+    pub temporary_directories: Vec<PathBuf>,
+    /// Directories that clients may put in front of `PATH`; those that are not absolute are left out.
+    pub prepend_path_dirs: Vec<PathBuf>,
     /// The version of this program, as `initialize` tells it.
     pub version: String,
 }
@@ -27,12 +31,16 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
         shell: shell(facts.shell.as_deref()),
         provider_id: Some(provider_id(&facts.version)),
         executor_version: Some(facts.version),
-        cwd: Some(facts.cwd.into()),
         user_home_dir: whole(facts.home),
         platform_os: Some(std::env::consts::OS.to_owned()),
-        prepend_path_dirs: Vec::new(),
-        temporary_directories: Vec::new(),
-        temp_dir: whole(facts.temp_dir),
+        prepend_path_dirs: facts.prepend_path_dirs.into_iter().filter_map(|path| whole(Some(path))).collect(),
+        temporary_directories: facts
+            .temporary_directories
+            .iter()
+            .map(|path| facts.cwd.join(path).into())
+            .collect(),
+        temp_dir: facts.temp_dir.map(|path| facts.cwd.join(path).into()),
+        cwd: Some(facts.cwd.into()),
         capabilities: Capabilities {
             fs_watch_missing: true,
             http_header_env_vars: true,
@@ -83,7 +91,9 @@ mod tests {
             cwd: "/srv/a b".into(),
             home: Some("/root".into()),
             shell: shell.map(PathBuf::from),
-            temp_dir: Some("/tmp".into()),
+            temp_dir: Some("to/tmp".into()),
+            temporary_directories: vec!["to/tmp".into(), "/var/tmp".into()],
+            prepend_path_dirs: vec!["/opt/x".into(), "relative".into()],
             version: "1.2.3".into(),
         }
     }
@@ -109,7 +119,10 @@ mod tests {
         let info = serde_json::to_value(describe(facts(Some("/bin/bash")))).unwrap();
         assert_eq!(info["cwd"], "file:///srv/a%20b");
         assert_eq!(info["userHomeDir"], "file:///root");
-        assert_eq!(info["tempDir"], "file:///tmp");
+        assert_eq!(info["tempDir"], "file:///srv/a%20b/to/tmp");
+        assert_eq!(info["temporaryDirectories"][0], info["tempDir"]);
+        assert_eq!(info["temporaryDirectories"][1], "file:///var/tmp");
+        assert_eq!(info["prependPathDirs"], serde_json::json!(["file:///opt/x"]));
         assert_eq!(info["platformOs"], std::env::consts::OS);
         assert_eq!(info["executorVersion"], "1.2.3");
         let announced: Vec<_> = info["capabilities"].as_object().unwrap().iter().collect();

@@ -55,6 +55,8 @@ fn config() -> LocalConfig {
         home: None,
         shell: Some("/bin/sh".into()),
         temp_dir: None,
+        temporary_directories: Vec::new(),
+        prepend_path_dirs: Vec::new(),
         version: "0".into(),
     };
     let host = LaunchContext {

@@ -374,3 +374,11 @@ fn help_is_a_word_as_well_as_a_flag() {
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
     assert!(stderr.contains("unrecognized subcommand 'nosuch'"), "{stderr}");
 }
+
+#[tokio::test]
+async fn clients_are_told_of_directories_for_their_path() {
+    let home = Home::with("[exec_server]\nprepend_path_dirs = ['/opt/tools/bin', 'relative']\n");
+    let server = home.server(&["--listen", "ws://127.0.0.1:0"]).await;
+    let info = server.client().await.ok("environment/info", json!({})).await;
+    assert_eq!(info["prependPathDirs"], json!(["file:///opt/tools/bin"]));
+}
