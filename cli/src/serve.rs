@@ -21,11 +21,13 @@ use codex_children::signals::{ChildEnds, ChildSignals};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
+use codex_exec_server::network::Upstream;
 use codex_exec_server::process::{Groups, LaunchContext, Leftovers, LoginStates, login_shell, passwd};
 use codex_exec_server::sandbox::Confiner;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
 use codex_exec_server::withheld::inherited;
+use codex_outgoing::{Outgoing, Proxies};
 use tokio::task::JoinSet;
 
 use crate::codes::WRONG_USAGE;
@@ -169,6 +171,7 @@ fn config(
         groups,
         transparent_tcp: args.linux_sandbox_transparent_tcp,
         login_states: LoginStates::default(),
+        upstream: upstream(args),
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),
@@ -206,6 +209,16 @@ fn config(
     // Connections that go through the proxy though the program knows of none (21.3).
     info.capabilities.network_proxy_transparent_tcp = transparent;
     Ok(LocalConfig { limits, host, info, leftovers, configuration })
+}
+
+/// The proxies that those of programs go through.
+fn upstream(args: &ServeArgs) -> Upstream {
+    let tcp = args.tcp_upstream_proxy.as_ref().map(|proxy| {
+        let proxies = Proxies { https: Some(format!("http://{proxy}")), ..Proxies::default() };
+        Outgoing::new(None, proxies)
+    });
+    let environment = Outgoing::from_lookup(|name| std::env::var(name).ok());
+    Upstream { environment, tcp, private: args.proxy_private_ips_via_upstream }
 }
 
 /// Says on stderr, once, what sandboxes can't do here, as far as a glance tells. True if there is nothing to say.

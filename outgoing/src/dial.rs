@@ -75,11 +75,7 @@ impl Outgoing {
 
     async fn tunnel(&self, proxy: &Intercept, target: &str) -> Result<Stream, DialError> {
         let uri = proxy.uri();
-        let secure = uri.scheme_str() == Some("https");
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let name = uri.authority().map_or_else(String::new, ToString::to_string);
-        let failed = |problem: String| DialError::Proxy { proxy: name.clone(), problem };
+        let failed = |problem: String| DialError::Proxy { proxy: name_of(proxy), problem };
         match uri.scheme_str().unwrap_or_default() {
             "http" | "https" => {}
             "socks4" | "socks4a" | "socks5" | "socks5h" => {
@@ -91,9 +87,19 @@ impl Outgoing {
                 )));
             }
         }
+        connect(self.to_proxy(proxy).await?, proxy, target).await.map_err(failed)
+    }
+
+    /// A stream to an HTTP proxy itself, with TLS where its address says so.
+    pub(crate) async fn to_proxy(&self, proxy: &Intercept) -> Result<Stream, DialError> {
+        let uri = proxy.uri();
+        let secure = uri.scheme_str() == Some("https");
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let failed = |problem: String| DialError::Proxy { proxy: name_of(proxy), problem };
         let unreachable = |error: io::Error| failed(format!("can't be reached: {error}"));
         let stream = undelayed(TcpStream::connect((host, port)).await).map_err(unreachable)?;
-        let stream = match secure {
+        Ok(match secure {
             false => MaybeTlsStream::Plain(stream),
             true => {
                 let server = ServerName::try_from(host.to_owned())
@@ -101,9 +107,13 @@ impl Outgoing {
                 let connector = TlsConnector::from(self.tls_client().await?);
                 MaybeTlsStream::Rustls(connector.connect(server, stream).await.map_err(unreachable)?)
             }
-        };
-        connect(stream, proxy, target).await.map_err(failed)
+        })
     }
+}
+
+/// A proxy as messages show it.
+fn name_of(proxy: &Intercept) -> String {
+    proxy.uri().authority().map_or_else(String::new, ToString::to_string)
 }
 
 /// A way through a SOCKS proxy. As in curl, the schemes with `a` and `h` let the proxy look up names, the others us.

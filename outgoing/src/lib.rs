@@ -8,6 +8,7 @@
 mod dial;
 mod error;
 pub mod file;
+mod forward;
 mod loopback;
 mod proxies;
 mod sentence;
@@ -21,6 +22,7 @@ use url::Url;
 
 pub use dial::{DialError, Stream};
 pub use error::OutgoingError;
+pub use forward::Forward;
 pub use loopback::is_loopback;
 pub use proxies::Proxies;
 pub use sentence::sentence;

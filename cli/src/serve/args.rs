@@ -48,6 +48,14 @@ pub(crate) struct ServeArgs {
     /// if a program knows of none.
     #[arg(long)]
     pub(super) linux_sandbox_transparent_tcp: bool,
+    /// Leave private addresses to the proxies of the environment as well, for programs with a managed network that may use
+    /// those (allowUpstreamProxy).
+    #[arg(long)]
+    pub(super) proxy_private_ips_via_upstream: bool,
+    /// The HTTP proxy that SOCKS connections of programs with a managed network go through, and no other way: a host and a
+    /// port, with an IPv6 address in brackets.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub(super) tcp_upstream_proxy: Option<String>,
     /// From the configuration only.
     #[arg(skip)]
     pub(super) prepend_path_dirs: Vec<PathBuf>,
@@ -74,4 +82,17 @@ pub(super) enum LeftoversArg {
     Keep,
     /// They are killed.
     Kill,
+}
+
+/// A host name or address, and a port.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let wrong =
+        || "it is a host name or address and a port, like proxy.example:3128 or [::1]:3128".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let is_name =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_address = inside.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    if (is_name || is_address) && is_port { Ok(text.to_owned()) } else { Err(wrong()) }
 }

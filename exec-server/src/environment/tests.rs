@@ -70,6 +70,7 @@ fn config() -> LocalConfig {
         groups: Groups::default(),
         transparent_tcp: false,
         login_states: LoginStates::default(),
+        upstream: Default::default(),
     };
     LocalConfig {
         limits: Limits::default(),

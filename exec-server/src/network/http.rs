@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use codex_exec_protocol::network::Protocol;
+use codex_outgoing::{Forward, Stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -49,7 +50,7 @@ type AnyBody = BoxBody<Bytes, hyper::Error>;
 /// What becomes of a connection after its `CONNECT` was answered.
 struct Tunnel {
     program: OnUpgrade,
-    target: TcpStream,
+    target: Stream,
 }
 
 /// What the requests of one connection share.
@@ -101,7 +102,7 @@ impl Conversation {
     async fn open_tunnel(&self, mut request: Request<Incoming>) -> Result<Response<AnyBody>, Said> {
         let target = request.uri().authority().filter(|_| request.uri().path_and_query().is_none());
         let wish = wish_of(&request, Protocol::HttpsConnect, target, None)?;
-        let target = self.judge.admit(&wish, self.client.as_deref()).await.map_err(said)?;
+        let target = self.judge.admit_http(&wish, self.client.as_deref()).await.map_err(said)?.stream;
         let program = hyper::upgrade::on(&mut request);
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Tunnel { program, target });
         Ok(Response::new(Full::default().map_err(|never| match never {}).boxed()))
@@ -114,9 +115,13 @@ impl Conversation {
         let chunked = is_chunked(request.headers())?;
         let mut wish = wish_of(&request, Protocol::Http, request.uri().authority(), Some(80))?;
         wish.has_body = !request.body().is_end_stream();
-        let target = self.judge.admit(&wish, self.client.as_deref()).await.map_err(said)?;
+        let Forward { stream: target, takes_whole, authorization } =
+            self.judge.admit_http(&wish, self.client.as_deref()).await.map_err(said)?;
 
         strip(request.headers_mut());
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+        }
         // Unless told otherwise, the HTTP library leaves out bodies of requests that usually have none.
         if wish.has_body && (chunked || request.body().size_hint().exact().is_none()) {
             request.headers_mut().remove(header::CONTENT_LENGTH);
@@ -127,11 +132,17 @@ impl Conversation {
         } else {
             format!("{}:{}", wish.host.in_url(), wish.port)
         };
-        let host = HeaderValue::from_str(&host).map_err(|_| wrong("the host can't be put in a header"))?;
+        let no_host = || wrong("the host can't be put in a header");
+        let whole = takes_whole.then(|| host.parse::<Authority>()).transpose().map_err(|_| no_host())?;
+        let host = HeaderValue::from_str(&host).map_err(|_| no_host())?;
         request.headers_mut().insert(header::HOST, host);
         *request.version_mut() = Version::HTTP_11;
         let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        let mut uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/"))).into_parts();
+        if let Some(authority) = whole {
+            (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(authority));
+        }
+        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| wrong("the URL can't be passed on"))?;
         let sent = self.send(target, request).await;
         sent.map_err(|error| {
             let sentence = format!(
@@ -143,7 +154,7 @@ impl Conversation {
         })
     }
 
-    async fn send(&self, target: TcpStream, request: Request<Incoming>) -> hyper::Result<Response<AnyBody>> {
+    async fn send(&self, target: Stream, request: Request<Incoming>) -> hyper::Result<Response<AnyBody>> {
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(self.head_bytes.saturating_mul(4))

@@ -1,6 +1,7 @@
 //! Decides about each request of one program: by the rules, by asking, and by the addresses; reports, and connects.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,17 @@ use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::network::{
     Decision, DecisionSource, DecisionWord, HostRequest, PolicyDecisionParams, PolicyRequestParams,
 };
+use codex_outgoing::{DialError, Forward, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::address::is_public;
 use super::dial;
 use super::host::Host;
 use super::overseer::Seat;
 use super::policy::{Found, Reason, Rules, Verdict, Wish};
+use super::upstream::{Rule, Upstream};
 use crate::own_port;
 
 /// How long an answer may take beyond the time that the client promised (13).
@@ -26,6 +30,9 @@ const LONGEST_REASON: usize = 4096;
 
 /// The longest wait for a connection, whatever the bound says. A safeguard, far from any real use.
 const LONGEST_CONNECT: Duration = Duration::from_secs(3600);
+
+/// How long a name is looked up that a proxy will look up as well. Behind a company's proxy nobody may know it.
+const LOOK_BEFORE_PROXY: Duration = Duration::from_secs(2);
 
 /// Decides for one program.
 pub(super) struct Judge {
@@ -40,6 +47,18 @@ pub(super) struct Judge {
     pub(super) lookups: Arc<Semaphore>,
     /// Whether the program has a network of its own, so that this machine's loopback isn't the program's.
     pub(super) own_network: bool,
+    /// What stands between this machine and the world.
+    pub(super) upstream: Upstream,
+    /// Whether the program may use that.
+    pub(super) allows_upstream: bool,
+}
+
+/// The way that a connection was found to go.
+enum Route {
+    /// To these addresses, which were checked.
+    Straight(Vec<SocketAddr>),
+    /// Through a proxy.
+    Through,
 }
 
 /// Why there is no connection: for the program.
@@ -81,11 +100,35 @@ impl Final {
 }
 
 impl Judge {
-    /// Connects, if it may be.
+    /// Connects what comes by SOCKS or a device, if it may be.
     ///
     /// # Errors
     /// Why not.
     pub(super) async fn admit(&self, wish: &Wish, client: Option<&str>) -> Result<TcpStream, Refusal> {
+        let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
+        match self.route(wish, client, deadline).await? {
+            Route::Straight(found) => connect(wish, &found, deadline).await,
+            Route::Through => in_time(wish, deadline, self.upstream.tcp(wish)).await,
+        }
+    }
+
+    /// Connects what comes by HTTP, if it may be.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) async fn admit_http(&self, wish: &Wish, client: Option<&str>) -> Result<Forward, Refusal> {
+        let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
+        match self.route(wish, client, deadline).await? {
+            Route::Straight(found) => {
+                let stream = Stream::Plain(connect(wish, &found, deadline).await?);
+                Ok(Forward { stream, takes_whole: false, authorization: None })
+            }
+            Route::Through => in_time(wish, deadline, self.upstream.http(wish)).await,
+        }
+    }
+
+    /// Decides, and says which way it goes.
+    async fn route(&self, wish: &Wish, client: Option<&str>, deadline: Instant) -> Result<Route, Refusal> {
         let mut decided = match self.rules.judge(wish) {
             Verdict::Refused(reason) => {
                 self.report(wish, client, &Final::by_rules(reason)).await;
@@ -106,10 +149,22 @@ impl Judge {
                 forbidden(wish, &format!("was refused: {}", decided.reason))
             });
         }
-        let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
-        let looked_up = timeout_at(deadline, dial::look_up(&wish.host, wish.port, &self.lookups)).await;
+        let rule = self.upstream.rule(wish, self.allows_upstream);
+        if rule == Rule::Closed {
+            self.report(wish, client, &decided).await;
+            let closed = "is reached by an upstream proxy only, which allowUpstreamProxy would allow";
+            return Err(failed(wish, Kind::Unreachable, closed));
+        }
+        let by_proxy = matches!(rule, Rule::Through | Rule::Only);
+        let patience = if by_proxy { deadline.min(Instant::now() + LOOK_BEFORE_PROXY) } else { deadline };
+        let looked_up = timeout_at(patience, dial::look_up(&wish.host, wish.port, &self.lookups)).await;
         let found = match looked_up {
             Ok(Ok(found)) => found,
+            // The proxy may know it. By itself a name leads no program inside: rules allowed it.
+            Ok(Err(_)) | Err(_) if by_proxy => {
+                self.report(wish, client, &decided).await;
+                return Ok(Route::Through);
+            }
             Ok(Err(error)) => {
                 self.report(wish, client, &decided).await;
                 return Err(failed(wish, Kind::NotFound, &format!("can't be looked up: {error}")));
@@ -136,10 +191,15 @@ impl Judge {
         if let Err(reason) = checked {
             return Err(self.refused(wish, reason));
         }
-        dial::connect(&found, deadline).await.map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => failed(wish, Kind::TimedOut, "did not answer in time"),
-            _ => failed(wish, Kind::Unreachable, &format!("can't be reached: {error}")),
-        })
+        let is_private = found.iter().any(|found| !is_public(found.ip()) || dial::is_own(found.ip()));
+        match rule {
+            Rule::Through | Rule::Only if !is_private || self.upstream.private => Ok(Route::Through),
+            Rule::Only | Rule::Closed => {
+                let private = "is a private address, which is not sent to the upstream proxy";
+                Err(failed(wish, Kind::Unreachable, private))
+            }
+            Rule::Through | Rule::Straight => Ok(Route::Straight(found)),
+        }
     }
 
     /// What the client says of a host that no rule decides.
@@ -196,6 +256,27 @@ impl Judge {
             policy_override: allowed_by_asking,
         };
         overseer.tell(report).await;
+    }
+}
+
+async fn connect(wish: &Wish, found: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Refusal> {
+    dial::connect(found, deadline).await.map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => failed(wish, Kind::TimedOut, "did not answer in time"),
+        _ => failed(wish, Kind::Unreachable, &format!("can't be reached: {error}")),
+    })
+}
+
+/// Connects through a proxy.
+async fn in_time<T>(
+    wish: &Wish,
+    deadline: Instant,
+    connecting: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, Refusal> {
+    match timeout_at(deadline, connecting).await {
+        Ok(connected) => {
+            connected.map_err(|error| failed(wish, Kind::Unreachable, &format!("can't be reached: {error}")))
+        }
+        Err(_) => Err(failed(wish, Kind::TimedOut, "did not answer in time")),
     }
 }
 

@@ -17,9 +17,11 @@ pub(crate) mod proxy;
 mod socks;
 pub(crate) mod transparent;
 mod tunnel;
+mod upstream;
 pub(crate) mod variables;
 
 #[cfg(test)]
 mod tests;
 
 pub use overseer::{Network, Overseer};
+pub use upstream::Upstream;

@@ -21,6 +21,7 @@ use super::judge::Judge;
 use super::overseer::Network;
 use super::policy::{Rules, Wish};
 use super::transparent::{self, Stack};
+use super::upstream::Upstream;
 use super::{dial, http, places, socks, tunnel};
 use crate::Limits;
 use crate::blocking;
@@ -48,6 +49,10 @@ pub(crate) struct ProxyPlan {
     pub(crate) socks: bool,
     /// How long the client may take for a decision; none if the client is not asked.
     pub(crate) patience: Option<Duration>,
+    /// What stands between this machine and the world.
+    pub(crate) upstream: Upstream,
+    /// Whether the request allows that to be used.
+    pub(crate) allows_upstream: bool,
 }
 
 /// A program's hold on its network; what serves it ends when this is dropped.
@@ -90,6 +95,8 @@ pub(crate) fn open(
                     longest_wait: limits.connection.longest_wait,
                     lookups: dial::lookups(),
                     own_network: own_port.is_none(),
+                    upstream: plan.upstream.clone(),
+                    allows_upstream: plan.allows_upstream,
                 };
                 own_ports.extend(own_port);
                 let of_program = Arc::clone(judge.insert(Arc::new(of_program)));

@@ -12,6 +12,7 @@ use codex_exec_protocol::sandbox::{Permissions, Profile, Sandbox};
 use codex_exec_protocol::{ProcessId, RpcError};
 use codex_tcp_stack::Given;
 
+use crate::network::Upstream;
 use crate::network::policy::Rules;
 use crate::network::proxy::{Door, ProxyPlan};
 use crate::own_port::{self, OwnPort};
@@ -64,7 +65,11 @@ impl NetworkPlan {
     /// # Errors
     /// `-32602` for what makes no sense, `-32600` for what can't be done.
     /// `transparent` asks for transparent TCP with every network that is enforced.
-    pub(super) fn new(params: &StartParams, transparent: bool) -> Result<Self, RpcError> {
+    pub(super) fn new(
+        params: &StartParams,
+        transparent: bool,
+        upstream: &Upstream,
+    ) -> Result<Self, RpcError> {
         let transparent = is_transparent(params, transparent)?;
         let mut bridges =
             params.managed_network.as_ref().map_or_else(Vec::new, |managed| managed.loopback_ports.clone());
@@ -80,8 +85,16 @@ impl NetworkPlan {
                 "loopbackPorts can't lead to port {port}, which this server itself listens on; leave it out"
             )));
         }
-        let proxy =
-            params.network_proxy.as_ref().map(|asked| proxy_plan(&params.process_id, asked)).transpose()?;
+        let proxy = params
+            .network_proxy
+            .as_ref()
+            .map(|asked| proxy_plan(&params.process_id, asked, upstream))
+            .transpose()?;
+        if upstream.tcp.is_some() && params.enforce_managed_network && proxy.is_none() {
+            return Err(RpcError::invalid_params(
+                "a mandatory TCP upstream requires an executor-local managed proxy",
+            ));
+        }
         Ok(Self {
             proxy: proxy.map(Arc::new),
             bridges,
@@ -243,11 +256,17 @@ fn is_transparent(params: &StartParams, always: bool) -> Result<bool, RpcError> 
     Err(RpcError::invalid_params(words))
 }
 
-fn proxy_plan(process_id: &ProcessId, asked: &NetworkProxy) -> Result<ProxyPlan, RpcError> {
+fn proxy_plan(
+    process_id: &ProcessId,
+    asked: &NetworkProxy,
+    upstream: &Upstream,
+) -> Result<ProxyPlan, RpcError> {
     Ok(ProxyPlan {
         process_id: process_id.clone(),
         rules: Rules::new(&asked.proxy)?,
         socks: asked.proxy.enable_socks5,
         patience: asked.policy_decision_timeout_ms.map(|given| Duration::from_millis(given.get())),
+        upstream: upstream.clone(),
+        allows_upstream: asked.proxy.allow_upstream_proxy,
     })
 }

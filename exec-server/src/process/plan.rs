@@ -22,7 +22,7 @@ use super::process::Kept;
 use crate::Limits;
 use crate::limits::ProcessLimits;
 use crate::network::transparent::Stack;
-use crate::network::variables;
+use crate::network::{Upstream, variables};
 use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError, stack};
 
 /// What programs are started from: facts of this machine that the binary has found.
@@ -40,6 +40,8 @@ pub struct LaunchContext {
     pub transparent_tcp: bool,
     /// What is remembered of login shells.
     pub login_states: LoginStates,
+    /// What the proxies of programs go through.
+    pub upstream: Upstream,
 }
 
 /// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
@@ -60,7 +62,7 @@ pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -
             "this server can't bound what a program uses; start the program without limits",
         ));
     }
-    let plan = NetworkPlan::new(params, context.transparent_tcp)?;
+    let plan = NetworkPlan::new(params, context.transparent_tcp, &context.upstream)?;
     if confined && params.enforce_managed_network {
         plan.enforced(sandbox::NetworkRight::Closed)?;
     }
@@ -180,7 +182,7 @@ impl Plan {
         context: &LaunchContext,
         limits_of_states: &ProcessLimits,
     ) -> Result<Self, RpcError> {
-        let asked = NetworkPlan::new(params, context.transparent_tcp)?;
+        let asked = NetworkPlan::new(params, context.transparent_tcp, &context.upstream)?;
         let mut confined = confine(params, &asked, context)?;
         let network =
             asked.open(confined.as_ref().is_some_and(|(_, confined)| confined.has_own_network()))?;

@@ -6,6 +6,7 @@ mod questions;
 mod rules;
 mod sandboxed;
 mod transparent;
+mod upstream;
 mod visitor;
 
 use std::sync::Arc;
