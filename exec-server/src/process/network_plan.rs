@@ -109,7 +109,7 @@ impl NetworkPlan {
     /// # Errors
     /// `-32602` for a pattern that makes no sense.
     pub(super) fn transparent(asked: &NetworkProxy) -> Result<Self, RpcError> {
-        let proxy = proxy_plan(&ProcessId::from(FOREGROUND), asked)?;
+        let proxy = proxy_plan(&ProcessId::from(FOREGROUND), asked, &Upstream::default())?;
         Ok(Self {
             proxy: Some(Arc::new(proxy)),
             bridges: Vec::new(),
