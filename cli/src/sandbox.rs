@@ -47,7 +47,7 @@ pub(crate) struct MechanismArgs {
     /// Which namespaces sandboxes may use; for tests.
     #[arg(long, value_name = "WHICH", hide = true)]
     sandbox_namespaces: Option<NamespacesArg>,
-    /// Mechanisms to do without, with commas: landlock, landlock=N, network-namespace, seccomp; for tests.
+    /// Mechanisms to do without, with commas: landlock, landlock=N, network-namespace, pid-namespace, seccomp; for tests.
     #[arg(long, value_name = "MECHANISMS", default_value = "", hide = true)]
     sandbox_without: Without,
 }

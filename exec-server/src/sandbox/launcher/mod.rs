@@ -15,6 +15,7 @@ mod pids;
 mod pins;
 mod places;
 mod procfs;
+mod queues;
 mod rights;
 mod streams;
 mod view;

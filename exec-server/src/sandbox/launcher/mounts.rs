@@ -114,6 +114,14 @@ pub(super) fn put_text_over(path: &Path, text: &str) -> io::Result<()> {
     attach(clone(open_below(&tree, Path::new("file"))?)?, open(path)?)
 }
 
+/// The queues of this IPC namespace, not attached anywhere.
+pub(super) fn queues() -> io::Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    new(c"mqueue", &[], flags)
+}
+
 /// Terminals of its own, apart from everybody else's, not attached anywhere.
 pub(super) fn terminals() -> io::Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;

@@ -5,12 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::mounts;
-use crate::sandbox::kernel_mounts::{self, Mounted};
+use crate::sandbox::kernel_mounts::Mounted;
 
 /// Covers each one of outside, and keeps what is mounted in it, such as a container's masks. To be called in the new PID
 /// namespace, and in a mount namespace of its own.
-pub(super) fn replace() -> io::Result<()> {
-    let mounted = kernel_mounts::all_mounted()?;
+pub(super) fn replace(mounted: &[Mounted]) -> io::Result<()> {
     let is_whole = |mount: &Mounted| mount.kind == b"proc" && mount.root == "/";
     let tops: Vec<&Path> =
         mounted.iter().filter(|mount| is_whole(mount)).map(|mount| mount.point.as_path()).collect();
@@ -39,7 +38,7 @@ pub(super) fn replace() -> io::Result<()> {
 }
 
 /// None for a place that no path leads to, or none that this user may take: nor can the program.
-fn reachable(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+pub(super) fn reachable(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
         Err(error)

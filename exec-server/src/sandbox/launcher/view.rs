@@ -12,7 +12,8 @@ use rustix::thread::UnshareFlags;
 use super::layout::{Layout, Mount, SHARED_MEMORY};
 use super::mounts::{self, Covers};
 use super::places::{self, Places};
-use super::{pins, procfs, streams};
+use super::{pins, procfs, queues, streams};
+use crate::sandbox::kernel_mounts;
 use crate::sandbox::policy::Access;
 use crate::sandbox::task::{Failure, FileWalls, Granted, Namespaces, Stage, Walls};
 
@@ -55,9 +56,11 @@ pub(super) fn enter(
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
     before()?;
+    let mounted = kernel_mounts::all_mounted().map_err(|error| fail("look at what is mounted", &error))?;
     if walls.own_pids {
-        procfs::replace().map_err(|error| fail("mount /proc of its own", &error))?;
+        procfs::replace(&mounted).map_err(|error| fail("mount /proc of its own", &error))?;
     }
+    queues::replace(&mounted).map_err(|error| fail("mount queues of its own", &error))?;
     let given = look()?;
     let FileWalls::Granted(granted) = &walls.files else { return Ok(()) };
     if granted.base.is_none() {

@@ -8,10 +8,11 @@ use super::escapes::profile;
 use super::*;
 
 /// What sandboxes may use, by name, with the flags that say so.
-pub(crate) const MECHANISMS: [(&str, &[&str]); 5] = [
+pub(crate) const MECHANISMS: [(&str, &[&str]); 6] = [
     ("any", &[]),
     ("user", &["--sandbox-namespaces", "user"]),
     ("no landlock", &["--sandbox-without", "landlock"]),
+    ("no pids", &["--sandbox-without", "pid-namespace"]),
     ("landlock 2", &["--sandbox-without", "landlock=2"]),
     ("off", &["--sandbox-namespaces", "off"]),
 ];
@@ -63,7 +64,7 @@ const USUAL: [(&str, &str); 4] = [
 #[tokio::test]
 async fn what_nothing_holds_is_refused_with_the_promise_and_what_is_held_runs() {
     let more: [(&str, &[&str]); 5] = [
-        ("landlock 5", &["--sandbox-without", "landlock=5"]),
+        ("landlock 5, no pids", &["--sandbox-without", "landlock=5,pid-namespace"]),
         ("no networks", &["--sandbox-without", "network-namespace"]),
         ("no seccomp", &["--sandbox-without", "seccomp"]),
         ("nothing but seccomp", &["--sandbox-namespaces", "off", "--sandbox-without", "landlock"]),
