@@ -132,22 +132,12 @@ fn wrong_usage(kind: ErrorKind, text: &str) -> clap::Error {
     }
 }
 
-/// Prints the help of `codex exec-server`, or of a subcommand of it.
+/// Prints the help of `codex exec-server`, or of a subcommand of it, as `--help` does.
 fn help(subcommand: Option<&str>) -> ExitCode {
-    let mut command = Cli::command();
-    command.build();
-    let exec_server = command.find_subcommand_mut("exec-server");
-    let asked = exec_server.and_then(|exec_server| match subcommand {
-        None => Some(exec_server),
-        Some(name) => exec_server.find_subcommand_mut(name),
-    });
-    let Some(asked) = asked else {
-        let text = format!("unrecognized subcommand '{}'", subcommand.unwrap_or_default());
-        wrong_usage(ErrorKind::InvalidSubcommand, &text).exit()
-    };
-    match output::line(asked.render_long_help().to_string().trim_end()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("can't print the help on stdout: {error}")),
+    let words = ["codex", "exec-server"].into_iter().chain(subcommand).chain(["--help"]);
+    match Cli::command().try_get_matches_from(words) {
+        Err(shown) => shown.exit(),
+        Ok(_) => ExitCode::SUCCESS,
     }
 }
 
