@@ -22,7 +22,7 @@ use codex_exec_protocol::sandbox::{
 use codex_exec_server::process::ForegroundNetwork;
 use codex_exec_server::sandbox::{
     Confined, ConfinedProgram, Confiner, NamespaceUse, NetworkRight, Policy, PolicyBounds, StartError,
-    Surroundings, Without,
+    Surroundings, Without, WithoutNamespaces,
 };
 use codex_exec_server::withheld::inherited;
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
@@ -50,6 +50,43 @@ pub(crate) struct MechanismArgs {
     /// Mechanisms to do without, with commas: landlock, landlock=N, network-namespace, pid-namespace, seccomp; for tests.
     #[arg(long, value_name = "MECHANISMS", default_value = "", hide = true)]
     sandbox_without: Without,
+}
+
+/// What is enforced less than a profile says, because this machine's owner says so.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct SandboxFlags {
+    /// What is done where the system allows no namespaces, as in containers, and a profile lets a workspace be written
+    /// [default: refuse].
+    #[arg(long, value_name = "WHAT")]
+    without_namespaces: Option<WithoutNamespacesArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WithoutNamespacesArg {
+    /// The profile is refused.
+    Refuse,
+    /// It is enforced, but `.git`, `.codex` and `.agents` of the workspace are not protected.
+    UnprotectedNames,
+}
+
+impl SandboxFlags {
+    /// Fills from the configuration what no flag says.
+    pub(crate) fn fill(&mut self, settings: &codex_config::SandboxConfig) {
+        use codex_config::WithoutNamespaces as Setting;
+        let configured = settings.without_namespaces.map(|setting| match setting {
+            Setting::Refuse => WithoutNamespacesArg::Refuse,
+            Setting::UnprotectedNames => WithoutNamespacesArg::UnprotectedNames,
+        });
+        self.without_namespaces = self.without_namespaces.or(configured);
+    }
+
+    /// Tells it to what prepares confinements.
+    pub(crate) fn apply(&self, confiner: Confiner) -> Confiner {
+        confiner.without_namespaces(match self.without_namespaces {
+            None | Some(WithoutNamespacesArg::Refuse) => WithoutNamespaces::Refuse,
+            Some(WithoutNamespacesArg::UnprotectedNames) => WithoutNamespaces::UnprotectedNames,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,6 +141,8 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "PATH")]
     explain: Vec<PathBuf>,
     #[command(flatten)]
+    sandbox: SandboxFlags,
+    #[command(flatten)]
     mechanisms: MechanismArgs,
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", required_unless_present = "explain")]
@@ -121,7 +160,7 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     };
     let cwd = absolute(args.cwd.as_deref().unwrap_or(Path::new("")))?;
     let cwd = std::fs::canonicalize(&cwd).with_context(|| format!("can't use {} as --cwd", cwd.display()))?;
-    let confiner = args.mechanisms.confiner(PolicyBounds::default());
+    let confiner = args.sandbox.apply(args.mechanisms.confiner(PolicyBounds::default()));
     let Some(permissions) = permissions(&args)? else { return Ok(WRONG_USAGE) };
     let mut policy = confiner.policy(&sandbox(&args, permissions, &cwd)?)?;
     for path in &args.explain {
@@ -194,6 +233,11 @@ fn start(
     hosts: Option<Vec<String>>,
 ) -> anyhow::Result<Running> {
     let mut confined = if policy.allows_everything() { None } else { Some(confiner.confine(policy)?) };
+    if confined.as_ref().is_some_and(Confined::leaves_names_unprotected) {
+        output::note(
+            "warning: there are no namespaces, so .git, .codex and .agents of the workspace are not protected",
+        );
+    }
     let mut env = inherited(std::env::vars_os()).collect();
     let network = match (hosts, &mut confined) {
         (Some(hosts), Some(confined)) => {

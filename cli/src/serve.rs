@@ -161,7 +161,7 @@ fn config(
     });
     let login = account.as_ref().map(|account| account.shell.as_os_str());
     let shells = login_shell::choose(login, std::env::var_os("PATH").as_deref());
-    let confiner = args.mechanisms.confiner((&limits).into());
+    let confiner = args.sandbox.apply(args.mechanisms.confiner((&limits).into()));
     let unlimited = warn_of_limits(&confiner);
     let transparent = unlimited && confiner.may_have_network_devices();
     let host = LaunchContext {

@@ -40,6 +40,8 @@ pub struct ExecServerConfig {
     pub concurrent_requests: Option<Number<1, { u32::MAX as u64 }>>,
     /// Directories that clients may put in front of `PATH`, as absolute paths.
     pub prepend_path_dirs: Vec<PathBuf>,
+    /// Sandboxes of programs and file calls.
+    pub sandbox: SandboxConfig,
     /// The server's bounds, as far as the file names them.
     pub limits: Limits,
 }
@@ -60,6 +62,27 @@ pub enum WsAuth {
     CapabilityToken,
     /// A JWT signed with a shared secret.
     SignedBearerToken,
+}
+
+/// `[exec_server.sandbox]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(deny_unknown_fields))]
+pub struct SandboxConfig {
+    /// What is done where the system allows no namespaces, as in containers, and a profile lets a workspace be written.
+    pub without_namespaces: Option<WithoutNamespaces>,
+}
+
+/// What is done where the system allows no namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum WithoutNamespaces {
+    /// The profile is refused.
+    Refuse,
+    /// It is enforced, but `.git`, `.codex` and `.agents` of the workspace are not protected.
+    UnprotectedNames,
 }
 
 /// What happens to programs that outlive the process that started them.

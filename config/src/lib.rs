@@ -42,7 +42,7 @@ mod testing;
 mod unknown;
 
 pub use error::ConfigError;
-pub use exec_server::{ExecServerConfig, Leftovers, WsAuth};
+pub use exec_server::{ExecServerConfig, Leftovers, SandboxConfig, WithoutNamespaces, WsAuth};
 pub use features::Features;
 pub use limits::Limits;
 pub use load::{Config, Sources, load, load_exec_server};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::sandbox::MechanismArgs;
+use crate::sandbox::{MechanismArgs, SandboxFlags};
 
 /// Clocks that differ by more than a day (seconds) are broken, and a token that is valid for longer is no short-lived one.
 /// A safeguard, far from any real use.
@@ -61,6 +61,8 @@ pub(crate) struct ServeArgs {
     pub(super) prepend_path_dirs: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) mechanisms: MechanismArgs,
+    #[command(flatten)]
+    pub(super) sandbox: SandboxFlags,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     pub(super) limit: Vec<String>,

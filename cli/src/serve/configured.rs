@@ -30,6 +30,7 @@ impl ServeArgs {
             Leftovers::Keep => LeftoversArg::Keep,
             Leftovers::Kill => LeftoversArg::Kill,
         }));
+        self.sandbox.fill(&settings.sandbox);
         self.concurrent_requests = self
             .concurrent_requests
             .or(settings.concurrent_requests.and_then(|number| u32::try_from(number.get()).ok()));

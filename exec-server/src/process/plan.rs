@@ -251,6 +251,7 @@ impl Plan {
         let by = confined
             .as_ref()
             .and_then(|(launcher, confined)| Some((launcher.clone(), confined.for_stack()?)));
+        let leaves_names = confined.as_ref().is_some_and(|(_, confined)| confined.leaves_names_unprotected());
         let confined = confined.map(|(_, confined)| Arc::new(confined));
         let bounds = stack_bounds(limits);
         let open = move || {
@@ -264,7 +265,7 @@ impl Plan {
             };
             Ok((doors, stack))
         };
-        (open, Kept { confined, group, enforced })
+        (open, Kept { confined, leaves_names, group, enforced })
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) struct State {
 pub(super) struct Kept {
     /// What its sandbox needs on the disk.
     pub(super) confined: Option<Arc<Confined>>,
+    /// Whether that leaves protected names of the workspace unprotected; told afterwards too.
+    pub(super) leaves_names: bool,
     /// What bounds it together with its descendants.
     pub(super) group: Option<Group>,
     /// What holds it to its limits; told afterwards too.
@@ -159,6 +161,11 @@ impl Process {
         };
         drop(state);
         action(failure.as_ref().map_or(Ok(()), Err));
+    }
+
+    /// Whether its sandbox leaves protected names of the workspace unprotected.
+    pub(crate) fn leaves_names_unprotected(&self) -> bool {
+        self.lock().kept.leaves_names
     }
 
     /// Whether its start still goes on.

@@ -156,6 +156,7 @@ impl Placed {
         StartResult {
             process_id: self.params.process_id.clone(),
             sandbox_type: Some(sandbox_type.to_owned()),
+            unprotected_names: false,
         }
     }
 

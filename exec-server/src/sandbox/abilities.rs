@@ -7,7 +7,7 @@ use std::str::FromStr;
 use codex_children::posix::Streams;
 use codex_children::reap;
 
-use super::confiner::NamespaceUse;
+use super::confiner::{NamespaceUse, WithoutNamespaces};
 use super::launcher::supports;
 use super::policy::{Access, NetworkRight, Region};
 use super::promises::{Demand, FileDemand, Held, Mechanism, NEWEST_LANDLOCK, Promise, hold, ways};
@@ -137,6 +137,11 @@ impl Abilities {
         }
     }
 
+    /// Whether there are namespaces of any kind.
+    pub(super) fn has_namespaces(&self) -> bool {
+        self.namespaces.is_ok()
+    }
+
     /// How to enforce what is asked for.
     pub(super) fn plan(&self, demand: &Demand) -> Result<Plan, Unheld> {
         // Version 1 forbids each rename and link between directories, also where both may be written.
@@ -212,11 +217,22 @@ impl Abilities {
             Err(unheld) => Finding {
                 what,
                 good: false,
-                said: format!("refused: {}", unheld.reason()),
+                said: format!("refused: {}{}", unheld.reason(), self.without_names(what)),
                 commands: unheld.remedy.commands,
             },
         }));
         findings
+    }
+
+    /// What is possible all the same, for the profile that lets a workspace be written.
+    fn without_names(&self, what: &str) -> &'static str {
+        let helps = !self.has_namespaces() && what == "workspace-write" && self.plan(&Demand::TREES).is_ok();
+        if helps {
+            "; all of it but the protection of `.git`, `.codex` and `.agents` is enforced with \
+             --without-namespaces unprotected-names, or exec_server.sandbox.without_namespaces = \"unprotected-names\""
+        } else {
+            ""
+        }
     }
 
     fn mechanisms(&self, all_held: bool) -> Vec<Finding> {
@@ -266,8 +282,16 @@ impl Plan {
     }
 }
 
+/// What is said of [`WithoutNamespaces::UnprotectedNames`].
+const UNPROTECTED: &str = "there are no namespaces, so `.git`, `.codex` and `.agents` of a writable workspace are not protected \
+     (exec_server.sandbox.without_namespaces), and profiles that deny or close something inside of what is more open are refused";
+
 /// What the kernel says of itself, its settings and this user.
-pub(super) fn glance(allowed: NamespaceUse, without: Without) -> Vec<String> {
+pub(super) fn glance(
+    allowed: NamespaceUse,
+    without: Without,
+    without_namespaces: WithoutNamespaces,
+) -> Vec<String> {
     let situation = Situation::look(supports::landlock());
     let usable = match allowed {
         NamespaceUse::Any => situation.is_administrator || !situation.forbids_user_namespaces(),
@@ -285,6 +309,13 @@ pub(super) fn glance(allowed: NamespaceUse, without: Without) -> Vec<String> {
     let refused = [Demand::READ_ONLY, Demand::WORKSPACE].map(|demand| abilities.plan(&demand).err());
     let mut limits: Vec<String> = refused.iter().flatten().map(Unheld::reason).collect();
     limits.dedup();
+    if !usable && without_namespaces == WithoutNamespaces::UnprotectedNames {
+        limits.retain(|_| false);
+        if let Err(unheld) = abilities.plan(&Demand::TREES) {
+            limits.push(unheld.reason());
+        }
+        limits.push(UNPROTECTED.to_owned());
+    }
     limits
 }
 

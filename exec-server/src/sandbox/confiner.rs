@@ -29,16 +29,33 @@ pub enum NamespaceUse {
     Off,
 }
 
+/// What is done where there are no namespaces, and a profile lets a workspace be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WithoutNamespaces {
+    /// It is refused, since nothing else holds it whole.
+    #[default]
+    Refuse,
+    /// It is enforced but for the protection of `.git`, `.codex` and `.agents` in the workspace.
+    UnprotectedNames,
+}
+
 /// A confinement that can be entered; what it needs on the disk is there as long as this is.
 #[derive(Debug)]
 pub struct Confined {
     pub(crate) confinement: Confinement,
     pub(crate) held: Held,
+    /// Whether names in writable project roots are not protected ([`WithoutNamespaces`]).
+    pub(crate) leaves_names: bool,
     /// Launchers that are ready, where there are any.
     pub(crate) spares: Option<Arc<Spares>>,
 }
 
 impl Confined {
+    /// Whether `.git`, `.codex` and `.agents` of the workspace can be written against the profile.
+    pub fn leaves_names_unprotected(&self) -> bool {
+        self.leaves_names
+    }
+
     /// Whether the program gets a network of its own.
     pub(crate) fn has_own_network(&self) -> bool {
         matches!(&self.confinement, Confinement::Walls(walls) if walls.has_own_network())
@@ -99,6 +116,7 @@ pub struct Confiner {
     around: Surroundings,
     namespaces: NamespaceUse,
     without: Without,
+    without_namespaces: WithoutNamespaces,
     abilities: OnceLock<Abilities>,
     /// Why programs can have no network device, if they can't.
     devices: OnceLock<Result<(), String>>,
@@ -115,6 +133,7 @@ impl Confiner {
             around,
             namespaces,
             without: Without::default(),
+            without_namespaces: WithoutNamespaces::default(),
             abilities: OnceLock::new(),
             devices: OnceLock::new(),
             kernel_mounts: KernelMounts::default(),
@@ -126,6 +145,12 @@ impl Confiner {
     #[must_use]
     pub fn without(self, without: Without) -> Self {
         Self { without, ..self }
+    }
+
+    /// What is done where there are no namespaces; by default profiles that need them are refused.
+    #[must_use]
+    pub fn without_namespaces(self, without_namespaces: WithoutNamespaces) -> Self {
+        Self { without_namespaces, ..self }
     }
 
     /// The binary to start.
@@ -155,7 +180,7 @@ impl Confiner {
 
     /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.
     pub fn glance(&self) -> Vec<String> {
-        glance(self.namespaces, self.without)
+        glance(self.namespaces, self.without, self.without_namespaces)
     }
 
     /// What the sandbox allows, looked up now.
@@ -181,38 +206,66 @@ impl Confiner {
     /// # Errors
     /// When this machine can't enforce all of it.
     pub fn confine(&self, policy: &Policy) -> Result<Confined, ConfineRefusal> {
-        let (walls, held) = self.confine_creating(policy)?;
-        Ok(Confined { confinement: Confinement::Walls(walls), held, spares: Some(Arc::clone(&self.spares)) })
+        let planned = self.plan(policy)?;
+        let leaves_names = planned.open.is_some();
+        let (walls, held) = planned.hold(policy)?;
+        let spares = Some(Arc::clone(&self.spares));
+        Ok(Confined { confinement: Confinement::Walls(walls), held, leaves_names, spares })
     }
 
     /// As [`Self::confine`], for one file operation.
     pub(crate) fn confine_creating(&self, policy: &Policy) -> Result<(Walls, Held), ConfineRefusal> {
-        let plan = self.plan(policy)?;
-        let held = match &policy.files {
-            Files::Rules(rules) => Held::new(rules.placeholders())
-                .map_err(|(path, source)| ConfineRefusal::Place { path, source })?,
-            Files::All => Held::default(),
-        };
-        let walls = walls(policy, &plan, &held);
-        Ok((walls, held))
+        self.plan(policy)?.hold(policy)
     }
 
     /// No confinement: for a program with bounds and without a sandbox.
     pub fn unconfined() -> Confined {
-        Confined { confinement: Confinement::Off, held: Held::default(), spares: None }
+        Confined { confinement: Confinement::Off, held: Held::default(), leaves_names: false, spares: None }
     }
 
     /// As [`Self::confine`], for what never creates a name: no places need to be held.
     pub(crate) fn confine_reading(&self, policy: &Policy) -> Result<Walls, ConfineRefusal> {
-        Ok(walls(policy, &self.plan(policy)?, &Held::default()))
+        Ok(self.plan(policy)?.walls(policy, &Held::default()))
     }
 
-    fn plan(&self, policy: &Policy) -> Result<Plan, ConfineRefusal> {
-        let plan = self.abilities().plan(&Demand::of(policy));
-        plan.map_err(|unheld| ConfineRefusal::Machine { reason: unheld.reason() })
+    fn plan(&self, policy: &Policy) -> Result<Planned, ConfineRefusal> {
+        let abilities = self.abilities();
+        let refused = match abilities.plan(&Demand::of(policy)) {
+            Ok(plan) => return Ok(Planned { plan, open: None }),
+            Err(unheld) => ConfineRefusal::Machine { reason: unheld.reason() },
+        };
+        if self.without_namespaces == WithoutNamespaces::Refuse || abilities.has_namespaces() {
+            return Err(refused);
+        }
+        let open = policy.without_protected_names();
+        let Some(demand) = Demand::of_trees(open.as_ref().unwrap_or(policy)) else { return Err(refused) };
+        let plan = abilities.plan(&demand);
+        let plan = plan.map_err(|unheld| ConfineRefusal::Machine { reason: unheld.reason() })?;
+        Ok(Planned { plan, open })
     }
 }
 
-fn walls(policy: &Policy, plan: &Plan, held: &Held) -> Walls {
-    Walls { own_pids: plan.own_pids, ..Walls::new(policy, plan.namespaces, plan.landlock, held) }
+/// How a policy is enforced.
+struct Planned {
+    plan: Plan,
+    /// What is enforced instead, where names can't be protected.
+    open: Option<Policy>,
+}
+
+impl Planned {
+    fn walls(&self, policy: &Policy, held: &Held) -> Walls {
+        let policy = self.open.as_ref().unwrap_or(policy);
+        let Plan { namespaces, landlock, own_pids, .. } = self.plan;
+        Walls { own_pids, ..Walls::new(policy, namespaces, landlock, held) }
+    }
+
+    /// Makes what has to be there on the disk, too.
+    fn hold(&self, policy: &Policy) -> Result<(Walls, Held), ConfineRefusal> {
+        let held = match &self.open.as_ref().unwrap_or(policy).files {
+            Files::Rules(rules) => Held::new(rules.placeholders())
+                .map_err(|(path, source)| ConfineRefusal::Place { path, source })?,
+            Files::All => Held::default(),
+        };
+        Ok((self.walls(policy, &held), held))
+    }
 }

@@ -76,8 +76,8 @@ impl Scan {
                 Ok(Some(names)) => names,
                 Ok(None) => continue,
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    if could_open(&ahead.path) {
-                        self.take(ahead.path)?;
+                    if let Some(shut) = shut(&ahead.path) {
+                        self.take(shut.to_owned())?;
                     }
                     continue;
                 }
@@ -150,10 +150,18 @@ impl Seen {
     }
 }
 
+/// The directory by which nobody may look into another one now, if programs could open it: that itself, or the one that it
+/// is in.
+fn shut(directory: &Path) -> Option<&Path> {
+    let is_hidden = fs::symlink_metadata(directory).is_err();
+    let shut = if is_hidden { directory.parent()? } else { directory };
+    could_open(shut).then_some(shut)
+}
+
 /// What is no directory any more, or belongs to a process that has ended.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-        || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ELOOP | libc::EINVAL))
+        || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ELOOP))
 }
 
 /// Whether a name is a directory, and then whether by a symlink.

@@ -4,7 +4,8 @@
 //! Each has the modification time [`PLACEHOLDER_TIME`] and a shared lock of each server that holds it. So the next server that
 //! needs one that a killed server left behind takes it over, and whoever lets go last removes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,15 @@ use rustix::fs::{
 use super::place::PLACEHOLDER_TIME;
 
 /// The places that this server made or took over.
-static MADE: LazyLock<Mutex<HashMap<PathBuf, Made>>> = LazyLock::new(Mutex::default);
+static MADE: LazyLock<Mutex<Places>> = LazyLock::new(Mutex::default);
+
+#[derive(Debug, Default)]
+struct Places {
+    made: HashMap<PathBuf, Made>,
+    /// Directories that were made on the way to one, by device and inode. Only these are removed with it: a program can give
+    /// any directory of its own the time of a placeholder.
+    between: HashSet<(u64, u64)>,
+}
 
 #[derive(Debug)]
 struct Made {
@@ -37,7 +46,7 @@ pub struct Held {
     places: Vec<PathBuf>,
 }
 
-fn made() -> MutexGuard<'static, HashMap<PathBuf, Made>> {
+fn places() -> MutexGuard<'static, Places> {
     MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -56,12 +65,12 @@ impl Held {
     }
 
     fn hold(&mut self, place: &Path) -> io::Result<()> {
-        let mut made = made();
-        if let Some(made) = made.get_mut(place) {
+        let mut places = places();
+        if let Some(made) = places.made.get_mut(place) {
             made.count += 1;
         } else {
-            let Some((parent, lock)) = make(place)? else { return Ok(()) };
-            made.insert(place.to_owned(), Made { count: 1, parent, lock });
+            let Some((parent, lock)) = places.make(place)? else { return Ok(()) };
+            places.made.insert(place.to_owned(), Made { count: 1, parent, lock });
         }
         self.places.push(place.to_owned());
         Ok(())
@@ -75,9 +84,13 @@ impl Held {
     /// A directory that was made on the way to a place is somebody's from now on, and stays.
     pub(super) fn leave(&self, directory: &Path) {
         let is_between = |place: &PathBuf| place.starts_with(directory) && place != directory;
-        if self.places.iter().any(is_between) {
-            let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-            let _ = utimensat(CWD, directory, &times(now), AtFlags::SYMLINK_NOFOLLOW);
+        if !self.places.iter().any(is_between) {
+            return;
+        }
+        if let Ok(directory) = open(directory)
+            && places().is_between(&directory)
+        {
+            set_time(&directory, Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW });
         }
     }
 
@@ -94,140 +107,147 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut made = made();
+        let mut places = places();
         // What was made on the way to one may hold another.
         for place in self.places.iter().rev() {
-            let Some(held) = made.get_mut(place) else { continue };
+            let Some(held) = places.made.get_mut(place) else { continue };
             held.count -= 1;
             if held.count == 0
-                && let Some(held) = made.remove(place)
+                && let Some(held) = places.made.remove(place)
                 && let Ok(name) = last_name(place)
             {
-                held.remove(name);
+                places.remove(held, name);
             }
         }
     }
 }
 
-impl Made {
-    fn remove(self, name: &std::ffi::OsStr) {
-        let is_free = |lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        // Another server's, as long as that needs it.
-        if self.lock.as_ref().is_none_or(is_free) {
-            remove(self.parent, name);
-        }
-    }
-}
-
-/// Removes a directory, and what was made on the way to it as far as nothing else is in there. Somebody may have put
-/// something in it; then it is theirs.
-fn remove(parent: OwnedFd, name: &std::ffi::OsStr) {
-    let is_ours = is_marked(&parent);
-    if unlinkat(&parent, name, AtFlags::REMOVEDIR).is_err() || !is_ours {
-        return;
-    }
-    let mut way = parent;
-    loop {
-        let Ok(above) =
-            openat(&way, c"..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        else {
-            return;
+impl Places {
+    /// Makes a place and what is missing on its way: the directory that it is in, and its lock. None if it needs none.
+    fn make(&mut self, place: &Path) -> io::Result<Option<(OwnedFd, Option<OwnedFd>)>> {
+        let name = last_name(place)?;
+        let Some(parent) = self.directory(place.parent().ok_or(ErrorKind::InvalidInput)?)? else {
+            return Ok(None);
         };
-        let (is_ours, Some(name)) = (is_marked(&above), name_in(&above, &way)) else { return };
-        // It may be a place of its own, too.
-        let is_free = lock(&above, &name)
-            .is_ok_and(|lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if !is_free || unlinkat(&above, &*name, AtFlags::REMOVEDIR).is_err() {
-            return mark(&way);
+        // Another server may remove it between two of these steps, and then it is made anew.
+        for _ in 0..100 {
+            if !self.make_in(&parent, name)? {
+                return Ok(None);
+            }
+            let lock = match lock(&parent, name) {
+                Ok(lock) => lock,
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let is_locked = flock(&lock, FlockOperation::NonBlockingLockShared).is_ok();
+            if statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| is_same(&found, &lock)) {
+                return Ok(Some((parent, is_locked.then_some(lock))));
+            }
         }
-        if !is_ours {
-            return;
-        }
-        way = above;
+        Err(ErrorKind::ResourceBusy.into())
     }
-}
 
-/// Makes a place and what is missing on its way: the directory that it is in, and its lock. None if it needs none.
-fn make(place: &Path) -> io::Result<Option<(OwnedFd, Option<OwnedFd>)>> {
-    let name = last_name(place)?;
-    let Some(parent) = directory(place.parent().ok_or(ErrorKind::InvalidInput)?)? else { return Ok(None) };
-    // Another server may remove it between two of these steps, and then it is made anew.
-    for _ in 0..100 {
-        if !make_in(&parent, name)? {
+    /// A directory, made if it is missing; none if nobody can.
+    fn directory(&mut self, path: &Path) -> io::Result<Option<OwnedFd>> {
+        match open(path) {
+            Err(rustix::io::Errno::NOENT) => {}
+            opened => return Ok(Some(opened?)),
+        }
+        let Some(parent) = self.directory(path.parent().ok_or(ErrorKind::InvalidInput)?)? else {
+            return Ok(None);
+        };
+        if !self.make_in(&parent, last_name(path)?)? {
             return Ok(None);
         }
-        let lock = match lock(&parent, name) {
-            Ok(lock) => lock,
-            Err(rustix::io::Errno::NOENT) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let is_locked = flock(&lock, FlockOperation::NonBlockingLockShared).is_ok();
-        if statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| is_same(&found, &lock)) {
-            return Ok(Some((parent, is_locked.then_some(lock))));
+        let made = open(path)?;
+        self.between.extend(identity(&made));
+        Ok(Some(made))
+    }
+
+    /// Makes a marked directory, or finds one; false if it is somebody's, or can't be made by anybody.
+    fn make_in(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+        let is_between = self.is_between(parent);
+        match mkdirat(parent, name, Mode::from_raw_mode(0o755)).map_err(io::Error::from) {
+            Ok(()) => {
+                utimensat(parent, name, &times(PLACEHOLDER), AtFlags::SYMLINK_NOFOLLOW)?;
+                if is_between {
+                    set_time(parent, PLACEHOLDER);
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Ok(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| is_mark(&found)))
+            }
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(false),
+            // Its owner could let it be made, and so could an administrator.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let user = rustix::process::geteuid();
+                if user.is_root() || fstat(parent)?.st_uid == user.as_raw() { Err(error) } else { Ok(false) }
+            }
+            Err(error) => Err(error),
         }
     }
-    Err(ErrorKind::ResourceBusy.into())
+
+    /// Whether a directory was made on the way to a place, and nobody else has put anything in it.
+    fn is_between(&self, directory: &OwnedFd) -> bool {
+        let is_made = || identity(directory).is_some_and(|identity| self.between.contains(&identity));
+        fstat(directory).is_ok_and(|found| is_mark(&found)) && is_made()
+    }
+
+    /// Removes a place, and what was made on its way as far as nothing else is in there. Somebody may have put something in
+    /// it; then it is theirs. Another server's stays as long as that needs it.
+    fn remove(&mut self, held: Made, name: &OsStr) {
+        let is_removed = |parent: &OwnedFd, name: &OsStr, lock: Option<&OwnedFd>| {
+            let is_free = |lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            lock.is_none_or(is_free) && unlinkat(parent, name, AtFlags::REMOVEDIR).is_ok()
+        };
+        let mut way = held.parent;
+        let mut is_empty = self.is_between(&way);
+        if !is_removed(&way, name, held.lock.as_ref()) {
+            return;
+        }
+        while is_empty {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let Ok(above) = openat(&way, c"..", flags, Mode::empty()) else { return };
+            let Some(name) = name_in(&above, &way) else { return };
+            let Ok(lock) = lock(&above, &name) else { return };
+            is_empty = self.is_between(&above);
+            if !is_removed(&above, &name, Some(&lock)) {
+                return set_time(&way, PLACEHOLDER);
+            }
+            if let Some(gone) = identity(&way) {
+                self.between.remove(&gone);
+            }
+            if is_empty {
+                set_time(&above, PLACEHOLDER);
+            }
+            way = above;
+        }
+    }
 }
 
 /// Opens a place for locks.
-fn lock(parent: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<OwnedFd> {
+fn lock(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
 }
 
-/// A directory, made if it is missing; none if nobody can. Opened without following any symlink: there was none when the
-/// place was looked up.
-fn directory(path: &Path) -> io::Result<Option<OwnedFd>> {
+/// Opens a directory without following any symlink: there was none when the place was looked up.
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let open = || openat2(CWD, path, flags, Mode::empty(), resolve);
-    match open() {
-        Err(rustix::io::Errno::NOENT) => {}
-        opened => return Ok(Some(opened?)),
-    }
-    let Some(parent) = directory(path.parent().ok_or(ErrorKind::InvalidInput)?)? else { return Ok(None) };
-    Ok(if make_in(&parent, last_name(path)?)? { Some(open()?) } else { None })
+    openat2(CWD, path, flags, Mode::empty(), resolve)
 }
 
-/// Makes a marked directory, or finds one; false if it is somebody's, or can't be made by anybody.
-fn make_in(parent: &OwnedFd, name: &std::ffi::OsStr) -> io::Result<bool> {
-    let was_marked = is_marked(parent);
-    match mkdirat(parent, name, Mode::from_raw_mode(0o755)).map_err(io::Error::from) {
-        Ok(()) => {
-            utimensat(parent, name, &times(placeholder_time()), AtFlags::SYMLINK_NOFOLLOW)?;
-            if was_marked {
-                mark(parent);
-            }
-            Ok(true)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Ok(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| is_mark(&found)))
-        }
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(false),
-        // Its owner could let it be made, and so could an administrator.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let user = rustix::process::geteuid();
-            if user.is_root() || fstat(parent)?.st_uid == user.as_raw() { Err(error) } else { Ok(false) }
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn placeholder_time() -> Timespec {
-    Timespec { tv_sec: PLACEHOLDER_TIME, tv_nsec: 0 }
-}
+const PLACEHOLDER: Timespec = Timespec { tv_sec: PLACEHOLDER_TIME, tv_nsec: 0 };
 
 fn times(time: Timespec) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-fn mark(directory: &OwnedFd) {
+fn set_time(directory: &OwnedFd, time: Timespec) {
     let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    let _ = utimensat(CWD, path, &times(placeholder_time()), AtFlags::empty());
-}
-
-fn is_marked(directory: &OwnedFd) -> bool {
-    fstat(directory).is_ok_and(|found| is_mark(&found))
+    let _ = utimensat(CWD, path, &times(time), AtFlags::empty());
 }
 
 fn is_mark(found: &Stat) -> bool {
@@ -235,19 +255,23 @@ fn is_mark(found: &Stat) -> bool {
     is_directory && (found.st_mtime, found.st_mtime_nsec) == (PLACEHOLDER_TIME, 0)
 }
 
+fn identity(directory: &OwnedFd) -> Option<(u64, u64)> {
+    fstat(directory).ok().map(|found| (found.st_dev, found.st_ino))
+}
+
 fn is_same(found: &Stat, opened: impl AsFd) -> bool {
     fstat(opened).is_ok_and(|opened| (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino))
 }
 
 /// The name of an opened directory in the one above it, as it is now.
-fn name_in(above: &OwnedFd, directory: &OwnedFd) -> Option<std::ffi::OsString> {
+fn name_in(above: &OwnedFd, directory: &OwnedFd) -> Option<OsString> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()?;
     let name = path.file_name()?.to_owned();
     statat(above, &name, AtFlags::SYMLINK_NOFOLLOW).ok().filter(|found| is_same(found, directory))?;
     Some(name)
 }
 
-fn last_name(place: &Path) -> io::Result<&std::ffi::OsStr> {
+fn last_name(place: &Path) -> io::Result<&OsStr> {
     place.file_name().ok_or_else(|| ErrorKind::InvalidInput.into())
 }
 
@@ -315,12 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn no_directory_goes_that_was_not_made_on_the_way_whatever_its_time_says() {
+        let ground = Ground::new();
+        ground.make("w");
+        let held = Held::new(&[ground.at("w/.agents")]).expect("held");
+        // What a program may do to its workspace, so that it looks like something that was made for a placeholder.
+        utimensat(CWD, &ground.at("w"), &times(PLACEHOLDER), AtFlags::empty()).expect("set");
+        drop(held);
+        assert!(!ground.at("w/.agents").exists() && ground.at("w").is_dir());
+    }
+
+    #[test]
     fn what_a_killed_server_left_behind_is_taken_over_and_what_another_one_holds_is_left_to_it() {
         let ground = Ground::new();
         ground.make("w");
         let place = [ground.at("w/.agents")];
         Held::new(&place).expect("held").keep();
-        let left = made().remove(&place[0]).expect("made");
+        let left = places().made.remove(&place[0]).expect("made");
         // The lock is there as long as its server.
         let held = Held::new(&place).expect("held");
         assert!(held.holds(&place[0]));

@@ -1,6 +1,6 @@
 //! What one sandbox allows, as one plain value: real paths, no wishes left to interpret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,8 @@ pub struct Rules {
     placeholders: Vec<PathBuf>,
     /// Symlinks on the way to what was granted, with their text, so that a view without the rest can have them too.
     links: BTreeMap<PathBuf, PathBuf>,
+    /// Names that are protected in every writable project root.
+    names: BTreeSet<PathBuf>,
 }
 
 /// A rule that decided.
@@ -104,6 +106,14 @@ pub struct Region {
 impl Policy {
     /// Nothing is forbidden.
     pub const ALL: Self = Self { files: Files::All, network: NetworkRight::Open };
+
+    /// The same without the protection of `.git`, `.codex` and `.agents` in writable project roots. None if that changes
+    /// nothing.
+    pub(super) fn without_protected_names(&self) -> Option<Self> {
+        let Files::Rules(rules) = &self.files else { return None };
+        let open = rules.without_protected_names();
+        (open != *rules).then_some(Self { files: Files::Rules(open), network: self.network })
+    }
 
     /// Whether there is nothing to enforce.
     pub fn allows_everything(&self) -> bool {
@@ -134,6 +144,24 @@ impl Rules {
         if *held != Rule::Deny {
             *held = Rule::Read;
         }
+    }
+
+    /// Remembers a name that is protected whatever the entries say, as far as none lets it be written.
+    pub(super) fn add_protected_name(&mut self, path: PathBuf) {
+        self.names.insert(path);
+    }
+
+    /// The same without the protection of names in writable project roots, and nothing else.
+    fn without_protected_names(&self) -> Self {
+        let mut rules = self.clone();
+        let names = &self.names;
+        rules.rules.retain(|path, rule| match rule {
+            Rule::Protect => false,
+            Rule::Read => !names.contains(path),
+            Rule::Write | Rule::Deny => true,
+        });
+        rules.placeholders.retain(|path| rules.rules.contains_key(path));
+        rules
     }
 
     pub(super) fn add_link(&mut self, at: PathBuf, text: PathBuf) {

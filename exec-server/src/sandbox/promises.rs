@@ -54,6 +54,8 @@ pub(super) enum FileDemand {
     Nothing,
     /// All of them are read at most, and what is closed has nothing more open around it.
     ReadOnly,
+    /// Whole trees are written, and what is closed has nothing more open around it.
+    Trees,
     /// Some are written and others not, or something is closed inside of what is more open.
     Parts,
 }
@@ -61,6 +63,7 @@ pub(super) enum FileDemand {
 impl Demand {
     pub(super) const READ_ONLY: Self = Self { files: FileDemand::ReadOnly, network: NetworkRight::Closed };
     pub(super) const WORKSPACE: Self = Self { files: FileDemand::Parts, network: NetworkRight::Closed };
+    pub(super) const TREES: Self = Self { files: FileDemand::Trees, network: NetworkRight::Closed };
     pub(super) const OFFLINE: Self = Self { files: FileDemand::Nothing, network: NetworkRight::Closed };
     pub(super) const FILTERED: Self = Self { files: FileDemand::Parts, network: NetworkRight::Filtered };
 
@@ -71,6 +74,12 @@ impl Demand {
             Files::Rules(_) => FileDemand::ReadOnly,
         };
         Self { files, network: policy.network }
+    }
+
+    /// The same where names in writable trees are not protected; none if that is not all that takes mounts.
+    pub(super) fn of_trees(policy: &Policy) -> Option<Self> {
+        let is_closed_inside = matches!(&policy.files, Files::Rules(rules) if rules.narrows_inside());
+        (!is_closed_inside).then_some(Self { files: FileDemand::Trees, network: policy.network })
     }
 
     fn restricts_files(&self) -> bool {
@@ -107,8 +116,15 @@ pub(super) const PROMISES: &[Promise] = &[
     Promise {
         name: "hidden files",
         what: "what no rule mentions is not read",
-        asked_by: |demand| demand.files == FileDemand::ReadOnly,
+        asked_by: |demand| matches!(demand.files, FileDemand::ReadOnly | FileDemand::Trees),
         held_by: &[&[MountNamespace], &[Landlock(1)]],
+    },
+    Promise {
+        name: "trees written",
+        what: "without protected names: files are written and made only in trees that the profile names, and no mode, owner, \
+               time or attribute changes",
+        asked_by: |demand| demand.files == FileDemand::Trees,
+        held_by: &[&[Landlock(3), Seccomp]],
     },
     Promise {
         name: "writes inside",

@@ -32,6 +32,7 @@ impl Resolver<'_> {
     }
 
     fn protect_name(&mut self, root: &Path, path: PathBuf) -> Result<(), PolicyError> {
+        self.rules.add_protected_name(path.clone());
         let lookup = |path, source| PolicyError::Lookup { path, source };
         match self.lookups.find(&path).map_err(|source| lookup(path.clone(), source))? {
             Found::Missing(ErrorKind::NotFound) => {

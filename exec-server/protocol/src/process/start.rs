@@ -230,4 +230,8 @@ pub struct StartResult {
     /// `none` or `linuxSeccomp`; absent from servers before 0.169.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_type: Option<String>,
+    /// Ours: the sandbox leaves `.git`, `.codex` and `.agents` of the workspace unprotected, as the server's user has allowed
+    /// where there are no namespaces. Absent else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unprotected_names: bool,
 }

@@ -40,10 +40,13 @@ fn begin(
         Ok(placed) => placed,
         Err(error) => return reply.answer(Err(error)),
     };
-    let result = placed.result();
+    let (result, process) = (placed.result(), Arc::clone(placed.process()));
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
-    Arc::clone(placed.process())
-        .when_started(move |outcome| reply.answer(outcome.map(|()| result).map_err(Clone::clone)));
+    Arc::clone(placed.process()).when_started(move |outcome| {
+        let unprotected_names = process.leaves_names_unprotected();
+        let result = StartResult { unprotected_names, ..result };
+        reply.answer(outcome.map(|()| result).map_err(Clone::clone));
+    });
     let before = order.before(|| touched(placed.params()));
     launch(table, placed, before);
 }

@@ -111,6 +111,42 @@ async fn none_of_the_attempts_gets_through() {
     assert!(held > 1000, "only {held} attempts");
 }
 
+/// Whether an attempt is on a name that is protected in a workspace.
+fn is_on_protected_names(name: &str) -> bool {
+    ["w/.git", "w/.codex", "protected", "make something in it", "remove its place"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+#[tokio::test]
+async fn where_protected_names_are_given_up_nothing_else_is() {
+    if !enforceable() {
+        return;
+    }
+    let flags = ["--sandbox-namespaces", "off", "--without-namespaces", "unprotected-names"];
+    let server = Server::builder().args(flags).start().await;
+    let mut client = server.client().await;
+    for name in ["read", "workspace", "online", "external"] {
+        let ground = Ground::new();
+        let sandbox = profile(name, &ground);
+        let attempts: Vec<String> = all(&ground.root)
+            .into_iter()
+            .filter(|attack| attack.stopped_by.contains(&name) && !is_on_protected_names(&attack.name))
+            .map(|attack| attack.name)
+            .collect();
+        assert!(attempts.len() > 100, "{name}: {}", attempts.len());
+        let bystander = Bystander::new();
+        let mut asked = asked(&attempts.join(","), &ground);
+        asked.insert(1, bystander.variable());
+        let ran = run(&mut client, &ground, &sandbox, asked).await;
+        let escaped: Vec<&str> = ran.output.lines().filter(|line| line.starts_with("ESCAPED")).collect();
+        assert!(escaped.is_empty(), "{name}: {escaped:?}");
+        let held = ran.output.lines().filter(|line| line.starts_with("held")).count();
+        assert_eq!(held, attempts.len(), "{name}: {}", ran.output);
+        ground.is_untouched(if name == "external" { &["w/", "o/"] } else { &["w/"] });
+    }
+}
+
 #[tokio::test]
 async fn the_attempts_work_where_nothing_stops_them() {
     let server = Server::start().await;

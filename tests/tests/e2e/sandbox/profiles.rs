@@ -383,20 +383,18 @@ async fn a_directory_that_was_shut_to_be_forgotten_stays_shut() {
     use std::os::unix::fs::PermissionsExt;
     for host in hosts().await.into_iter().filter(|host| host.is_ordinary) {
         let mut client = host.server.client().await;
-        let ground = host.ground(&["w/shut/.env", "w/shut/deep/.env"]);
+        let ground = host.ground(&["w/shut/.env", "w/glob/deep/.env"]);
         let glob =
             json!({"path": {"type": "glob_pattern", "pattern": ground.text("w/**/.env")}, "access": "deny"});
-        for deny in [entry(&ground.uri("w/shut/.env"), "deny"), glob] {
+        for (directory, deny) in [("shut", entry(&ground.uri("w/shut/.env"), "deny")), ("glob", glob)] {
             let sandbox = ground.profile(and(std::slice::from_ref(&deny)), "restricted");
             for mode in [0o000, 0o444, 0o111] {
-                let shut = ground.at("w/shut");
+                let shut = ground.at("w").join(directory);
                 std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(mode)).expect("modes");
-                let command = "chmod 755 shut; cat shut/.env; cat shut/deep/.env";
-                let ran = shell(&mut client, &ground, &sandbox, command).await;
+                let command = format!("chmod 755 {directory}; cat {directory}/.env {directory}/deep/.env");
+                let ran = shell(&mut client, &ground, &sandbox, &command).await;
                 let is_read = ran.output.contains("hidden words");
-                // What was not denied may be read.
-                let may = deny["path"]["type"] == "path" && mode == 0o111;
-                assert!(!is_read || may, "{deny} {mode:o} ({}): {}", host.name, ran.output);
+                assert!(!is_read, "{deny} {mode:o} ({}): {}", host.name, ran.output);
                 std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o755)).expect("modes");
             }
         }
@@ -526,4 +524,92 @@ async fn placeholders_outlive_neither_a_killed_server_nor_another_program() {
     std::fs::create_dir(ground.at("w/.agents")).expect("a directory of somebody's own");
     assert_eq!(shell(&mut client, &ground, &sandbox, "! touch .agents/x").await.code, 0);
     assert!(ground.at("w/.agents").is_dir(), "it stays");
+}
+
+#[tokio::test]
+async fn without_namespaces_only_protected_names_are_given_up_and_only_where_it_is_said() {
+    if !enforceable() {
+        return;
+    }
+    let off = ["--sandbox-namespaces", "off"];
+    let named = ["--sandbox-namespaces", "off", "--without-namespaces", "unprotected-names"];
+    let by_file = tempfile::tempdir().expect("a directory");
+    let setting = "[exec_server.sandbox]\nwithout_namespaces = \"unprotected-names\"\n";
+    std::fs::write(by_file.path().join("config.toml"), setting).expect("written");
+    let home = by_file.path().to_str().expect("text");
+    for (server, is_allowed) in [
+        (Server::builder().args(off), false),
+        (Server::builder().args(named), true),
+        (Server::builder().args(off).env("CODEX_HOME", home), true),
+    ] {
+        let server = server.start().await;
+        assert_eq!(server.told().contains("`.agents` of a writable workspace are not protected"), is_allowed);
+        let mut client = server.client().await;
+        let ground = Ground::new();
+        let explicit = |name: &str| {
+            let mut entry = sub(name, "read");
+            entry["missing_path_behavior"] = json!("skip");
+            entry
+        };
+        let kept = entry(&ground.uri("w/sub/deep/kept"), "read");
+        let denied = entry(&ground.uri("o"), "deny");
+        // Profiles; whether they run, and whether they leave names unprotected.
+        for (name, entries, runs, leaves) in [
+            ("read-only", json!([special("root", "read")]), true, false),
+            ("workspace", and(&[]), is_allowed, true),
+            (
+                "as clients send it",
+                and(&[explicit(".git"), explicit(".codex"), explicit(".agents")]),
+                is_allowed,
+                true,
+            ),
+            ("the workspace alone", json!([special("project_roots", "write")]), is_allowed, true),
+            (
+                "another directory",
+                json!([special("root", "read"), entry(&ground.uri("o/sub"), "write")]),
+                is_allowed,
+                false,
+            ),
+            ("something read-only in the workspace", and(&[kept.clone()]), false, false),
+            ("something denied elsewhere", and(&[denied.clone()]), false, false),
+            ("something denied in the workspace", and(&[entry(&ground.uri("w/sub"), "deny")]), false, false),
+            (
+                "something missing denied in the workspace",
+                and(&[entry(&ground.uri("w/none"), "deny")]),
+                false,
+                false,
+            ),
+            ("all but a part", json!([special("root", "write"), denied.clone()]), false, false),
+        ] {
+            let sandbox = ground.profile(entries, "restricted");
+            let more = json!({"sandbox": sandbox, "cwd": ground.uri("w")});
+            let command =
+                "echo x > new; echo x > .git/new; chmod 777 new; echo x > ../o/precious; echo x > ../o/new";
+            let params = start_params(name, ["/bin/sh", "-c", command], more);
+            let params_of_call =
+                json!({"path": ground.uri("w/by-call"), "dataBase64": "", "sandbox": sandbox});
+            if !runs {
+                assert_eq!(client.refused("process/start", params).await, -32600, "{name}");
+                assert_eq!(client.refused("fs/writeFile", params_of_call).await, -32600, "{name}");
+                continue;
+            }
+            let answer = client.ok("process/start", params).await;
+            assert_eq!(answer.get("unprotectedNames"), leaves.then_some(&json!(true)), "{name}: {answer}");
+            client.finish(name).await;
+            let written = ground.at("w/new").exists();
+            assert_eq!(written, leaves, "{name}");
+            assert_eq!(ground.at("w/.git/new").exists(), leaves, "{name}");
+            assert_eq!(client.call("fs/writeFile", params_of_call).await.is_ok(), leaves, "{name}");
+            for made in ["w/new", "w/.git/new", "w/by-call"] {
+                use std::os::unix::fs::PermissionsExt;
+                let path = ground.at(made);
+                if let Ok(found) = path.metadata() {
+                    assert_eq!(found.permissions().mode() & 0o022, 0, "{name}: modes stay");
+                    std::fs::remove_file(path).expect("removed");
+                }
+            }
+            assert!(!ground.at("w/.agents").exists(), "{name}: no place is held");
+            ground.is_untouched(&[]);
+        }
+    }
 }
