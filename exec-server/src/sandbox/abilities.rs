@@ -217,22 +217,21 @@ impl Abilities {
             Err(unheld) => Finding {
                 what,
                 good: false,
-                said: format!("refused: {}{}", unheld.reason(), self.without_names(what)),
+                said: format!("refused: {}", unheld.reason()),
                 commands: unheld.remedy.commands,
             },
         }));
+        findings.extend(self.without_names());
         findings
     }
 
-    /// What is possible all the same, for the profile that lets a workspace be written.
-    fn without_names(&self, what: &str) -> &'static str {
-        let helps = !self.has_namespaces() && what == "workspace-write" && self.plan(&Demand::TREES).is_ok();
-        if helps {
-            "; all of it but the protection of `.git`, `.codex` and `.agents` is enforced with \
-             --without-namespaces unprotected-names, or exec_server.sandbox.without_namespaces = \"unprotected-names\""
-        } else {
-            ""
-        }
+    /// What is possible all the same, where there are no namespaces.
+    fn without_names(&self) -> Option<Finding> {
+        let helps = !self.has_namespaces() && self.plan(&Demand::TREES).is_ok();
+        let said = "all of workspace-write but the protection of .git, .codex and .agents is enforced with \
+             --without-namespaces unprotected-names (exec_server.sandbox.without_namespaces)";
+        let what = "without namespaces";
+        helps.then(|| Finding { what, good: true, said: said.to_owned(), commands: Vec::new() })
     }
 
     fn mechanisms(&self, all_held: bool) -> Vec<Finding> {

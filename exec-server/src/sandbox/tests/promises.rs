@@ -77,7 +77,7 @@ fn every_way_of_the_table_is_the_one_that_holds_somewhere() {
     for promise in PROMISES {
         for way in promise.held_by {
             let holds = |machine: &str| {
-                let files = [FileDemand::Nothing, FileDemand::ReadOnly, FileDemand::Parts];
+                let files = [FileDemand::Nothing, FileDemand::ReadOnly, FileDemand::Trees, FileDemand::Parts];
                 let networks = [NetworkRight::Closed, NetworkRight::Filtered, NetworkRight::Open];
                 let demands =
                     files.into_iter().flat_map(|files| networks.map(|network| Demand { files, network }));
