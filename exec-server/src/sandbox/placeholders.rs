@@ -344,7 +344,7 @@ mod tests {
         ground.make("w");
         let held = Held::new(&[ground.at("w/.agents")]).expect("held");
         // What a program may do to its workspace, so that it looks like something that was made for a placeholder.
-        utimensat(CWD, &ground.at("w"), &times(PLACEHOLDER), AtFlags::empty()).expect("set");
+        utimensat(CWD, ground.at("w"), &times(PLACEHOLDER), AtFlags::empty()).expect("set");
         drop(held);
         assert!(!ground.at("w/.agents").exists() && ground.at("w").is_dir());
     }

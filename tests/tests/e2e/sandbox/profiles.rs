@@ -570,8 +570,8 @@ async fn without_namespaces_only_protected_names_are_given_up_and_only_where_it_
                 is_allowed,
                 false,
             ),
-            ("something read-only in the workspace", and(&[kept.clone()]), false, false),
-            ("something denied elsewhere", and(&[denied.clone()]), false, false),
+            ("something read-only in the workspace", and(std::slice::from_ref(&kept)), false, false),
+            ("something denied elsewhere", and(std::slice::from_ref(&denied)), false, false),
             ("something denied in the workspace", and(&[entry(&ground.uri("w/sub"), "deny")]), false, false),
             (
                 "something missing denied in the workspace",
