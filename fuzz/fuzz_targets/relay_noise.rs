@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use codex_secret::Secret;
 use codex_fuzz::target;
 use codex_relay::frame;
 use codex_relay::{Event, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict};
+use codex_secret::Secret;
 
 #[derive(Debug, Arbitrary)]
 struct Input<'a> {
