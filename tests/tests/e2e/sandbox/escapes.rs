@@ -209,15 +209,18 @@ pub(super) fn users() -> Vec<User> {
 }
 
 impl User {
-    /// The binary, as this user runs it.
+    /// The binary, as this user runs it. The tests may run under nohup, which it must not inherit.
     pub(super) fn codex(self) -> std::process::Command {
         use std::os::unix::process::CommandExt;
+        const ENV: [&str; 2] = ["env", "--default-signal=HUP,INT,QUIT"];
         let codex = codex_e2e::binary::codex();
         match self {
-            Self::Root => std::process::Command::new(codex),
-            Self::Ordinary => {
-                let mut command = std::process::Command::new(codex);
-                command.uid(NOBODY).gid(NOBODY);
+            Self::Root | Self::Ordinary => {
+                let mut command = std::process::Command::new(ENV[0]);
+                if self == Self::Ordinary {
+                    command.uid(NOBODY).gid(NOBODY);
+                }
+                command.arg(ENV[1]).arg(codex);
                 command
             }
             Self::WithoutNamespaces => {
@@ -225,7 +228,8 @@ impl User {
                 let script = "echo 0 > /proc/sys/user/max_user_namespaces && \
                               exec setpriv --bounding-set -all --inh-caps -all -- \"$@\"";
                 let mut command = std::process::Command::new("unshare");
-                command.uid(NOBODY).gid(NOBODY).args(["-U", "-r", "sh", "-c", script, "sh"]).arg(codex);
+                command.uid(NOBODY).gid(NOBODY).args(["-U", "-r", "sh", "-c", script, "sh"]);
+                command.args(ENV).arg(codex);
                 command
             }
         }

@@ -104,11 +104,13 @@ async fn shells_on_a_terminal_control_their_jobs() {
             .await;
         let said = client.output_until("j", "ready> ").await;
         assert!(!said.contains("job control"), "{said:?} with namespaces {namespaces}");
-        client.write("j", "sleep 1000\n").await;
-        client.output_until("j", "\n").await;
+        // What is typed is shown as well, and must not be taken for what is printed. Before the job has printed something,
+        // it may not be in the foreground yet.
+        client.write("j", "sh -c 'echo r''unning; exec sleep 1000'\n").await;
+        client.output_until("j", "running").await;
         client.write("j", "\x1a").await;
         client.output_until("j", "Stopped").await;
-        client.write("j", "kill %1; wait; echo over-$?\n").await;
+        client.write("j", "kill %1; wait; echo o''ver-$?\n").await;
         client.output_until("j", "over-").await;
         client.write("j", "exit 5\n").await;
         assert_eq!(client.next_notification("process/exited").await["exitCode"], 5);
