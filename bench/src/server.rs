@@ -37,13 +37,20 @@ impl ServerCommand {
         Ok(Self { words: vec![own.display().to_string(), "--serve-floor".into()], ours: false })
     }
 
-    /// `target/release/codex exec-server` beside the bench's own binary, built when it is missing.
+    /// `codex exec-server` beside the bench's own binary, built by the same profile.
     pub fn ours() -> Result<Self> {
         let own = std::env::current_exe().context("finding the bench's own path")?;
-        let path: PathBuf = own.parent().context("the bench's own directory")?.join("codex");
-        let built = Command::new("cargo").args(["build", "--release", "-q", "-p", "codex-cli"]).status();
+        let directory = own.parent().context("the bench's own directory")?;
+        let path: PathBuf = directory.join("codex");
+        // A profile's name is that of its directory.
+        let profile = directory.file_name().unwrap_or_default();
+        let built =
+            Command::new("cargo").args(["build", "-q", "-p", "codex-cli", "--profile"]).arg(profile).status();
         if !path.exists() {
-            bail!("{} is missing, and building it gave {built:?}; run cargo build --release", path.display());
+            bail!(
+                "{} is missing, and building it gave {built:?}; run cargo build --profile dist",
+                path.display()
+            );
         }
         Ok(Self { words: vec![path.display().to_string(), "exec-server".into()], ours: true })
     }
