@@ -162,7 +162,7 @@ async fn a_stopped_program_hears_that_it_is_to_end() {
     let file = directory.path().join("pid");
     // A shell that starts a command after the signal may wait for it in vfork for ever, which is not to be stopped.
     let command = format!(
-        "trap 'echo bye; exit 9' TERM; sleep 1000 >/dev/null 2>&1 & echo $$ > {}; wait",
+        "trap 'kill $!; echo bye; exit 9' TERM; sleep 1000 >/dev/null 2>&1 & echo $$ > {}; wait",
         file.display()
     );
     client.shell("p", &command).await;
