@@ -22,7 +22,8 @@ const LEAST_BYTES: u64 = 3 << 18;
 /// worker threads read one block ahead.
 #[derive(Debug)]
 pub(crate) struct FileBlocks {
-    file: Arc<OwnedFd>,
+    /// Taken when this is dropped, and not before.
+    file: Option<Arc<OwnedFd>>,
     size: u64,
     at: u64,
     block: Vec<u8>,
@@ -46,7 +47,7 @@ impl FileBlocks {
             return Err(file);
         }
         Ok(Self {
-            file: Arc::new(file),
+            file: Some(Arc::new(file)),
             size,
             at: 0,
             block: Vec::new(),
@@ -90,9 +91,10 @@ impl FileBlocks {
         if self.waits {
             return None;
         }
+        let file = self.file.as_ref()?;
         self.block.resize(wanted, 0);
         let read = fill(&mut self.block, self.at, |into, at| {
-            preadv2(&self.file, &mut [io::IoSliceMut::new(into)], at, ReadWriteFlags::NOWAIT)
+            preadv2(file, &mut [io::IoSliceMut::new(into)], at, ReadWriteFlags::NOWAIT)
         });
         // Whatever else is wrong shows when it is read with waiting.
         self.waits = read.is_err();
@@ -115,10 +117,11 @@ impl FileBlocks {
 
     /// Has a worker thread read the block at `at`.
     fn begin(&self, at: u64, mut block: Vec<u8>) -> Ahead {
-        let (file, wanted) = (Arc::clone(&self.file), self.wanted(at));
+        let (file, wanted) = (self.file.clone(), self.wanted(at));
         blocking::spawn(move || {
             block.resize(wanted, 0);
-            let read = fill(&mut block, at, |into, at| pread(&*file, into, at));
+            let file = file.as_ref().ok_or(Errno::BADF);
+            let read = fill(&mut block, at, |into, at| pread(file?, into, at));
             (block, read)
         })
     }
@@ -144,8 +147,8 @@ fn fill(
 
 impl Drop for FileBlocks {
     fn drop(&mut self) {
-        // The last close of a file that was removed frees what it held.
-        dispose(Arc::clone(&self.file));
+        // The last close of a file that was removed frees what it held; it must not be left to this thread.
+        dispose(self.file.take());
     }
 }
 
