@@ -5,6 +5,7 @@
 mod child_mark;
 pub mod descriptor;
 pub mod descriptor_limit;
+pub mod groups;
 pub mod keeper;
 mod list;
 pub mod lookup;

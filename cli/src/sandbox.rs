@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use codex_children::signals::{self, EndRequest, EndSignals};
 use codex_children::spawn::{ForegroundChild, Program, SpawnError, spawn_here};
 use codex_children::streams::Stdio;
-use codex_children::{keeper, tree};
+use codex_children::{groups, keeper, tree};
 use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
@@ -25,7 +25,7 @@ use codex_exec_server::sandbox::{
     Surroundings, Without, WithoutNamespaces,
 };
 use codex_exec_server::withheld::inherited;
-use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
 use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
@@ -309,8 +309,7 @@ async fn end_of(program: ForegroundChild, end_signals: EndSignals) -> anyhow::Re
 /// Gives the program a signal that came here, unless it has it from its terminal already. Whether it asks for the end:
 /// programs take SIGINT as a wish to stop what they just do, too.
 fn hand_on(request: EndRequest, program: Pid) -> bool {
-    let is_beside_us = || getpgid(Some(program)).is_ok_and(|group| group == getpgrp());
-    if !request.from_terminal || !is_beside_us() {
+    if !request.from_terminal || !groups::is_beside_us(program) {
         // It may have ended this very moment.
         let _ = kill_process(program, request.signal);
     }

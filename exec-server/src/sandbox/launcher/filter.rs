@@ -9,7 +9,9 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use super::{ioctls, pids};
+use codex_children::groups;
+
+use super::ioctls;
 use crate::sandbox::task::{Failure, Namespaces, NetworkWalls, Stage, Walls};
 
 /// Refused with `EPERM` whatever the arguments are.
@@ -224,7 +226,7 @@ fn refused(walls: &Walls) -> Built<BpfProgram> {
         rules.insert(call, vec![other_kind?, other?]);
     }
     // Newer rights keep signals inside as well.
-    if walls.own_pids && pids::shares_group() && walls.landlock < 6 {
+    if walls.own_pids && groups::is_in_outer_group() && walls.landlock < 6 {
         spare_the_group(&mut rules)?;
     }
     sockets(walls, &mut rules)?;

@@ -10,6 +10,7 @@
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
+use codex_children::groups;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -49,13 +50,6 @@ pub(super) fn enter(namespaces: Namespaces, server: &OwnedFd) -> Result<(), Fail
     }
 }
 
-/// Whether the program has a process group together with processes outside of its namespace: then it could signal them
-/// as its own group.
-pub(super) fn shares_group() -> bool {
-    // SAFETY: only asks. A group that was made outside has no number here.
-    unsafe { libc::getpgrp() == 0 }
-}
-
 /// Whose process group and session the program is in.
 enum Group {
     /// Its own, since the launcher led one.
@@ -70,7 +64,7 @@ enum Group {
 impl Group {
     /// Of this process. One that leads a session lets go of its terminal, which the program takes.
     fn of_launcher() -> io::Result<Self> {
-        if rustix::process::getsid(None)? != rustix::process::getpid() {
+        if !groups::leads_session() {
             return Ok(Self::Callers);
         }
         let terminal = rustix::termios::tcgetsid(rustix::stdio::stdin()).is_ok();

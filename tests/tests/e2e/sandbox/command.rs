@@ -6,6 +6,21 @@ use codex_e2e::binary;
 
 use super::{Ground, enforceable};
 
+/// In a container, a session that was made outside of its PID namespace has no number.
+#[test]
+fn it_runs_in_a_session_and_a_group_from_outside_of_its_pid_namespace() {
+    if !enforceable() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).arg(binary::codex());
+    command.args(["sandbox", "--", "sh", "-c", "echo ran; exit 7"]).current_dir(ground.at("w"));
+    let output = command.output().expect("it runs");
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ran\n");
+}
+
 #[test]
 fn what_can_not_be_run_is_told_as_a_shell_does() {
     if !enforceable() {
