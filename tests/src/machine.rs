@@ -31,10 +31,11 @@ pub async fn stops_growing(file: &Path) -> u64 {
     }
 }
 
-/// Kills a process that is there.
+/// Kills a process, unless it ended a moment ago.
 pub fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    assert!(matches!(killed, Ok(()) | Err(rustix::io::Errno::SRCH)), "{killed:?}");
 }
 
 /// The state letter of a process (`proc(5)`), or `None` when there is none.
