@@ -9,6 +9,7 @@ pub mod client;
 pub mod environment;
 mod filesystem;
 pub mod http;
+pub mod interactive;
 pub mod network;
 mod own_port;
 pub mod process;

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::order::{Follow, ProcessEvent};
-use crate::environment::BodyError;
+use super::order::Follow;
+use crate::environment::{BodyError, ProcessEvent};
 use crate::protocol::http::BodyDeltaParams;
 use crate::protocol::process::{ExitedParams, OutputParams, ReadResult};
 

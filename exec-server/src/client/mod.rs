@@ -35,7 +35,8 @@ pub use dial::{Command, Endpoint, RegistryEnvironment, Stderr};
 pub use environments::{EnvironmentError, Environments, LOCAL};
 pub use error::ClientError;
 pub use options::ClientOptions;
-pub use order::ProcessEvent;
 pub use process::{Exit, Process, ProcessControl};
 pub use remote::Remote;
 pub use session::Client;
+
+pub use crate::environment::ProcessEvent;

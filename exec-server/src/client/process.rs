@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::calls::Retry;
 use super::error::ClientError;
 use super::inbox::ProcessInbox;
-use super::order::ProcessEvent;
 use super::session::Client;
 use super::shared::Shared;
+use crate::environment::ProcessEvent;
 use crate::protocol::process::{
     CloseStdin, CloseStdinParams, ExitDetails, Resize, ResizeParams, Signal, SignalName, SignalParams, Start,
     StartParams, Terminate, TerminateParams, Write, WriteParams, WriteStatus,

@@ -5,9 +5,10 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::error::ClientError;
+use super::process::Process;
 use super::session::Client;
 use crate::environment::{
-    CallError, Discovery, Environment, Files, Http, MissingState, Pieces, Processes, discovery_methods,
+    CallError, Discovery, Environment, Events, Files, Http, MissingState, Pieces, Processes, discovery_methods,
     program_methods,
 };
 use crate::filesystem::file_methods;
@@ -56,6 +57,13 @@ macro_rules! programs {
             Processes {
                 read: process::Read;
                 $($name: $method;)*
+                => {
+                    async fn follow(&self, params: process::StartParams) -> Result<Events, CallError> {
+                        let process = self.0.start(params).await?;
+                        let next = |mut process: Process| async move { Some((process.next().await?, process)) };
+                        Ok(Box::pin(stream::unfold(process, next)))
+                    }
+                }
             }
         }
     };

@@ -8,9 +8,9 @@ use futures_util::stream;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::machine::{Common, LocalConfig, Machine, Reply};
+use super::machine::{Common, Followed, LocalConfig, Machine, Reply};
 use super::traits::{
-    BodyError, CallError, Discovery, Files, Http, MissingState, Pieces, Processes, discovery_methods,
+    BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, discovery_methods,
     program_methods,
 };
 use crate::filesystem::file_methods;
@@ -133,6 +133,12 @@ macro_rules! programs {
                     async fn read(&self, params: process::ReadParams) -> Result<ReadResult, CallError> {
                         let reading = self.call(|machine, reply| machine.read(params, reply)).await?;
                         Ok(owned(reading.result))
+                    }
+
+                    async fn follow(&self, params: process::StartParams) -> Result<Events, CallError> {
+                        let followed = self.call(|machine, reply| machine.start_followed(params, reply)).await?;
+                        let next = |mut followed: Followed| async move { Some((followed.next().await?, followed)) };
+                        Ok(Box::pin(stream::unfold(followed, next)))
                     }
                 }
             }

@@ -6,6 +6,7 @@
 
 mod discovery;
 mod files;
+mod followed;
 mod http;
 mod programs;
 mod reply;
@@ -27,6 +28,7 @@ use crate::process::{LaunchContext, Leftovers, ProcessTable};
 use crate::protocol::environment::EnvironmentInfo;
 use crate::sandbox::files::FileHelpers;
 
+pub(crate) use followed::Followed;
 pub(crate) use http::OpenBody;
 pub(crate) use programs::Reading;
 pub(crate) use reply::Reply;

@@ -1,6 +1,7 @@
 //! The capabilities as traits, this machine that has them, and what this machine is.
 
 pub mod configuration;
+mod events;
 pub mod info;
 pub mod local;
 pub(crate) mod machine;
@@ -9,15 +10,16 @@ pub mod traits;
 use std::sync::Arc;
 
 pub use configuration::Configuration;
+pub use events::ProcessEvent;
 pub use local::Local;
 pub use machine::LocalConfig;
-pub use traits::{BodyError, CallError, Discovery, Files, Http, MissingState, Pieces, Processes};
+pub use traits::{BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes};
 pub(crate) use traits::{discovery_methods, program_methods};
 
 use crate::protocol::environment::EnvironmentInfo;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The capabilities of one machine: of this one here, or of another through a client.
 #[derive(Clone)]

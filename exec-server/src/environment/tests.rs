@@ -21,13 +21,13 @@ use crate::server::Server;
 use crate::transport::{Auth, ListenAddress, Listener, memory};
 
 /// An environment, and what has to live as long.
-struct Way {
-    name: &'static str,
-    environment: Environment,
-    _server: Option<Stop>,
+pub(crate) struct Way {
+    pub(crate) name: &'static str,
+    pub(crate) environment: Environment,
+    pub(crate) _server: Option<Stop>,
 }
 
-struct Stop(AbortHandle);
+pub(crate) struct Stop(AbortHandle);
 
 impl Drop for Stop {
     fn drop(&mut self) {
@@ -108,7 +108,7 @@ fn listening() -> (String, AbortHandle) {
     (url, serving.abort_handle())
 }
 
-async fn ways() -> [Way; 3] {
+pub(crate) async fn ways() -> [Way; 3] {
     let straight = Way { name: "straight", environment: Environment::local(config()), _server: None };
     let (carrier, stream) = memory::pair();
     let server = server();
@@ -118,7 +118,7 @@ async fn ways() -> [Way; 3] {
     [straight, inside, remote("websocket", Endpoint::WebSocket { url, bearer: None }, serving).await]
 }
 
-fn params<P: DeserializeOwned>(params: Value) -> P {
+pub(crate) fn params<P: DeserializeOwned>(params: Value) -> P {
     serde_json::from_value(params).unwrap()
 }
 
@@ -132,7 +132,7 @@ fn code<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> i64 {
     }
 }
 
-fn start(id: &str, argv: &[&str], more: Value) -> Value {
+pub(crate) fn start(id: &str, argv: &[&str], more: Value) -> Value {
     let mut all = json!({"processId": id, "argv": argv, "cwd": "/", "env": {}, "tty": false});
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     all

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tokio::sync::watch;
 
+use super::events::ProcessEvent;
 use crate::filesystem::file_methods;
 use crate::protocol::{Method, RpcError, discovery, filesystem as fs, http, process};
 
@@ -37,6 +38,9 @@ pub struct MissingState {
 
 /// A response's body as it comes; after an error nothing more does.
 pub type Pieces = Pin<Box<dyn Stream<Item = Result<Vec<u8>, BodyError>> + Send>>;
+
+/// What becomes of a program, to its end.
+pub type Events = Pin<Box<dyn Stream<Item = ProcessEvent> + Send>>;
 
 /// Declares a trait whose methods take and give what the protocol's methods do.
 macro_rules! capability {
@@ -86,11 +90,16 @@ pub(crate) use program_methods;
 macro_rules! programs {
     ($($methods:tt)*) => {
         capability! {
-            /// Runs programs (section 8). Output is read with [`Processes::read`], by number.
+            /// Runs programs (section 8). Output is read with [`Processes::read`], by number, or followed with [`Processes::follow`].
             Processes {
                 /// Reads retained output, waiting for more (8.3).
                 read: process::Read;
                 $($methods)*
+                => {
+                    /// Starts a program, and gives what becomes of it, in order and without loss: who takes the events sets the
+                    /// program's pace. Dropping them before the end ends the program with its tree.
+                    async fn follow(&self, params: process::StartParams) -> Result<Events, CallError>;
+                }
             }
         }
     };

@@ -190,6 +190,11 @@ impl OutputLog {
         self.hold = Some(self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq).saturating_sub(1));
     }
 
+    /// Nothing is forgotten before [`Self::was_read`] names it: for a reader in this process, which sets the program's pace.
+    pub fn hold(&mut self) {
+        self.hold = Some(self.next_seq - 1);
+    }
+
     /// Ends the hold: with nobody attached, the oldest output goes from now on.
     pub fn release(&mut self) {
         self.hold = None;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::process::{Chunk, StreamTotals};
+use crate::protocol::process::{Chunk, ExitDetails, Stream, StreamTotals};
 
 fn output(text: &str) -> ProcessEvent {
     ProcessEvent::Output { stream: Stream::Stdout, bytes: text.as_bytes().to_vec() }

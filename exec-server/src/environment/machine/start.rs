@@ -7,10 +7,10 @@ use std::time::Duration;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{StartParams, StartResult};
 
-use super::{Machine, Reply};
+use super::{Followed, Machine, Reply};
 use crate::blocking;
 use crate::filesystem::{self, Before, FileOrder, How, Touched, touched_path};
-use crate::process::{LoginShell, Placed, ProcessTable};
+use crate::process::{LoginShell, Placed, Process, ProcessTable};
 
 /// A start waits so long for the changes of files before it. A safeguard, far from any real use.
 const LONGEST_CHANGE: Duration = Duration::from_secs(10);
@@ -18,21 +18,39 @@ const LONGEST_CHANGE: Duration = Duration::from_secs(10);
 impl Machine {
     /// `process/start`. Once begun, it goes on without the machine.
     pub(crate) fn start(&self, params: StartParams, reply: impl Reply<StartResult>) {
-        begin(Arc::clone(&self.processes), Arc::clone(&self.order), params, reply);
+        self.begin_start(params, false, reply, |result, _| result);
+    }
+
+    /// The same for one who gets all that the program prints, and sets its pace.
+    pub(crate) fn start_followed(&self, params: StartParams, reply: impl Reply<Followed>) {
+        self.begin_start(params, true, reply, |_, process| Followed::new(process));
+    }
+
+    fn begin_start<R: 'static>(
+        &self,
+        params: StartParams,
+        held: bool,
+        reply: impl Reply<R>,
+        answer: fn(StartResult, Arc<Process>) -> R,
+    ) {
+        begin(Arc::clone(&self.processes), Arc::clone(&self.order), params, held, reply, answer);
     }
 }
 
-fn begin(
+/// `held` keeps the output for one reader.
+fn begin<R: 'static>(
     table: Arc<ProcessTable>,
     order: Arc<FileOrder>,
     params: StartParams,
-    reply: impl Reply<StartResult>,
+    held: bool,
+    reply: impl Reply<R>,
+    answer: fn(StartResult, Arc<Process>) -> R,
 ) {
     if let Some(earlier) = table.starting(&params.process_id) {
         // If that fails, its id is free for this one; but not once nobody hears of it.
         return earlier.when_started(move |_| {
             if !reply.is_gone() {
-                begin(table, order, params, reply);
+                begin(table, order, params, held, reply, answer);
             }
         });
     }
@@ -41,11 +59,14 @@ fn begin(
         Err(error) => return reply.answer(Err(error)),
     };
     let (result, process) = (placed.result(), Arc::clone(placed.process()));
+    if held {
+        process.hold();
+    }
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
     Arc::clone(placed.process()).when_started(move |outcome| {
         let unprotected_names = process.leaves_names_unprotected();
         let result = StartResult { unprotected_names, ..result };
-        reply.answer(outcome.map(|()| result).map_err(Clone::clone));
+        reply.answer(outcome.map(|()| answer(result, process)).map_err(Clone::clone));
     });
     let before = order.before(|| touched(placed.params()));
     launch(table, placed, before);

@@ -8,7 +8,7 @@ use codex_exec_protocol::process::{ProcessInfo, ProcessState, ReadParams, ReadRe
 
 use super::{Phase, Process, State, number, unknown_process};
 use crate::process::denied;
-use crate::process::log::Seq;
+use crate::process::log::{OutputLog, Seq};
 use codex_children::orphans::{self, Leftover};
 
 /// A start that takes longer hangs: a read then says that it goes on. A safeguard, far from any real use.
@@ -112,6 +112,16 @@ impl Process {
     pub fn was_read(&self, seq: Seq) {
         self.lock().log.was_read(seq);
         self.pump.notify_one();
+    }
+
+    /// One reader in this process gets all of it, and says with [`Self::was_read`] what it has.
+    pub(crate) fn hold(&self) {
+        self.follow(OutputLog::hold);
+    }
+
+    /// That reader is gone: the oldest output may go.
+    pub(crate) fn release(&self) {
+        self.follow(OutputLog::release);
     }
 
     fn unknown(&self) -> RpcError {
