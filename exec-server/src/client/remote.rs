@@ -8,8 +8,8 @@ use super::error::ClientError;
 use super::process::Process;
 use super::session::Client;
 use crate::environment::{
-    CallError, Discovery, Environment, Events, Files, Http, MissingState, Pieces, Processes, discovery_methods,
-    program_methods,
+    CallError, Discovery, Environment, Events, Files, Http, MissingState, Pieces, Processes,
+    discovery_methods, program_methods,
 };
 use crate::filesystem::file_methods;
 use crate::protocol::{Method, discovery, filesystem as fs, http, process};

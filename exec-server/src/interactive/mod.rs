@@ -23,7 +23,8 @@ pub use reading::{Budget, Reading, Shape, State};
 use crate::environment::{CallError, Environment};
 use crate::protocol::ProcessId;
 use crate::protocol::process::{
-    CloseStdinParams, ResizeParams, SignalName, SignalParams, StartParams, TerminateParams, WriteParams, WriteStatus,
+    CloseStdinParams, ResizeParams, SignalName, SignalParams, StartParams, TerminateParams, WriteParams,
+    WriteStatus,
 };
 use program::Program;
 use transcript::Transcript;
@@ -190,8 +191,11 @@ impl Interactive {
         if program.state() != State::Running {
             return refuse("it has ended");
         }
-        let params =
-            WriteParams { process_id: program.id.clone(), chunk: bytes.into(), write_id: Some(program.next_write()) };
+        let params = WriteParams {
+            process_id: program.id.clone(),
+            chunk: bytes.into(),
+            write_id: Some(program.next_write()),
+        };
         match self.0.environment.processes.write(params).await?.status {
             WriteStatus::Accepted => Ok(()),
             WriteStatus::StdinClosed => refuse("it was started without a terminal and without an open stdin"),
@@ -277,7 +281,8 @@ impl Shared {
 
     fn get(&self, id: &str) -> Result<Arc<Program>, InteractiveError> {
         let program = self.table.lock().programs.get(id).cloned();
-        let program = program.ok_or_else(|| InteractiveError::Unknown { id: id.chars().take(80).collect() })?;
+        let program =
+            program.ok_or_else(|| InteractiveError::Unknown { id: id.chars().take(80).collect() })?;
         program.used.store(self.look(), Ordering::Relaxed);
         Ok(program)
     }
@@ -287,7 +292,8 @@ impl Shared {
         let mut table = self.table.lock();
         if table.programs.len() + table.starting >= self.bounds.programs {
             let ended = table.programs.values().filter(|program| program.is_over());
-            let first = ended.min_by_key(|program| (program.printed().1 > 0, program.used.load(Ordering::Relaxed)));
+            let first =
+                ended.min_by_key(|program| (program.printed().1 > 0, program.used.load(Ordering::Relaxed)));
             let Some(id) = first.map(|program| program.id.clone()) else {
                 return Err(InteractiveError::Full { running: table.programs.len() + table.starting });
             };

@@ -174,7 +174,8 @@ impl Program {
         loop {
             {
                 let known = self.progress.known.lock();
-                let is_full = ask.shape == Shape::Page && known.transcript.total() >= from.saturating_add(page);
+                let is_full =
+                    ask.shape == Shape::Page && known.transcript.total() >= from.saturating_add(page);
                 if known.is_over() || is_full {
                     return;
                 }

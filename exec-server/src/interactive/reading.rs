@@ -150,7 +150,9 @@ impl Shown {
         let note = match lost {
             0 => format!("{bytes} bytes left out, from cursor {from}"),
             lost if lost == bytes => format!("{bytes} bytes from cursor {from} are not kept any more"),
-            lost => format!("{bytes} bytes left out, from cursor {from}; {lost} of them are not kept any more"),
+            lost => {
+                format!("{bytes} bytes left out, from cursor {from}; {lost} of them are not kept any more")
+            }
         };
         if !self.output.is_empty() && !self.output.ends_with('\n') {
             self.output.push('\n');
@@ -175,7 +177,11 @@ impl fmt::Display for Reading {
                     write!(f, " because its time was up")?;
                 }
                 if !complete {
-                    write!(f, "; something that it started still holds its output, session ID {}", self.process)?;
+                    write!(
+                        f,
+                        "; something that it started still holds its output, session ID {}",
+                        self.process
+                    )?;
                 }
                 writeln!(f)?;
             }
@@ -247,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_model_reads_it_in_the_usual_words() {
-        let exited = State::Exited { code: 3, signal: None, timed_out: false, duration: None, complete: true };
+        let exited =
+            State::Exited { code: 3, signal: None, timed_out: false, duration: None, complete: true };
         let mut reading = Reading {
             process: "p1".into(),
             state: exited,
@@ -260,7 +267,8 @@ mod tests {
             cut_bytes: 0,
             lost_bytes: 0,
         };
-        let text = "Wall time: 1.5000 seconds\nProcess exited with code 3\nOriginal token count: 1\nOutput:\nhi\n";
+        let text =
+            "Wall time: 1.5000 seconds\nProcess exited with code 3\nOriginal token count: 1\nOutput:\nhi\n";
         assert_eq!(reading.to_string(), text);
         reading.state = State::Running;
         assert!(reading.to_string().contains("\nProcess running with session ID p1\n"));

@@ -43,7 +43,11 @@ async fn a_short_program_is_answered_whole_and_with_its_end() {
         let State::Exited { code: 3, complete: true, signal: None, .. } = reading.state else {
             panic!("{name}: {:?}", reading.state)
         };
-        assert!(reading.output.contains("out\n") && reading.output.contains("err\n"), "{name}: {}", reading.output);
+        assert!(
+            reading.output.contains("out\n") && reading.output.contains("err\n"),
+            "{name}: {}",
+            reading.output
+        );
         assert_eq!((reading.total_bytes, reading.next_cursor, reading.cut_bytes), (8, 8, 0), "{name}");
         // Its handle works on; a look from where the last one stopped shows nothing new.
         let again = programs.read(&id, &whole()).await.unwrap();
@@ -57,7 +61,8 @@ async fn a_short_program_is_answered_whole_and_with_its_end() {
 async fn a_long_program_is_come_back_to_written_to_and_interrupted() {
     for Way { name, environment, _server } in ways().await {
         let programs = Interactive::new(environment, Bounds::default());
-        let command = "trap 'echo stopped; exit 7' INT; echo ready; while read line; do echo got $line; done; wait";
+        let command =
+            "trap 'echo stopped; exit 7' INT; echo ready; while read line; do echo got $line; done; wait";
         let id = shell(&programs, command, json!({"pipeStdin": true})).await;
         let first = until(&programs, &id, "ready").await;
         assert_eq!(first.state, State::Running, "{name}");
@@ -110,7 +115,11 @@ async fn a_terminal_is_typed_into_and_resized() {
         programs.resize(&id, 33, 99).await.unwrap();
         programs.write(&id, b"typed\r".to_vec()).await.unwrap();
         let reading = programs.read(&id, &whole()).await.unwrap();
-        assert!(reading.output.contains("33 99") && reading.output.contains("typed"), "{name}: {}", reading.output);
+        assert!(
+            reading.output.contains("33 99") && reading.output.contains("typed"),
+            "{name}: {}",
+            reading.output
+        );
     }
 }
 
