@@ -78,6 +78,8 @@ enum ExecServerCommand {
     Run(run::RunArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
+    /// Offer a server that runs already to a registry.
+    Forward(Box<serve::ForwardArgs>),
     /// Print this help, or that of a subcommand.
     Help {
         /// The subcommand to explain.
@@ -132,6 +134,17 @@ fn wrong_usage(kind: ErrorKind, text: &str) -> clap::Error {
     }
 }
 
+/// The same of `codex exec-server forward`.
+fn wrong_usage_of_forward(kind: ErrorKind, text: &str) -> clap::Error {
+    let mut command = Cli::command();
+    command.build();
+    let exec_server = command.find_subcommand_mut("exec-server");
+    match exec_server.and_then(|exec_server| exec_server.find_subcommand_mut("forward")) {
+        Some(forward) => forward.error(kind, text),
+        None => wrong_usage(kind, text),
+    }
+}
+
 /// Prints the help of `codex exec-server`, or of a subcommand of it, as `--help` does.
 fn help(subcommand: Option<&str>) -> ExitCode {
     let words = ["codex", "exec-server"].into_iter().chain(subcommand).chain(["--help"]);
@@ -178,6 +191,13 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
+                }
+                Some(ExecServerCommand::Forward(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    strict_config |= args.strict_config;
+                    start(config, strict_config, surroundings, |setup| {
+                        serve::forward(*args, setup, wrong_usage_of_forward)
+                    })
                 }
                 Some(ExecServerCommand::Help { command }) => help(command.as_deref()),
                 None => match signals::keep_endings() {

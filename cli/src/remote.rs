@@ -11,17 +11,16 @@ use clap::ValueEnum;
 use clap::error::ErrorKind;
 use codex_config::Config;
 use codex_exec_server::remote::{
-    BEARER_VARIABLE, Contract, CredentialOrigin, CredentialSource, DEFAULT_NAME, Fixed, Remote, RemoteConfig,
-    Status, Target,
+    BEARER_VARIABLE, Contract, CredentialOrigin, CredentialSource, DEFAULT_NAME, Fixed, Lent, Remote,
+    RemoteConfig, Status, Target,
 };
-use codex_exec_server::server::Server;
 use codex_login::{HttpClient, Variables};
 use codex_outgoing::Outgoing;
 use codex_secret::Secret;
 
 use crate::{output, resident};
 use sign_in::SignIn;
-use stdin::Stdin;
+use stdin::{First, Stdin};
 
 /// Where an agent identity is.
 const ACCESS_TOKEN_VARIABLE: &str = "CODEX_ACCESS_TOKEN";
@@ -32,7 +31,7 @@ const EXIT_VARIABLE: &str = "CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE";
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct RemoteArgs {
     /// Register with this registry and serve what its rendezvous sends, instead of listening.
-    #[arg(long, value_name = "URL", conflicts_with_all = LISTENING)]
+    #[arg(long, value_name = "URL")]
     remote: Option<String>,
     // Released programs ignore ids and name without --remote (`remote.md` 1.1), and listen.
     /// The environment to offer at --remote; ignored without it.
@@ -61,8 +60,8 @@ pub(crate) struct RemoteArgs {
     /// The account of the token that --chatgpt-token-stdin reads.
     #[arg(long, value_name = "ID", requires = "chatgpt_token_stdin")]
     chatgpt_account_id: Option<String>,
-    /// Take credentials in frames on stdin. Not supported: known for the sake of scripts, which learn so.
-    #[arg(long, requires = "remote", hide = true)]
+    /// Take credentials in frames on stdin. Their form is not known here: scripts learn so in the words of other programs.
+    #[arg(long, requires = "remote", hide = true, conflicts_with_all = ["registration_bearer_stdin", "chatgpt_token_stdin"])]
     executor_credential_stdin: bool,
     /// End when stdin is closed, as CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE=true does.
     #[arg(long, requires = "remote")]
@@ -74,18 +73,6 @@ pub(crate) struct RemoteArgs {
     #[arg(long, requires = "remote", hide = true)]
     use_agent_identity_auth: bool,
 }
-
-/// The flags that are about listening. (`--listen` itself is refused in [`RemoteArgs::plan`], in the words of `remote.md`
-/// 1.1 whatever the order.)
-const LISTENING: [&str; 7] = [
-    "ws_auth",
-    "ws_token_file",
-    "ws_token_sha256",
-    "ws_shared_secret_file",
-    "ws_issuer",
-    "ws_audience",
-    "ws_max_clock_skew_seconds",
-];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ContractArg {
@@ -122,7 +109,6 @@ pub(crate) struct Plan {
     exit_on_stdin_close: bool,
     wait_for_registry: bool,
     agent_identity: bool,
-    credential_frames: bool,
 }
 
 /// What the first line of stdin is.
@@ -135,6 +121,17 @@ enum StdinSecret {
         /// The account that requests name.
         account_id: Option<String>,
     },
+    /// Frames with credentials, which are refused.
+    Frames,
+}
+
+impl StdinSecret {
+    fn first(&self) -> First {
+        match self {
+            Self::Bearer | Self::ChatgptToken { .. } => First::Bearer,
+            Self::Frames => First::Frames,
+        }
+    }
 }
 
 impl RemoteArgs {
@@ -203,7 +200,7 @@ impl RemoteArgs {
         let stdin_secret = match (self.registration_bearer_stdin, self.chatgpt_token_stdin) {
             (true, _) => Some(StdinSecret::Bearer),
             (_, true) => Some(StdinSecret::ChatgptToken { account_id: self.chatgpt_account_id }),
-            _ => None,
+            _ => self.executor_credential_stdin.then_some(StdinSecret::Frames),
         };
         Ok(Some(Plan {
             base,
@@ -214,7 +211,6 @@ impl RemoteArgs {
             exit_on_stdin_close,
             wait_for_registry: self.wait_for_registry,
             agent_identity: self.use_agent_identity_auth,
-            credential_frames: self.executor_credential_stdin,
         }))
     }
 }
@@ -260,20 +256,14 @@ pub(crate) async fn attach(
     plan: Plan,
     home: &Path,
     config: &Config,
-    server: &Arc<Server>,
+    lent: Lent,
     stop: impl Future<Output = ()>,
 ) -> u8 {
-    let mut stdin = Stdin::open(plan.stdin_secret.is_some(), plan.exit_on_stdin_close);
+    let mut stdin = Stdin::open(plan.stdin_secret.as_ref().map(StdinSecret::first), plan.exit_on_stdin_close);
     let mut stop = std::pin::pin!(stop);
     let prepared = async {
         if plan.agent_identity {
             return Err(no_agent_identity(std::env::var_os(ACCESS_TOKEN_VARIABLE).is_some()));
-        }
-        if plan.credential_frames {
-            return Err(anyhow!(
-                "--executor-credential-stdin is not supported; sign in with `codex login`, or give --registration-bearer-stdin \
-                 or --chatgpt-token-stdin"
-            ));
         }
         if matches!(plan.stdin_secret, Some(StdinSecret::ChatgptToken { .. }))
             && !may_get_chatgpt_token(&plan.base)
@@ -286,7 +276,7 @@ pub(crate) async fn attach(
             None => None,
         };
         tokio::select! {
-            remote = prepare(plan, target, bearer, home, config, server) => remote.map(Some),
+            remote = prepare(plan, target, bearer, home, config, lent) => remote.map(Some),
             () = stdin.closed() => Ok(None),
         }
     };
@@ -341,7 +331,7 @@ async fn prepare(
     bearer: Option<Secret>,
     home: &Path,
     config: &Config,
-    server: &Arc<Server>,
+    lent: Lent,
 ) -> anyhow::Result<Remote> {
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
     let outgoing = Outgoing::new(variables.ca_certificates.clone(), variables.proxies.clone());
@@ -365,7 +355,7 @@ async fn prepare(
         jitter: Box::new(rand::random::<f64>),
         tell: Box::new(tell),
     };
-    Ok(Remote::new(Arc::clone(server), config)?)
+    Ok(Remote::new(lent, config)?)
 }
 
 /// Prints what happens. Once attached, what led there is not needed any more.

@@ -21,8 +21,8 @@ use codex_exec_protocol::sandbox::{
 };
 use codex_exec_server::process::ForegroundNetwork;
 use codex_exec_server::sandbox::{
-    Confined, ConfinedProgram, Confiner, NamespaceUse, NetworkRight, Policy, PolicyBounds, StartError,
-    Surroundings, Without, WithoutNamespaces,
+    Confined, ConfinedProgram, Confiner, NamespaceUse, NetworkRight, PidNamespace, Policy, PolicyBounds,
+    StartError, Surroundings, Without, WithoutNamespaces,
 };
 use codex_exec_server::withheld::inherited;
 use rustix::process::{Pid, Signal, kill_process};
@@ -59,6 +59,17 @@ pub(crate) struct SandboxFlags {
     /// [default: refuse].
     #[arg(long, value_name = "WHAT")]
     without_namespaces: Option<WithoutNamespacesArg>,
+    /// Whose process numbers sandboxed programs have [default: isolate].
+    #[arg(long, value_name = "WHICH")]
+    linux_sandbox_pid_namespace: Option<PidNamespaceArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PidNamespaceArg {
+    /// Their own: they see no other process.
+    Isolate,
+    /// The server's: they see all processes, and signal and trace only their own. Takes Landlock 6 (Linux 6.12).
+    Inherit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,10 +93,15 @@ impl SandboxFlags {
 
     /// Tells it to what prepares confinements.
     pub(crate) fn apply(&self, confiner: Confiner) -> Confiner {
-        confiner.without_namespaces(match self.without_namespaces {
+        let without_namespaces = match self.without_namespaces {
             None | Some(WithoutNamespacesArg::Refuse) => WithoutNamespaces::Refuse,
             Some(WithoutNamespacesArg::UnprotectedNames) => WithoutNamespaces::UnprotectedNames,
-        })
+        };
+        let numbers = match self.linux_sandbox_pid_namespace {
+            None | Some(PidNamespaceArg::Isolate) => PidNamespace::Isolate,
+            Some(PidNamespaceArg::Inherit) => PidNamespace::Inherit,
+        };
+        confiner.without_namespaces(without_namespaces).process_numbers(numbers)
     }
 }
 

@@ -44,9 +44,18 @@ pub struct Outcome {
 impl ExecutorBuilder {
     /// An executor of this registry, with an empty home and no credential.
     pub fn new(registry: &str) -> Self {
+        Self::of(&["exec-server", "--remote", registry])
+    }
+
+    /// One that lends the server at `connect`.
+    pub fn forward(registry: &str, connect: &str) -> Self {
+        Self::of(&["exec-server", "forward", "--remote", registry, "--connect", connect])
+    }
+
+    fn of(arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a home for the executor");
         let mut command = Command::new(binary::codex());
-        command.args(["exec-server", "--remote", registry]).env("CODEX_HOME", home.path());
+        command.args(arguments).env("CODEX_HOME", home.path());
         // Nothing of the machine's own sign-in, proxies or logs.
         for (name, _) in std::env::vars() {
             let upper = name.to_ascii_uppercase();

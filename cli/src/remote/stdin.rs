@@ -1,4 +1,6 @@
 //! What stdin is for in remote mode: one line with a bearer, and its end as the wish to stop (11).
+//!
+//! Frames with credentials come there as well from newer programs. Their form is not known, so the first byte of one is refused.
 
 use std::io::{BufRead, Read};
 
@@ -18,6 +20,29 @@ pub(super) enum BearerError {
     /// Empty, or with characters that no bearer has.
     #[error("invalid registration bearer")]
     Invalid,
+    /// No frame came.
+    #[error("exec-server executor credential pipe closed")]
+    NoFrame,
+    /// Something came where a frame is expected.
+    #[error("invalid exec-server executor credential frame")]
+    Frame(#[source] UnknownForm),
+}
+
+/// Why a frame is not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this program does not know the form of such frames; sign in with `codex login`, or give --registration-bearer-stdin or \
+     --chatgpt-token-stdin instead of --executor-credential-stdin"
+)]
+pub(super) struct UnknownForm;
+
+/// What stdin begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// One line with a bearer.
+    Bearer,
+    /// Frames with credentials.
+    Frames,
 }
 
 /// A thread that reads stdin. It may outlive everything, since a read can't be interrupted.
@@ -28,24 +53,27 @@ pub(super) struct Stdin {
 
 impl Stdin {
     /// Starts to read, if there is a reason to.
-    pub(super) fn open(bearer: bool, until_closed: bool) -> Self {
-        if !bearer && !until_closed {
+    pub(super) fn open(first: Option<First>, until_closed: bool) -> Self {
+        if first.is_none() && !until_closed {
             return Self { bearer: None, closed: None };
         }
         let (found, bearer_there) = oneshot::channel();
         let (closed, closed_there) = oneshot::channel();
         std::thread::spawn(move || {
             let mut input = std::io::stdin().lock();
-            if bearer {
+            if let Some(first) = first {
                 // Nobody waits any more: the program is ending.
-                let _ = found.send(read_bearer(&mut input));
+                let _ = found.send(match first {
+                    First::Bearer => read_bearer(&mut input),
+                    First::Frames => Err(refused_frame(&mut input)),
+                });
             }
             if until_closed {
                 let _ = std::io::copy(&mut input, &mut std::io::sink());
                 let _ = closed.send(());
             }
         });
-        Self { bearer: bearer.then_some(bearer_there), closed: until_closed.then_some(closed_there) }
+        Self { bearer: first.map(|_| bearer_there), closed: until_closed.then_some(closed_there) }
     }
 
     /// The bearer, once it has come.
@@ -63,6 +91,13 @@ impl Stdin {
             Some(closed) => drop(closed.await),
             None => std::future::pending().await,
         }
+    }
+}
+
+fn refused_frame(input: &mut impl BufRead) -> BearerError {
+    match input.fill_buf() {
+        Ok([]) | Err(_) => BearerError::NoFrame,
+        Ok(_) => BearerError::Frame(UnknownForm),
     }
 }
 

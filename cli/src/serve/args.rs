@@ -18,25 +18,25 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "URL")]
     pub(super) listen: Option<String>,
     /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, conflicts_with = "remote", value_name = "MODE")]
     pub(super) ws_auth: Option<WsAuth>,
     /// File that holds the token for --ws-auth capability-token.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, conflicts_with = "remote", value_name = "PATH")]
     pub(super) ws_token_file: Option<PathBuf>,
     /// SHA-256 of the token for --ws-auth capability-token, as 64 hex digits.
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, conflicts_with = "remote", value_name = "HEX")]
     pub(super) ws_token_sha256: Option<String>,
     /// File that holds the secret of at least 32 bytes for --ws-auth signed-bearer-token.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, conflicts_with = "remote", value_name = "PATH")]
     pub(super) ws_shared_secret_file: Option<PathBuf>,
     /// The issuer (iss) that a signed token must name.
-    #[arg(long, value_name = "ISSUER")]
+    #[arg(long, conflicts_with = "remote", value_name = "ISSUER")]
     pub(super) ws_issuer: Option<String>,
     /// The audience (aud) that a signed token must name.
-    #[arg(long, value_name = "AUDIENCE")]
+    #[arg(long, conflicts_with = "remote", value_name = "AUDIENCE")]
     pub(super) ws_audience: Option<String>,
     /// How far the clocks of both sides may differ, in seconds [default: 30].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
+    #[arg(long, conflicts_with = "remote", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
     pub(super) ws_max_clock_skew_seconds: Option<u64>,
     /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -8,18 +8,20 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
+use super::lent::Lent;
 use super::outcome::Ended;
 use super::socket::{CLOSED, farewell, sentence};
+use crate::Limits;
 use crate::registry::Socket;
-use crate::server::{Due, Liveness, Server};
+use crate::server::{Due, Liveness};
 use crate::transport::{Inlet, Outbound, Outlet, StreamBounds, stream};
 
 /// Longest message that is sent: more than the largest file in base64. A safeguard, far from any real use.
 const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// Serves the websocket until it ends; why it did.
-pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> Ended {
-    let limits = server.limits();
+pub(super) async fn serve(lent: &Lent, socket: Socket) -> Ended {
+    let limits = lent.limits();
     let bounds = StreamBounds {
         incoming_bytes: limits.relay.stream_incoming_bytes,
         outgoing_bytes: limits.relay.stream_outgoing_bytes,
@@ -30,14 +32,14 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket) -> Ended {
     let (carrier, inlet, outlet) = stream::stream(bounds, move || wake.notify_one());
     let (sink, source) = socket.split();
     tokio::select! {
-        () = server.serve(carrier) => "the connection was ended by a message that no client may send".to_owned().into(),
-        reason = read(server, source, &inlet, &news) => reason,
-        reason = write(sink, &outlet, &news, server.limits().transport.ping_interval) => reason.into(),
+        () = lent.serve(carrier) => "the connection was ended by a message that no client may send".to_owned().into(),
+        reason = read(limits, source, &inlet, &news) => reason,
+        reason = write(sink, &outlet, &news, limits.transport.ping_interval) => reason.into(),
     }
 }
 
-async fn read(server: &Arc<Server>, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> Ended {
-    let mut live = Liveness::new(Instant::now(), server.limits());
+async fn read(limits: &Limits, mut source: SplitStream<Socket>, inlet: &Inlet, news: &Notify) -> Ended {
+    let mut live = Liveness::new(Instant::now(), limits);
     let mut waiting: Option<Bytes> = None;
     loop {
         // A server that is behind stops the socket, as when it listens itself.

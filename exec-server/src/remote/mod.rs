@@ -5,6 +5,8 @@
 
 mod attach;
 mod direct;
+mod forward;
+mod lent;
 mod outcome;
 mod parting;
 mod relay;
@@ -22,11 +24,12 @@ pub use crate::registry::{
     BEARER_VARIABLE, Cause, Contract, Credential, CredentialOrigin, CredentialSource, Fixed, NoCredential,
     Recovery, Registration, RemoteError, Target, UnknownContract,
 };
+pub use forward::Forward;
+pub use lent::Lent;
 pub use status::Status;
 
 use crate::Limits;
 use crate::registry::{ExecutorRegistry, Socket};
-use crate::server::Server;
 use attach::{Policy, Steps};
 use outcome::{Ended, Unattached};
 use parting::Parting;
@@ -67,7 +70,7 @@ struct Attachment {
     contract: Contract,
     secure: bool,
     outgoing: Outgoing,
-    server: Arc<Server>,
+    lent: Lent,
     registry: Arc<ExecutorRegistry>,
     identity: Option<Arc<Identity>>,
     parting: Arc<Parting>,
@@ -79,7 +82,7 @@ impl Remote {
     ///
     /// # Errors
     /// When the system yields no randomness.
-    pub fn new(server: Arc<Server>, config: RemoteConfig) -> Result<Self, RemoteError> {
+    pub fn new(lent: Lent, config: RemoteConfig) -> Result<Self, RemoteError> {
         let RemoteConfig { target, credentials, name, outgoing, wait_for_registry, jitter, tell } = config;
         let contract = target.contract();
         let identity = match contract {
@@ -94,7 +97,7 @@ impl Remote {
         let registry =
             Arc::new(ExecutorRegistry::new(target, credentials, name, identity.clone(), outgoing.clone()));
         let parting = Arc::default();
-        let attachment = Attachment { contract, secure, outgoing, server, registry, identity, parting, tell };
+        let attachment = Attachment { contract, secure, outgoing, lent, registry, identity, parting, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }
 
@@ -135,14 +138,14 @@ impl Steps for Attachment {
 
     async fn serve(&mut self, registration: &Registration, socket: Socket) -> Ended {
         // One message of each stream waits inside the state machine; the rest in the stream's own queue.
-        let limits = RelayLimits { queued_bytes: 1, ..relay_limits(self.server.limits()) };
+        let limits = RelayLimits { queued_bytes: 1, ..relay_limits(self.lent.limits()) };
         let longest_message = match self.contract {
             Contract::Noise => limits.message_bytes,
             _ => limits.plain_message_bytes,
         };
         let registration_id = registration.registration_id.as_deref();
         let relay = Relay {
-            server: &self.server,
+            lent: &self.lent,
             registry: &self.registry,
             registration_id,
             longest_message,
@@ -154,7 +157,7 @@ impl Steps for Attachment {
                 let streams = ExecutorStreams::noise(identity, &registration.id, id, limits);
                 relay.serve(streams, socket).await
             }
-            _ if self.contract == Contract::Cloud => direct::serve(&self.server, socket).await,
+            _ if self.contract == Contract::Cloud => direct::serve(&self.lent, socket).await,
             _ => relay.serve(ExecutorStreams::plain(limits), socket).await,
         }
     }

@@ -16,17 +16,18 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::lent::Lent;
 use super::outcome::Ended;
 use super::parting::Parting;
 use super::socket::{CLOSED, farewell, sentence};
 use crate::registry::ExecutorRegistry;
 use crate::registry::Socket;
-use crate::server::{Due, Liveness, Server};
+use crate::server::{Due, Liveness};
 use lanes::Lanes;
 
 /// What the streams of one websocket are served by.
 pub(super) struct Relay<'a> {
-    pub(super) server: &'a Arc<Server>,
+    pub(super) lent: &'a Lent,
     pub(super) registry: &'a Arc<ExecutorRegistry>,
     /// Contract E: part of every validation.
     pub(super) registration_id: Option<&'a str>,
@@ -47,7 +48,7 @@ struct Work {
 impl Relay<'_> {
     /// Serves until the websocket ends; why it did. The streams end with it, and their sessions are detached.
     pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> Ended {
-        let lanes = Lanes::new(streams, self.longest_message, self.server.limits());
+        let lanes = Lanes::new(streams, self.longest_message, self.lent.limits());
         let (sink, source) = socket.split();
         let _serving = self.parting.serving();
         tokio::select! {
@@ -58,7 +59,7 @@ impl Relay<'_> {
 
     async fn read(&self, mut source: SplitStream<Socket>, lanes: &Lanes) -> Ended {
         let mut work = Work::default();
-        let mut live = Liveness::new(Instant::now(), self.server.limits());
+        let mut live = Liveness::new(Instant::now(), self.lent.limits());
         let mut farewell_ping = None;
         let mut stopping = std::pin::pin!(self.parting.asked());
         let mut stays = true;
@@ -89,7 +90,8 @@ impl Relay<'_> {
                 () = lanes.has_events() => {}
                 () = &mut stopping, if stays => {
                     stays = false;
-                    farewell_ping = lanes.goodbye();
+                    // Sessions of a server elsewhere can be resumed.
+                    farewell_ping = if self.lent.ends_with_us() { lanes.goodbye() } else { None };
                     if farewell_ping.is_none() {
                         self.parting.said();
                     }
@@ -120,8 +122,8 @@ impl Relay<'_> {
             Event::Opened { stream, id } => {
                 tracing::debug!(%id, "stream opened");
                 let carrier = lanes.open(stream);
-                let server = Arc::clone(self.server);
-                let task = work.connections.spawn(async move { server.serve(carrier).await });
+                let lent = self.lent.clone();
+                let task = work.connections.spawn(async move { lent.serve(carrier).await });
                 work.served.insert(task.id(), stream);
             }
             Event::Message { stream, message } => lanes.deliver(stream, message),

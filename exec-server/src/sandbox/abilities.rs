@@ -7,7 +7,7 @@ use std::str::FromStr;
 use codex_children::posix::Streams;
 use codex_children::reap;
 
-use super::confiner::{NamespaceUse, WithoutNamespaces};
+use super::confiner::{NamespaceUse, PidNamespace, WithoutNamespaces};
 use super::launcher::supports;
 use super::policy::{Access, NetworkRight, Region};
 use super::promises::{Demand, FileDemand, Held, Mechanism, NEWEST_LANDLOCK, Promise, hold, ways};
@@ -34,6 +34,8 @@ pub struct Abilities {
 }
 
 const SWITCHED_OFF: &str = "namespaces are switched off";
+/// Said where [`PidNamespace::Inherit`] is asked for.
+const INHERITED: &str = "programs are to share the server's process numbers (--linux-sandbox-pid-namespace inherit)";
 
 /// What to do without though it may be there, so that tests see what holds then. No client can ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +186,7 @@ impl Abilities {
             Err(why) if why == SWITCHED_OFF => Remedy::default().after(why),
             Err(why) => self.situation.namespaces().after(why),
             Ok(_) if has(Mechanism::PidNamespace) => match &self.pids {
+                Err(why) if why == INHERITED => Remedy::default().after(why),
                 Err(why) => self.situation.pid_namespaces().after(why),
                 Ok(()) => Remedy::default(),
             },
@@ -289,6 +292,7 @@ const UNPROTECTED: &str = "there are no namespaces, so `.git`, `.codex` and `.ag
 pub(super) fn glance(
     allowed: NamespaceUse,
     without: Without,
+    numbers: PidNamespace,
     without_namespaces: WithoutNamespaces,
 ) -> Vec<String> {
     let situation = Situation::look(supports::landlock());
@@ -301,7 +305,10 @@ pub(super) fn glance(
     if usable {
         abilities.namespaces = Ok(Namespaces::User);
         abilities.networks = Ok(());
-        abilities.pids = Ok(());
+        abilities.pids = match numbers {
+            PidNamespace::Isolate => Ok(()),
+            PidNamespace::Inherit => Err(INHERITED.to_owned()),
+        };
     } else {
         abilities.namespaces = Err("there are none".to_owned());
     }
@@ -319,7 +326,12 @@ pub(super) fn glance(
 }
 
 /// Tries everything out in launchers that confine themselves and end.
-pub(super) fn probe(launcher: &Path, allowed: NamespaceUse, without: Without) -> Abilities {
+pub(super) fn probe(
+    launcher: &Path,
+    allowed: NamespaceUse,
+    without: Without,
+    numbers: PidNamespace,
+) -> Abilities {
     let mut abilities = Abilities::unknown(Situation::look(supports::landlock()), without);
     if !abilities.filters {
         return abilities;
@@ -341,6 +353,7 @@ pub(super) fn probe(launcher: &Path, allowed: NamespaceUse, without: Without) ->
         Err(why) => Err(why.clone()),
     };
     abilities.pids = match &abilities.namespaces {
+        Ok(_) if numbers == PidNamespace::Inherit => Err(INHERITED.to_owned()),
         Ok(_) if without.pids => Err("PID namespaces are switched off".to_owned()),
         Ok(namespaces) => {
             let (files, network) = (FileWalls::All, NetworkWalls::Closed);

@@ -29,6 +29,16 @@ pub enum NamespaceUse {
     Off,
 }
 
+/// Whose process numbers a confined program has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PidNamespace {
+    /// Its own, where that works: it sees nobody else.
+    #[default]
+    Isolate,
+    /// The server's. Its signals and its tracing end at its sandbox all the same, and what takes a namespace for that is refused.
+    Inherit,
+}
+
 /// What is done where there are no namespaces, and a profile lets a workspace be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WithoutNamespaces {
@@ -116,6 +126,7 @@ pub struct Confiner {
     around: Surroundings,
     namespaces: NamespaceUse,
     without: Without,
+    numbers: PidNamespace,
     without_namespaces: WithoutNamespaces,
     abilities: OnceLock<Abilities>,
     /// Why programs can have no network device, if they can't.
@@ -133,6 +144,7 @@ impl Confiner {
             around,
             namespaces,
             without: Without::default(),
+            numbers: PidNamespace::default(),
             without_namespaces: WithoutNamespaces::default(),
             abilities: OnceLock::new(),
             devices: OnceLock::new(),
@@ -145,6 +157,12 @@ impl Confiner {
     #[must_use]
     pub fn without(self, without: Without) -> Self {
         Self { without, ..self }
+    }
+
+    /// Whose process numbers programs have; by default their own.
+    #[must_use]
+    pub fn process_numbers(self, numbers: PidNamespace) -> Self {
+        Self { numbers, ..self }
     }
 
     /// What is done where there are no namespaces; by default profiles that need them are refused.
@@ -160,7 +178,7 @@ impl Confiner {
 
     /// What this machine can do. Tried out at the first call, which takes some milliseconds.
     pub fn abilities(&self) -> &Abilities {
-        self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces, self.without))
+        self.abilities.get_or_init(|| probe(&self.launcher, self.namespaces, self.without, self.numbers))
     }
 
     /// Whether programs can have a network device that their connections come out of (21.3), tried out at the first call.
@@ -180,7 +198,7 @@ impl Confiner {
 
     /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.
     pub fn glance(&self) -> Vec<String> {
-        glance(self.namespaces, self.without, self.without_namespaces)
+        glance(self.namespaces, self.without, self.numbers, self.without_namespaces)
     }
 
     /// What the sandbox allows, looked up now.

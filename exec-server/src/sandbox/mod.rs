@@ -30,7 +30,7 @@ mod wire;
 mod tests;
 
 pub use abilities::{Abilities, Finding, Without};
-pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse, WithoutNamespaces};
+pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse, PidNamespace, WithoutNamespaces};
 pub use error::PolicyError;
 pub use explain::Explanation;
 pub use old_form::{Unwrapped, unwrap};

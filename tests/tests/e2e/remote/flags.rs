@@ -279,11 +279,24 @@ async fn a_chatgpt_token_from_stdin_goes_over_https_only() {
 }
 
 #[tokio::test]
-async fn credentials_in_frames_are_refused_with_what_to_do() {
-    let flags = ["--environment-id", "id-1", "--executor-credential-stdin"];
-    let outcome = ExecutorBuilder::new("https://registry.test").args(flags).outcome().await;
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert!(outcome.stderr.contains("--executor-credential-stdin is not supported"), "{outcome:?}");
+async fn credentials_in_frames_are_refused_in_the_released_words() {
+    let registry = ScriptedRegistry::answering([]).await;
+    for (input, expected) in [
+        ("", "Error: exec-server executor credential pipe closed\n"),
+        ("{", "Error: invalid exec-server executor credential frame\n\nCaused by:\n    this program does not know"),
+        ("{}\n", "Error: invalid exec-server executor credential frame\n\nCaused by:\n    this program does not know"),
+    ] {
+        let flags = ["--environment-id", "id-1", "--executor-credential-stdin"];
+        let mut executor = ExecutorBuilder::new(&registry.url).args(flags).with_stdin().start();
+        let mut stdin = executor.stdin().take().expect("it has one");
+        stdin.write_all(input.as_bytes()).await.expect("it reads");
+        // The end is waited for only where nothing came.
+        let _kept = (!input.is_empty()).then_some(stdin);
+        let outcome = executor.outcome().await;
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.starts_with(expected), "{input:?}: {outcome:?}");
+    }
+    assert!(registry.asked().is_empty());
 }
 
 #[tokio::test]

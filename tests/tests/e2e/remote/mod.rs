@@ -4,6 +4,7 @@ mod attach;
 mod credentials;
 mod direct;
 mod flags;
+mod forward;
 mod noise;
 mod plain;
 mod registration;
