@@ -41,7 +41,8 @@ fn surroundings(bounds: PolicyBounds) -> Surroundings {
     Surroundings { tmpdir: tmpdir.filter(|path| path.is_absolute()), bounds }
 }
 
-/// Which mechanisms sandboxes may use; for tests, which see what holds a promise then. No client can say it.
+/// Which mechanisms sandboxes may use; but for process numbers for tests, which see what holds a promise then. No client can
+/// say it.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct MechanismArgs {
     /// Which namespaces sandboxes may use; for tests.
@@ -50,6 +51,9 @@ pub(crate) struct MechanismArgs {
     /// Mechanisms to do without, with commas: landlock, landlock=N, network-namespace, pid-namespace, seccomp; for tests.
     #[arg(long, value_name = "MECHANISMS", default_value = "", hide = true)]
     sandbox_without: Without,
+    /// Whose process numbers sandboxed programs have [default: isolate].
+    #[arg(long, value_name = "WHICH")]
+    linux_sandbox_pid_namespace: Option<PidNamespaceArg>,
 }
 
 /// What is enforced less than a profile says, because this machine's owner says so.
@@ -59,9 +63,6 @@ pub(crate) struct SandboxFlags {
     /// [default: refuse].
     #[arg(long, value_name = "WHAT")]
     without_namespaces: Option<WithoutNamespacesArg>,
-    /// Whose process numbers sandboxed programs have [default: isolate].
-    #[arg(long, value_name = "WHICH")]
-    linux_sandbox_pid_namespace: Option<PidNamespaceArg>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,15 +94,10 @@ impl SandboxFlags {
 
     /// Tells it to what prepares confinements.
     pub(crate) fn apply(&self, confiner: Confiner) -> Confiner {
-        let without_namespaces = match self.without_namespaces {
+        confiner.without_namespaces(match self.without_namespaces {
             None | Some(WithoutNamespacesArg::Refuse) => WithoutNamespaces::Refuse,
             Some(WithoutNamespacesArg::UnprotectedNames) => WithoutNamespaces::UnprotectedNames,
-        };
-        let numbers = match self.linux_sandbox_pid_namespace {
-            None | Some(PidNamespaceArg::Isolate) => PidNamespace::Isolate,
-            Some(PidNamespaceArg::Inherit) => PidNamespace::Inherit,
-        };
-        confiner.without_namespaces(without_namespaces).process_numbers(numbers)
+        })
     }
 }
 
@@ -123,7 +119,12 @@ impl MechanismArgs {
             Some(NamespacesArg::User) => NamespaceUse::UserOnly,
             Some(NamespacesArg::Off) => NamespaceUse::Off,
         };
-        Confiner::new(LAUNCHER.into(), surroundings(bounds), namespaces).without(self.sandbox_without)
+        let numbers = match self.linux_sandbox_pid_namespace {
+            None | Some(PidNamespaceArg::Isolate) => PidNamespace::Isolate,
+            Some(PidNamespaceArg::Inherit) => PidNamespace::Inherit,
+        };
+        let confiner = Confiner::new(LAUNCHER.into(), surroundings(bounds), namespaces);
+        confiner.without(self.sandbox_without).process_numbers(numbers)
     }
 }
 

@@ -33,6 +33,30 @@ async fn a_program_sees_its_own_processes_alone() {
 }
 
 #[tokio::test]
+async fn process_numbers_are_inherited_where_that_is_asked_for_and_signals_end_at_the_sandbox_all_the_same() {
+    let flags = ["--linux-sandbox-pid-namespace", "inherit"];
+    if !enforceable() || !super::promises::held(&flags, "workspace-write") {
+        eprintln!("SKIPPED: this takes namespaces and Landlock 6");
+        return;
+    }
+    let ground = Ground::new();
+    let server = Server::builder().args(flags).start().await;
+    let mut client = server.client().await;
+    let mut outside = std::process::Command::new("sleep").arg("1000").spawn().expect("it runs");
+    let command = format!("echo $$; kill -TERM {} 2> /dev/null || echo refused", outside.id());
+    let more = json!({"sandbox": workspace(&ground), "cwd": ground.uri("w")});
+    let started =
+        client.ok("process/start", start_params("i", ["/bin/sh", "-c", &command], more)).await;
+    assert_eq!(started["sandboxType"], "linuxSeccomp");
+    let ended = client.finish("i").await;
+    let said = ended.stdout();
+    let (number, answer) = said.split_once('\n').expect("two lines");
+    assert!(number != "2" && answer == "refused\n", "{said}");
+    assert!(outside.try_wait().expect("it can be asked").is_none(), "it lives");
+    outside.kill().and_then(|()| outside.wait()).expect("it ends");
+}
+
+#[tokio::test]
 async fn orphans_are_reaped_and_go_on_without_the_program() {
     if !enforceable() {
         return;
