@@ -24,8 +24,8 @@ use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::network::Upstream;
-use codex_exec_server::remote::Lent;
 use codex_exec_server::process::{Groups, LaunchContext, Leftovers, LoginStates, login_shell, passwd};
+use codex_exec_server::remote::Lent;
 use codex_exec_server::sandbox::Confiner;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
@@ -109,7 +109,8 @@ async fn serve_remote(
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
-    let code = remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
+    let code =
+        remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
 }

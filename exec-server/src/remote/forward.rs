@@ -97,8 +97,7 @@ impl Forward {
 
     async fn connect(&self, longest: usize) -> Result<Socket, String> {
         let Destination { url, text, headers, outgoing, .. } = &*self.0;
-        let request =
-            registry::request(text.expose(), headers.clone()).map_err(|error| error.to_string())?;
+        let request = registry::request(text.expose(), headers.clone()).map_err(|error| error.to_string())?;
         let upgraded = registry::upgrade(url, request, longest, outgoing).await;
         upgraded.map(|(socket, _)| socket).map_err(|error| error.to_string())
     }

@@ -35,7 +35,8 @@ pub struct Abilities {
 
 const SWITCHED_OFF: &str = "namespaces are switched off";
 /// Said where [`PidNamespace::Inherit`] is asked for.
-const INHERITED: &str = "programs are to share the server's process numbers (--linux-sandbox-pid-namespace inherit)";
+const INHERITED: &str =
+    "programs are to share the server's process numbers (--linux-sandbox-pid-namespace inherit)";
 
 /// What to do without though it may be there, so that tests see what holds then. No client can ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -283,8 +283,14 @@ async fn credentials_in_frames_are_refused_in_the_released_words() {
     let registry = ScriptedRegistry::answering([]).await;
     for (input, expected) in [
         ("", "Error: exec-server executor credential pipe closed\n"),
-        ("{", "Error: invalid exec-server executor credential frame\n\nCaused by:\n    this program does not know"),
-        ("{}\n", "Error: invalid exec-server executor credential frame\n\nCaused by:\n    this program does not know"),
+        (
+            "{",
+            "Error: invalid exec-server executor credential frame\n\nCaused by:\n    this program does not know",
+        ),
+        (
+            "{}\n",
+            "Error: invalid exec-server executor credential frame\n\nCaused by:\n    this program does not know",
+        ),
     ] {
         let flags = ["--environment-id", "id-1", "--executor-credential-stdin"];
         let mut executor = ExecutorBuilder::new(&registry.url).args(flags).with_stdin().start();

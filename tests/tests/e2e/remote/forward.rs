@@ -125,7 +125,11 @@ async fn what_can_not_be_forwarded_is_refused_before_anything_is_sent() {
         ("ws://server.test", &["--environment-id", "e"], "only sent over wss://"),
         ("ws://127.0.0.1:1", &[], "--environment-id <ID>"),
         ("ws://127.0.0.1:1", &["--environment-id", "e", "--listen", "ws://127.0.0.1:0"], "--listen"),
-        ("ws://127.0.0.1:1", &["--environment-id", "e", "--remote-contract", "executor"], "--executor-id <ID>"),
+        (
+            "ws://127.0.0.1:1",
+            &["--environment-id", "e", "--remote-contract", "executor"],
+            "--executor-id <ID>",
+        ),
     ];
     for (connect, flags, expected) in cases {
         let outcome = ExecutorBuilder::forward(&registry.url, connect)
@@ -140,7 +144,8 @@ async fn what_can_not_be_forwarded_is_refused_before_anything_is_sent() {
     }
     assert!(registry.asked().is_empty());
     let mut bare = std::process::Command::new(codex_e2e::binary::codex());
-    let output = bare.args(["exec-server", "forward", "--connect", "ws://127.0.0.1:1"]).output().expect("it runs");
+    let output =
+        bare.args(["exec-server", "forward", "--connect", "ws://127.0.0.1:1"]).output().expect("it runs");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && told.contains("--remote <URL>"), "{told}");
 }

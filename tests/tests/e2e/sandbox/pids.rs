@@ -45,8 +45,7 @@ async fn process_numbers_are_inherited_where_that_is_asked_for_and_signals_end_a
     let mut outside = std::process::Command::new("sleep").arg("1000").spawn().expect("it runs");
     let command = format!("echo $$; kill -TERM {} 2> /dev/null || echo refused", outside.id());
     let more = json!({"sandbox": workspace(&ground), "cwd": ground.uri("w")});
-    let started =
-        client.ok("process/start", start_params("i", ["/bin/sh", "-c", &command], more)).await;
+    let started = client.ok("process/start", start_params("i", ["/bin/sh", "-c", &command], more)).await;
     assert_eq!(started["sandboxType"], "linuxSeccomp");
     let ended = client.finish("i").await;
     let said = ended.stdout();

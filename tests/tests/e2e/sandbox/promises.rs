@@ -65,7 +65,10 @@ const USUAL: [(&str, &str); 4] = [
 async fn what_nothing_holds_is_refused_with_the_promise_and_what_is_held_runs() {
     let more: [(&str, &[&str]); 7] = [
         ("inherit", &["--linux-sandbox-pid-namespace", "inherit"]),
-        ("inherit, landlock 5", &["--linux-sandbox-pid-namespace", "inherit", "--sandbox-without", "landlock=5"]),
+        (
+            "inherit, landlock 5",
+            &["--linux-sandbox-pid-namespace", "inherit", "--sandbox-without", "landlock=5"],
+        ),
         ("landlock 5, no pids", &["--sandbox-without", "landlock=5,pid-namespace"]),
         ("no networks", &["--sandbox-without", "network-namespace"]),
         ("no seccomp", &["--sandbox-without", "seccomp"]),
