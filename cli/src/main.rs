@@ -4,6 +4,7 @@ mod closed;
 mod codes;
 mod completion;
 mod doctor;
+mod env;
 mod launch;
 mod login;
 mod logout;
@@ -15,6 +16,8 @@ mod run;
 mod sandbox;
 mod serve;
 mod setup;
+mod table;
+mod target;
 
 use std::process::ExitCode;
 
@@ -76,6 +79,8 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
+    /// Name machines once, for -E NAME everywhere, and say which one is in use.
+    Env(env::EnvArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
     /// Offer a server that runs already to a registry.
@@ -188,6 +193,10 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     config.extend(std::mem::take(&mut args.config));
                     strict_config |= args.strict_config;
                     start(config, strict_config, surroundings, |setup| run::run(args, setup))
+                }
+                Some(ExecServerCommand::Env(mut args)) => {
+                    config.extend(args.take_config());
+                    start(config, strict_config, surroundings, |setup| env::env(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))

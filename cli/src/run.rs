@@ -2,7 +2,6 @@
 
 mod args;
 mod io;
-mod registry;
 mod session;
 mod signals;
 mod terminal;
@@ -11,31 +10,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use codex_exec_server::client::{Client, ClientError, ClientOptions, Command, Endpoint, Stderr};
+use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
 use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, LoginEnvironment, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
-use codex_outgoing::{Outgoing, file};
-use codex_secret::Secret;
 
 pub(crate) use args::RunArgs;
 
-use crate::codes::{NOT_EXECUTABLE, NOT_FOUND, WRONG_USAGE};
+use crate::codes::{FAILURE, NOT_EXECUTABLE, NOT_FOUND, UNREACHABLE};
 use crate::setup::Setup;
+use crate::target::TargetError;
 
 use io::say;
 use session::Session;
 use signals::Signals;
 use terminal::RawMode;
-
-/// Holds the token for a server with --ws-auth; never handed on to programs.
-const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_TOKEN";
-
-/// No connection, or it was lost.
-const UNREACHABLE: u8 = 255;
-/// This side can't go on: output can't be written, a token can't be read.
-const FAILURE: u8 = 1;
 
 /// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`, 1
 /// with a sentence for output that can't be written, 255 with one for a server that can't be reached or was lost).
@@ -43,83 +33,29 @@ const FAILURE: u8 = 1;
 /// # Errors
 /// Only what keeps this side from working at all, such as a terminal that can't be set.
 pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
-    if let Some(problem) = args.problem() {
-        say(&problem);
-        return Ok(WRONG_USAGE);
-    }
-    let endpoint = match endpoint(&args, &setup) {
-        Ok(endpoint) => endpoint,
-        Err(error) => {
-            say(&format!("{error:#}"));
-            return Ok(FAILURE);
-        }
+    let target = match args.target.find(&setup) {
+        Ok(target) => target,
+        Err(error) => return Ok(not_connected(&error)),
     };
-    let options = ClientOptions {
-        client_name: "codex-run".into(),
-        outgoing: Outgoing::from_lookup(|name| std::env::var(name).ok()),
-        ..ClientOptions::default()
-    };
-    let client = match Client::connect(endpoint, options).await {
+    let remote = target.is_remote();
+    let client = match target.connect().await {
         Ok(client) => client,
         Err(error) => return Ok(not_connected(&error)),
     };
-    let code = run_on(&client, &args).await;
+    let code = run_on(&client, &args, remote).await;
     client.close().await;
     code
 }
 
-fn endpoint(args: &RunArgs, setup: &Setup) -> anyhow::Result<Endpoint> {
-    if let Some(endpoint) = args.registry.endpoint()? {
-        return Ok(endpoint);
+fn not_connected(error: &TargetError) -> u8 {
+    if let Some(sentence) = error.unsaid() {
+        say(&sentence);
     }
-    Ok(match &args.url {
-        Some(url) => match url.strip_prefix("unix://") {
-            Some(path) => Endpoint::Unix { path: PathBuf::from(path), bearer: token(args)? },
-            None => Endpoint::WebSocket { url: url.clone(), bearer: token(args)? },
-        },
-        None => Endpoint::Command(Command {
-            program: std::env::current_exe().context("can't tell where this program's own file is")?,
-            // The server reads the same configuration, so its bounds hold here too.
-            args: ["exec-server", "--listen", "stdio"]
-                .map(String::from)
-                .into_iter()
-                .chain(setup.to_arguments())
-                .collect(),
-            env: BTreeMap::new(),
-            cwd: None,
-            stderr: Stderr::Inherit,
-        }),
-    })
+    error.code_of_program()
 }
 
-/// The token for a server with --ws-auth, from the file or else from the environment.
-fn token(args: &RunArgs) -> anyhow::Result<Option<Secret>> {
-    let Some(path) = &args.token_file else {
-        return Ok(std::env::var(TOKEN_VARIABLE).ok().map(Secret::new).filter(|token| !token.is_blank()));
-    };
-    let token =
-        file::read_secret(path).with_context(|| format!("can't read the token from {}", path.display()))?;
-    anyhow::ensure!(!token.is_blank(), "the token file {} is empty", path.display());
-    Ok(Some(token))
-}
-
-fn not_connected(error: &ClientError) -> u8 {
-    match error {
-        // Its own sentence is on our stderr, and its code says the rest.
-        ClientError::ChildEnded { code, .. } => return u8::try_from(*code).unwrap_or(FAILURE),
-        ClientError::TokenWanted { .. } => {
-            say(&format!("{error}: give its token with --token-file or in {TOKEN_VARIABLE}"));
-        }
-        ClientError::TokenRefused { .. } => {
-            say(&format!("{error}; give a good one with --token-file or in {TOKEN_VARIABLE}"));
-        }
-        other => say(&other.to_string()),
-    }
-    UNREACHABLE
-}
-
-async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
-    let cwd = match working_directory(client, args).await {
+async fn run_on(client: &Client, args: &RunArgs, remote: bool) -> anyhow::Result<u8> {
+    let cwd = match working_directory(client, args, remote).await {
         Ok(cwd) => cwd,
         Err(error) => {
             say(&format!("{error:#}"));
@@ -142,12 +78,12 @@ async fn run_on(client: &Client, args: &RunArgs) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-async fn working_directory(client: &Client, args: &RunArgs) -> anyhow::Result<PathBuf> {
-    match (&args.cwd, args.is_remote()) {
+async fn working_directory(client: &Client, args: &RunArgs, remote: bool) -> anyhow::Result<PathBuf> {
+    match (&args.cwd, remote) {
         (Some(cwd), true) if cwd.is_absolute() => Ok(cwd.clone()),
         (Some(cwd), true) => {
             anyhow::bail!(
-                "--cwd {} is not absolute; with --url and --registry it is a path of the server's machine",
+                "--cwd {} is not absolute; in an environment elsewhere it is a path of the server's machine",
                 cwd.display()
             )
         }

@@ -61,8 +61,16 @@ impl Layer {
 /// # Errors
 /// It can't be read, is no TOML, or has a bad value.
 pub(crate) fn read_as<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
-    let Some(file) = File::read(path)? else { return Ok(None) };
-    toml::from_str(&file.text).map(Some).map_err(|error| file.fault(&error))
+    read_text(path)?.map(|text| parse_as(path, text)).transpose()
+}
+
+/// Decodes a text that stands, or is to stand, in a file that is no layer.
+///
+/// # Errors
+/// It is no TOML, or has a bad value.
+pub(crate) fn parse_as<T: DeserializeOwned>(path: &Path, text: String) -> Result<T, ConfigError> {
+    let file = File { path: path.to_owned(), text };
+    toml::from_str(&file.text).map_err(|error| file.fault(&error))
 }
 
 /// A file's text, to tell the places of faults by.

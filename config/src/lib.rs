@@ -19,6 +19,7 @@
 //! ```
 
 pub mod access;
+pub mod environments;
 mod error;
 mod exec_server;
 pub mod features;

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_exec_server::client::{Endpoint, RegistryEnvironment};
-
-use super::registry::RegistryArgs;
 use crate::setup::ConfigArgs;
+use crate::target::TargetArgs;
 
 /// About 31 years: what is beyond is a slip. A safeguard, far from any real use.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
@@ -19,15 +17,9 @@ pub(crate) struct RunArgs {
     /// Treat every problem of the configuration, keys that nobody knows included, as an error.
     #[arg(long)]
     pub(crate) strict_config: bool,
-    /// The exec-server to use, as ws://, wss:// or unix:// address; without it, one is started for this command.
-    #[arg(long, value_name = "URL", value_parser = url)]
-    pub(crate) url: Option<String>,
-    /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
-    #[arg(long, value_name = "PATH", requires = "url")]
-    pub(crate) token_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
-    /// The directory to run in; it defaults to the current one, and with --url or --registry to the server's own.
+    pub(crate) target: TargetArgs,
+    /// The directory to run in; it defaults to the current one, and in an environment elsewhere to the server's own.
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// A variable to add to the server's environment for this program; may be given several times.
@@ -47,34 +39,6 @@ pub(crate) struct RunArgs {
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
     pub(crate) command: Vec<String>,
-}
-
-impl RunArgs {
-    /// What can't go together, or can't be used whatever the world is like.
-    pub(crate) fn problem(&self) -> Option<String> {
-        if let (Some(url), Some(id)) = (&self.registry.url, &self.registry.environment_id) {
-            return RegistryEnvironment::check_address(url, id).err();
-        }
-        let url = self.url.as_ref()?;
-        if url.starts_with("unix://") {
-            return None;
-        }
-        let checked = Endpoint::check_url(url, self.token_file.is_some());
-        checked.err().map(|problem| format!("--url can't be used: {problem}"))
-    }
-
-    /// Whether the server is another machine's, as far as we can tell.
-    pub(crate) fn is_remote(&self) -> bool {
-        self.url.is_some() || self.registry.url.is_some()
-    }
-}
-
-fn url(text: &str) -> Result<String, String> {
-    if ["ws://", "wss://", "unix:///"].iter().any(|scheme| text.starts_with(scheme)) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected ws://HOST:PORT, wss://HOST or unix:///PATH".into())
-    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -104,7 +68,5 @@ mod tests {
         for wrong in ["0", "-1", "NaN", "inf", "1e300", "1000000001", "soon"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
-        assert!(url("http://x").is_err() && url("unix://relative").is_err());
-        assert!(url("unix:///run/x.sock").is_ok() && url("ws://127.0.0.1:1").is_ok());
     }
 }

@@ -22,6 +22,8 @@ pub enum ClientError {
         target: String,
         /// What the registry or the executor said.
         reason: String,
+        /// Whether the token is why.
+        unauthorized: bool,
     },
     /// The server asks for a bearer token, and there was none.
     #[error("the exec-server at {target} asks for a bearer token, and none was given")]
@@ -70,4 +72,14 @@ pub enum ClientError {
     /// The caller asked for something that can't be.
     #[error("{0}")]
     Usage(String),
+}
+
+impl ClientError {
+    /// Whether a token is missing, or was refused.
+    pub const fn is_about_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::TokenWanted { .. } | Self::TokenRefused { .. } | Self::Refused { unauthorized: true, .. }
+        )
+    }
 }

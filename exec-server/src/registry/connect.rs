@@ -41,6 +41,8 @@ impl RegistryEnvironment {
 pub(crate) enum Refusal {
     /// Asking again would end the same way.
     Final(String),
+    /// The same, because of the token.
+    Unauthorized(String),
     /// It may work later; this attempt is over.
     Now(String),
     /// Worth another request within this attempt.
@@ -156,6 +158,7 @@ fn address(url: &str, id: &str) -> Result<(Url, EnvironmentId), String> {
 fn refused(status: StatusCode, body: &[u8], token: &Secret) -> Refusal {
     let sentence = format!("the registry answered {}", told(status, body, token));
     match status.as_u16() {
+        401 | 403 => Refusal::Unauthorized(sentence),
         408 | 429 | 500 | 502 | 503 | 504 => Refusal::Soon(sentence),
         _ => Refusal::Final(sentence),
     }

@@ -7,6 +7,7 @@ mod config;
 mod config_guard;
 mod dialects;
 mod discovery;
+mod environments;
 mod extensions;
 mod failed_starts;
 mod files;

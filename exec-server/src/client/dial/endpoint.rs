@@ -79,6 +79,11 @@ impl Endpoint {
     pub fn check_url(url: &str, with_bearer: bool) -> Result<(), String> {
         check_url(url, with_bearer).map(drop)
     }
+
+    /// A URL as messages may show it: without query and user info, which may hold secrets.
+    pub fn public_url(url: &str) -> String {
+        public_url(url)
+    }
 }
 
 /// An open connection, and what has to live as long as it.

@@ -55,7 +55,12 @@ impl Route {
             };
             let reason = match outcome {
                 Ok(link) => return Ok(link),
-                Err(Refusal::Final(reason)) => return Err(ClientError::Refused { target, reason }),
+                Err(Refusal::Final(reason)) => {
+                    return Err(ClientError::Refused { target, reason, unauthorized: false });
+                }
+                Err(Refusal::Unauthorized(reason)) => {
+                    return Err(ClientError::Refused { target, reason, unauthorized: true });
+                }
                 Err(Refusal::Now(reason)) => return Err(ClientError::Connect { target, reason }),
                 Err(Refusal::Soon(reason)) => reason,
             };

@@ -1,20 +1,21 @@
-//! The flags of `codex exec-server run` that lead to an environment through its registry.
+//! The flags that lead to an environment through its registry.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use codex_exec_server::client::{Endpoint, RegistryEnvironment};
 use codex_outgoing::file;
 use codex_secret::Secret;
 
+use super::TargetError;
+
 /// Holds the registry's access token, as released clients have it.
-pub(super) const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
+const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
 /// Holds the account that is sent along, if any.
 const ACCOUNT_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_CHATGPT_ACCOUNT_ID";
 
 /// An environment that a registry knows.
-#[derive(Debug, clap::Args)]
-pub(crate) struct RegistryArgs {
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct RegistryArgs {
     /// The registry through which to reach an environment, as https:// address, or http:// on this machine.
     #[arg(
         long = "registry",
@@ -23,10 +24,10 @@ pub(crate) struct RegistryArgs {
         requires = "environment_id",
         conflicts_with = "url"
     )]
-    pub(crate) url: Option<String>,
+    url: Option<String>,
     /// The environment to use, by the id under which its exec-server registered.
     #[arg(long, value_name = "ID", requires = "registry")]
-    pub(crate) environment_id: Option<String>,
+    environment_id: Option<String>,
     /// A file that holds the registry's access token; without it, CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN holds it.
     #[arg(
         long = "registry-token-file",
@@ -38,51 +39,66 @@ pub(crate) struct RegistryArgs {
 }
 
 impl RegistryArgs {
+    /// The address and the id, where they were given.
+    pub(super) fn both(&self) -> Option<(&str, &str)> {
+        Some((self.url.as_deref()?, self.environment_id.as_deref()?))
+    }
+
     /// The endpoint that the flags name, if they name one.
     ///
     /// # Errors
     /// There is no token.
-    pub(crate) fn endpoint(&self) -> anyhow::Result<Option<Endpoint>> {
-        let (Some(url), Some(environment_id)) = (&self.url, &self.environment_id) else { return Ok(None) };
-        let account_id = std::env::var(ACCOUNT_VARIABLE).ok().filter(|id| !id.trim().is_empty());
-        Ok(Some(Endpoint::Registry(RegistryEnvironment {
-            url: url.clone(),
-            environment_id: environment_id.clone(),
-            token: self.token()?,
-            account_id,
-        })))
+    pub(super) fn endpoint(&self) -> Result<Option<Endpoint>, TargetError> {
+        let Some((url, id)) = self.both() else { return Ok(None) };
+        endpoint(url, id, self.token_file.as_deref()).map(Some)
     }
+}
 
-    fn token(&self) -> anyhow::Result<Secret> {
-        let token = match &self.token_file {
-            Some(path) => file::read_secret(path)
-                .with_context(|| format!("can't read the registry's token from {}", path.display()))?,
-            None => std::env::var(TOKEN_VARIABLE).unwrap_or_default().into(),
-        };
-        let place = self.token_file.as_ref().map_or(TOKEN_VARIABLE.into(), |path| path.display().to_string());
-        anyhow::ensure!(
-            !token.is_blank(),
+/// An environment that a registry knows, with the token in the file or else in the variable.
+///
+/// # Errors
+/// There is no token.
+pub(super) fn endpoint(url: &str, id: &str, token_file: Option<&Path>) -> Result<Endpoint, TargetError> {
+    let account_id = std::env::var(ACCOUNT_VARIABLE).ok().filter(|id| !id.trim().is_empty());
+    Ok(Endpoint::Registry(RegistryEnvironment {
+        url: url.to_owned(),
+        environment_id: id.to_owned(),
+        token: token(token_file)?,
+        account_id,
+    }))
+}
+
+fn token(path: Option<&Path>) -> Result<Secret, TargetError> {
+    let token = match path {
+        Some(path) => file::read_secret(path).map_err(|error| {
+            TargetError::Here(format!("can't read the registry's token from {}: {error}", path.display()))
+        })?,
+        None => std::env::var(TOKEN_VARIABLE).unwrap_or_default().into(),
+    };
+    if token.is_blank() {
+        let place = path.map_or(TOKEN_VARIABLE.into(), |path| path.display().to_string());
+        return Err(TargetError::Credential(format!(
             "{place} holds no token for the registry; set {TOKEN_VARIABLE} or give --registry-token-file"
-        );
-        Ok(token)
+        )));
     }
+    Ok(token)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::super::RunArgs;
+    use super::super::TargetArgs;
 
     #[derive(Debug, Parser)]
     struct Command {
         #[command(flatten)]
-        run: RunArgs,
+        target: TargetArgs,
     }
 
-    fn parse(flags: &str) -> Result<RunArgs, clap::Error> {
-        let words = ["run"].into_iter().chain(flags.split_whitespace()).chain(["--", "true"]);
-        Command::try_parse_from(words).map(|command| command.run)
+    fn parse(flags: &str) -> Result<TargetArgs, clap::Error> {
+        let words = ["run"].into_iter().chain(flags.split_whitespace());
+        Command::try_parse_from(words).map(|command| command.target)
     }
 
     #[test]
@@ -92,12 +108,15 @@ mod tests {
             "--environment-id e",
             "--registry-token-file f",
             "--registry https://h --environment-id e --url ws://127.0.0.1:1",
+            "--registry https://h --environment-id e -E box",
+            "-E box --url ws://127.0.0.1:1",
+            "-E box --token-file f",
         ];
         for flags in wrong {
             assert!(parse(flags).is_err(), "{flags}");
         }
-        assert!(parse("--registry https://h --environment-id e").unwrap().is_remote());
-        assert!(!parse("").unwrap().is_remote());
+        assert!(parse("--registry https://h --environment-id e").unwrap().registry.both().is_some());
+        assert_eq!(parse("-E box").unwrap().environment.as_deref(), Some("box"));
     }
 
     #[test]
@@ -110,9 +129,10 @@ mod tests {
         let endpoint = format!("{:?}", args.registry.endpoint().unwrap().unwrap());
         assert!(endpoint.contains("https://h") && !endpoint.contains("sesame"), "{endpoint}");
         std::fs::write(&directory, " \n").unwrap();
-        assert!(args.registry.endpoint().unwrap_err().to_string().contains("no token"));
+        let missing = args.registry.endpoint().unwrap_err();
+        assert!(missing.to_string().contains("no token") && missing.code() == 4, "{missing}");
         std::fs::write(&directory, "x".repeat(70_000)).unwrap();
-        assert!(format!("{:#}", args.registry.endpoint().unwrap_err()).contains("65536 bytes"));
+        assert!(args.registry.endpoint().unwrap_err().to_string().contains("65536 bytes"));
         std::fs::remove_file(&directory).unwrap();
         assert!(args.registry.endpoint().is_err());
     }

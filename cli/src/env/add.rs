@@ -1,0 +1,118 @@
+//! `env add`: what an address on the command line is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use codex_config::environments::Place;
+use codex_exec_server::client::RegistryEnvironment;
+
+use super::write::change;
+use crate::setup::Setup;
+use crate::target::read_token;
+
+/// Names an environment.
+#[derive(Debug, clap::Args)]
+pub(super) struct AddArgs {
+    /// The name: ASCII letters, digits, `-` and `_`, at most 64.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where it is: ws://HOST:PORT, wss://HOST, unix:///PATH, or a registry's https:// address with --environment-id.
+    #[arg(value_name = "TARGET", required_unless_present = "program")]
+    target: Option<String>,
+    /// The id under which the environment registered at the registry.
+    #[arg(long, value_name = "ID")]
+    environment_id: Option<String>,
+    /// File that holds the token: for ws:// and wss:// it is copied into environments.toml, else the file is read at each use.
+    #[arg(long, value_name = "PATH")]
+    token_file: Option<PathBuf>,
+    /// Give up connecting after this many seconds; for ws:// and wss:// addresses.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    connect_timeout: Option<Duration>,
+    /// A variable for the program; may be given several times.
+    #[arg(long, short = 'e', value_name = "K=V", value_parser = variable, requires = "program")]
+    env: Vec<(String, String)>,
+    /// The directory that the program works in; it defaults to that of whoever uses the environment.
+    #[arg(long, value_name = "DIR", requires = "program")]
+    cwd: Option<PathBuf>,
+    /// Use this environment from now on where none is named.
+    #[arg(long = "use")]
+    use_it: bool,
+    /// A program that serves on its stdin and stdout, with its arguments, after two hyphens.
+    #[arg(last = true, value_name = "PROGRAM ARG", conflicts_with = "target")]
+    program: Vec<String>,
+}
+
+/// Writes it down.
+pub(super) fn add(args: AddArgs, setup: &Setup) -> anyhow::Result<u8> {
+    let place = place(&args)?;
+    change(setup, |edited| {
+        edited.add(&args.name, &place)?;
+        match args.use_it {
+            // What was added is not among what was found.
+            true => edited.use_added(&args.name),
+            false => Ok(()),
+        }
+    })
+}
+
+fn place(args: &AddArgs) -> anyhow::Result<Place> {
+    let absolute = |path: &Path| std::path::absolute(path);
+    let token_file = args.token_file.as_deref().map(absolute).transpose()?;
+    let target = args.target.as_deref().unwrap_or_default();
+    let scheme = target.split_once("://").map_or("", |(scheme, _)| scheme);
+    anyhow::ensure!(
+        args.environment_id.is_none() || matches!(scheme, "http" | "https"),
+        "--environment-id goes with a registry's https:// address"
+    );
+    anyhow::ensure!(
+        args.connect_timeout.is_none() || matches!(scheme, "ws" | "wss"),
+        "--connect-timeout goes with a ws:// or wss:// address"
+    );
+    if let Some((program, rest)) = args.program.split_first() {
+        anyhow::ensure!(token_file.is_none(), "--token-file goes with an address, and a program needs none");
+        return Ok(Place::Program {
+            program: program.into(),
+            args: rest.to_vec(),
+            env: args.env.iter().cloned().collect::<BTreeMap<_, _>>(),
+            cwd: args.cwd.as_deref().map(absolute).transpose()?,
+        });
+    }
+    match scheme {
+        "ws" | "wss" => Ok(Place::Url {
+            url: target.to_owned(),
+            bearer: token_file.as_deref().map(read_token).transpose()?,
+            connect_time: args.connect_timeout,
+        }),
+        "unix" => {
+            let path = PathBuf::from(target.trim_start_matches("unix://"));
+            anyhow::ensure!(path.is_absolute(), "{target:?} names no socket; give unix:///PATH");
+            Ok(Place::Unix { path, token_file })
+        }
+        "http" | "https" => {
+            let Some(environment_id) = args.environment_id.clone() else {
+                anyhow::bail!(
+                    "{target} is a registry's address; give the environment's id there with --environment-id"
+                );
+            };
+            RegistryEnvironment::check_address(target, &environment_id).map_err(anyhow::Error::msg)?;
+            Ok(Place::Registry { url: target.to_owned(), environment_id, token_file })
+        }
+        _ => anyhow::bail!(
+            "{target:?} is no address of an environment: expected ws://HOST:PORT, wss://HOST, unix:///PATH, a registry's \
+             https:// address with --environment-id, or a program after two hyphens"
+        ),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "expected a number of seconds, 0 or more".into())
+}
