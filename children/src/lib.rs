@@ -22,7 +22,7 @@ pub mod testing;
 pub mod tree;
 mod vfork;
 
-pub use list::{becomes_program, is_helper};
+pub use list::{Role, becomes_program};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,15 @@ use rustix::process::Pid;
 use super::child_mark::Mark;
 use super::procfs::{self, StartTime, Stat};
 
+/// What a child that we start is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A program that somebody asked for.
+    Program,
+    /// The server's own helper, which leaves no orphans.
+    Helper,
+}
+
 /// The children of which we know what they are.
 #[derive(Debug, Default)]
 pub(super) struct Children {
@@ -50,10 +59,19 @@ impl Children {
         self.is_unclaimed(pid) && self.daemons.get(&pid).is_none_or(|theirs| Some(*theirs) == mark)
     }
 
-    /// Adds a program that was started.
-    pub(super) fn add(&mut self, pid: Pid, mark: Option<Mark>) {
+    /// Adds what was started. What it is there for is known from its first moment on: an orphan without a mark is nobody's
+    /// while another program may have left it.
+    pub(super) fn add(&mut self, pid: Pid, mark: Option<Mark>, role: Role) {
         self.forget_orphan(pid);
         self.spawned.insert(pid, mark);
+        if role == Role::Helper {
+            self.helpers.insert(pid);
+        }
+    }
+
+    /// What this child is there for.
+    pub(super) fn role(&self, pid: Pid) -> Role {
+        if self.helpers.contains(&pid) { Role::Helper } else { Role::Program }
     }
 
     /// Makes a helper count as a program from now on.
@@ -127,11 +145,6 @@ pub(super) fn settled(mut seen: Vec<Pid>) -> Vec<Pid> {
 /// The list of children. While the guard is held, no program in it is reaped.
 pub(super) fn children() -> MutexGuard<'static, Children> {
     CHILDREN.lock()
-}
-
-/// Declares a child to be the server's own helper, which leaves no orphans.
-pub fn is_helper(pid: Pid) {
-    children().helpers.insert(pid);
 }
 
 /// Says that a helper is about to become a program, whose orphans count from now on.

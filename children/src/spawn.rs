@@ -17,7 +17,7 @@ use super::orphans::{self, Origin};
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
-use super::{list, lookup, terminal, vfork};
+use super::{Role, list, lookup, terminal, vfork};
 
 /// A program to start, with all that it is given.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ pub fn spawn_passing(program: &Program, more: &[BorrowedFd<'_>]) -> Result<Child
     let (argv, env) = program.strings()?;
     connect(program.stdio, |streams| {
         let args = ExecArgs { file: &c_file, argv: &argv, env: &env, cwd: &cwd, streams, more };
-        spawn_process(&args).map_err(|failure| match failure {
+        spawn_process(&args, Role::Program).map_err(|failure| match failure {
             NotSpawned::Exec(error) => explain(program, name, Path::new(&file), error),
             NotSpawned::Watch(source) => SpawnError::system("watch the started program", source),
         })
@@ -222,13 +222,14 @@ pub struct Spawned {
 }
 
 impl Spawned {
-    /// Takes over the process that this one has made to take its place: a child of ours, too, with the same mark, in a PID
+    /// Takes over the process that this one has made to take its place: a child of ours, too, with the same mark and role, in a PID
     /// namespace whose first process is `init`. To be called while the successor still waits for that, and this process is
     /// then to be reaped.
     #[must_use]
     pub fn successor(&self, pid: Pid, pidfd: OwnedFd, init: Pid) -> Self {
         let mut children = list::children();
-        children.add(pid, self.mark);
+        let role = children.role(self.pid);
+        children.add(pid, self.mark, role);
         if orphans::is_subreaper() {
             children.inits.insert(init, pid);
         }
@@ -290,7 +291,7 @@ pub enum NotSpawned {
 ///
 /// # Errors
 /// See [`NotSpawned`]; nothing is left behind.
-pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
+pub fn spawn_process(args: &ExecArgs<'_>, role: Role) -> Result<Spawned, NotSpawned> {
     orphans::ask().map_err(NotSpawned::Exec)?;
     let _in_flight = list::spawn_in_flight();
     let mut given = None;
@@ -303,7 +304,7 @@ pub fn spawn_process(args: &ExecArgs<'_>) -> Result<Spawned, NotSpawned> {
     let (pid, mark) = spawned.map_err(NotSpawned::Exec)?;
     match given.map_or_else(|| watch(pid), Ok) {
         Ok(pidfd) => {
-            list::children().add(pid, mark);
+            list::children().add(pid, mark, role);
             Ok(Spawned { pid, pidfd, mark })
         }
         Err(error) => {

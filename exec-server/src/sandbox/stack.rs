@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use codex_children::posix::Streams;
-use codex_children::{is_helper, reap, tree};
+use codex_children::{reap, tree};
 use codex_tcp_stack::{Bounds, Given};
 use rustix::process::Pid;
 
@@ -40,7 +40,6 @@ pub(crate) fn start(
         }
     })?;
     let pid = started.spawned.pid;
-    is_helper(pid);
     let process = StackProcess(pid);
     codex_tcp_stack::give(&link, given, bounds)?;
     Ok((link, Box::new(process)))

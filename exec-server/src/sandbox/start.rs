@@ -9,7 +9,7 @@ use std::path::Path;
 
 use codex_children::posix::{self, ExecArgs, Streams, Strings};
 use codex_children::spawn::{self, ForegroundChild, Spawned};
-use codex_children::{becomes_program, is_helper, reap, tree};
+use codex_children::{Role, becomes_program, reap, tree};
 use rustix::process::Pid;
 
 use super::launcher::NAME;
@@ -42,7 +42,7 @@ pub(crate) fn start(
     task: &LauncherTask,
     streams: Streams<'_>,
 ) -> Result<Started, NotStarted> {
-    let (spawned, wire) = begin(launcher, streams, task.moves_with())?;
+    let (spawned, wire) = begin(launcher, task.role(), streams, task.moves_with())?;
     let given = give(&wire, task, &[]);
     follow(spawned, wire, given)
 }
@@ -54,6 +54,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> NotStarted {
 /// Starts a launcher that waits for its task at the other end of this wire, in a PID namespace if it is to move to one.
 fn begin(
     launcher: &Path,
+    role: Role,
     streams: Streams<'_>,
     moves_with: Option<Namespaces>,
 ) -> Result<(Spawned, OwnedFd), NotStarted> {
@@ -71,7 +72,7 @@ fn begin(
         streams,
         more: &[theirs.as_fd()],
     };
-    let spawned = spawn::spawn_process(&args).map_err(|failure| match failure {
+    let spawned = spawn::spawn_process(&args, role).map_err(|failure| match failure {
         spawn::NotSpawned::Exec(error) => NotStarted::System("start the launcher", error),
         spawn::NotSpawned::Watch(error) => NotStarted::System("watch the launcher", error),
     })?;
@@ -168,8 +169,7 @@ impl Spare {
     /// Starts one for tasks that move in this way.
     pub(crate) fn start(launcher: &Path, moved_with: Option<Namespaces>) -> Result<Self, NotStarted> {
         let null = null().map_err(system("open /dev/null"))?;
-        let (spawned, wire) = begin(launcher, Streams::Each([null.as_fd(); 3]), moved_with)?;
-        is_helper(spawned.pid);
+        let (spawned, wire) = begin(launcher, Role::Helper, Streams::Each([null.as_fd(); 3]), moved_with)?;
         Ok(Self { waiting: Some((spawned, wire)), moved_with })
     }
 

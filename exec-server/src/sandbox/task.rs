@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use codex_children::Role;
 use codex_exec_protocol::process::ProgramLimits;
 use serde::{Deserialize, Serialize};
 
@@ -193,6 +194,14 @@ pub(crate) enum Stage {
 }
 
 impl LauncherTask {
+    /// What the launcher is there for.
+    pub(crate) fn role(&self) -> Role {
+        match self.work {
+            Work::Run(_) => Role::Program,
+            Work::Probe | Work::Files | Work::Stack => Role::Helper,
+        }
+    }
+
     /// The kind of namespaces that the launcher has to move to a PID namespace with before, if it has to.
     pub(crate) fn moves_with(&self) -> Option<Namespaces> {
         match &self.confinement {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use codex_children::posix::Streams;
-use codex_children::{is_helper, reap, tree};
+use codex_children::{reap, tree};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 use rustix::process::Pid;
@@ -190,10 +190,7 @@ impl Helper {
         let confinement = Confinement::Walls(fit.walls.clone());
         let task = LauncherTask { confinement, work: Work::Files };
         match start::start(confiner.launcher(), &task, Streams::Each([null.as_fd(); 3])) {
-            Ok(Started { spawned, wire, .. }) => {
-                is_helper(spawned.pid);
-                Ok(Self { fit, wire, pid: spawned.pid })
-            }
+            Ok(Started { spawned, wire, .. }) => Ok(Self { fit, wire, pid: spawned.pid }),
             Err(NotStarted::System(what, error)) => {
                 Err(RpcError::internal(format!("can't {what} for a file operation: {error}")))
             }
