@@ -16,6 +16,7 @@ pub mod reap;
 pub mod signals;
 pub mod spawn;
 pub mod streams;
+pub mod supervision;
 pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

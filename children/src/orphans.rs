@@ -6,20 +6,15 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::MutexGuard;
 use rustix::process::{Pid, WaitOptions};
 
 use super::child_mark::Mark;
-use super::keeper;
 use super::list::{self, Children};
 use super::procfs::{self, Snapshot, Stat};
 pub use super::procfs::{ProcessStamp, StartTime};
-
-static SUBREAPER: AtomicBool = AtomicBool::new(false);
-/// Whether orphans are asked for before the first program starts.
-static WANTED: AtomicBool = AtomicBool::new(false);
+use super::supervision;
 
 /// A process that outlived the program it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,46 +40,13 @@ impl From<&Stat> for Leftover {
     }
 }
 
-/// Asks the kernel for the orphans of all programs. For the binary, before it starts any: from then on every child
-/// of this process that [`super::spawn`] did not start counts as an orphan, and [`reap_adopted`] reaps it.
-///
-/// # Errors
-/// Never on Linux 3.4 or later.
-pub fn become_subreaper() -> io::Result<()> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    SUBREAPER.store(true, Ordering::Relaxed);
-    Ok(())
-}
-
-/// Has [`become_subreaper`] called before the first program starts, or when [`ask`] is called, whichever comes first.
-/// By then the keeper is nobody's child, without anybody having waited for it.
-pub fn become_subreaper_later() {
-    WANTED.store(true, Ordering::Relaxed);
-}
-
-/// Does now what [`become_subreaper_later`] put off, if it did.
-///
-/// # Errors
-/// As [`become_subreaper`].
-pub fn ask() -> io::Result<()> {
-    if !WANTED.load(Ordering::Relaxed) || is_subreaper() {
-        return Ok(());
-    }
-    keeper::settle();
-    become_subreaper()
-}
-
-pub(super) fn is_subreaper() -> bool {
-    SUBREAPER.load(Ordering::Relaxed)
-}
-
 /// Reaps the orphans that have ended, so that no zombie stays, and returns them. Never a program that
 /// [`super::spawn`] started. To be called on SIGCHLD; without orphans it costs one small read.
 ///
 /// # Errors
 /// When `/proc` can't be read.
 pub fn reap_adopted() -> io::Result<Vec<Pid>> {
-    if !is_subreaper() {
+    if !supervision::is_subreaper() {
         return Ok(Vec::new());
     }
     let orphans = not_spawned()?;
@@ -115,7 +77,7 @@ pub fn reap_adopted() -> io::Result<Vec<Pid>> {
 /// # Errors
 /// When `/proc` can't be read.
 pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
-    if !is_subreaper() {
+    if !supervision::is_subreaper() {
         let snapshot = Snapshot::take()?;
         return Ok(alive(&snapshot, session_without_leader(&snapshot, root)));
     }
@@ -156,7 +118,7 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
     // They are never ours to reap.
     left.extend(snapshot.iter().filter(|stat| in_namespace && stat.parent == init));
     if !left.is_empty() {
-        keeper::left_on_purpose(mark);
+        supervision::left_on_purpose(mark);
     }
     Ok(alive(&snapshot, left.iter().map(|orphan| orphan.stamp.pid).collect()))
 }
@@ -197,7 +159,7 @@ pub fn name(stamp: ProcessStamp) -> io::Result<Option<String>> {
 /// The orphans in the snapshot that belong to no program yet, and the locked list of children. An orphan in the session of
 /// an earlier leftover belongs to the same program, and is claimed along with it.
 pub(super) fn unclaimed_orphans(snapshot: &Snapshot) -> (Vec<&Stat>, MutexGuard<'static, Children>) {
-    if !is_subreaper() {
+    if !supervision::is_subreaper() {
         return (Vec::new(), list::children());
     }
     let orphans = snapshot.iter().filter(|stat| is_our_child(stat) && !stat.is_zombie());

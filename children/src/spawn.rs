@@ -13,11 +13,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use super::child_mark::Mark;
-use super::orphans::{self, Origin};
+use super::orphans::Origin;
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
-use super::{Role, list, lookup, terminal, vfork};
+use super::{Role, list, lookup, supervision, terminal, vfork};
 
 /// A program to start, with all that it is given.
 #[derive(Debug, Clone)]
@@ -230,7 +230,7 @@ impl Spawned {
         let mut children = list::children();
         let role = children.role(self.pid);
         children.add(pid, self.mark, role);
-        if orphans::is_subreaper() {
+        if supervision::is_subreaper() {
             children.inits.insert(init, pid);
         }
         Self { pid, pidfd, mark: self.mark }
@@ -292,7 +292,7 @@ pub enum NotSpawned {
 /// # Errors
 /// See [`NotSpawned`]; nothing is left behind.
 pub fn spawn_process(args: &ExecArgs<'_>, role: Role) -> Result<Spawned, NotSpawned> {
-    orphans::ask().map_err(NotSpawned::Exec)?;
+    supervision::establish();
     let _in_flight = list::spawn_in_flight();
     let mut given = None;
     let spawned = Mark::put(|| {

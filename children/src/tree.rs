@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::child_mark::Mark;
 use super::orphans::Origin;
 use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
-use super::{list, orphans};
+use super::{list, orphans, supervision};
 
 /// Looks at a tree that goes on growing; then what was found is signalled and the rest let be. A tree that is being
 /// stopped can't grow, so that many are only seen when signals other than SIGKILL meet endless forking.
@@ -69,7 +69,7 @@ pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
 /// Kills what belongs to a program of ours though `/proc` may not show it. A child that is not reaped can't be gone, and
 /// its number nobody else's.
 fn kill_hidden(root: Pid) {
-    let ours = if orphans::is_subreaper() { procfs::our_children().ok().flatten() } else { None };
+    let ours = if supervision::is_subreaper() { procfs::our_children().ok().flatten() } else { None };
     let children = list::children();
     let Some(mark) = children.spawned.get(&root).copied() else { return };
     let _ = rustix::process::kill_process_group(root, Signal::KILL);
@@ -141,7 +141,7 @@ fn surroundings(root: Pid) -> io::Result<Surroundings> {
     if found.get(root).is_none() {
         return all(true);
     }
-    if !orphans::is_subreaper() || !lists_children {
+    if !supervision::is_subreaper() || !lists_children {
         return all(false);
     }
     let init = list::children().init_of(root);

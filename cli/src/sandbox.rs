@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use codex_children::signals::{self, EndRequest, EndSignals};
 use codex_children::spawn::{ForegroundChild, Program, SpawnError, spawn_here};
 use codex_children::streams::Stdio;
-use codex_children::{groups, keeper, tree};
+use codex_children::supervision::{self, Established, Wanted};
+use codex_children::{groups, tree};
 use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
@@ -196,8 +197,8 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     }
     let end_signals = signals::catch_end_requests().context("can't listen for signals")?;
     // Ends the program if this process is killed.
-    let keeper = keeper::start(Path::new(LAUNCHER));
-    if let Err(error) = &keeper {
+    let _goodbye = supervision::want(Wanted { keeper: Some(LAUNCHER.into()), orphans: false });
+    if let Some(error) = supervision::establish().and_then(Established::no_keeper) {
         output::note(&format!("warning: the program will outlive this command if it is killed: {error}"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

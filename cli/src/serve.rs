@@ -10,16 +10,16 @@ mod stdio;
 pub(crate) use args::ServeArgs;
 pub(crate) use forward::{ForwardArgs, forward};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::error::ErrorKind;
 use codex_children::descriptor_limit;
-use codex_children::keeper;
 use codex_children::orphans;
 use codex_children::signals::{ChildEnds, ChildSignals};
+use codex_children::supervision::{self, Goodbye, Wanted};
 use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
@@ -78,14 +78,16 @@ pub(crate) async fn serve(
         return Ok(WRONG_USAGE);
     }
     let auth = auth(&args)?;
-    let _kept = keeper();
+    let _goodbye = supervision();
     allow_many_descriptors();
-    orphans::become_subreaper_later();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups, setup.own_home())?);
     match address {
-        ListenAddress::Stdio => stdio::serve(&server, &mut signals).await?,
+        ListenAddress::Stdio => {
+            supervise_beside();
+            stdio::serve(&server, &mut signals).await?;
+        }
         address => listen(&server, &address, auth, &mut signals).await?,
     }
     Ok(0)
@@ -103,12 +105,12 @@ async fn serve_remote(
     let limits = configured::limits(&settings.exec_server)?;
     let args = args.or(settings.exec_server.clone());
     let mut signals = Signals::new().context("can't listen for signals")?;
-    let _kept = keeper();
+    let _goodbye = supervision();
     allow_many_descriptors();
-    orphans::become_subreaper_later();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
+    supervise_beside();
     let code =
         remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
@@ -123,6 +125,7 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let mut listener = Listener::bind(address, auth, server.limits())?;
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
+    supervise_beside();
     resident::forget_start();
     let mut connections = JoinSet::new();
     loop {
@@ -301,13 +304,29 @@ fn allow_many_descriptors() {
     }
 }
 
-/// Has programs end when this process is killed. Dropped at its ordinary end.
-fn keeper() -> Option<keeper::Kept> {
-    let started = keeper::start(Path::new(sandbox::LAUNCHER));
-    started.map_err(|error| tracing::warn!(%error, "{NO_KEEPER}")).ok()
+/// Programs end when this process is killed, and their orphans are found and reaped.
+fn supervision() -> Goodbye {
+    supervision::want(Wanted { keeper: Some(sandbox::LAUNCHER.into()), orphans: true })
 }
 
-const NO_KEEPER: &str = "programs will outlive this server if it is killed";
+/// Has the watch over programs begin on a thread of its own, now that nobody waits for the address any more. A program that
+/// is to start sooner waits for that.
+fn supervise_beside() {
+    let thread = std::thread::Builder::new().name("supervision".into());
+    if thread.spawn(supervise).is_err() {
+        supervise();
+    }
+}
+
+fn supervise() {
+    let Some(established) = supervision::establish() else { return };
+    if let Some(error) = established.no_keeper() {
+        tracing::warn!(%error, "programs will outlive this server if it is killed");
+    }
+    if let Some(error) = established.no_orphans() {
+        tracing::warn!(%error, "can't take care of orphans");
+    }
+}
 
 /// How often, at most, the list of adopted orphans is looked through. Our own pace: nothing outside depends on it.
 const REAPING_PAUSE: Duration = Duration::from_millis(100);
@@ -320,12 +339,6 @@ fn reaping(children: ChildSignals, groups: &Groups) -> anyhow::Result<AbortOnDro
 
 async fn reap_orphans(mut children: ChildEnds, groups: Groups) {
     while children.next().await.is_ok() {
-        if let Err(error) = orphans::ask() {
-            tracing::warn!(%error, "can't take care of orphans");
-        }
-        if keeper::failed() {
-            tracing::warn!("{NO_KEEPER}");
-        }
         match orphans::reap_adopted() {
             Ok(reaped) if reaped.is_empty() => {}
             // The last of a group may be among them.

@@ -2,6 +2,7 @@
 
 mod ends;
 mod starts;
+mod supervision;
 mod trees;
 
 use std::ffi::OsString;

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal};
 
+use super::supervision::become_subreaper;
 use super::{
     PIPES, drain, in_own_process, pid, program, read_line, run, shell, stdout, wait_for_end, wait_until_dead,
 };
@@ -55,7 +56,7 @@ fn a_daemon_ends_with_the_running_program_it_left() {
     if !in_own_process(module_path!(), "a_daemon_ends_with_the_running_program_it_left") {
         return;
     }
-    orphans::become_subreaper().expect("a subreaper");
+    become_subreaper();
     let child = spawn(&shell(&format!("{DAEMON}; echo done; exec sleep 1000"), PIPES)).expect("it starts");
     let daemon = pid(&read_line(stdout(&child)));
     assert_eq!(read_line(stdout(&child)), "done");
@@ -75,7 +76,7 @@ fn of_several_programs_each_takes_only_its_own_daemons_along() {
     if !in_own_process(module_path!(), "of_several_programs_each_takes_only_its_own_daemons_along") {
         return;
     }
-    orphans::become_subreaper().expect("a subreaper");
+    become_subreaper();
     // All at once, so that nothing but the mark tells them apart; the last one ends by itself.
     let start =
         |last: &str| spawn(&shell(&format!("{DAEMON}; echo done; {last}"), PIPES)).expect("it starts");
@@ -110,7 +111,7 @@ fn a_start_that_hangs_holds_up_nobody() {
     if !in_own_process(module_path!(), "a_start_that_hangs_holds_up_nobody") {
         return;
     }
-    orphans::become_subreaper().expect("a subreaper");
+    become_subreaper();
     let (begun, has_begun) = std::sync::mpsc::channel();
     let (finish, may_finish) = std::sync::mpsc::channel::<()>();
     let hanging = std::thread::spawn(move || {
@@ -142,7 +143,7 @@ fn what_outlives_a_program_is_known_killed_and_reaped() {
     if !in_own_process(module_path!(), "what_outlives_a_program_is_known_killed_and_reaped") {
         return;
     }
-    orphans::become_subreaper().expect("a subreaper");
+    become_subreaper();
     // One in the program's session, with a child; one in a session of its own; one daemon.
     let script =
         format!("sh -c 'sleep 1000 & echo $!; echo $$; wait' & setsid sleep 1000 & echo $!; {DAEMON}; echo");
@@ -177,7 +178,7 @@ fn reaping_orphans_never_takes_a_program_of_ours() {
     if !in_own_process(module_path!(), "reaping_orphans_never_takes_a_program_of_ours") {
         return;
     }
-    orphans::become_subreaper().expect("a subreaper");
+    become_subreaper();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

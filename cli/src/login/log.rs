@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+// The kind of lock that tracing-subscriber makes a writer of.
 use std::sync::Mutex;
 
 use rustix::fs::OFlags;

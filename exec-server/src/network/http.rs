@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
@@ -81,7 +82,7 @@ pub(super) async fn serve(stream: TcpStream, client: Option<String>, judge: Arc<
     if let Err(error) = served.await {
         tracing::debug!(%error, "a program's connection to its network proxy ended");
     }
-    let tunnel = shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let tunnel = shared.tunnel.lock().take();
     if let Some(Tunnel { program, mut target }) = tunnel
         && let Ok(program) = program.await
     {
@@ -104,7 +105,7 @@ impl Conversation {
         let wish = wish_of(&request, Protocol::HttpsConnect, target, None)?;
         let target = self.judge.admit_http(&wish, self.client.as_deref()).await.map_err(said)?.stream;
         let program = hyper::upgrade::on(&mut request);
-        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Tunnel { program, target });
+        *self.tunnel.lock() = Some(Tunnel { program, target });
         Ok(Response::new(Full::default().map_err(|never| match never {}).boxed()))
     }
 

@@ -1,11 +1,12 @@
 //! The overseer: answers questions about hosts and hears what was decided. It is the connection that has the session, while
 //! there is one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use codex_exec_protocol::network::{Decision, PolicyDecisionParams, PolicyRequestParams};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Asks and tells a client.
@@ -43,19 +44,19 @@ impl std::fmt::Debug for Network {
 impl Seat {
     /// Who sits there now.
     pub(super) fn taken_by(&self) -> Option<Arc<dyn Overseer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 
 impl Network {
     /// From now on this one is asked and told.
     pub fn oversee(&self, overseer: Arc<dyn Overseer>) {
-        *self.overseer.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(overseer);
+        *self.overseer.0.lock() = Some(overseer);
     }
 
     /// It is gone. Another that came meanwhile stays.
     pub fn leave(&self, overseer: &Arc<dyn Overseer>) {
-        let mut seat = self.overseer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seat = self.overseer.0.lock();
         if seat.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, overseer)) {
             *seat = None;
         }

@@ -14,9 +14,10 @@ use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
 use sha2::{Digest, Sha256};
 
@@ -115,7 +116,7 @@ impl LoginStates {
         let env: Vec<_> = env.iter().filter(|(name, _)| !is_passing(name)).cloned().collect();
         let entry = self.entry(key(login, &env), limits.login_states);
         // Commands that come at once wait for one login instead of logging in each.
-        let mut state = entry.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = entry.0.lock();
         if !state.as_ref().is_some_and(|state| state.is_fresh(limits)) {
             *state = Some(remember(login.shell, &env, limits));
         }
@@ -123,9 +124,9 @@ impl LoginStates {
     }
 
     fn entry(&self, key: Key, most: usize) -> Arc<Entry> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.lock();
         if entries.len() >= most && !entries.contains_key(&key) {
-            let age = |entry: &Entry| entry.0.try_lock().ok()?.as_ref().map(|state| state.made);
+            let age = |entry: &Entry| entry.0.try_lock()?.as_ref().map(|state| state.made);
             let oldest = entries.iter().filter_map(|(key, entry)| Some((age(entry)?, *key))).min();
             if let Some((_, oldest)) = oldest {
                 entries.remove(&oldest);

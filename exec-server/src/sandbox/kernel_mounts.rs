@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// File systems whose files are controls of the kernel, or other processes.
@@ -51,7 +52,7 @@ struct Seen {
 impl KernelMounts {
     /// Where they are now, parents first. The same value as long as nothing was mounted or unmounted.
     pub(super) fn now(&self) -> Arc<[PathBuf]> {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         if let Some(seen) = seen.as_ref().filter(|seen| !seen.has_changed()) {
             return Arc::clone(&seen.places);
         }

@@ -9,8 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, flock,
     fstat, mkdirat, openat, openat2, statat, unlinkat, utimensat,
@@ -47,7 +48,7 @@ pub struct Held {
 }
 
 fn places() -> MutexGuard<'static, Places> {
-    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+    MADE.lock()
 }
 
 impl Held {

@@ -2,9 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use codex_children::posix::Streams;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::start::{self, NotStarted, Spare, Started};
 use super::task::{LauncherTask, Namespaces};
@@ -25,7 +26,7 @@ enum Ready {
 
 impl Spares {
     fn lock(&self) -> MutexGuard<'_, Ready> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Starts a confined program as [`start::start`] does, faster if a launcher is ready. Blocks.

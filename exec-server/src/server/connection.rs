@@ -8,14 +8,14 @@ use codex_exec_protocol::{Incoming, ProcessId, RequestId, RpcError, envelope, fi
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::Server;
+use super::answer::{Answer, Request};
 use super::life::ConnectionId;
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
-use super::routes::{self, Answer, Request};
-use super::sending;
 use super::session::Session;
+use super::shared::Shared;
+use super::{routes, sending};
 use crate::environment::machine::Machine;
 use crate::network::Overseer;
 use crate::process::Event as ProcessEvent;
@@ -41,7 +41,7 @@ const GOING_AWAY: u16 = 1001;
 /// What the handlers of one connection share.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
-    pub(super) server: Arc<Server>,
+    pub(super) server: Arc<Shared>,
     pub(super) outbox: Arc<Outbox>,
     lent: OnceLock<Lent>,
     initialized: OnceLock<()>,
@@ -68,7 +68,7 @@ enum End {
 }
 
 /// Serves a connection until it ends, then detaches its session.
-pub(super) async fn serve(server: Arc<Server>, id: ConnectionId, carrier: Carrier) {
+pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrier) {
     let Carrier { mut reader, sink, framing } = carrier;
     let limits = &server.common.limits;
     let outbox = Outbox::new(framing, limits);

@@ -4,56 +4,21 @@ use std::sync::Arc;
 
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::{
-    Method, RequestId, RpcError, WireEncode, discovery, environment, filesystem as fs, http, process, session,
+    Method, RpcError, discovery, environment, filesystem as fs, http, process, session,
 };
 
+use super::answer::{Answer, Request};
 use super::connection::Connection;
 use super::{sending, streams};
 use crate::environment::machine::{Machine, Reading, Reply};
 use crate::environment::{discovery_methods, program_methods};
 use crate::filesystem::file_methods;
-use crate::rpc::{InFlight, Outbox, decode};
+use crate::rpc::decode;
 
 /// Families of methods, as refusals name them.
 const PROGRAMS: &str = "exec";
 const FILES: &str = "filesystem";
 const DISCOVERY: &str = "discovery";
-
-/// A request that has been read and not begun.
-pub(super) struct Request<'a> {
-    pub(super) params: &'a str,
-    pub(super) answer: Answer,
-}
-
-/// Where a request's answer goes.
-pub(super) struct Answer {
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) id: RequestId,
-    pub(super) in_flight: InFlight,
-}
-
-impl<R: WireEncode> Reply<R> for Answer {
-    fn answer(self, result: Result<R, RpcError>) {
-        self.outbox.answer_any(&self.id, result);
-    }
-
-    fn answer_holding(self, result: Result<R, RpcError>, hold: impl Send + 'static) {
-        self.outbox.answer_holding(&self.id, result, (hold, self.in_flight));
-    }
-
-    fn is_gone(&self) -> bool {
-        self.outbox.is_closed()
-    }
-
-    /// Slow requests end with their connection anyway.
-    async fn gone(&mut self) {
-        std::future::pending().await
-    }
-
-    async fn room(&self) {
-        self.outbox.room().await;
-    }
-}
 
 /// Begins a request. Called in the order of arrival.
 pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) {
@@ -123,7 +88,7 @@ macro_rules! discoveries {
         fn discovery(c: &Arc<Connection>, request: Request<'_>, method: &str) {
             match method {
                 $(<$method as Method>::NAME => begin::<$method>(c, request, DISCOVERY, |m, p, a| m.$name(p, a)),)*
-                _ => failed(request.answer, RpcError::method_not_found(method)),
+                _ => request.answer.fail(RpcError::method_not_found(method)),
             }
         }
     };
@@ -139,13 +104,8 @@ fn begin<M: Method>(
 ) {
     match decode::<M>(request.params).and_then(|params| Ok((c.ready(family)?, params))) {
         Ok((machine, params)) => method(machine, params, request.answer),
-        Err(error) => failed(request.answer, error),
+        Err(error) => request.answer.fail(error),
     }
-}
-
-/// Answers with an error.
-pub(super) fn failed(answer: Answer, error: RpcError) {
-    answer.answer(Err::<Empty, _>(error));
 }
 
 fn initialize(c: &Arc<Connection>, request: Request<'_>) {
@@ -178,7 +138,7 @@ impl Reply<Reading> for ReadAnswer {
     fn answer_holding(self, result: Result<Reading, RpcError>, hold: impl Send + 'static) {
         let Reading { result, process } = match result {
             Ok(reading) => reading,
-            Err(error) => return failed(self.answer, error),
+            Err(error) => return self.answer.fail(error),
         };
         let read = result.next_seq - 1;
         self.answer.answer(Ok(result));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use codex_exec_protocol::http::{BodyDelta, BodyDeltaParams, RequestParams};
 use codex_exec_protocol::{Notification, WireEncode};
 
-use super::routes::{Answer, failed};
+use super::answer::Answer;
 use crate::environment::machine::{Machine, OpenBody, Reply};
 use crate::http::Deltas;
 use crate::rpc::Outbox;
@@ -15,12 +15,12 @@ pub(super) fn begin(machine: &Arc<Machine>, params: RequestParams, answer: Answe
     let id = params.request_id.clone();
     let opening = match machine.stream(params) {
         Ok(opening) => opening,
-        Err(error) => return failed(answer, error),
+        Err(error) => return answer.fail(error),
     };
     machine.beside(async move {
         let outbox = Arc::clone(&answer.outbox);
         match opening.await {
-            Err(error) => failed(answer, error),
+            Err(error) => answer.fail(error),
             Ok((head, mut open)) => {
                 answer.answer(Ok(head));
                 open.slot = None;

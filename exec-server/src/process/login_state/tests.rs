@@ -73,10 +73,10 @@ fn at_the_bound_the_oldest_state_goes() {
     let begun = Instant::now();
     for number in 0..3 {
         let entry = states.entry([number; 32], 3);
-        *entry.0.lock().unwrap() = Some(state(begun + std::time::Duration::from_secs(number.into())));
+        *entry.0.lock() = Some(state(begun + std::time::Duration::from_secs(number.into())));
     }
     states.entry([9; 32], 3);
-    let mut left: Vec<u8> = states.0.lock().unwrap().keys().map(|key| key[0]).collect();
+    let mut left: Vec<u8> = states.0.lock().keys().map(|key| key[0]).collect();
     left.sort_unstable();
     assert_eq!(left, [1, 2, 9]);
 }

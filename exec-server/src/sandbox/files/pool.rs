@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use codex_children::posix::Streams;
 use codex_children::{reap, tree};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::process::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -127,7 +128,7 @@ impl FileHelpers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Helpers> {
-        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.helpers.lock()
     }
 
     fn take(&self, fit: &Arc<Fit>) -> Option<Helper> {
@@ -141,7 +142,7 @@ impl FileHelpers {
     fn slot(&self) -> Slot<'_> {
         let mut helpers = self.lock();
         while helpers.count >= self.most && helpers.idle.is_empty() {
-            helpers = self.one_less.wait(helpers).unwrap_or_else(PoisonError::into_inner);
+            self.one_less.wait(&mut helpers);
         }
         let surplus = (helpers.count >= self.most).then(|| helpers.idle.remove(0));
         helpers.count += usize::from(surplus.is_none());

@@ -4,10 +4,11 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
+use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::sandbox::place::{Identity, Lookups};
@@ -146,13 +147,13 @@ impl Memory {
     }
 
     fn take(&self, sandbox: &Sandbox) -> Option<Arc<Prepared>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         known.iter().find(|known| known.sandbox == *sandbox).map(Arc::clone)
     }
 
     /// Makes it the latest.
     fn put(&self, prepared: &Arc<Prepared>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if known.last().is_some_and(|last| Arc::ptr_eq(last, prepared)) {
             return;
         }

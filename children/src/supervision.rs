@@ -1,0 +1,148 @@
+//! What has to be there before this process starts its first program: a keeper, which ends the programs if this process is
+//! killed ([`super::keeper`]), and the kernel's word that their orphans come to us ([`super::orphans`]).
+//!
+//! Both together take as long as all else that a server does before it can serve. So they are only said at its start, and
+//! made by the first that needs them.
+
+use std::ffi::CString;
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::child_mark::{Mark, Server};
+use super::posix::{ExecArgs, NulByte, Streams, Strings};
+use super::streams::{above_stdio, dev_null};
+use super::vfork;
+
+/// The keeper's `argv[0]`: by it the binary knows that it was started as one.
+pub(super) const KEEPER: &str = "codex-exec-keeper";
+/// The number that the keeper is sent when this process ends in the ordinary way. Any other is a mark.
+pub(super) const GOODBYE: u64 = 0;
+
+/// This process's programs are watched over once, whoever starts them.
+static SUPERVISION: Supervision = Supervision { wanted: OnceLock::new(), established: OnceLock::new() };
+
+struct Supervision {
+    wanted: OnceLock<Wanted>,
+    established: OnceLock<Established>,
+}
+
+/// What is to watch over the programs of this process.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The binary that is started as a keeper. It has to call [`super::keeper::run`] when [`super::keeper::is_keeper`] says
+    /// so.
+    pub keeper: Option<PathBuf>,
+    /// Whether this process takes over the orphans of all programs. From then on every child of this process that
+    /// [`super::spawn`] did not start counts as an orphan, and [`super::orphans::reap_adopted`] reaps it.
+    pub orphans: bool,
+}
+
+/// What is there of what was wanted; `None` where it was not.
+#[derive(Debug)]
+pub struct Established {
+    keeper: Option<io::Result<PipeWriter>>,
+    orphans: Option<io::Result<()>>,
+}
+
+impl Established {
+    /// Why there is no keeper, though one was wanted: programs outlive this process if it is killed.
+    #[must_use]
+    pub fn no_keeper(&self) -> Option<&io::Error> {
+        self.keeper.as_ref()?.as_ref().err()
+    }
+
+    /// Why orphans do not come to this process, though they should: those that left their program's session are not found.
+    #[must_use]
+    pub fn no_orphans(&self) -> Option<&io::Error> {
+        self.orphans.as_ref()?.as_ref().err()
+    }
+}
+
+/// Tells the keeper, when it is dropped, that this process ends in the ordinary way: its programs have ended by then, or are
+/// meant to go on.
+#[derive(Debug)]
+#[must_use = "the keeper is told the ordinary end when this is dropped"]
+pub struct Goodbye(());
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        // A keeper that is just being started learns nothing, and finds no program.
+        say(GOODBYE);
+    }
+}
+
+/// Says what is to watch over programs. The first word counts. Nothing is done before [`establish`], or the first start of a
+/// program, whichever comes first.
+pub fn want(wanted: Wanted) -> Goodbye {
+    let _ = SUPERVISION.wanted.set(wanted);
+    Goodbye(())
+}
+
+/// Does what [`want`] asked for, once: others wait meanwhile. `None` if nothing was asked for. Blocks for a few milliseconds.
+pub fn establish() -> Option<&'static Established> {
+    let wanted = SUPERVISION.wanted.get()?;
+    Some(SUPERVISION.established.get_or_init(|| {
+        let mut keeper = wanted.keeper.as_deref().map(start_keeper);
+        let orphans = wanted.orphans.then(|| {
+            // The keeper has to be somebody else's child before orphans come to us, or it would come back as one.
+            if let Some(Ok((starter, _))) = keeper
+                && let Err(error) = wait_for(starter)
+            {
+                keeper = Some(Err(error));
+            }
+            Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+        });
+        Established { keeper: keeper.map(|started| started.map(|(_, pipe)| pipe)), orphans }
+    }))
+}
+
+/// Whether orphans come to this process.
+pub(super) fn is_subreaper() -> bool {
+    matches!(SUPERVISION.established.get(), Some(Established { orphans: Some(Ok(())), .. }))
+}
+
+/// Tells the keeper to spare what has this mark: a program that ended by itself left it running on purpose.
+pub(super) fn left_on_purpose(mark: Option<Mark>) {
+    if let Some(mark) = mark {
+        say(mark.number());
+    }
+}
+
+/// Sends a number to the keeper. One that no longer reads can't be helped, so errors are ignored.
+fn say(number: u64) {
+    if let Some(Established { keeper: Some(Ok(pipe)), .. }) = SUPERVISION.established.get() {
+        let mut pipe: &PipeWriter = pipe;
+        let _ = pipe.write_all(&number.to_le_bytes());
+    }
+}
+
+/// Starts `binary` as keeper: the process that forks it and ends at once, and the pipe whose end the keeper waits for.
+fn start_keeper(binary: &Path) -> io::Result<(Pid, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    let reader = above_stdio(reader.into())?;
+    let null = dev_null()?;
+    let file = CString::new(binary.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut argv = Strings::default();
+    for argument in [KEEPER, &Server::own().to_string()] {
+        argv.push(&[argument.as_ref()]).map_err(|NulByte| io::ErrorKind::InvalidInput)?;
+    }
+    let streams = Streams::Each([reader.as_fd(), null, null]);
+    let args = ExecArgs { file: &file, argv: &argv, env: &Strings::default(), cwd: c"/", streams, more: &[] };
+    let (starter, _) = vfork::start(&args)?;
+    Ok((starter, writer))
+}
+
+/// Waits until the starter has ended, so that the keeper is nobody's child.
+fn wait_for(starter: Pid) -> io::Result<()> {
+    let ended = rustix::io::retry_on_intr(|| waitpid(Some(starter), WaitOptions::empty()))?;
+    match ended.and_then(|(_, status)| status.exit_status()) {
+        Some(0) => Ok(()),
+        _ => Err(io::Error::other("it ended at once")),
+    }
+}

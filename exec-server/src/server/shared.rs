@@ -1,0 +1,32 @@
+//! What all connections of a server share.
+
+use std::sync::Arc;
+
+use codex_exec_protocol::environment::EnvironmentInfo;
+use tokio::sync::watch;
+
+use super::session::Sessions;
+use crate::environment::LocalConfig;
+use crate::environment::machine::Common;
+
+/// The machine that is lent, the sessions on it, and whether that goes on.
+pub(super) struct Shared {
+    pub(super) common: Arc<Common>,
+    pub(super) sessions: Arc<Sessions>,
+    /// True once the server is to end.
+    pub(super) stopping: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Without sessions; does no I/O.
+    pub(super) fn new(config: LocalConfig) -> Self {
+        let common = Common::new(config);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&common)));
+        Self { common, sessions, stopping: watch::Sender::new(false) }
+    }
+
+    /// What this machine is.
+    pub(super) fn info(&self) -> &EnvironmentInfo {
+        &self.common.info
+    }
+}
