@@ -5,11 +5,11 @@
 mod browser;
 mod chatgpt;
 mod context;
-mod keep;
 mod log;
 mod piped;
 mod prompt;
 mod refusal;
+mod save;
 mod secret_input;
 mod status;
 

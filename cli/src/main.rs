@@ -1,17 +1,17 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
-mod closed;
+mod closed_stdout;
 mod codes;
 mod completion;
 mod doctor;
 mod env;
-mod launch;
+mod hidden_entry;
 mod login;
 mod logout;
 mod output;
 mod remote;
 mod rendezvous;
-mod resident;
+mod resident_memory;
 mod run;
 mod sandbox;
 mod serve;
@@ -95,11 +95,11 @@ enum ExecServerCommand {
 
 fn main() -> ExitCode {
     // Before anything else: a launcher has no time, and no rights to lose.
-    if let Some(code) = launch::launched() {
+    if let Some(code) = hidden_entry::run() {
         return code;
     }
     signals::unblock();
-    resident::keep_freed_memory();
+    resident_memory::keep_freed_memory();
     // Before anything else reads the environment, and before there is a second thread.
     let surroundings = Surroundings::enter();
     match parse() {

@@ -18,7 +18,7 @@ use codex_login::{HttpClient, Variables};
 use codex_outgoing::Outgoing;
 use codex_secret::Secret;
 
-use crate::{output, resident};
+use crate::{output, resident_memory};
 use sign_in::SignIn;
 use stdin::{First, Stdin};
 
@@ -363,7 +363,7 @@ fn tell(status: Status) {
     static ATTACHED: Once = Once::new();
     output::note(&status.to_string());
     if matches!(status, Status::Attached { .. }) {
-        ATTACHED.call_once(resident::forget_start);
+        ATTACHED.call_once(resident_memory::forget_start);
     }
 }
 

@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use crate::codes::WRONG_USAGE;
 use crate::remote::{self, Plan, RemoteArgs};
 use crate::setup::{Setup, SetupError, or_root};
-use crate::{output, resident, sandbox};
+use crate::{output, resident_memory, sandbox};
 use args::{LeftoversArg, WsAuth};
 use ending::{Signals, end};
 
@@ -126,7 +126,7 @@ async fn listen(
     let mut listener = Listener::bind(address, auth, server.limits())?;
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
     supervise_beside();
-    resident::forget_start();
+    resident_memory::forget_start();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -14,7 +14,7 @@ mod json;
 mod limits;
 mod noise;
 mod noise_streams;
-mod open;
+mod open_streams;
 mod plain_streams;
 mod queue;
 mod stream_id;

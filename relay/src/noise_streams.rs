@@ -12,7 +12,7 @@ use crate::frame::{self, Body, Frame};
 use crate::json;
 use crate::limits::RelayLimits;
 use crate::noise::{self, Accepted, Channel, Identity, NoiseError, Parties};
-use crate::open::{Carrier, Open, Stream};
+use crate::open_streams::{Carrier, Open, Stream};
 use crate::stream_id::{StreamId, StreamKey};
 
 /// The reason of every reset that a released executor sends.

@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::frame::{self, Body, Frame};
 use crate::json;
 use crate::limits::RelayLimits;
-use crate::open::{Carrier, Open};
+use crate::open_streams::{Carrier, Open};
 use crate::stream_id::{StreamId, StreamKey};
 
 /// All streams of one websocket.

@@ -4,10 +4,10 @@
 //! and the websocket's upgrade are HTTP; a socket's frames then pass through the [`switch`] as they are. Section
 //! numbers in the docs of this crate mean `docs/remote.md`.
 
+mod acceptor;
 pub mod accounts;
 mod app;
 mod attach;
-mod door;
 pub mod file;
 mod http;
 pub mod limits;

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use url::Url;
 
+use crate::acceptor::BoundedAcceptor;
 use crate::app::{App, Parts};
-use crate::door::Door;
 use crate::file;
 use crate::http;
 use crate::limits::{HEAD_BYTES, Limits};
@@ -160,14 +160,14 @@ impl Rendezvous {
             public_url,
             local_url,
         });
-        let door = Door::new(connections, Arc::clone(&app.metrics));
+        let acceptor = BoundedAcceptor::new(connections, Arc::clone(&app.metrics));
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener).map_err(listen)?.handle(handle.clone());
         let server = match &tls {
-            None => serve(server.acceptor(door), &app, request_time),
+            None => serve(server.acceptor(acceptor), &app, request_time),
             Some(tls) => {
                 let acceptor =
-                    RustlsAcceptor::new(tls.clone()).handshake_timeout(request_time).acceptor(door);
+                    RustlsAcceptor::new(tls.clone()).handshake_timeout(request_time).acceptor(acceptor);
                 serve(server.acceptor(acceptor), &app, request_time)
             }
         };

@@ -5,8 +5,8 @@ use codex_login::signin::{self, Browser, Issuer, Notice, SignIn, SignInError, Si
 use codex_login::{ClientError, LoadError};
 
 use super::context::Context;
-use super::keep::check_writable;
 use super::refusal::{CHATGPT_DISABLED, Refusal};
+use super::save::check_writable;
 use super::{browser, prompt};
 use crate::output;
 use crate::setup::Setup;

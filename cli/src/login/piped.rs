@@ -6,8 +6,8 @@ use codex_config::LoginMethod;
 use codex_login::{LoadError, Secret, StoredCredentials, personal_token, signin};
 
 use super::context::Context;
-use super::keep::save;
 use super::refusal::{API_KEY_DISABLED, CHATGPT_DISABLED, Refusal};
+use super::save::save;
 use super::secret_input::{self, SecretInput};
 use crate::output;
 use crate::setup::Setup;

@@ -139,7 +139,7 @@ fn write_out(mut receiver: mpsc::Receiver<(Out, Vec<u8>)>) -> Result<(), Unwritt
         for (out, bytes) in chunks.drain(..) {
             let failed = |what| move |error: Errno| Unwritten::Failed { what, error: error.into() };
             match out {
-                Out::Stdout if crate::closed::stdout() => {
+                Out::Stdout if crate::closed_stdout::is_closed() => {
                     return Err(Unwritten::Failed {
                         what: "stdout",
                         error: std::io::Error::other("it is closed"),

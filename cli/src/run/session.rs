@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codex_exec_server::client::{ClientError, Process, ProcessControl, ProcessEvent};
+use codex_exec_server::client::{ClientError, ProcessControl, ProcessEvent, RemoteProcess};
 use codex_exec_server::protocol::ErrorCode;
 use codex_exec_server::protocol::process::{ExitDetails, SignalName, Stream};
 
@@ -33,7 +33,7 @@ const TERMINATE_TIME: Duration = Duration::from_secs(2);
 
 /// One running program, followed to its end.
 pub(super) struct Session {
-    process: Process,
+    process: RemoteProcess,
     control: ProcessControl,
     tty: bool,
     timeout: Option<Duration>,
@@ -46,7 +46,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(process: Process, args: &RunArgs) -> Self {
+    pub(super) fn new(process: RemoteProcess, args: &RunArgs) -> Self {
         let control = process.control();
         Self {
             process,

@@ -12,11 +12,11 @@ use tokio::io::AsyncWrite;
 use tokio::task::JoinSet;
 
 use super::ending::{Signals, end};
-use crate::closed;
+use crate::closed_stdout;
 
 /// Serves until the client is gone or a signal comes.
 pub(super) async fn serve(server: &Arc<Server>, signals: &mut Signals) -> anyhow::Result<()> {
-    if closed::stdout() {
+    if closed_stdout::is_closed() {
         bail!("stdout is closed; with --listen stdio it carries the answers");
     }
     let mut carrier = stdio::stdio(server.limits()).context("can't use stdin and stdout")?;

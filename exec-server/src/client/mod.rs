@@ -35,7 +35,7 @@ pub use dial::{Command, Endpoint, RegistryEnvironment, Stderr};
 pub use environments::{EnvironmentError, Environments, LOCAL};
 pub use error::ClientError;
 pub use options::ClientOptions;
-pub use process::{Exit, Process, ProcessControl};
+pub use process::{Exit, ProcessControl, RemoteProcess};
 pub use remote::Remote;
 pub use session::Client;
 

@@ -25,13 +25,13 @@ pub struct Exit {
 }
 
 /// A started program. Dropping it before its end terminates it.
-pub struct Process {
+pub struct RemoteProcess {
     control: ProcessControl,
     pub(super) inbox: Arc<ProcessInbox>,
     over: bool,
 }
 
-/// Input and signals for a program, for use beside [`Process::next`].
+/// Input and signals for a program, for use beside [`RemoteProcess::next`].
 #[derive(Clone)]
 pub struct ProcessControl {
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Usage`] when the id is followed already; else as for [`Client::call`]. When the connection is lost
     /// before the answer came, the program is terminated should it have started.
-    pub async fn start(&self, params: StartParams) -> Result<Process, ClientError> {
+    pub async fn start(&self, params: StartParams) -> Result<RemoteProcess, ClientError> {
         let inbox = Arc::new(ProcessInbox::new());
         // Registered first: a notification may precede the answer (section 6).
         self.shared.add_process(&params.process_id, &inbox)?;
@@ -54,7 +54,7 @@ impl Client {
             process_id: params.process_id.as_str().into(),
             writes: Arc::default(),
         };
-        let mut process = Process { control, inbox, over: false };
+        let mut process = RemoteProcess { control, inbox, over: false };
         match self.shared.call::<Start>(&params, Retry::Never).await {
             Ok(_) => Ok(process),
             // Dropping the handle of a start whose outcome is unknown terminates it.
@@ -67,7 +67,7 @@ impl Client {
     }
 }
 
-impl Process {
+impl RemoteProcess {
     /// The id that the program was started under.
     pub fn id(&self) -> &str {
         &self.control.process_id
@@ -101,7 +101,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for RemoteProcess {
     fn drop(&mut self) {
         self.inbox.queue.abandon();
         self.control.shared.remove_process(&self.control.process_id, !self.over);

@@ -8,7 +8,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
-use super::dispose::dispose;
+use super::close_later::close_later;
 use super::local_mounts::is_local_kind;
 use crate::blocking::{self, Blocking};
 
@@ -148,7 +148,7 @@ fn fill(
 impl Drop for FileBlocks {
     fn drop(&mut self) {
         // The last close of a file that was removed frees what it held; it must not be left to this thread.
-        dispose(self.file.take());
+        close_later(self.file.take());
     }
 }
 

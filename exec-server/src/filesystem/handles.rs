@@ -13,8 +13,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread, pwrite};
 
+use super::close_later::close_later;
 use super::content::and;
-use super::dispose::dispose;
 use super::error::{out_of_memory, rpc_error};
 use crate::Limits;
 use crate::protocol::filesystem::{
@@ -118,7 +118,7 @@ impl Handles {
     pub(crate) fn close(&self, params: &CloseParams) -> Empty {
         let slot = self.table.lock().remove(&params.handle_id);
         if let Some(slot) = slot {
-            dispose(slot);
+            close_later(slot);
         }
         Empty {}
     }
@@ -134,7 +134,7 @@ impl Drop for Handles {
     fn drop(&mut self) {
         let slots = std::mem::take(&mut *self.table.lock());
         if !slots.is_empty() {
-            dispose(slots);
+            close_later(slots);
         }
     }
 }

@@ -41,8 +41,8 @@ struct Turn {
     done: AtomicBool,
 }
 
-/// A request's place among the others. Dropped before it is [`Self::done`], it is given up.
-pub(crate) struct Place {
+/// A request's position among the others. Dropped before it is [`Self::done`], it is given up.
+pub(crate) struct Position {
     order: Arc<FileOrder>,
     turn: Arc<Turn>,
     before: Before,
@@ -69,14 +69,14 @@ impl Before {
 }
 
 impl FileOrder {
-    /// Gives a request its place, behind those that it meets. To be called in the order of the requests.
-    pub(crate) fn enter(self: &Arc<Self>, touched: Vec<Touched>) -> Place {
+    /// Gives a request its position, behind those that it meets. To be called in the order of the requests.
+    pub(crate) fn enter(self: &Arc<Self>, touched: Vec<Touched>) -> Position {
         let mut turns = self.lock();
         let before = meeting(&turns, &touched);
         let turn = Arc::new(Turn { touched, over: Semaphore::new(0), done: AtomicBool::new(false) });
         turns.push(Arc::clone(&turn));
         drop(turns);
-        Place { order: Arc::clone(self), turn, before }
+        Position { order: Arc::clone(self), turn, before }
     }
 
     /// Those that a request which touches this would have to wait for.
@@ -110,7 +110,7 @@ fn leads_to(first: &Path, second: &Path) -> bool {
     second.strip_prefix(first).is_some_and(|rest| first == b"/" || matches!(rest, [] | [b'/', ..]))
 }
 
-impl Place {
+impl Position {
     /// Waits for its turn.
     pub(crate) async fn comes(&self) {
         self.before.over().await;
@@ -128,7 +128,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Position {
     fn drop(&mut self) {
         self.order.lock().retain(|turn| !Arc::ptr_eq(turn, &self.turn));
         self.turn.over.close();
@@ -200,10 +200,10 @@ mod tests {
             (changes(Path::new("/a//./b/")), reads(Path::new("/a/b")), true),
         ] {
             let order = Arc::new(FileOrder::default());
-            let place = order.enter(first.into_iter().collect());
-            let name = format!("{:?} and {second:?}", place.turn.touched);
+            let position = order.enter(first.into_iter().collect());
+            let name = format!("{:?} and {second:?}", position.turn.touched);
             assert_eq!(!order.before(|| second.into_iter().collect()).is_empty(), meet, "{name}");
-            drop(place);
+            drop(position);
             assert!(order.lock().is_empty(), "{name}");
         }
     }
@@ -212,12 +212,12 @@ mod tests {
     async fn what_is_given_up_is_told_from_what_is_done() {
         let order = Arc::new(FileOrder::default());
         for done in [true, false] {
-            let place = order.enter(changes(Path::new("/a")).into_iter().collect());
+            let position = order.enter(changes(Path::new("/a")).into_iter().collect());
             let before = order.before(|| reads(Path::new("/a")).into_iter().collect());
             if done {
-                place.done();
+                position.done();
             } else {
-                drop(place);
+                drop(position);
             }
             assert_eq!(before.over().await, done);
         }

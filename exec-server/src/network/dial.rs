@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::host::Host;
+use super::host::HostName;
 use super::hosts_file;
 
 use crate::blocking;
@@ -37,10 +37,14 @@ pub(super) fn lookups() -> Arc<Semaphore> {
 ///
 /// # Errors
 /// The system's error, or one of our own for a name without addresses.
-pub(super) async fn look_up(host: &Host, port: u16, share: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+pub(super) async fn look_up(
+    host: &HostName,
+    port: u16,
+    share: &Arc<Semaphore>,
+) -> io::Result<Vec<SocketAddr>> {
     let name = match host {
-        Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
-        Host::Name(name) => name.clone(),
+        HostName::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
+        HostName::Name(name) => name.clone(),
     };
     let is_localhost = host.is_localhost();
     // The program's own place first: a program that has used up its own must not wait among the others.
@@ -134,11 +138,13 @@ mod tests {
     async fn a_program_with_all_its_lookups_waits_and_the_others_do_not() {
         let (busy, other) = (lookups(), lookups());
         let _all = Arc::clone(&busy).acquire_many_owned(LOOKUPS_OF_ONE as u32).await.unwrap();
-        let host = Host::localhost();
+        let host = HostName::localhost();
         let mut waiting = std::pin::pin!(look_up(&host, 80, &busy));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert!(look_up(&host, 80, &other).await.is_ok());
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert!(look_up(&"1.2.3.4".parse::<IpAddr>().map(Host::Address).unwrap(), 80, &busy).await.is_ok());
+        assert!(
+            look_up(&"1.2.3.4".parse::<IpAddr>().map(HostName::Address).unwrap(), 80, &busy).await.is_ok()
+        );
     }
 }

@@ -11,7 +11,7 @@ const LONGEST_LABEL: usize = 63;
 
 /// A host, in its one spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Host {
+pub enum HostName {
     /// Lower case, international names in their ASCII form, without a trailing dot.
     Name(String),
     /// An address. An IPv4 address inside of an IPv6 one is the IPv4 address.
@@ -26,7 +26,7 @@ pub struct NoHost {
     pub text: String,
 }
 
-impl Host {
+impl HostName {
     /// Reads a name or an address; IPv6 with or without brackets, IPv4 in whatever form URLs take it.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Host {
     }
 }
 
-impl std::fmt::Display for Host {
+impl std::fmt::Display for HostName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),

@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-use super::host::Host;
-use super::judge::{Judge, Kind, Refusal};
+use super::host::HostName;
+use super::judge::{Judge, Kind, ProxyRefusal};
 use super::policy::Wish;
 use super::tunnel;
 use crate::Limits;
@@ -210,7 +210,7 @@ fn wish_of(
 }
 
 /// Host and port, if there is nothing else.
-fn parts(authority: &Authority) -> Option<(Host, Option<u16>)> {
+fn parts(authority: &Authority) -> Option<(HostName, Option<u16>)> {
     let host = authority.host();
     let behind = authority.as_str().strip_prefix(host)?;
     let port = match behind.strip_prefix(':') {
@@ -219,7 +219,7 @@ fn parts(authority: &Authority) -> Option<(Host, Option<u16>)> {
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
         _ => return None,
     };
-    Some((Host::parse(host).ok()?, port))
+    Some((HostName::parse(host).ok()?, port))
 }
 
 const CHUNKED: &str = "chunked";
@@ -261,7 +261,7 @@ fn wrong(what: &str) -> Said {
     (StatusCode::BAD_REQUEST, format!("The network proxy of this program can't take the request: {what}."))
 }
 
-fn said(refusal: Refusal) -> Said {
+fn said(refusal: ProxyRefusal) -> Said {
     let status = match refusal.kind {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound | Kind::Unreachable => StatusCode::BAD_GATEWAY,

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::is_public;
 use super::dial;
-use super::host::Host;
-use super::overseer::Seat;
+use super::host::HostName;
+use super::overseer::OverseerSlot;
 use super::policy::{Found, Reason, Rules, Verdict, Wish};
 use super::upstream::{Rule, Upstream};
 use crate::own_port;
@@ -40,7 +40,7 @@ pub(super) struct Judge {
     pub(super) rules: Rules,
     /// How long the client may take to answer; none if the client is not asked.
     pub(super) patience: Option<Duration>,
-    pub(super) seat: Arc<Seat>,
+    pub(super) overseer_slot: Arc<OverseerSlot>,
     /// For looking up and connecting.
     pub(super) connect_time: Duration,
     pub(super) longest_wait: Duration,
@@ -63,7 +63,7 @@ enum Route {
 
 /// Why there is no connection: for the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ProxyRefusal {
     pub(super) kind: Kind,
     /// The refusal in words, for people.
     pub(super) sentence: String,
@@ -104,7 +104,7 @@ impl Judge {
     ///
     /// # Errors
     /// Why not.
-    pub(super) async fn admit(&self, wish: &Wish, client: Option<&str>) -> Result<TcpStream, Refusal> {
+    pub(super) async fn admit(&self, wish: &Wish, client: Option<&str>) -> Result<TcpStream, ProxyRefusal> {
         let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
         match self.route(wish, client, deadline).await? {
             Route::Straight(found) => connect(wish, &found, deadline).await,
@@ -116,7 +116,11 @@ impl Judge {
     ///
     /// # Errors
     /// Why not.
-    pub(super) async fn admit_http(&self, wish: &Wish, client: Option<&str>) -> Result<Forward, Refusal> {
+    pub(super) async fn admit_http(
+        &self,
+        wish: &Wish,
+        client: Option<&str>,
+    ) -> Result<Forward, ProxyRefusal> {
         let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
         match self.route(wish, client, deadline).await? {
             Route::Straight(found) => {
@@ -128,7 +132,12 @@ impl Judge {
     }
 
     /// Decides, and says which way it goes.
-    async fn route(&self, wish: &Wish, client: Option<&str>, deadline: Instant) -> Result<Route, Refusal> {
+    async fn route(
+        &self,
+        wish: &Wish,
+        client: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Route, ProxyRefusal> {
         let mut decided = match self.rules.judge(wish) {
             Verdict::Refused(reason) => {
                 self.report(wish, client, &Final::by_rules(reason)).await;
@@ -215,7 +224,7 @@ impl Judge {
             request: HostRequest { protocol: wish.protocol, host: wish.host.to_string(), port: wish.port },
         };
         let patience = patience.saturating_add(ANSWER_GRACE).min(self.longest_wait);
-        let answer = match self.seat.taken_by() {
+        let answer = match self.overseer_slot.current() {
             Some(overseer) => overseer.ask(question, patience).await,
             None => None,
         };
@@ -228,16 +237,16 @@ impl Judge {
         Final { decision, source: DecisionSource::Decider, reason: shortened(reason) }
     }
 
-    fn refused(&self, wish: &Wish, reason: Reason) -> Refusal {
+    fn refused(&self, wish: &Wish, reason: Reason) -> ProxyRefusal {
         let wants_loopback = match wish.host {
-            Host::Address(address) => address.is_loopback() || address.is_unspecified(),
-            Host::Name(_) => wish.host.is_localhost(),
+            HostName::Address(address) => address.is_loopback() || address.is_unspecified(),
+            HostName::Name(_) => wish.host.is_localhost(),
         };
         forbidden(wish, &format!("{} ({})", why(reason, self.own_network, wants_loopback), reason.word()))
     }
 
     async fn report(&self, wish: &Wish, client: Option<&str>, decided: &Final) {
-        let Some(overseer) = self.seat.taken_by() else { return };
+        let Some(overseer) = self.overseer_slot.current() else { return };
         let allowed_by_asking = decided.decision == DecisionWord::Allow
             && decided.source == DecisionSource::Decider
             && !self.rules.allows(&wish.host, wish.port);
@@ -259,7 +268,7 @@ impl Judge {
     }
 }
 
-async fn connect(wish: &Wish, found: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Refusal> {
+async fn connect(wish: &Wish, found: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ProxyRefusal> {
     dial::connect(found, deadline).await.map_err(|error| match error.kind() {
         ErrorKind::TimedOut => failed(wish, Kind::TimedOut, "did not answer in time"),
         _ => failed(wish, Kind::Unreachable, &format!("can't be reached: {error}")),
@@ -271,7 +280,7 @@ async fn in_time<T>(
     wish: &Wish,
     deadline: Instant,
     connecting: impl Future<Output = Result<T, DialError>>,
-) -> Result<T, Refusal> {
+) -> Result<T, ProxyRefusal> {
     match timeout_at(deadline, connecting).await {
         Ok(connected) => {
             connected.map_err(|error| failed(wish, Kind::Unreachable, &format!("can't be reached: {error}")))
@@ -315,13 +324,13 @@ fn why(reason: Reason, own_network: bool, wants_loopback: bool) -> &'static str 
     }
 }
 
-fn forbidden(wish: &Wish, what: &str) -> Refusal {
+fn forbidden(wish: &Wish, what: &str) -> ProxyRefusal {
     failed(wish, Kind::Forbidden, what)
 }
 
-fn failed(wish: &Wish, kind: Kind, what: &str) -> Refusal {
+fn failed(wish: &Wish, kind: Kind, what: &str) -> ProxyRefusal {
     let sentence = format!("The network proxy of this program: {}:{} {what}.", wish.host.in_url(), wish.port);
-    Refusal { kind, sentence }
+    ProxyRefusal { kind, sentence }
 }
 
 #[cfg(test)]

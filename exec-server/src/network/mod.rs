@@ -4,6 +4,7 @@
 //! [`Overseer`].
 
 pub mod address;
+mod connection_slots;
 mod dial;
 pub mod host;
 mod hosts_file;
@@ -11,7 +12,6 @@ mod http;
 mod judge;
 mod overseer;
 pub mod pattern;
-mod places;
 pub mod policy;
 pub(crate) mod proxy;
 mod socks;
@@ -23,5 +23,5 @@ pub(crate) mod variables;
 #[cfg(test)]
 mod tests;
 
-pub use overseer::{Network, Overseer};
+pub use overseer::{Overseer, SessionNetwork};
 pub use upstream::Upstream;

@@ -20,35 +20,35 @@ pub trait Overseer: Send + Sync {
 }
 
 /// What the proxies of one session share. Dropping it ends them.
-pub struct Network {
-    overseer: Arc<Seat>,
+pub struct SessionNetwork {
+    overseer: Arc<OverseerSlot>,
     ended: watch::Sender<bool>,
 }
 
 /// Where an overseer sits, or nobody.
 #[derive(Default)]
-pub(super) struct Seat(Mutex<Option<Arc<dyn Overseer>>>);
+pub(super) struct OverseerSlot(Mutex<Option<Arc<dyn Overseer>>>);
 
-impl Default for Network {
+impl Default for SessionNetwork {
     fn default() -> Self {
         Self { overseer: Arc::default(), ended: watch::Sender::new(false) }
     }
 }
 
-impl std::fmt::Debug for Network {
+impl std::fmt::Debug for SessionNetwork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Network").finish_non_exhaustive()
+        f.debug_struct("SessionNetwork").finish_non_exhaustive()
     }
 }
 
-impl Seat {
+impl OverseerSlot {
     /// Who sits there now.
-    pub(super) fn taken_by(&self) -> Option<Arc<dyn Overseer>> {
+    pub(super) fn current(&self) -> Option<Arc<dyn Overseer>> {
         self.0.lock().clone()
     }
 }
 
-impl Network {
+impl SessionNetwork {
     /// From now on this one is asked and told.
     pub fn oversee(&self, overseer: Arc<dyn Overseer>) {
         *self.overseer.0.lock() = Some(overseer);
@@ -56,9 +56,9 @@ impl Network {
 
     /// It is gone. Another that came meanwhile stays.
     pub fn leave(&self, overseer: &Arc<dyn Overseer>) {
-        let mut seat = self.overseer.0.lock();
-        if seat.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, overseer)) {
-            *seat = None;
+        let mut overseer_slot = self.overseer.0.lock();
+        if overseer_slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, overseer)) {
+            *overseer_slot = None;
         }
     }
 
@@ -67,7 +67,7 @@ impl Network {
         self.ended.send_replace(true);
     }
 
-    pub(super) fn seat(&self) -> Arc<Seat> {
+    pub(super) fn overseer_slot(&self) -> Arc<OverseerSlot> {
         Arc::clone(&self.overseer)
     }
 

@@ -1,6 +1,6 @@
 //! Patterns of hosts: `a.test`, `*.a.test`, `**.a.test`, `*`, with or without a port.
 
-use super::host::Host;
+use super::host::HostName;
 
 /// Patterns of one kind in a request; more are refused. A safeguard, far from any real use.
 const MOST_PATTERNS: usize = 4096;
@@ -18,7 +18,7 @@ enum Hosts {
     /// `*`
     Every,
     /// `a.test`
-    Exactly(Host),
+    Exactly(HostName),
     /// `*.a.test`: every name below it, at any depth. Holds `.a.test`.
     Below(String),
     /// `**.a.test`: it, and what is below. Holds `.a.test`.
@@ -65,14 +65,14 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let unusable = || PatternError::Unusable { pattern: text.chars().take(300).collect() };
         let (host, port) = split_port(text).ok_or_else(unusable)?;
-        let name = |host: &str| match Host::parse(host) {
-            Ok(Host::Name(name)) => Ok(format!(".{name}")),
+        let name = |host: &str| match HostName::parse(host) {
+            Ok(HostName::Name(name)) => Ok(format!(".{name}")),
             _ => Err(unusable()),
         };
         let hosts = if host == "*" {
             Hosts::Every
         } else if !host.contains(['*', '?']) {
-            Hosts::Exactly(Host::parse(host).map_err(|_| unusable())?)
+            Hosts::Exactly(HostName::parse(host).map_err(|_| unusable())?)
         } else if let Some(rest) = host.strip_prefix("**.").filter(|rest| !rest.contains(['*', '?'])) {
             Hosts::AtAndBelow(name(rest)?)
         } else if let Some(rest) = host.strip_prefix("*.").filter(|rest| !rest.contains(['*', '?'])) {
@@ -96,27 +96,31 @@ impl Pattern {
     }
 
     /// Whether the pattern means this host and port.
-    pub fn matches(&self, host: &Host, port: u16, reach: Reach) -> bool {
+    pub fn matches(&self, host: &HostName, port: u16, reach: Reach) -> bool {
         if self.port.is_some_and(|only| only != port) {
             return false;
         }
         match (&self.hosts, host) {
             (Hosts::Every, _) => true,
             (Hosts::Exactly(exact), host) => exact == host,
-            (Hosts::Below(end), Host::Name(name)) => name.len() > end.len() && name.ends_with(end.as_str()),
-            (Hosts::AtAndBelow(end), Host::Name(name)) => {
+            (Hosts::Below(end), HostName::Name(name)) => {
+                name.len() > end.len() && name.ends_with(end.as_str())
+            }
+            (Hosts::AtAndBelow(end), HostName::Name(name)) => {
                 name == &end[1..] || (name.len() > end.len() && name.ends_with(end.as_str()))
             }
-            (Hosts::Glob(glob), Host::Name(name)) => glob_matches(glob.as_bytes(), name.as_bytes(), reach),
+            (Hosts::Glob(glob), HostName::Name(name)) => {
+                glob_matches(glob.as_bytes(), name.as_bytes(), reach)
+            }
             // An allowance never means a part of an address. What begins with a wildcard and stands for a part of a name
             // would hit some IPv6 address by chance.
-            (Hosts::Glob(glob), Host::Address(address)) => {
+            (Hosts::Glob(glob), HostName::Address(address)) => {
                 let may_mean_it = address.is_ipv4() || !glob.starts_with(['*', '?']);
                 reach == Reach::Name
                     && may_mean_it
                     && glob_matches(glob.as_bytes(), address.to_string().as_bytes(), reach)
             }
-            (Hosts::Below(_) | Hosts::AtAndBelow(_), Host::Address(_)) => false,
+            (Hosts::Below(_) | Hosts::AtAndBelow(_), HostName::Address(_)) => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use codex_exec_protocol::RpcError;
 use codex_exec_protocol::network::{DomainRule, NetworkMode, Protocol, ProxySettings};
 
 use super::address::{embedded, is_for_this_machine, is_public};
-use super::host::Host;
+use super::host::HostName;
 use super::pattern::{Pattern, PatternError, Reach};
 
 /// HTTP methods that only read.
@@ -29,7 +29,7 @@ pub struct Wish {
     /// How the program asks.
     pub protocol: Protocol,
     /// The host it wants.
-    pub host: Host,
+    pub host: HostName,
     /// The port it wants; not 0.
     pub port: u16,
     /// The HTTP method, where there is one.
@@ -147,7 +147,7 @@ impl Rules {
         if self.denies(&wish.host, wish.port) {
             return Verdict::Refused(Reason::Denied);
         }
-        if matches!(wish.host, Host::Address(address) if address.is_unspecified()) {
+        if matches!(wish.host, HostName::Address(address) if address.is_unspecified()) {
             return Verdict::Refused(Reason::Unspecified);
         }
         if !self.local && is_surely_local(&wish.host) {
@@ -163,28 +163,28 @@ impl Rules {
     }
 
     /// Whether a rule allows this host, whatever other rules say.
-    pub fn allows(&self, host: &Host, port: u16) -> bool {
+    pub fn allows(&self, host: &HostName, port: u16) -> bool {
         any(&self.allowed, host, port, Reach::Label)
     }
 
     /// All of loopback is `localhost`.
-    fn denies(&self, host: &Host, port: u16) -> bool {
+    fn denies(&self, host: &HostName, port: u16) -> bool {
         let is_loopback = match host {
-            Host::Address(address) => address.is_loopback(),
-            Host::Name(_) => host.is_localhost(),
+            HostName::Address(address) => address.is_loopback(),
+            HostName::Name(_) => host.is_localhost(),
         };
         any(&self.denied, host, port, Reach::Name)
-            || (is_loopback && any(&self.denied, &Host::localhost(), port, Reach::Name))
+            || (is_loopback && any(&self.denied, &HostName::localhost(), port, Reach::Name))
     }
 
     /// Whether an address of a host may be reached. No earlier allowance lifts this.
     ///
     /// # Errors
     /// The reason why not.
-    pub fn check_address(&self, host: &Host, found: Found) -> Result<(), Reason> {
+    pub fn check_address(&self, host: &HostName, found: Found) -> Result<(), Reason> {
         let Found { address, port, is_own, is_this_server } = found;
         let address = embedded(address).map_or(address, IpAddr::V4);
-        let as_host = Host::Address(address);
+        let as_host = HostName::Address(address);
         if self.denies(&as_host, port) {
             return Err(Reason::Denied);
         }
@@ -198,7 +198,7 @@ impl Rules {
             return Err(Reason::NotAllowedLocal);
         }
         // The owner of an allowed name can lead it anywhere.
-        let may_lead_there = matches!(host, Host::Address(_))
+        let may_lead_there = matches!(host, HostName::Address(_))
             || (host.is_localhost() && address.is_loopback())
             || (self.allows(&as_host, port) && !any(&self.review, &as_host, port, Reach::Name));
         if is_for_this_machine(address) && !may_lead_there {
@@ -208,7 +208,7 @@ impl Rules {
     }
 }
 
-fn any(patterns: &[Pattern], host: &Host, port: u16, reach: Reach) -> bool {
+fn any(patterns: &[Pattern], host: &HostName, port: u16, reach: Reach) -> bool {
     patterns.iter().any(|pattern| pattern.matches(host, port, reach))
 }
 
@@ -220,9 +220,9 @@ fn only_reads(wish: &Wish) -> bool {
 }
 
 /// Without looking it up.
-fn is_surely_local(host: &Host) -> bool {
+fn is_surely_local(host: &HostName) -> bool {
     match host {
-        Host::Address(address) => !is_public(*address),
-        Host::Name(_) => host.is_localhost(),
+        HostName::Address(address) => !is_public(*address),
+        HostName::Name(_) => host.is_localhost(),
     }
 }

@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::judge::Judge;
-use super::overseer::Network;
+use super::overseer::SessionNetwork;
 use super::policy::{Rules, Wish};
 use super::transparent::{self, Stack};
 use super::upstream::Upstream;
-use super::{dial, http, places, socks, tunnel};
+use super::{connection_slots, dial, http, socks, tunnel};
 use crate::Limits;
 use crate::blocking;
 use crate::own_port::{self, OwnPort};
@@ -35,7 +35,7 @@ const REST: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What a program's connections lead to.
-pub(crate) enum Door {
+pub(crate) enum Gateway {
     /// The filtering proxy; has a port where it listens on the machine's own loopback.
     Proxy(Arc<ProxyPlan>, Option<OwnPort>),
     /// This port of the machine's own loopback, and nothing else.
@@ -57,9 +57,9 @@ pub(crate) struct ProxyPlan {
 
 /// A program's hold on its network; what serves it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Lease(oneshot::Sender<Vec<ProcessStamp>>);
+pub(crate) struct NetworkHandle(oneshot::Sender<Vec<ProcessStamp>>);
 
-impl Lease {
+impl NetworkHandle {
     /// The program has ended and left these behind: the network stays until they or the session have ended.
     pub(crate) fn leave_to(self, descendants: Vec<ProcessStamp>) {
         // Nobody there means that it is over anyway.
@@ -67,30 +67,30 @@ impl Lease {
     }
 }
 
-/// Opens these doors on listeners that the program can reach, whose descendants `origin` tells. What a stack asks for goes
+/// Opens these gateways on listeners that the program can reach, whose descendants `origin` tells. What a stack asks for goes
 /// by the rules of the proxy among them. In a tokio runtime.
 ///
 /// # Errors
 /// When the event loop can't watch a listener.
 pub(crate) fn open(
-    doors: Vec<(Listener, Door)>,
+    gateways: Vec<(Listener, Gateway)>,
     stack: Option<Stack>,
-    network: &Network,
+    network: &SessionNetwork,
     limits: &Arc<Limits>,
     origin: Origin,
-) -> io::Result<Lease> {
-    let slots = places::of_one(limits.network.network_connections);
+) -> io::Result<NetworkHandle> {
+    let slots = connection_slots::of_one(limits.network.network_connections);
     let (mut open, mut own_ports, mut judge) = (Vec::new(), Vec::new(), None);
-    for (listener, door) in doors {
+    for (listener, gateway) in gateways {
         listener.set_nonblocking(true)?;
         let listener = register(listener.into(), Interest::READABLE)?;
-        let door = match door {
-            Door::Proxy(plan, own_port) => {
+        let gateway = match gateway {
+            Gateway::Proxy(plan, own_port) => {
                 let of_program = Judge {
                     process_id: plan.process_id.clone(),
                     rules: plan.rules.clone(),
                     patience: plan.patience,
-                    seat: network.seat(),
+                    overseer_slot: network.overseer_slot(),
                     connect_time: limits.network.network_connect_time,
                     longest_wait: limits.connection.longest_wait,
                     lookups: dial::lookups(),
@@ -100,15 +100,15 @@ pub(crate) fn open(
                 };
                 own_ports.extend(own_port);
                 let of_program = Arc::clone(judge.insert(Arc::new(of_program)));
-                OpenDoor::Proxy { socks: plan.socks, judge: of_program }
+                OpenGateway::Proxy { socks: plan.socks, judge: of_program }
             }
-            Door::Bridge(port) => OpenDoor::Bridge(port),
+            Gateway::Bridge(port) => OpenGateway::Bridge(port),
         };
-        open.push(serve(listener, door, Arc::clone(&slots), Arc::clone(limits)));
+        open.push(serve(listener, gateway, Arc::clone(&slots), Arc::clone(limits)));
     }
     let stack = stack.zip(judge).map(|(stack, judge)| {
-        // Its own, since doors hold one each while nobody comes.
-        let slots = places::of_one(limits.network.network_connections);
+        // Its own, since gateways hold one each while nobody comes.
+        let slots = connection_slots::of_one(limits.network.network_connections);
         transparent::serve(stack, judge, slots)
     });
     let (release, released) = oneshot::channel();
@@ -122,7 +122,7 @@ pub(crate) fn open(
         // The listeners are gone by now: they ended with the branches above.
         drop(own_ports);
     });
-    Ok(Lease(release))
+    Ok(NetworkHandle(release))
 }
 
 /// Completes when no process is left that could use the network.
@@ -143,14 +143,14 @@ async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>, origin: Origin) 
 }
 
 #[derive(Clone)]
-enum OpenDoor {
+enum OpenGateway {
     Proxy { socks: bool, judge: Arc<Judge> },
     Bridge(u16),
 }
 
 /// Accepts connections for ever; open ones end together with it.
-async fn serve(listener: AsyncFd<OwnedFd>, door: OpenDoor, slots: Arc<Semaphore>, limits: Arc<Limits>) {
-    let all = places::of_all();
+async fn serve(listener: AsyncFd<OwnedFd>, gateway: OpenGateway, slots: Arc<Semaphore>, limits: Arc<Limits>) {
+    let all = connection_slots::of_all();
     let mut connections = JoinSet::new();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
@@ -169,11 +169,11 @@ async fn serve(listener: AsyncFd<OwnedFd>, door: OpenDoor, slots: Arc<Semaphore>
             Err(_would_block) => continue,
         };
         while connections.try_join_next().is_some() {}
-        let (door, limits) = (door.clone(), Arc::clone(&limits));
+        let (gateway, limits) = (gateway.clone(), Arc::clone(&limits));
         connections.spawn(async move {
-            match door {
-                OpenDoor::Bridge(port) => bridge(stream, port, &limits).await,
-                OpenDoor::Proxy { socks, judge } => greet(stream, client, socks, judge, &limits).await,
+            match gateway {
+                OpenGateway::Bridge(port) => bridge(stream, port, &limits).await,
+                OpenGateway::Proxy { socks, judge } => greet(stream, client, socks, judge, &limits).await,
             }
             drop((slot, place));
         });

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::host::Host;
-use super::judge::{Kind, Refusal};
+use super::host::HostName;
+use super::judge::{Kind, ProxyRefusal};
 
 /// The first byte of every message.
 pub(super) const VERSION: u8 = 5;
@@ -17,7 +17,7 @@ const CONNECT: u8 = 1;
 /// Where a program wants to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) host: Host,
+    pub(super) host: HostName,
     pub(super) port: u16,
 }
 
@@ -33,8 +33,8 @@ pub(super) enum Reply {
     NoSuchAddress = 8,
 }
 
-impl From<&Refusal> for Reply {
-    fn from(refusal: &Refusal) -> Self {
+impl From<&ProxyRefusal> for Reply {
+    fn from(refusal: &ProxyRefusal) -> Self {
         match refusal.kind {
             Kind::Forbidden => Self::NotAllowed,
             Kind::NotFound => Self::HostUnreachable,
@@ -66,14 +66,14 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) 
         return Err(ErrorKind::InvalidData.into());
     }
     let host = match kind {
-        1 => Host::parse(&Ipv4Addr::from_octets(bytes(stream).await?).to_string()),
+        1 => HostName::parse(&Ipv4Addr::from_octets(bytes(stream).await?).to_string()),
         3 => {
             let [length] = bytes(stream).await?;
             let mut name = vec![0; usize::from(length)];
             stream.read_exact(&mut name).await?;
-            Host::parse(&String::from_utf8_lossy(&name))
+            HostName::parse(&String::from_utf8_lossy(&name))
         }
-        4 => Host::parse(&Ipv6Addr::from_octets(bytes(stream).await?).to_string()),
+        4 => HostName::parse(&Ipv6Addr::from_octets(bytes(stream).await?).to_string()),
         _ => return give_up(stream, Reply::NoSuchAddress).await,
     };
     let port = u16::from_be_bytes(bytes(stream).await?);
@@ -130,7 +130,7 @@ mod tests {
             (&[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4, 0, 80], "1.2.3.4"),
         ] {
             let (target, said) = hear(&asked(1, address));
-            assert_eq!(target.unwrap(), Target { host: Host::parse(host).unwrap(), port: 80 });
+            assert_eq!(target.unwrap(), Target { host: HostName::parse(host).unwrap(), port: 80 });
             assert_eq!(said, [5, 0]);
         }
         for (bytes, reply) in [

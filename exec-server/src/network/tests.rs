@@ -6,7 +6,7 @@ use codex_exec_protocol::network::{DomainRule, NetworkMode, Protocol, ProxySetti
 use proptest::prelude::*;
 
 use super::address::is_public;
-use super::host::Host;
+use super::host::HostName;
 use super::pattern::{Pattern, Reach};
 use super::policy::{Found, Reason, Rules, Verdict, Wish};
 
@@ -30,7 +30,7 @@ pub(super) fn settings(domains: &[(&str, DomainRule)]) -> ProxySettings {
 fn wish(host: &str, port: u16) -> Wish {
     Wish {
         protocol: Protocol::HttpsConnect,
-        host: Host::parse(host).unwrap(),
+        host: HostName::parse(host).unwrap(),
         port,
         method: Some("CONNECT".into()),
         has_body: false,
@@ -70,7 +70,7 @@ fn one_host_has_one_spelling() {
         ("64:ff9b::1.2.3.4", "1.2.3.4"),
         ("2606:4700::1111", "2606:4700::1111"),
     ] {
-        assert_eq!(Host::parse(written).map(|host| host.to_string()), Ok(read.to_owned()), "{written}");
+        assert_eq!(HostName::parse(written).map(|host| host.to_string()), Ok(read.to_owned()), "{written}");
     }
     for wrong in [
         "",
@@ -97,7 +97,7 @@ fn one_host_has_one_spelling() {
         "a%00b",
         "a%2fb",
     ] {
-        assert!(Host::parse(wrong).is_err(), "{wrong:?}");
+        assert!(HostName::parse(wrong).is_err(), "{wrong:?}");
     }
 }
 
@@ -230,7 +230,7 @@ fn patterns_mean_what_they_say() {
             assert_eq!(pattern, "*.3.4", "{pattern} can be read");
             continue;
         };
-        let host = Host::parse(host).unwrap();
+        let host = HostName::parse(host).unwrap();
         assert_eq!(parsed.matches(&host, port, Reach::Label), allows, "{pattern} allows {host}");
         assert_eq!(parsed.matches(&host, port, Reach::Name), denies, "{pattern} denies {host}");
     }
@@ -311,7 +311,7 @@ fn local_hosts_are_refused_whatever_allows_them() {
 
 fn checked(rules: &Rules, host: &str, address: &str, is_own: bool) -> Result<(), Reason> {
     let found = Found { address: address.parse().unwrap(), port: 443, is_own, is_this_server: false };
-    rules.check_address(&Host::parse(host).unwrap(), found)
+    rules.check_address(&HostName::parse(host).unwrap(), found)
 }
 
 fn local(rules: &[(&str, DomainRule)]) -> Rules {
@@ -334,7 +334,7 @@ fn nothing_leads_to_this_server_itself() {
     ] {
         let address = address.parse().unwrap();
         let found = Found { address, port: 443, is_own, is_this_server: true };
-        for host in [Host::Address(address), Host::localhost(), Host::parse("a.test").unwrap()] {
+        for host in [HostName::Address(address), HostName::localhost(), HostName::parse("a.test").unwrap()] {
             assert_eq!(rules.check_address(&host, found), outcome, "{host} at {address}");
         }
         assert!(outcome.is_ok_and(|()| true) || outcome.unwrap_err().word() == "not_allowed_local");
@@ -468,8 +468,8 @@ proptest! {
             format!("{a}.{b}.{}", bits & 0xffff), format!("{a:#x}.0{b:o}.{c}.{d}."), format!("::ffff:{address}"),
             format!("[::ffff:{address}]"), format!("64:ff9b::{address}"),
         ] {
-            let host = Host::parse(&written);
-            prop_assert_eq!(host, Ok(Host::Address(IpAddr::V4(address))), "{}", written);
+            let host = HostName::parse(&written);
+            prop_assert_eq!(host, Ok(HostName::Address(IpAddr::V4(address))), "{}", written);
         }
     }
 
@@ -489,16 +489,16 @@ proptest! {
 
     #[test]
     fn what_is_read_once_reads_the_same_again(text in "\\PC{0,40}") {
-        if let Ok(host) = Host::parse(&text) {
-            prop_assert_eq!(Host::parse(&host.to_string()), Ok(host.clone()));
-            prop_assert_eq!(Host::parse(&host.in_url()), Ok(host));
+        if let Ok(host) = HostName::parse(&text) {
+            prop_assert_eq!(HostName::parse(&host.to_string()), Ok(host.clone()));
+            prop_assert_eq!(HostName::parse(&host.in_url()), Ok(host));
         }
     }
 
     #[test]
     fn a_fast_match_is_a_match(glob in "[ab.*?]{0,8}", name in "[ab.]{0,10}") {
         if let Ok(pattern) = Pattern::parse(&format!("x{glob}"))
-            && let Ok(host @ Host::Name(_)) = Host::parse(&format!("x{name}"))
+            && let Ok(host @ HostName::Name(_)) = HostName::parse(&format!("x{name}"))
             && glob.contains(['*', '?'])
         {
             let glob = format!("x{}", glob.strip_suffix('.').unwrap_or(&glob));
@@ -511,7 +511,7 @@ proptest! {
 
     #[test]
     fn an_allowance_never_means_more_than_the_same_denial(pattern in "[a*?.]{1,8}", name in "[a.]{1,10}") {
-        if let (Ok(pattern), Ok(host)) = (Pattern::parse(&pattern), Host::parse(&name)) {
+        if let (Ok(pattern), Ok(host)) = (Pattern::parse(&pattern), HostName::parse(&name)) {
             prop_assert!(!pattern.matches(&host, 1, Reach::Label) || pattern.matches(&host, 1, Reach::Name));
         }
     }
@@ -526,7 +526,7 @@ proptest! {
             .chain(deny.iter().map(|pattern| (pattern.as_str(), DomainRule::Deny)))
             .filter(|(pattern, _)| Pattern::parse(pattern).is_ok())
             .collect();
-        let host = Host::parse(&name).unwrap();
+        let host = HostName::parse(&name).unwrap();
         let said = |wanted: DomainRule, reach| rules.iter().any(|(pattern, rule)| {
             // As a map, the last of two rules for one pattern holds.
             let last = rules.iter().rev().find(|(other, _)| other == pattern);

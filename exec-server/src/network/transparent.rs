@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::host::Host;
+use super::connection_slots;
+use super::host::HostName;
 use super::judge::Judge;
-use super::places;
 use super::policy::Wish;
 use codex_children::descriptor::register;
 
@@ -39,7 +39,7 @@ pub(super) async fn serve(stack: Stack, judge: Arc<Judge>, slots: Arc<Semaphore>
             return;
         }
     };
-    let all = places::of_all();
+    let all = connection_slots::of_all();
     let mut opening = JoinSet::new();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
@@ -68,7 +68,7 @@ pub(super) async fn serve(stack: Stack, judge: Arc<Judge>, slots: Arc<Semaphore>
 
 /// The connection that is asked for; none if it may not be, or can't.
 async fn open(judge: &Judge, asked: &Ask) -> Option<TcpStream> {
-    let host = Host::parse(&asked.host).ok()?;
+    let host = HostName::parse(&asked.host).ok()?;
     let wish = Wish { protocol: Protocol::Socks5Tcp, host, port: asked.port, method: None, has_body: false };
     judge.admit(&wish, Some(&asked.client.to_string())).await.ok()
 }

@@ -80,7 +80,7 @@ fn url_of(wish: &Wish) -> Option<Url> {
 mod tests {
     use codex_outgoing::Proxies;
 
-    use super::super::host::Host;
+    use super::super::host::HostName;
     use super::*;
 
     #[test]
@@ -106,14 +106,14 @@ mod tests {
             (Protocol::Socks5Tcp, "a.test", true, Rule::Only, Rule::Straight),
             (Protocol::Socks5Tcp, "a.test", false, Rule::Closed, Rule::Straight),
         ] {
-            let host = Host::parse(host).unwrap();
+            let host = HostName::parse(host).unwrap();
             let wish = Wish { protocol, host, port: 443, method: None, has_body: false };
             assert_eq!((upstream.rule(&wish, allowed), without.rule(&wish, allowed)), (rule, rule_without));
         }
         let nothing = Upstream::default();
         let wish = Wish {
             protocol: Protocol::Http,
-            host: Host::parse("a.test").unwrap(),
+            host: HostName::parse("a.test").unwrap(),
             port: 80,
             method: None,
             has_body: false,

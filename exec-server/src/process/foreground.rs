@@ -14,9 +14,9 @@ use codex_exec_protocol::network::{DomainRule, NetworkMode, NetworkProxy, ProxyS
 use super::network_plan::{NetworkPlan, Opened};
 use super::plan::stack_bounds;
 use crate::Limits;
-use crate::network::proxy::{self, Lease};
+use crate::network::proxy::{self, NetworkHandle};
 use crate::network::transparent::Stack;
-use crate::network::{Network, variables};
+use crate::network::{SessionNetwork, variables};
 use crate::sandbox::{Confined, stack};
 
 /// A network that a confinement will have.
@@ -27,8 +27,8 @@ pub struct ForegroundNetwork {
 
 /// Serves a program's network until it is dropped.
 pub struct OpenNetwork {
-    _lease: Lease,
-    _network: Network,
+    _handle: NetworkHandle,
+    _network: SessionNetwork,
 }
 
 impl ForegroundNetwork {
@@ -63,16 +63,16 @@ impl ForegroundNetwork {
         confined: &Confined,
         origin: Origin,
     ) -> io::Result<OpenNetwork> {
-        let (doors, given) = self.opened.doors(handed)?;
+        let (gateways, given) = self.opened.gateways(handed)?;
         let stack = given.zip(confined.for_stack());
         let start = |(given, walls)| -> io::Result<Stack> {
             let (link, process) = stack::start(launcher, walls, &given, stack_bounds(&self.limits))?;
             Ok(Stack { link, process })
         };
         let stack = stack.map(start).transpose()?;
-        let network = Network::default();
-        let lease = proxy::open(doors, stack, &network, &self.limits, origin)?;
-        Ok(OpenNetwork { _lease: lease, _network: network })
+        let network = SessionNetwork::default();
+        let handle = proxy::open(gateways, stack, &network, &self.limits, origin)?;
+        Ok(OpenNetwork { _handle: handle, _network: network })
     }
 }
 

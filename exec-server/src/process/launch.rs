@@ -23,7 +23,7 @@ use super::pump::{self, Watched};
 use super::stdin::Stdin;
 use crate::Limits;
 use crate::blocking;
-use crate::network::{Network, proxy};
+use crate::network::{SessionNetwork, proxy};
 
 /// Starts the program and the task that watches it; `closed` is told when that is over.
 ///
@@ -34,18 +34,21 @@ pub(super) fn launch(
     mut params: StartParams,
     context: &LaunchContext,
     limits: &Arc<Limits>,
-    network: &Network,
+    network: &SessionNetwork,
     closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
     let plan = Plan::new(&mut params, context, &limits.process)?;
     let (Child { pid, pidfd, ends, origin }, handed) = plan.spawn()?;
     let since = Instant::now();
-    let (open_doors, kept) = plan.into_kept(handed, limits);
+    let (open_gateways, kept) = plan.into_kept(handed, limits);
     let watch = || -> io::Result<_> {
-        let (doors, stack) = open_doors()?;
-        let lease =
-            if doors.is_empty() { None } else { Some(proxy::open(doors, stack, network, limits, origin)?) };
-        process.keep_network(lease);
+        let (gateways, stack) = open_gateways()?;
+        let handle = if gateways.is_empty() {
+            None
+        } else {
+            Some(proxy::open(gateways, stack, network, limits, origin)?)
+        };
+        process.keep_network(handle);
         Ok((register(pidfd, Interest::READABLE)?, Streams::register(ends, params.real_terminal, limits)?))
     };
     let (exit, streams) = match watch() {

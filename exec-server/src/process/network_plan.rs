@@ -1,4 +1,4 @@
-//! What a start request asks of the network, and the doors that are opened for its program (section 13).
+//! What a start request asks of the network, and the gateways that are opened for its program (section 13).
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,7 +14,7 @@ use codex_tcp_stack::Given;
 
 use crate::network::Upstream;
 use crate::network::policy::Rules;
-use crate::network::proxy::{Door, ProxyPlan};
+use crate::network::proxy::{Gateway, ProxyPlan};
 use crate::own_port::{self, OwnPort};
 use crate::sandbox::{self, Confined};
 
@@ -43,14 +43,14 @@ pub(super) enum Opened {
     /// That of the machine.
     Machine,
     /// That of the machine, with a proxy on its loopback.
-    Beside(Vec<(TcpListener, Door)>),
-    /// One of its own with these doors, by the ports that they have in there. With a device, whatever else the program
+    Beside(Vec<(TcpListener, Gateway)>),
+    /// One of its own with these gateways, by the ports that they have in there. With a device, whatever else the program
     /// connects to goes by the rules of its proxy.
-    Own { doors: Vec<(u16, Door)>, device: bool },
+    Own { gateways: Vec<(u16, Gateway)>, device: bool },
 }
 
-/// A door on the listener that leads to it.
-pub(super) type OpenDoor = (TcpListener, Door);
+/// A gateway on the listener that leads to it.
+pub(super) type OpenGateway = (TcpListener, Gateway);
 
 /// Whether the request's sandbox has something to enforce on the program.
 pub(super) fn needs_enforcement(asked: &Sandbox, params: &StartParams) -> bool {
@@ -146,12 +146,12 @@ impl NetworkPlan {
     /// # Errors
     /// `-32603` when no port can be listened on.
     pub(super) fn open(&self, own: bool) -> Result<Opened, RpcError> {
-        let proxy = |own_port| self.proxy.as_ref().map(|plan| Door::Proxy(Arc::clone(plan), own_port));
+        let proxy = |own_port| self.proxy.as_ref().map(|plan| Gateway::Proxy(Arc::clone(plan), own_port));
         if own {
-            let bridges = self.bridges.iter().map(|port| (*port, Door::Bridge(*port)));
+            let bridges = self.bridges.iter().map(|port| (*port, Gateway::Bridge(*port)));
             let at = (PROXY_PORT..).find(|port| !self.bridges.contains(port)).unwrap_or(PROXY_PORT);
-            let doors = proxy(None).map(|door| (at, door)).into_iter().chain(bridges).collect();
-            return Ok(Opened::Own { doors, device: self.transparent });
+            let gateways = proxy(None).map(|gateway| (at, gateway)).into_iter().chain(bridges).collect();
+            return Ok(Opened::Own { gateways, device: self.transparent });
         }
         if self.proxy.is_none() {
             return Ok(Opened::Machine);
@@ -161,7 +161,7 @@ impl NetworkPlan {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
         // Programs that are filtered must not get out by those that are not.
         let own_port = OwnPort::register(listener.local_addr().map_err(failed)?.port());
-        Ok(Opened::Beside(proxy(Some(own_port)).map(|door| (listener, door)).into_iter().collect()))
+        Ok(Opened::Beside(proxy(Some(own_port)).map(|gateway| (listener, gateway)).into_iter().collect()))
     }
 
     /// Whether SOCKS5 is spoken, and whether local addresses are allowed.
@@ -175,44 +175,46 @@ impl Opened {
     pub(super) fn proxy_port(&self) -> Option<u16> {
         match self {
             Self::Machine => None,
-            Self::Beside(doors) => {
-                doors.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
+            Self::Beside(gateways) => {
+                gateways.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
             }
-            Self::Own { doors, .. } => {
-                doors.iter().find(|(_, door)| matches!(door, Door::Proxy(..))).map(|(port, _)| *port)
-            }
+            Self::Own { gateways, .. } => gateways
+                .iter()
+                .find(|(_, gateway)| matches!(gateway, Gateway::Proxy(..)))
+                .map(|(port, _)| *port),
         }
     }
 
     /// Has a confinement with a network of its own listen in there.
     pub(super) fn listen_in(&self, confined: Option<&mut Confined>) {
-        if let (Self::Own { doors, device }, Some(confined)) = (self, confined) {
-            confined.listen_on(doors.iter().map(|(port, _)| *port).collect(), *device);
+        if let (Self::Own { gateways, device }, Some(confined)) = (self, confined) {
+            confined.listen_on(gateways.iter().map(|(port, _)| *port).collect(), *device);
         }
     }
 
-    /// The doors on their listeners, once the program runs, and what belongs to its device; `handed` is what the launcher
+    /// The gateways on their listeners, once the program runs, and what belongs to its device; `handed` is what the launcher
     /// made in a network of its own.
     ///
     /// # Errors
     /// When the launcher has not handed over what it was told to.
-    pub(super) fn doors(self, handed: Vec<OwnedFd>) -> io::Result<(Vec<OpenDoor>, Option<Given>)> {
-        let (doors, device) = match self {
+    pub(super) fn gateways(self, handed: Vec<OwnedFd>) -> io::Result<(Vec<OpenGateway>, Option<Given>)> {
+        let (gateways, device) = match self {
             Self::Machine => return Ok((Vec::new(), None)),
-            Self::Beside(doors) => return Ok((doors, None)),
-            Self::Own { doors, device } => (doors, device),
+            Self::Beside(gateways) => return Ok((gateways, None)),
+            Self::Own { gateways, device } => (gateways, device),
         };
         let unexpected = || io::Error::from_raw_os_error(libc::EBADMSG);
         let mut handed = handed.into_iter();
-        let listening = |(_, door)| Some((TcpListener::from(handed.next()?), door));
-        let doors: Vec<_> = doors.into_iter().map(listening).collect::<Option<_>>().ok_or_else(unexpected)?;
+        let listening = |(_, gateway)| Some((TcpListener::from(handed.next()?), gateway));
+        let gateways: Vec<_> =
+            gateways.into_iter().map(listening).collect::<Option<_>>().ok_or_else(unexpected)?;
         let rest: Vec<OwnedFd> = handed.collect();
         let given = match <[OwnedFd; 3]>::try_from(rest) {
             Ok([device, datagrams, listener]) => Some(Given { device, datagrams, listener }),
             Err(rest) if rest.is_empty() => None,
             _ => return Err(unexpected()),
         };
-        if given.is_some() == device { Ok((doors, given)) } else { Err(unexpected()) }
+        if given.is_some() == device { Ok((gateways, given)) } else { Err(unexpected()) }
     }
 }
 

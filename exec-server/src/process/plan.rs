@@ -17,7 +17,7 @@ use codex_tcp_stack::Bounds;
 use super::child_env::{add_metadata, child_environment};
 use super::groups::{Bounded, Group, Groups};
 use super::login_state::LoginStates;
-use super::network_plan::{NO_DEVICE, NetworkPlan, OpenDoor, Opened, needs_enforcement};
+use super::network_plan::{NO_DEVICE, NetworkPlan, OpenGateway, Opened, needs_enforcement};
 use super::process::Kept;
 use crate::Limits;
 use crate::limits::ProcessLimits;
@@ -153,8 +153,8 @@ pub(super) fn stack_bounds(limits: &Limits) -> Bounds {
     Bounds { connections: network.network_connections, names: network.network_names }
 }
 
-/// The doors of a program's network, and what its device leads to.
-type Doors = (Vec<OpenDoor>, Option<Stack>);
+/// The gateways of a program's network, and what its device leads to.
+type Gateways = (Vec<OpenGateway>, Option<Stack>);
 
 /// A program that can be started, and what was opened for it.
 pub(super) struct Plan {
@@ -240,13 +240,13 @@ impl Plan {
         })
     }
 
-    /// What is still needed once the program runs: the doors of its network, to be opened now, and what stays as long as it
+    /// What is still needed once the program runs: the gateways of its network, to be opened now, and what stays as long as it
     /// does.
     pub(super) fn into_kept(
         self,
         handed: Vec<OwnedFd>,
         limits: &Limits,
-    ) -> (impl FnOnce() -> io::Result<Doors>, Kept) {
+    ) -> (impl FnOnce() -> io::Result<Gateways>, Kept) {
         let Self { confined, network, group, enforced, .. } = self;
         let by = confined
             .as_ref()
@@ -255,7 +255,7 @@ impl Plan {
         let confined = confined.map(|(_, confined)| Arc::new(confined));
         let bounds = stack_bounds(limits);
         let open = move || {
-            let (doors, given) = network.doors(handed)?;
+            let (gateways, given) = network.gateways(handed)?;
             let stack = match given.zip(by) {
                 Some((given, (launcher, walls))) => {
                     let (link, process) = stack::start(&launcher, walls, &given, bounds)?;
@@ -263,7 +263,7 @@ impl Plan {
                 }
                 None => None,
             };
-            Ok((doors, stack))
+            Ok((gateways, stack))
         };
         (open, Kept { confined, leaves_names, group, enforced })
     }

@@ -22,7 +22,7 @@ use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
 use crate::Limits;
 use crate::blocking;
-use crate::network::proxy::Lease;
+use crate::network::proxy::NetworkHandle;
 use crate::sandbox::Confined;
 use codex_children::orphans::Leftover;
 use codex_children::reap::Ending;
@@ -67,7 +67,7 @@ pub(super) struct State {
     pub(super) leftovers: Vec<Leftover>,
     pub(super) kept: Kept,
     /// What serves its network.
-    lease: Option<Lease>,
+    network: Option<NetworkHandle>,
 }
 
 /// What is there as long as the child runs.
@@ -129,7 +129,7 @@ impl Process {
                 kill_at: None,
                 leftovers: Vec::new(),
                 kept: Kept::default(),
-                lease: None,
+                network: None,
             }),
             news,
             changed: Notify::new(),
@@ -192,8 +192,8 @@ impl Process {
     }
 
     /// Keeps the program's network until it has ended.
-    pub(super) fn keep_network(&self, lease: Option<Lease>) {
-        self.lock().lease = lease;
+    pub(super) fn keep_network(&self, network: Option<NetworkHandle>) {
+        self.lock().network = network;
     }
 
     pub(super) fn set_failed(&self, error: &RpcError) {
@@ -261,8 +261,8 @@ impl Process {
             let sandbox_denied = sandboxed && denied::is_denied(code, &details, state.log.retained());
             state.log.exited(Exit { code, details, sandbox_denied });
             state.phase = Phase::Ended { pid };
-            if let Some(lease) = state.lease.take() {
-                lease.leave_to(leftovers.iter().map(|leftover| leftover.stamp).collect());
+            if let Some(network) = state.network.take() {
+                network.leave_to(leftovers.iter().map(|leftover| leftover.stamp).collect());
             }
             if let Some(confined) = state.kept.confined.take() {
                 denied::release(confined, !leftovers.is_empty());

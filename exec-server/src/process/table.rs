@@ -16,7 +16,7 @@ use super::news::News;
 use super::plan::{self, LaunchContext};
 use super::process::{Process, unknown_process};
 use crate::Limits;
-use crate::network::Network;
+use crate::network::SessionNetwork;
 use codex_children::orphans::{self, Leftover};
 use codex_children::tree;
 
@@ -40,7 +40,7 @@ pub struct ProcessTable {
     context: Arc<LaunchContext>,
     limits: Arc<Limits>,
     leftovers: Leftovers,
-    network: Network,
+    network: SessionNetwork,
 }
 
 #[derive(Default)]
@@ -175,7 +175,7 @@ impl ProcessTable {
             context,
             limits,
             leftovers,
-            network: Network::default(),
+            network: SessionNetwork::default(),
         }
     }
 
@@ -185,7 +185,7 @@ impl ProcessTable {
     }
 
     /// What the programs' networks share.
-    pub fn network(&self) -> &Network {
+    pub fn network(&self) -> &SessionNetwork {
         &self.network
     }
 

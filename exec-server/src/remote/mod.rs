@@ -8,8 +8,8 @@ mod direct;
 mod forward;
 mod lent;
 mod outcome;
-mod parting;
 mod relay;
+mod shutdown;
 mod socket;
 mod status;
 
@@ -32,8 +32,8 @@ use crate::Limits;
 use crate::registry::{ExecutorRegistry, Socket};
 use attach::{Policy, Steps};
 use outcome::{Ended, Unattached};
-use parting::Parting;
 use relay::Relay;
+use shutdown::Shutdown;
 
 /// How long an executor that is stopped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(300);
@@ -73,7 +73,7 @@ struct Attachment {
     lent: Lent,
     registry: Arc<ExecutorRegistry>,
     identity: Option<Arc<Identity>>,
-    parting: Arc<Parting>,
+    shutdown: Arc<Shutdown>,
     tell: Box<dyn FnMut(Status) + Send>,
 }
 
@@ -96,19 +96,19 @@ impl Remote {
         let secure = target.is_secure();
         let registry =
             Arc::new(ExecutorRegistry::new(target, credentials, name, identity.clone(), outgoing.clone()));
-        let parting = Arc::default();
-        let attachment = Attachment { contract, secure, outgoing, lent, registry, identity, parting, tell };
+        let shutdown = Arc::default();
+        let attachment = Attachment { contract, secure, outgoing, lent, registry, identity, shutdown, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }
 
     /// Stays attached until `stop`, or until a registration fails for good, which is told. At `stop` every harness hears
     /// that this executor ends: end the server then. Dropping this detaches; sessions are the server's to end.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Option<RemoteError> {
-        let parting = Arc::clone(&self.attachment.parting);
+        let shutdown = Arc::clone(&self.attachment.shutdown);
         let stopped = async {
             stop.await;
             // Whoever does not hear it in time finds out by trying to come back.
-            let _ = tokio::time::timeout(GOODBYE, parting.say()).await;
+            let _ = tokio::time::timeout(GOODBYE, shutdown.say()).await;
         };
         tokio::select! {
             error = attach::run(self.policy, &mut self.attachment, &mut self.jitter) => Some(error),
@@ -149,7 +149,7 @@ impl Steps for Attachment {
             registry: &self.registry,
             registration_id,
             longest_message,
-            parting: &self.parting,
+            shutdown: &self.shutdown,
         };
         match (&self.identity, registration_id) {
             (Some(identity), Some(id)) => {

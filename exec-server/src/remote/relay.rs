@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::lent::Lent;
 use super::outcome::Ended;
-use super::parting::Parting;
+use super::shutdown::Shutdown;
 use super::socket::{CLOSED, farewell, sentence};
 use crate::registry::ExecutorRegistry;
 use crate::registry::Socket;
@@ -33,7 +33,7 @@ pub(super) struct Relay<'a> {
     pub(super) registration_id: Option<&'a str>,
     /// What the relay carries at most, in bytes; a longer answer becomes an error.
     pub(super) longest_message: usize,
-    pub(super) parting: &'a Parting,
+    pub(super) shutdown: &'a Shutdown,
 }
 
 /// What runs for the streams.
@@ -50,7 +50,7 @@ impl Relay<'_> {
     pub(super) async fn serve(&self, streams: ExecutorStreams, socket: Socket) -> Ended {
         let lanes = Lanes::new(streams, self.longest_message, self.lent.limits());
         let (sink, source) = socket.split();
-        let _serving = self.parting.serving();
+        let _serving = self.shutdown.serving();
         tokio::select! {
             reason = self.read(source, &lanes) => reason,
             reason = write(sink, &lanes) => reason.into(),
@@ -61,7 +61,7 @@ impl Relay<'_> {
         let mut work = Work::default();
         let mut live = Liveness::new(Instant::now(), self.lent.limits());
         let mut farewell_ping = None;
-        let mut stopping = std::pin::pin!(self.parting.asked());
+        let mut stopping = std::pin::pin!(self.shutdown.asked());
         let mut stays = true;
         loop {
             while let Some(event) = lanes.next_event() {
@@ -75,7 +75,7 @@ impl Relay<'_> {
                         Some(Ok(Message::Pong(payload))) => {
                             lanes.pong(&payload);
                             if farewell_ping.as_ref() == Some(&payload) {
-                                self.parting.said();
+                                self.shutdown.said();
                             }
                         }
                         // The library answers pings; the answer goes out with the next flush.
@@ -93,7 +93,7 @@ impl Relay<'_> {
                     // Sessions of a server elsewhere can be resumed.
                     farewell_ping = if self.lent.ends_with_us() { lanes.goodbye() } else { None };
                     if farewell_ping.is_none() {
-                        self.parting.said();
+                        self.shutdown.said();
                     }
                 }
                 Some(ended) = work.connections.join_next_with_id() => {

@@ -9,7 +9,7 @@ use codex_exec_protocol::sandbox::Sandbox;
 use super::abilities::{Abilities, Plan, Without, glance, network_device, probe};
 use super::error::PolicyError;
 use super::kernel_mounts::KernelMounts;
-use super::place::Lookups;
+use super::lookups::Lookups;
 use super::placeholders::Held;
 use super::policy::{Access, Files, Policy};
 use super::promises::Demand;

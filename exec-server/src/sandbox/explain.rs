@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
-use super::place::locate;
+use super::lookups::locate;
 use super::policy::{Access, Decider, Files, Policy, Rule};
 
 /// What a policy says of one path.

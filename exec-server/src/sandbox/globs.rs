@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
+use super::lookups::could_open;
 use super::patterns::{Pattern, Patterns, States};
-use super::place::could_open;
 use super::resolve::PolicyBounds;
 
 /// The patterns of one policy.

@@ -17,7 +17,7 @@ use rustix::fs::{
     fstat, mkdirat, openat, openat2, statat, unlinkat, utimensat,
 };
 
-use super::place::PLACEHOLDER_TIME;
+use super::lookups::PLACEHOLDER_TIME;
 
 /// The places that this server made or took over.
 static MADE: LazyLock<Mutex<Places>> = LazyLock::new(Mutex::default);

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
-use super::place::Found;
+use super::lookups::Found;
 use super::policy::{Access, Decider, Rule};
 use super::resolve::{Missing, Resolver};
 

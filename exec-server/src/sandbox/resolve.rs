@@ -9,9 +9,9 @@ use wire::{Access as Word, EntryPath, FileSystem, Permissions, Profile, Sandbox,
 use super::error::PolicyError;
 use super::globs::{Scan, split};
 use super::kernel_mounts::KernelMounts;
+use super::lookups::{Found, Location, Lookups, climbs};
 use super::old_form;
 use super::patterns::Pattern;
-use super::place::{Found, Location, Lookups, climbs};
 use super::policy::{Access, Decider, Files, NetworkRight, Policy, Rule, Rules};
 use crate::Limits;
 

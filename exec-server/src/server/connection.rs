@@ -9,11 +9,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::answer::{Answer, Request};
-use super::life::ConnectionId;
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
 use super::session::Session;
+use super::session_life::ConnectionId;
 use super::shared::Shared;
 use super::{routes, sending};
 use crate::environment::machine::Machine;

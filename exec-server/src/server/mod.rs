@@ -2,15 +2,15 @@
 
 mod answer;
 mod connection;
-mod life;
+mod http_bodies;
 mod liveness;
 mod oversight;
 mod receipts;
 mod routes;
 mod sending;
 mod session;
+mod session_life;
 mod shared;
-mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::Limits;
 use crate::environment::LocalConfig;
 use crate::transport::Carrier;
-use life::ConnectionId;
 pub(crate) use liveness::{Due, Liveness};
+use session_life::ConnectionId;
 use shared::Shared;
 
 /// An exec-server: its sessions, and what they share.

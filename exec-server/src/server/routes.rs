@@ -9,7 +9,7 @@ use codex_exec_protocol::{
 
 use super::answer::{Answer, Request};
 use super::connection::Connection;
-use super::{sending, streams};
+use super::{http_bodies, sending};
 use crate::environment::machine::{Machine, Reading, Reply};
 use crate::environment::{discovery_methods, program_methods};
 use crate::filesystem::file_methods;
@@ -51,7 +51,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
         }),
         http::Request::NAME => {
             begin::<http::Request>(c, request, "http", |m, params, answer| match params.stream_response {
-                true => streams::begin(m, params, answer),
+                true => http_bodies::begin(m, params, answer),
                 false => m.request(params, answer),
             })
         }

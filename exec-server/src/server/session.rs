@@ -8,7 +8,7 @@ use codex_exec_protocol::{ErrorCode, RpcError, SessionId};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::life::{ConnectionId, Life, Refusal};
+use super::session_life::{ConnectionId, Life, ResumeRefusal};
 use crate::environment::machine::Common;
 use crate::process::ProcessTable;
 
@@ -118,8 +118,8 @@ impl Sessions {
         let session = self.lock().get(id).map(Arc::clone).ok_or_else(unknown)?;
         match session.life().attach(connection, Instant::now()) {
             Ok(()) => {}
-            Err(Refusal::Ended) => return Err(unknown()),
-            Err(Refusal::Attached) => {
+            Err(ResumeRefusal::Ended) => return Err(unknown()),
+            Err(ResumeRefusal::Attached) => {
                 session.challenge.notify_one();
                 return Err(RpcError::new(
                     ErrorCode::SESSION_ATTACHED,

@@ -12,8 +12,8 @@ use super::{Machine, Reply};
 use crate::blocking;
 use crate::budget::{Claim, answer_bytes};
 use crate::filesystem::{
-    self, ArmedWatch, Claim as HandleClaim, FileBlocks, How, PathMethod, Place, Touched, WholeFile, touched,
-    touched_path, whole_file_methods,
+    self, ArmedWatch, Claim as HandleClaim, FileBlocks, How, PathMethod, Position, Touched, WholeFile,
+    touched, touched_path, whole_file_methods,
 };
 
 macro_rules! whole {
@@ -53,17 +53,17 @@ impl Machine {
         work: impl FnOnce(&Self) -> (Result<R, RpcError>, D) + Send + 'static,
     ) {
         let machine = Arc::clone(self);
-        let place = self.order.enter(touched);
+        let position = self.order.enter(touched);
         self.beside(async move {
             // Without a slot, which those before it may be waiting for.
-            place.comes().await;
+            position.comes().await;
             let slot = Arc::clone(&machine.slots).acquire_owned().await;
             // Answers that nobody takes are not piled up.
             reply.room().await;
             let claim = machine.answers.claim(bytes).await;
             let done = blocking::spawn(move || {
                 let (result, then) = work(&machine);
-                place.done();
+                position.done();
                 reply.answer_holding(result, (claim, slot));
                 then();
             });
@@ -120,12 +120,12 @@ impl Machine {
         send: Option<SendBlocks<A>>,
     ) {
         let machine = Arc::clone(self);
-        let place = self.order.enter(touched(&[How::Reads.of(&params.path)]));
+        let position = self.order.enter(touched(&[How::Reads.of(&params.path)]));
         self.beside(async move {
-            place.comes().await;
+            position.comes().await;
             let slot = Arc::clone(&machine.slots).acquire_owned().await;
             reply.room().await;
-            let hold = (slot, place.done_when_dropped());
+            let hold = (slot, position.done_when_dropped());
             let mut read = WholeRead { machine, reply, hold, params, file: None, send };
             let mut claim = None;
             // Twice at most: for a file that grows beyond its size, everything is claimed.
@@ -214,7 +214,7 @@ type SendBlocks<A> = fn(A, FileBlocks, Box<dyn Send>);
 struct WholeRead<A, S> {
     machine: Arc<Machine>,
     reply: A,
-    hold: (S, Place),
+    hold: (S, Position),
     params: fs::ReadFileParams,
     file: Option<WholeFile>,
     send: Option<SendBlocks<A>>,
@@ -266,8 +266,8 @@ impl<A: Reply<fs::ReadFileResult>, S: Send + 'static> WholeRead<A, S> {
         result: Result<fs::ReadFileResult, RpcError>,
         claim: Option<Claim>,
     ) -> Option<(Self, u64)> {
-        let (slot, place) = self.hold;
-        place.done();
+        let (slot, position) = self.hold;
+        position.done();
         self.reply.answer_holding(result, (claim, slot));
         None
     }

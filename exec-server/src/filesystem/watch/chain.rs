@@ -15,7 +15,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, readlinkat, statat, statfs};
 use rustix::io::Errno;
 
-use super::super::dispose::dispose;
+use super::super::close_later::close_later;
 use super::super::local_mounts::is_local_kind;
 
 /// Symlinks in one path, as many as the kernel follows.
@@ -176,7 +176,7 @@ impl AsRawFd for Watches {
 impl Drop for Watches {
     fn drop(&mut self) {
         if let Some(inotify) = self.inotify.take() {
-            dispose(inotify);
+            close_later(inotify);
         }
     }
 }

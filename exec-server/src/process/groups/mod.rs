@@ -3,8 +3,8 @@
 //! Nothing is looked at or made before the first program with such bounds. Each gets a group of its own, which goes when
 //! nothing runs in it any more.
 
-mod ground;
-mod home;
+mod delegated;
+mod root;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 
 use rustix::thread::CapabilitySet;
 
-use ground::Ground;
-use home::NoHome;
+use delegated::NoDelegatedGroup;
+use root::GroupRoot;
 
 use crate::blocking;
 
@@ -33,18 +33,18 @@ enum State {
     Untried,
     /// There was no place for groups when that was last asked.
     Nowhere {
-        reason: NoHome,
+        reason: NoDelegatedGroup,
         asked: Instant,
     },
     /// Setting up the place failed, and was undone; not tried again, since that moves processes about.
     Unusable,
-    Ready(Arc<Ground>),
+    Ready(Arc<GroupRoot>),
 }
 
 /// One program's group; dropped, it is removed, at once or when what runs in it has ended.
 #[derive(Debug)]
 pub(crate) struct Group {
-    ground: Arc<Ground>,
+    root: Arc<GroupRoot>,
     directory: PathBuf,
 }
 
@@ -69,24 +69,24 @@ impl Groups {
     /// How a server would enforce limits that is started where this process is, in words; changes nothing. Another one, of
     /// a unit or in a container, has a cgroup of its own.
     pub fn describe() -> String {
-        let how = match home::find() {
-            Ok(home) => {
-                let what = match home.controllers {
-                    home::Controllers { memory: true, processes: true } => "memory and processes",
-                    home::Controllers { memory: true, .. } => "memory",
-                    home::Controllers { .. } => "processes",
+        let how = match delegated::find() {
+            Ok(delegated) => {
+                let what = match delegated.controllers {
+                    delegated::Controllers { memory: true, processes: true } => "memory and processes",
+                    delegated::Controllers { memory: true, .. } => "memory",
+                    delegated::Controllers { .. } => "processes",
                 };
-                let free = if home.controllers.processes { "" } else { unheld() };
+                let free = if delegated.controllers.processes { "" } else { unheld() };
                 format!(
                     "{what} by cgroups in {}, the rest by resource limits{free}",
-                    home.directory.display()
+                    delegated.directory.display()
                 )
             }
             Err(reason) => {
                 format!("by resource limits only, of single processes{}: {reason}", unheld())
             }
         };
-        match home::own_name() {
+        match delegated::own_name() {
             Some(own) => format!(
                 "{how} (so for a server in this command's cgroup {own}; one that runs as a unit or in a container has another)"
             ),
@@ -96,17 +96,17 @@ impl Groups {
 
     /// Makes a group for the bounds that one can keep, and leaves the rest to resource limits. Blocks.
     pub(crate) fn bound(&self, limits: ProgramLimits) -> Bounded {
-        let group = self.ground(&limits).and_then(|ground| {
-            let made = ground.make_group(&limits);
+        let group = self.root(&limits).and_then(|root| {
+            let made = root.make_group(&limits);
             made.map_err(
                 |error| tracing::warn!(%error, "can't make a cgroup for a program; it gets resource limits"),
             )
             .ok()
         });
-        let Some((directory, ground)) = group else {
+        let Some((directory, root)) = group else {
             return Bounded { group: None, rest: limits, enforced: by_process(&limits) };
         };
-        let by = ground.controllers();
+        let by = root.controllers();
         let mut rest = limits;
         let mut enforced = by_process(&limits).unwrap_or_default();
         if by.memory && rest.memory_bytes.take().is_some() {
@@ -115,7 +115,7 @@ impl Groups {
         if by.processes && rest.processes.take().is_some() {
             enforced.processes = Some(Enforcement::Cgroup);
         }
-        Bounded { group: Some(Group { ground, directory }), rest, enforced: Some(enforced) }
+        Bounded { group: Some(Group { root, directory }), rest, enforced: Some(enforced) }
     }
 
     /// Has groups removed in which nothing runs any more, on a worker thread. Waits for nothing; cheap when there are none.
@@ -123,14 +123,14 @@ impl Groups {
     pub fn tidy(&self) {
         let Some(state) = &self.0 else { return };
         // Who holds it looks for a place, so there are no groups yet, or takes it, and tidies before it makes a group.
-        let ground = state.try_lock().and_then(|state| state.ground());
-        if let Some(ground) = ground.filter(|ground| ground.is_untidy()) {
-            blocking::spawn(move || ground.tidy()).detach();
+        let root = state.try_lock().and_then(|state| state.root());
+        if let Some(root) = root.filter(|root| root.is_untidy()) {
+            blocking::spawn(move || root.tidy()).detach();
         }
     }
 
     /// Where groups for these limits are made; none where they are not needed or can't be. Blocks.
-    fn ground(&self, limits: &ProgramLimits) -> Option<Arc<Ground>> {
+    fn root(&self, limits: &ProgramLimits) -> Option<Arc<GroupRoot>> {
         if limits.memory_bytes.is_none() && limits.processes.is_none() {
             return None;
         }
@@ -139,14 +139,14 @@ impl Groups {
         if state.is_to_be_tried(Instant::now()) {
             *state = state.try_now();
         }
-        state.ground().filter(|ground| ground.can_keep(limits))
+        state.root().filter(|root| root.can_keep(limits))
     }
 }
 
 impl State {
-    fn ground(&self) -> Option<Arc<Ground>> {
+    fn root(&self) -> Option<Arc<GroupRoot>> {
         match self {
-            Self::Ready(ground) => Some(Arc::clone(ground)),
+            Self::Ready(root) => Some(Arc::clone(root)),
             Self::Untried | Self::Nowhere { .. } | Self::Unusable => None,
         }
     }
@@ -161,8 +161,8 @@ impl State {
 
     /// The state after looking for a place, and setting it up. Blocks.
     fn try_now(&self) -> Self {
-        let home = match home::find() {
-            Ok(home) => home,
+        let delegated = match delegated::find() {
+            Ok(delegated) => delegated,
             Err(reason) => {
                 if !matches!(self, Self::Nowhere { reason: told, .. } if *told == reason) {
                     tracing::info!("limits are kept by resource limits, of single processes: {reason}");
@@ -170,8 +170,8 @@ impl State {
                 return Self::Nowhere { reason, asked: Instant::now() };
             }
         };
-        match Ground::prepare(home) {
-            Ok(ground) => Self::Ready(Arc::new(ground)),
+        match GroupRoot::prepare(delegated) {
+            Ok(root) => Self::Ready(Arc::new(root)),
             Err(error) => {
                 tracing::info!("limits are kept by resource limits, of single processes: {error}");
                 Self::Unusable
@@ -233,7 +233,7 @@ impl Events {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.ground.let_go(&self.directory);
+        self.root.let_go(&self.directory);
     }
 }
 
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_place_that_was_missing_is_looked_for_again_after_a_while() {
         let asked = Instant::now();
-        let nowhere = State::Nowhere { reason: NoHome::Shared("/x".into()), asked };
+        let nowhere = State::Nowhere { reason: NoDelegatedGroup::Shared("/x".into()), asked };
         let before = ASKED_AGAIN_AFTER - Duration::from_nanos(1);
         for (state, at, again) in [
             (&State::Untried, asked, true),

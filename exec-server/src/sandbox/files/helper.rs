@@ -7,7 +7,7 @@ use codex_exec_protocol::{Method, RpcError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::words::{Asked, Told};
+use super::messages::{Asked, Told};
 use crate::filesystem::{PathMethod, ScanRoot, ScanSkills, ToOpen, whole_file_methods};
 use crate::sandbox::wire::{receive, send};
 

@@ -6,12 +6,12 @@ use codex_exec_protocol::filesystem::{Open, Sandboxed};
 use codex_exec_protocol::sandbox::Sandbox;
 use codex_exec_protocol::{Method, RpcError, WirePath};
 
+use super::messages::Operation;
 use super::pool::FileHelpers;
 use super::prepared::Prepared;
-use super::words::Operation;
 use crate::Limits;
 use crate::filesystem::{self, Opened, PathMethod, ToOpen};
-use crate::sandbox::place::locate;
+use crate::sandbox::lookups::locate;
 use crate::sandbox::{Access, Files};
 
 impl FileHelpers {

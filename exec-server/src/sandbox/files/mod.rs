@@ -5,10 +5,10 @@
 //! through it. Helpers are kept ready, one per policy, and end with their connection.
 
 mod helper;
+mod messages;
 mod methods;
 mod pool;
 mod prepared;
-mod words;
 
 pub(super) use helper::serve;
 pub use pool::FileHelpers;

@@ -13,8 +13,8 @@ use rustix::process::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::messages::{Asked, Bounds, Operation, Told};
 use super::prepared::{Fit, Memory, Prepared};
-use super::words::{Asked, Bounds, Operation, Told};
 use crate::Limits;
 use crate::blocking;
 use crate::sandbox::Confiner;

@@ -11,7 +11,7 @@ use codex_exec_protocol::sandbox::Sandbox;
 use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::sandbox::place::{Identity, Lookups};
+use crate::sandbox::lookups::{Identity, Lookups};
 use crate::sandbox::task::{FileWalls, NetworkWalls, Walls};
 use crate::sandbox::{Confiner, Files, Policy};
 

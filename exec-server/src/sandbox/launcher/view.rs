@@ -10,8 +10,8 @@ use rustix::fs::{FileType, Mode};
 use rustix::thread::UnshareFlags;
 
 use super::layout::{Layout, Mount, SHARED_MEMORY};
+use super::mount_points::{self, MountPoints};
 use super::mounts::{self, Covers};
-use super::places::{self, Places};
 use super::{pins, procfs, queues, streams};
 use crate::sandbox::kernel_mounts;
 use crate::sandbox::policy::Access;
@@ -111,11 +111,11 @@ fn whole(granted: &Granted, root: &OwnedFd, purpose: Purpose, cwd: Option<&Path>
         mounts::make_read_only(root).map_err(|error| fail("make everything read-only", &error))?;
     }
     mounts::close_devices(root).map_err(|error| fail("close devices", &error))?;
-    let places = Places::Existing(root.as_fd());
+    let mount_points = MountPoints::Existing(root.as_fd());
     for (path, tree) in own_devices(purpose)?.into_iter().filter(|(path, _)| path.is_dir()) {
         trees.entry(path).or_insert(tree);
     }
-    mount(&layout, &trees, &places)?;
+    mount(&layout, &trees, &mount_points)?;
     if trees.contains_key(Path::new(TERMINALS_AT)) {
         own_multiplexer().map_err(|error| fail("make terminals of its own", &error))?;
     }
@@ -123,7 +123,11 @@ fn whole(granted: &Granted, root: &OwnedFd, purpose: Purpose, cwd: Option<&Path>
 }
 
 /// Mounts everything, parents first, and pins what has to stay where it is.
-fn mount(layout: &Layout, trees: &BTreeMap<PathBuf, OwnedFd>, places: &Places<'_>) -> Result<(), Failure> {
+fn mount(
+    layout: &Layout,
+    trees: &BTreeMap<PathBuf, OwnedFd>,
+    mount_points: &MountPoints<'_>,
+) -> Result<(), Failure> {
     let has_covers = layout.mounts.values().any(|mount| matches!(mount, Mount::Cover(_)));
     let mut covers = None;
     if has_covers || !layout.pinned.is_empty() {
@@ -134,14 +138,15 @@ fn mount(layout: &Layout, trees: &BTreeMap<PathBuf, OwnedFd>, places: &Places<'_
         };
         let root = PathBuf::from("/");
         let first = layout.mounts.keys().find(is_directory).unwrap_or(&root);
-        let hidden = places.get(first, FileType::Directory).map_err(|error| at("open", first, &error))?;
+        let hidden =
+            mount_points.get(first, FileType::Directory).map_err(|error| at("open", first, &error))?;
         covers = Some(Covers::new(hidden).map_err(|error| fail("make covers", &error))?);
     }
     let both: BTreeSet<&PathBuf> = layout.mounts.keys().chain(trees.keys()).collect();
     for path in both {
         let attached = match (layout.mounts.get(path), &covers, trees.get(path)) {
-            (Some(Mount::Cover(inside)), Some(covers), _) => cover(path, inside, covers, places, trees),
-            (_, _, Some(tree)) => places.attach(path, tree),
+            (Some(Mount::Cover(inside)), Some(covers), _) => cover(path, inside, covers, mount_points, trees),
+            (_, _, Some(tree)) => mount_points.attach(path, tree),
             _ => Ok(()),
         };
         attached.map_err(|error| at("mount over", path, &error))?;
@@ -149,7 +154,8 @@ fn mount(layout: &Layout, trees: &BTreeMap<PathBuf, OwnedFd>, places: &Places<'_
     let Some(covers) = covers else { return Ok(()) };
     let mut pins = covers.pins().map_err(|error| fail("open the place for pins", &error))?;
     for directory in &layout.pinned {
-        let pinned = places.get(directory, FileType::Directory).and_then(|found| pins::pin(&found, &pins));
+        let pinned =
+            mount_points.get(directory, FileType::Directory).and_then(|found| pins::pin(&found, &pins));
         pins = pinned.map_err(|error| at("pin", directory, &error))?;
     }
     let last = covers.cover(&pins).and_then(|cover| mounts::attach(cover, &pins));
@@ -161,17 +167,22 @@ fn cover(
     path: &Path,
     inside: &[PathBuf],
     covers: &Covers,
-    places: &Places<'_>,
+    mount_points: &MountPoints<'_>,
     trees: &BTreeMap<PathBuf, OwnedFd>,
 ) -> io::Result<()> {
-    let denied = places.get(path, FileType::Directory)?;
+    let denied = mount_points.get(path, FileType::Directory)?;
     if inside.is_empty() {
         return mounts::attach(covers.cover(&denied)?, denied);
     }
     let cover = mounts::memory(c"0111")?;
     for inner in inside {
         let kind = trees.get(inner).map_or(Ok(FileType::Directory), mounts::kind)?;
-        places::make(&cover, inner.strip_prefix(path).unwrap_or(inner), kind, Mode::from_raw_mode(0o111))?;
+        mount_points::make(
+            &cover,
+            inner.strip_prefix(path).unwrap_or(inner),
+            kind,
+            Mode::from_raw_mode(0o111),
+        )?;
     }
     mounts::make_read_only(&cover)?;
     mounts::attach(cover, denied)
@@ -257,9 +268,9 @@ fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
     for (path, tree) in own_devices(purpose)? {
         trees.entry(path).or_insert(tree);
     }
-    mount(&layout, &trees, &Places::Made(root.as_fd()))?;
+    mount(&layout, &trees, &MountPoints::Made(root.as_fd()))?;
     for link in &granted.links {
-        let made = || make_link(&root, places::below_root(&link.at), &link.text);
+        let made = || make_link(&root, mount_points::below_root(&link.at), &link.text);
         made().map_err(|error| at("make the symlink", &link.at, &error))?;
     }
     for (name, text) in [
@@ -272,7 +283,7 @@ fn of_its_own(granted: &Granted, purpose: Purpose) -> Result<(), Failure> {
         make_link(&root, Path::new(name), Path::new(text))
             .map_err(|error| at("make", Path::new(name), &error))?;
     }
-    places::make(&root, Path::new("tmp"), FileType::Directory, places::MODE)
+    mount_points::make(&root, Path::new("tmp"), FileType::Directory, mount_points::MODE)
         .map_err(|error| fail("make /tmp", &error))?;
     seal(&root).map_err(|error| fail("make the root read-only", &error))?;
     mounts::make_root(&root).map_err(|error| fail("enter the root of its own", &error))
@@ -286,7 +297,7 @@ fn seal(root: &OwnedFd) -> io::Result<()> {
 /// Makes a symlink, unless its place is in something mounted, which has it already.
 fn make_link(root: &OwnedFd, at: &Path, text: &Path) -> io::Result<()> {
     let parent = at.parent().unwrap_or(Path::new(""));
-    match places::make(root, parent, FileType::Directory, places::MODE)
+    match mount_points::make(root, parent, FileType::Directory, mount_points::MODE)
         .and_then(|()| Ok(rustix::fs::symlinkat(text, root, at)?))
     {
         Ok(()) => Ok(()),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::sandbox::place::Lookups;
+use crate::sandbox::lookups::Lookups;
 use crate::sandbox::resolve::resolve_by;
 
 #[test]

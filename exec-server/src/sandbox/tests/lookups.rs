@@ -1,7 +1,7 @@
 //! Whether a policy may be used again: only while everything it was made from is as it was.
 
 use super::*;
-use crate::sandbox::place::Lookups;
+use crate::sandbox::lookups::Lookups;
 use crate::sandbox::resolve::resolve_by;
 
 type Change = fn(&Place);

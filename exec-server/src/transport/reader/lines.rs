@@ -1,7 +1,7 @@
 //! One message for each line (section 3).
 
 use super::buffer::Buffer;
-use super::found::Found;
+use super::parsed::Parsed;
 use crate::transport::event::ReadError;
 
 pub(super) struct Lines {
@@ -16,7 +16,7 @@ impl Lines {
     }
 
     /// The next line that is not blank, without its end.
-    pub(super) fn step(&mut self, buffer: &mut Buffer) -> Result<Option<Found>, ReadError> {
+    pub(super) fn step(&mut self, buffer: &mut Buffer) -> Result<Option<Parsed>, ReadError> {
         loop {
             let unparsed = buffer.unparsed();
             let Some(offset) = memchr::memchr(b'\n', &unparsed[self.scanned..]) else {
@@ -32,19 +32,19 @@ impl Lines {
             buffer.raw += self.scanned + offset + 1;
             self.scanned = 0;
             if !blank {
-                return Ok(Some(Found::Message(start..start + length)));
+                return Ok(Some(Parsed::Message(start..start + length)));
             }
         }
     }
 
     /// The last line, when it has no newline.
-    pub(super) fn last(&mut self, buffer: &mut Buffer) -> Option<Found> {
+    pub(super) fn last(&mut self, buffer: &mut Buffer) -> Option<Parsed> {
         let line = trimmed(buffer.unparsed());
         let (length, blank) = (line.len(), is_blank(line));
         let start = buffer.raw;
         buffer.raw = buffer.bytes.len();
         self.scanned = 0;
-        (!blank).then(|| Found::Message(start..start + length))
+        (!blank).then(|| Parsed::Message(start..start + length))
     }
 
     fn within(&self, length: usize) -> Result<(), ReadError> {

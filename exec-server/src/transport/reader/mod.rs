@@ -1,8 +1,8 @@
 //! Incoming messages and control frames, within the bounds of section 2.3 and 3.
 
 mod buffer;
-mod found;
 mod lines;
+mod parsed;
 mod websocket;
 
 use tokio::io::AsyncRead;
@@ -11,8 +11,8 @@ use super::event::{Event, ReadError};
 use super::inlet::Inbox;
 use crate::Limits;
 use buffer::Buffer;
-use found::Found;
 use lines::Lines;
+use parsed::Parsed;
 use websocket::WebSocket;
 
 /// How far a reader looks ahead for the end of a connection. Chosen for speed.
@@ -122,10 +122,10 @@ impl MessageReader {
         };
         let bytes = &reader.buffer.bytes;
         Ok(match found {
-            Some(Found::Message(range)) => Event::Message(&bytes[range]),
-            Some(Found::Ping(range)) => Event::Ping(&bytes[range]),
-            Some(Found::Pong(range)) => Event::Pong(&bytes[range]),
-            Some(Found::Close(code)) => {
+            Some(Parsed::Message(range)) => Event::Message(&bytes[range]),
+            Some(Parsed::Ping(range)) => Event::Ping(&bytes[range]),
+            Some(Parsed::Pong(range)) => Event::Pong(&bytes[range]),
+            Some(Parsed::Close(code)) => {
                 self.finished = true;
                 Event::Close(code)
             }
@@ -153,7 +153,7 @@ impl ByteReader {
         }
     }
 
-    async fn find(&mut self) -> Result<Option<Found>, ReadError> {
+    async fn find(&mut self) -> Result<Option<Parsed>, ReadError> {
         loop {
             let found = match &mut self.parser {
                 Parser::WebSocket(parser) => parser.step(&mut self.buffer)?,

@@ -3,7 +3,7 @@
 use codex_websocket::{FrameError, Head, Opcode, close, unmask};
 
 use super::buffer::Buffer;
-use super::found::Found;
+use super::parsed::Parsed;
 use crate::transport::event::ReadError;
 
 /// Largest message of a peer that has shown no token and opened no session: an `initialize` has far less.
@@ -49,7 +49,7 @@ impl WebSocket {
     }
 
     /// The next event that is complete in the buffer.
-    pub(super) fn step(&mut self, buffer: &mut Buffer) -> Result<Option<Found>, ReadError> {
+    pub(super) fn step(&mut self, buffer: &mut Buffer) -> Result<Option<Parsed>, ReadError> {
         loop {
             let head = match self.frame {
                 Some(head) => head,
@@ -92,20 +92,20 @@ impl WebSocket {
     }
 
     /// Takes a frame's payload, which has arrived in full.
-    fn payload(&mut self, head: Head, buffer: &mut Buffer) -> Result<Option<Found>, ReadError> {
+    fn payload(&mut self, head: Head, buffer: &mut Buffer) -> Result<Option<Parsed>, ReadError> {
         let range = buffer.raw..buffer.raw + head.length;
         unmask(&mut buffer.bytes[range.clone()], head.mask);
         buffer.raw = range.end;
         match head.opcode {
-            Opcode::Ping => Ok(Some(Found::Ping(range))),
-            Opcode::Pong => Ok(Some(Found::Pong(range))),
-            Opcode::Close => Ok(Some(Found::Close(close::code(&buffer.bytes[range])?))),
+            Opcode::Ping => Ok(Some(Parsed::Ping(range))),
+            Opcode::Pong => Ok(Some(Parsed::Pong(range))),
+            Opcode::Close => Ok(Some(Parsed::Close(close::code(&buffer.bytes[range])?))),
             Opcode::Text | Opcode::Binary | Opcode::Continuation => self.data(head, range.start, buffer),
         }
     }
 
     /// Joins a data frame to its message; gives the message when this was its last frame.
-    fn data(&mut self, head: Head, payload: usize, buffer: &mut Buffer) -> Result<Option<Found>, ReadError> {
+    fn data(&mut self, head: Head, payload: usize, buffer: &mut Buffer) -> Result<Option<Parsed>, ReadError> {
         let opcode = *self.message.get_or_insert(head.opcode);
         if buffer.held == 0 {
             buffer.start = payload;
@@ -122,6 +122,6 @@ impl WebSocket {
         if opcode == Opcode::Text && std::str::from_utf8(&buffer.bytes[range.clone()]).is_err() {
             return Err(FrameError::NotUtf8.into());
         }
-        Ok(Some(Found::Message(range)))
+        Ok(Some(Parsed::Message(range)))
     }
 }

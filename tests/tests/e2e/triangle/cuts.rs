@@ -8,7 +8,7 @@ use std::time::Duration;
 use codex_e2e::client::guarded;
 use codex_e2e::machine::{children, eventually};
 use codex_e2e::{Cutter, Executor, ExecutorBuilder, Hub, Server};
-use codex_exec_server::client::{Client, ClientOptions, Endpoint, Process, ProcessEvent};
+use codex_exec_server::client::{Client, ClientOptions, Endpoint, ProcessEvent, RemoteProcess};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
@@ -146,7 +146,7 @@ fn printer(
 }
 
 /// Reads the program's lines to its end; panics at the first that is not the next.
-async fn check(mut process: Process, seen: Arc<AtomicU64>) -> u64 {
+async fn check(mut process: RemoteProcess, seen: Arc<AtomicU64>) -> u64 {
     let (mut rest, mut last) = (Vec::new(), 0_u64);
     let mut told = None;
     while let Some(event) = process.next().await {

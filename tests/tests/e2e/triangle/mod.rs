@@ -8,7 +8,7 @@ mod proxied;
 
 use codex_e2e::{Executor, ExecutorBuilder, Hub};
 use codex_exec_server::client::{
-    Client, ClientOptions, Endpoint, Process, ProcessEvent, RegistryEnvironment,
+    Client, ClientOptions, Endpoint, ProcessEvent, RegistryEnvironment, RemoteProcess,
 };
 use codex_exec_server::protocol::process::{StartParams, Stream};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ fn script(id: &str, text: &str, more: Value) -> StartParams {
 }
 
 /// What a program printed on stdout or its terminal, what on stderr, and its exit code.
-async fn all_of(process: &mut Process) -> (Vec<u8>, Vec<u8>, i32) {
+async fn all_of(process: &mut RemoteProcess) -> (Vec<u8>, Vec<u8>, i32) {
     let (mut out, mut err, mut exit) = (Vec::new(), Vec::new(), None);
     loop {
         match codex_e2e::client::guarded("an event", process.next()).await {

@@ -4,14 +4,14 @@ use tokio::sync::watch;
 
 /// Shared by the one who stops the executor and its open websocket.
 #[derive(Debug, Default)]
-pub(super) struct Parting {
+pub(super) struct Shutdown {
     asked: watch::Sender<bool>,
     /// There is a websocket with streams that were not told yet.
     untold: watch::Sender<bool>,
 }
 
 /// As long as it lives, its websocket is to say goodbye.
-pub(super) struct Serving<'a>(&'a Parting);
+pub(super) struct Serving<'a>(&'a Shutdown);
 
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
@@ -19,7 +19,7 @@ impl Drop for Serving<'_> {
     }
 }
 
-impl Parting {
+impl Shutdown {
     pub(super) fn serving(&self) -> Serving<'_> {
         self.untold.send_replace(true);
         Serving(self)

@@ -15,12 +15,12 @@ use crate::metrics::Metrics;
 
 /// Bounds how many connections are open at once.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct BoundedAcceptor {
     places: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-impl Door {
+impl BoundedAcceptor {
     pub(crate) fn new(connections: usize, metrics: Arc<Metrics>) -> Self {
         let places = connections.min(Semaphore::MAX_PERMITS);
         Self { places: Arc::new(Semaphore::new(places)), metrics }
@@ -36,7 +36,7 @@ impl Door {
     }
 }
 
-impl<S> Accept<TcpStream, S> for Door {
+impl<S> Accept<TcpStream, S> for BoundedAcceptor {
     type Stream = Counted;
     type Service = S;
     type Future = Ready<io::Result<(Counted, S)>>;

@@ -14,14 +14,14 @@ use super::mounts;
 pub(super) const MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// Where a view's mounts go, in the root that it is built in.
-pub(super) enum Places<'r> {
+pub(super) enum MountPoints<'r> {
     /// They are there, but for those in the program's own shared memory.
     Existing(BorrowedFd<'r>),
     /// The root is new: what is missing is made.
     Made(BorrowedFd<'r>),
 }
 
-impl Places<'_> {
+impl MountPoints<'_> {
     /// What is at a path. Where it may be made, it is, empty and of a kind.
     pub(super) fn get(&self, path: &Path, kind: FileType) -> io::Result<OwnedFd> {
         let (root, makes) = match self {

@@ -18,6 +18,6 @@ extern "C" fn look() {
 static LOOK: extern "C" fn() = look;
 
 /// Whether stdout was closed from the beginning.
-pub(crate) fn stdout() -> bool {
+pub(crate) fn is_closed() -> bool {
     STDOUT.load(Ordering::Relaxed)
 }

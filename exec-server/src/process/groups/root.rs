@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::home::{Controllers, Home, members};
+use super::delegated::{Controllers, DelegatedGroup, members};
 use super::remove;
 
 /// Groups of programs are made below one directory of this name for each server, with its pid behind.
@@ -30,8 +30,8 @@ const MOST_LEVELS: usize = 4;
 /// any more. Controllers that were switched on stay on in the root group and in a group around the server's: others may
 /// have made groups there since, which would lose their bounds.
 #[derive(Debug)]
-pub(super) struct Ground {
-    home: Home,
+pub(super) struct GroupRoot {
+    delegated: DelegatedGroup,
     directory: PathBuf,
     /// Locked as long as this server lives, which tells others that the directory is in use.
     _lock: File,
@@ -41,23 +41,23 @@ pub(super) struct Ground {
     moved: Option<PathBuf>,
 }
 
-impl Ground {
+impl GroupRoot {
     /// Sets it up. Moves this process into a group of its own if it is in the way.
-    pub(super) fn prepare(home: Home) -> io::Result<Self> {
-        sweep(&home.directory);
-        let moved = if home.must_move { Some(make_way(&home)?) } else { None };
-        let made = Self::make(&home, moved.clone());
+    pub(super) fn prepare(delegated: DelegatedGroup) -> io::Result<Self> {
+        sweep(&delegated.directory);
+        let moved = if delegated.must_move { Some(make_way(&delegated)?) } else { None };
+        let made = Self::make(&delegated, moved.clone());
         if made.is_err() {
-            moved.iter().for_each(|moved| move_back(&home, moved));
+            moved.iter().for_each(|moved| move_back(&delegated, moved));
         }
         made
     }
 
-    fn make(home: &Home, moved: Option<PathBuf>) -> io::Result<Self> {
-        switch_on(&home.directory, home.controllers)?;
+    fn make(delegated: &DelegatedGroup, moved: Option<PathBuf>) -> io::Result<Self> {
+        switch_on(&delegated.directory, delegated.controllers)?;
         for attempt in 0..MOST_ROUNDS {
             let name = format!("{PROGRAMS}{}.{attempt}", std::process::id());
-            let directory = home.directory.join(name);
+            let directory = delegated.directory.join(name);
             match fs::create_dir(&directory) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -70,9 +70,9 @@ impl Ground {
             {
                 continue;
             }
-            switch_on(&directory, home.controllers)?;
+            switch_on(&directory, delegated.controllers)?;
             return Ok(Self {
-                home: home.clone(),
+                delegated: delegated.clone(),
                 directory,
                 _lock: lock,
                 next: AtomicU64::new(0),
@@ -84,7 +84,7 @@ impl Ground {
     }
 
     pub(super) fn controllers(&self) -> Controllers {
-        self.home.controllers
+        self.delegated.controllers
     }
 
     /// Whether a group would bound anything of this.
@@ -153,14 +153,14 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
+impl Drop for GroupRoot {
     fn drop(&mut self) {
         self.tidy();
         // While something still runs in there, it stays until a later server sweeps.
         if remove(&self.directory)
             && let Some(moved) = &self.moved
         {
-            move_back(&self.home, moved);
+            move_back(&self.delegated, moved);
         }
     }
 }
@@ -188,28 +188,28 @@ fn switch_on(directory: &Path, controllers: Controllers) -> io::Result<()> {
 
 /// Moves everybody in the server's group, all of them its own, into one below: who is in a group can't share it with
 /// groups that have bounds.
-fn make_way(home: &Home) -> io::Result<PathBuf> {
-    let leaf = home.directory.join(format!("{SERVER}{}", std::process::id()));
+fn make_way(delegated: &DelegatedGroup) -> io::Result<PathBuf> {
+    let leaf = delegated.directory.join(format!("{SERVER}{}", std::process::id()));
     for _ in 0..MOST_ROUNDS {
         match fs::create_dir(&leaf) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        move_all(&home.directory, &leaf)?;
-        if members(&home.directory)?.is_empty() {
-            match switch_on(&home.directory, home.controllers) {
+        move_all(&delegated.directory, &leaf)?;
+        if members(&delegated.directory)?.is_empty() {
+            match switch_on(&delegated.directory, delegated.controllers) {
                 Ok(()) => return Ok(leaf),
                 // Somebody came in again.
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
                 Err(error) => {
-                    move_back(home, &leaf);
+                    move_back(delegated, &leaf);
                     return Err(error);
                 }
             }
         }
     }
-    move_back(home, &leaf);
-    Err(io::Error::other(format!("{} does not become empty", home.directory.display())))
+    move_back(delegated, &leaf);
+    Err(io::Error::other(format!("{} does not become empty", delegated.directory.display())))
 }
 
 fn move_all(from: &Path, to: &Path) -> io::Result<()> {
@@ -228,11 +228,11 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Undoes [`make_way`], as far as it goes.
-fn move_back(home: &Home, leaf: &Path) {
+fn move_back(delegated: &DelegatedGroup, leaf: &Path) {
     let undo = || -> io::Result<()> {
-        fs::write(home.directory.join("cgroup.subtree_control"), home.controllers.switch('-'))?;
+        fs::write(delegated.directory.join("cgroup.subtree_control"), delegated.controllers.switch('-'))?;
         for _ in 0..MOST_ROUNDS {
-            move_all(leaf, &home.directory)?;
+            move_all(leaf, &delegated.directory)?;
             if remove(leaf) {
                 break;
             }
@@ -245,8 +245,8 @@ fn move_back(home: &Home, leaf: &Path) {
 }
 
 /// Removes what servers left that are dead: their directories are not locked, and nothing runs in their groups.
-fn sweep(home: &Path) {
-    let Ok(names) = fs::read_dir(home) else { return };
+fn sweep(delegated: &Path) {
+    let Ok(names) = fs::read_dir(delegated) else { return };
     for name in names.flatten() {
         let (path, name) = (name.path(), name.file_name());
         let name = name.to_string_lossy();
@@ -284,9 +284,9 @@ mod tests {
     use super::*;
 
     /// Directories stand in for groups.
-    fn ground(directory: &Path) -> Ground {
-        Ground {
-            home: Home {
+    fn root(directory: &Path) -> GroupRoot {
+        GroupRoot {
+            delegated: DelegatedGroup {
                 directory: directory.to_owned(),
                 must_move: false,
                 controllers: Controllers::default(),
@@ -301,8 +301,8 @@ mod tests {
 
     #[test]
     fn a_sweep_removes_what_nobody_has_locked_and_nothing_else() {
-        let home = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| home.path().join(name);
+        let delegated = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| delegated.path().join(name);
         let names =
             ["codex-programs.1.0/7/inner", "codex-programs.2.0/1", "codex-server.1", "other", "codex-x"];
         for name in names {
@@ -310,7 +310,7 @@ mod tests {
         }
         let lives = File::open(path("codex-programs.2.0")).expect("a directory");
         rustix::fs::flock(&lives, FlockOperation::NonBlockingLockExclusive).expect("locked");
-        sweep(home.path());
+        sweep(delegated.path());
         let left: Vec<bool> = names.iter().map(|name| path(name).exists()).collect();
         assert_eq!(left, [false, true, false, true, true]);
         assert!(!path("codex-programs.1.0").exists());
@@ -318,24 +318,24 @@ mod tests {
 
     #[test]
     fn a_group_that_is_in_use_lingers_until_it_is_tidied() {
-        let home = tempfile::tempdir().expect("a directory");
-        let ground = ground(home.path());
-        let group = ground.directory.join("0");
+        let delegated = tempfile::tempdir().expect("a directory");
+        let root = root(delegated.path());
+        let group = root.directory.join("0");
         fs::create_dir_all(&group).expect("made");
         // A file keeps a directory as a process keeps a group.
         let held = group.join("held");
         fs::write(&held, "").expect("written");
-        ground.let_go(&group);
+        root.let_go(&group);
         for _ in 0..2 {
-            assert!(ground.is_untidy() && group.exists());
-            ground.tidy();
+            assert!(root.is_untidy() && group.exists());
+            root.tidy();
         }
         fs::remove_file(&held).expect("removed");
-        assert!(ground.is_untidy());
-        ground.tidy();
-        assert!(!ground.is_untidy() && !group.exists());
+        assert!(root.is_untidy());
+        root.tidy();
+        assert!(!root.is_untidy() && !group.exists());
         fs::create_dir_all(&group).expect("made");
-        ground.let_go(&group);
-        assert!(!ground.is_untidy() && !group.exists(), "at once when nothing is in it");
+        root.let_go(&group);
+        assert!(!root.is_untidy() && !group.exists(), "at once when nothing is in it");
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Where an event lies in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Parsed {
     Message(Range<usize>),
     Ping(Range<usize>),
     Pong(Range<usize>),

@@ -23,7 +23,7 @@ enum State {
 
 /// Why a connection can't have a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ResumeRefusal {
     /// Another connection has it and seems alive.
     Attached,
     /// Its time was up.
@@ -36,14 +36,14 @@ impl Life {
     }
 
     /// A connection resumes the session. At the deadline the end wins (5.3).
-    pub(super) fn attach(&mut self, connection: ConnectionId, now: Instant) -> Result<(), Refusal> {
+    pub(super) fn attach(&mut self, connection: ConnectionId, now: Instant) -> Result<(), ResumeRefusal> {
         match self.state {
-            State::Attached(_) => Err(Refusal::Attached),
+            State::Attached(_) => Err(ResumeRefusal::Attached),
             State::Detached(since) if now < since + self.detached_time => {
                 self.state = State::Attached(connection);
                 Ok(())
             }
-            State::Detached(_) | State::Ended => Err(Refusal::Ended),
+            State::Detached(_) | State::Ended => Err(ResumeRefusal::Ended),
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     fn an_attached_session_refuses_a_newcomer_and_stays() {
         let now = Instant::now();
         let mut life = Life::new(A, TTL);
-        assert_eq!(life.attach(B, now), Err(Refusal::Attached));
+        assert_eq!(life.attach(B, now), Err(ResumeRefusal::Attached));
         assert_eq!(life.detach(B, now), None, "it was not B's");
         assert!(!life.expire(now + TTL * 2));
         assert!(life.detach(A, now).is_some());
@@ -126,7 +126,7 @@ mod tests {
         assert!(!life.expire(just_before));
         assert_eq!(life.attach(B, just_before), Ok(()));
         life.detach(B, now);
-        assert_eq!(life.attach(A, now + TTL), Err(Refusal::Ended), "at the deadline the end wins");
+        assert_eq!(life.attach(A, now + TTL), Err(ResumeRefusal::Ended), "at the deadline the end wins");
         assert!(life.expire(now + TTL) && !life.expire(now + TTL), "it ends once");
     }
 

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use crate::blocking;
 
 /// Drops `value` on a worker thread when called inside a runtime, and at once elsewhere.
-pub(super) fn dispose(value: impl Send + 'static) {
+pub(super) fn close_later(value: impl Send + 'static) {
     match Handle::try_current() {
         Ok(_) => blocking::spawn(move || drop(value)).detach(),
         Err(_) => drop(value),

@@ -8,7 +8,7 @@ use codex_exec_server::sandbox::launcher;
 
 /// Acts as the launcher or keeper if this process was started as one; returns only if it was, and no program took its
 /// place.
-pub(crate) fn launched() -> Option<ExitCode> {
+pub(crate) fn run() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let arg0 = arguments.next();
     if keeper::is_keeper(arg0.as_deref()) {

@@ -14,7 +14,7 @@ const MOST_LOOKS: usize = 5;
 
 /// Where the groups of programs can be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Home {
+pub(super) struct DelegatedGroup {
     /// The directory of the group, below the mount of its hierarchy.
     pub(super) directory: PathBuf,
     /// The server is in it, so it has to move into a child of its own before other children can be given bounds.
@@ -30,9 +30,9 @@ pub(super) struct Controllers {
     pub(super) processes: bool,
 }
 
-/// Why there is no home, with what would help.
+/// Why there is none, with what would help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoHome {
+pub(super) enum NoDelegatedGroup {
     #[error("no cgroup hierarchy of version 2 is mounted")]
     NoHierarchy,
     #[error(
@@ -81,49 +81,53 @@ pub(super) fn own_name() -> Option<String> {
 }
 
 /// The server's own group if its children may be made there, or the one around it if that was handed over.
-pub(super) fn find() -> Result<Home, NoHome> {
-    let unreadable = |error: io::Error| NoHome::Unreadable(error.to_string());
+pub(super) fn find() -> Result<DelegatedGroup, NoDelegatedGroup> {
+    let unreadable = |error: io::Error| NoDelegatedGroup::Unreadable(error.to_string());
     let own = own_directory(
         &fs::read_to_string("/proc/self/cgroup").map_err(unreadable)?,
         &fs::read("/proc/self/mountinfo").map_err(unreadable)?,
     )?;
     let of_all = !own.join("cgroup.type").exists();
     let managed = Path::new("/run/systemd/system").is_dir() && !of_all;
-    let mut last = match home_at(&own, !of_all, managed) {
-        Ok(home) if !home.must_move => return Ok(home),
-        Ok(home) => match strangers(|| members(&home.directory)) {
-            Ok(false) => return Ok(home),
-            Ok(true) => NoHome::Shared(shown(&own)),
+    let mut last = match delegated_at(&own, !of_all, managed) {
+        Ok(delegated) if !delegated.must_move => return Ok(delegated),
+        Ok(delegated) => match strangers(|| members(&delegated.directory)) {
+            Ok(false) => return Ok(delegated),
+            Ok(true) => NoDelegatedGroup::Shared(shown(&own)),
             Err(error) => unreadable(error),
         },
         Err(reason) => reason,
     };
     // A unit with DelegateSubgroup= starts in a child of what it was given.
     if let Some(around) = own.parent().filter(|around| is_delegated(around)) {
-        match home_at(around, false, managed) {
-            Ok(home) if empty(around) => return Ok(home),
-            Ok(_) => last = NoHome::Shared(shown(around)),
+        match delegated_at(around, false, managed) {
+            Ok(delegated) if empty(around) => return Ok(delegated),
+            Ok(_) => last = NoDelegatedGroup::Shared(shown(around)),
             Err(reason) => last = reason,
         }
     }
     Err(last)
 }
 
-fn home_at(directory: &Path, must_move: bool, managed: bool) -> Result<Home, NoHome> {
+fn delegated_at(
+    directory: &Path,
+    must_move: bool,
+    managed: bool,
+) -> Result<DelegatedGroup, NoDelegatedGroup> {
     let list = fs::read_to_string(directory.join("cgroup.controllers"))
-        .map_err(|error| NoHome::Unreadable(format!("{}: {error}", directory.display())))?;
+        .map_err(|error| NoDelegatedGroup::Unreadable(format!("{}: {error}", directory.display())))?;
     let controllers = Controllers::in_list(&list);
     if controllers.is_empty() {
-        return Err(NoHome::NoControllers(shown(directory)));
+        return Err(NoDelegatedGroup::NoControllers(shown(directory)));
     }
     let writable = |name: &str| rustix::fs::access(directory.join(name), Access::WRITE_OK).is_ok();
     if !["", "cgroup.procs", "cgroup.subtree_control"].into_iter().all(writable) {
-        return Err(NoHome::Closed(shown(directory)));
+        return Err(NoDelegatedGroup::Closed(shown(directory)));
     }
     if managed && !is_delegated(directory) {
-        return Err(NoHome::NotDelegated(shown(directory)));
+        return Err(NoDelegatedGroup::NotDelegated(shown(directory)));
     }
-    Ok(Home { directory: directory.to_owned(), must_move, controllers })
+    Ok(DelegatedGroup { directory: directory.to_owned(), must_move, controllers })
 }
 
 fn shown(directory: &Path) -> String {
@@ -165,8 +169,9 @@ fn strangers(mut members: impl FnMut() -> io::Result<Vec<i32>>) -> io::Result<bo
 }
 
 /// The directory of this process's group, from what the kernel says of its group and of the mounts.
-fn own_directory(groups: &str, mounts: &[u8]) -> Result<PathBuf, NoHome> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or(NoHome::NoHierarchy)?;
+fn own_directory(groups: &str, mounts: &[u8]) -> Result<PathBuf, NoDelegatedGroup> {
+    let path =
+        groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or(NoDelegatedGroup::NoHierarchy)?;
     let path = Path::new(path);
     let mut outside = false;
     for line in mounts.split(|byte| *byte == b'\n') {
@@ -178,9 +183,9 @@ fn own_directory(groups: &str, mounts: &[u8]) -> Result<PathBuf, NoHome> {
         }
     }
     Err(if outside {
-        NoHome::Unreadable(format!("{} is in no mounted part of the hierarchy", path.display()))
+        NoDelegatedGroup::Unreadable(format!("{} is in no mounted part of the hierarchy", path.display()))
     } else {
-        NoHome::NoHierarchy
+        NoDelegatedGroup::NoHierarchy
     })
 }
 
@@ -231,9 +236,12 @@ mod tests {
         ] {
             assert_eq!(found(groups, mounts), Ok(expected.into()), "{groups}");
         }
-        assert_eq!(found("8:pids:/\n", unified), Err(NoHome::NoHierarchy));
-        assert_eq!(found("0::/\n", "1 2 0:3 / /sys rw - sysfs sysfs rw\n"), Err(NoHome::NoHierarchy));
-        assert!(matches!(found("0::/../other\n", part), Err(NoHome::Unreadable(_))));
+        assert_eq!(found("8:pids:/\n", unified), Err(NoDelegatedGroup::NoHierarchy));
+        assert_eq!(
+            found("0::/\n", "1 2 0:3 / /sys rw - sysfs sysfs rw\n"),
+            Err(NoDelegatedGroup::NoHierarchy)
+        );
+        assert!(matches!(found("0::/../other\n", part), Err(NoDelegatedGroup::Unreadable(_))));
     }
 
     #[test]
