@@ -5,7 +5,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::error::ClientError;
-use super::process::Process;
+use super::process::RemoteProcess;
 use super::session::Client;
 use crate::environment::{
     CallError, Discovery, Environment, Events, Files, Http, MissingState, Pieces, Processes,
@@ -60,7 +60,7 @@ macro_rules! programs {
                 => {
                     async fn follow(&self, params: process::StartParams) -> Result<Events, CallError> {
                         let process = self.0.start(params).await?;
-                        let next = |mut process: Process| async move { Some((process.next().await?, process)) };
+                        let next = |mut process: RemoteProcess| async move { Some((process.next().await?, process)) };
                         Ok(Box::pin(stream::unfold(process, next)))
                     }
                 }
