@@ -19,6 +19,7 @@ pub mod rpc;
 pub mod sandbox;
 pub mod server;
 mod statx;
+mod tcp;
 pub mod transport;
 pub mod withheld;
 

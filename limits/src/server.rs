@@ -164,6 +164,17 @@ crate::limits! {
             /// `network/policyRequest`s that one connection has not answered; more wait their turn, and their time runs.
             network_questions: usize = 64, 1..=65_536;
         }
+        /// Byte streams that clients have from and to this machine's network.
+        tcp: TcpLimits {
+            /// Streams and listeners of one connection; one more is refused with `-32600`.
+            tcp_streams: usize = 128, 1..=65_536;
+            /// Reads, and writes, of one stream that wait at once; one more is refused with `-32600`.
+            tcp_stream_requests: usize = 4, 1..=1_024;
+            /// Largest piece of a stream: a longer `tcp/write` is refused with `-32602`, a `tcp/read` gives no more.
+            tcp_piece_bytes: usize = MIB, KIB..={ 16 * MIB };
+            /// Time to look a host up and to connect to it; then `tcp/connect` is `-32603`.
+            tcp_connect_time: Duration = 30 * SECOND, 1..=HOUR;
+        }
         /// Virtual streams through a rendezvous.
         relay: StreamLimits {
             /// Bytes of a virtual stream's messages that wait for their turn; one more message ends the stream (remote.md 8).

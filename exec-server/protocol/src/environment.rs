@@ -78,6 +78,8 @@ pub struct Capabilities {
     pub windows_mxc: bool,
     pub linux_root_write_preserves_devices: bool,
     pub linux_approved_root_write_preserves_restrictions: bool,
+    /// The `tcp/*` methods work (an addition).
+    pub tcp_streams: bool,
 }
 
 /// Result of `environment/status`.

@@ -18,6 +18,7 @@ pub mod registry;
 pub mod relay;
 pub mod sandbox;
 pub mod session;
+pub mod tcp;
 
 pub use bytes::Base64Bytes;
 pub use encode::WireEncode;

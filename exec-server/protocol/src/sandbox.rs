@@ -236,6 +236,17 @@ impl Sandbox {
         }
     }
 
+    /// Whether a program under it may use the network freely. The untagged form is not looked into, so no.
+    pub fn allows_network(&self) -> bool {
+        match &self.permissions {
+            Permissions::Untagged(_) => false,
+            Permissions::Tagged(Profile::Disabled) => true,
+            Permissions::Tagged(Profile::External { network } | Profile::Managed { network, .. }) => {
+                *network == Network::Enabled
+            }
+        }
+    }
+
     /// Whether a file operation under it needs checking: `managed` with `restricted` files that do
     /// not grant write on `root` (14.1), and the untagged form. A root that is writable but for
     /// some places needs it too: an exception that is not enforced would be a plain run.

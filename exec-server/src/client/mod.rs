@@ -26,6 +26,7 @@ mod relay_tests;
 mod remote;
 mod session;
 mod shared;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -38,5 +39,6 @@ pub use options::ClientOptions;
 pub use process::{Exit, ProcessControl, RemoteProcess};
 pub use remote::Remote;
 pub use session::Client;
+pub use tcp::{JoinError, RemoteListener, RemoteStream};
 
 pub use crate::environment::ProcessEvent;

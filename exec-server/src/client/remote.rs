@@ -8,11 +8,11 @@ use super::error::ClientError;
 use super::process::RemoteProcess;
 use super::session::Client;
 use crate::environment::{
-    CallError, Discovery, Environment, Events, Files, Http, MissingState, Pieces, Processes,
-    discovery_methods, program_methods,
+    CallError, Discovery, Environment, Events, Files, Http, MissingState, Pieces, Processes, Tcp,
+    discovery_methods, program_methods, tcp_methods,
 };
 use crate::filesystem::file_methods;
-use crate::protocol::{Method, discovery, filesystem as fs, http, process};
+use crate::protocol::{Method, discovery, filesystem as fs, http, process, tcp};
 
 /// A machine reached through a client.
 #[derive(Debug, Clone)]
@@ -92,6 +92,13 @@ macro_rules! discoveries {
     };
 }
 discovery_methods!(discoveries);
+
+macro_rules! tcps {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        remote! { Tcp { $($name: $method;)* } }
+    };
+}
+tcp_methods!(tcps);
 
 remote! {
     Http {

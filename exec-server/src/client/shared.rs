@@ -29,8 +29,8 @@ pub(super) struct Shared {
     pub(super) outgoing: mpsc::Sender<i64>,
     pub(super) processes: Mutex<HashMap<ProcessId, Arc<ProcessInbox>>>,
     pub(super) bodies: Mutex<HashMap<String, Arc<BodyInbox>>>,
-    /// Programs whose handles were dropped, to be terminated.
-    pub(super) orphans: Mutex<Vec<ProcessId>>,
+    /// What nobody holds a handle of any more, to be ended.
+    pub(super) orphans: Mutex<Vec<Orphan>>,
     /// Answers to what the server asked, encoded.
     pub(super) answers: Mutex<Vec<Bytes>>,
     /// The writer should look at the two above.
@@ -40,6 +40,14 @@ pub(super) struct Shared {
     pub(super) longest_message: AtomicUsize,
     pub(super) missing: watch::Sender<MissingState>,
     pub(super) finished: watch::Sender<bool>,
+}
+
+/// Something on the server whose handle was dropped.
+pub(super) enum Orphan {
+    /// A program, to be terminated.
+    Process(ProcessId),
+    /// A stream or listener, to be closed.
+    Stream(String),
 }
 
 /// Forgets a call whose caller stopped waiting.
@@ -136,8 +144,15 @@ impl Shared {
     /// Stops following; `terminate` also ends the program.
     pub(super) fn remove_process(&self, id: &str, terminate: bool) {
         self.processes.lock().remove(id);
-        if terminate && self.calls.lock().ended().is_none() {
-            self.orphans.lock().push(id.into());
+        if terminate {
+            self.leave_behind(Orphan::Process(id.into()));
+        }
+    }
+
+    /// Has something on the server ended beside.
+    pub(super) fn leave_behind(&self, orphan: Orphan) {
+        if self.calls.lock().ended().is_none() {
+            self.orphans.lock().push(orphan);
             self.look.notify_one();
         }
     }

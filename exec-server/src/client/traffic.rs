@@ -10,11 +10,29 @@ use super::calls::Retry;
 use super::dial::{LinkReader, LinkWriter};
 use super::error::ClientError;
 use super::inbox::Inbox;
-use super::shared::{After, Shared};
+use super::shared::{After, Orphan, Shared};
 use crate::protocol::encode::NoParams;
 use crate::protocol::process::{Read, ReadParams, Terminate, TerminateParams};
 use crate::protocol::session::End;
-use crate::protocol::{RequestId, envelope};
+use crate::protocol::{RequestId, envelope, tcp};
+
+impl Orphan {
+    /// The request that ends it.
+    fn end(&self, id: &RequestId) -> Vec<u8> {
+        let mut message = Vec::new();
+        match self {
+            Self::Process(process_id) => {
+                let params = TerminateParams { process_id: process_id.clone(), grace_ms: None };
+                envelope::request::<Terminate>(id, &params, &mut message);
+            }
+            Self::Stream(stream) => {
+                let params = tcp::CloseParams { id: stream.clone() };
+                envelope::request::<tcp::Close>(id, &params, &mut message);
+            }
+        }
+        message
+    }
+}
 
 impl Shared {
     pub(super) async fn read_all(&self, reader: &mut LinkReader) -> String {
@@ -104,13 +122,10 @@ impl Shared {
             writer.feed(answer).await?;
         }
         loop {
-            let Some(process_id) = self.orphans.lock().pop() else { break };
+            let Some(orphan) = self.orphans.lock().pop() else { break };
             let id = RequestId::Number(self.calls.lock().next_id());
-            let params = TerminateParams { process_id: process_id.clone(), grace_ms: None };
-            let mut message = Vec::new();
-            envelope::request::<Terminate>(&id, &params, &mut message);
-            if let Err(error) = writer.feed(message.into()).await {
-                self.orphans.lock().push(process_id);
+            if let Err(error) = writer.feed(orphan.end(&id).into()).await {
+                self.orphans.lock().push(orphan);
                 return Err(error);
             }
         }

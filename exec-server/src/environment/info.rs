@@ -46,6 +46,7 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
             http_header_env_vars: true,
             file_write_streaming: true,
             shell_snapshot_v2: true,
+            tcp_streams: true,
             ..Capabilities::default()
         },
     }
@@ -128,8 +129,8 @@ mod tests {
         let announced: Vec<_> = info["capabilities"].as_object().unwrap().iter().collect();
         let on: Vec<_> =
             announced.iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
-        assert_eq!(on, ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars", "shellSnapshotV2"]);
-        assert_eq!(announced.len(), 16);
+        assert_eq!(on, ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars", "shellSnapshotV2", "tcpStreams"]);
+        assert_eq!(announced.len(), 17);
     }
 
     #[test]

@@ -10,13 +10,13 @@ use tokio::sync::{oneshot, watch};
 
 use super::machine::{Common, Followed, LocalConfig, Machine, Reply};
 use super::traits::{
-    BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, discovery_methods,
-    program_methods,
+    BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, Tcp,
+    discovery_methods, program_methods, tcp_methods,
 };
 use crate::filesystem::file_methods;
 use crate::protocol::environment::EnvironmentInfo;
 use crate::protocol::process::{Chunk, ReadResult};
-use crate::protocol::{Base64Bytes, Method, RpcError, discovery, filesystem as fs, http, process};
+use crate::protocol::{Base64Bytes, Method, RpcError, discovery, filesystem as fs, http, process, tcp};
 
 /// This machine, as one session of its own. Clones share it; with the last one its programs end.
 #[derive(Clone)]
@@ -189,6 +189,13 @@ macro_rules! discoveries {
     };
 }
 discovery_methods!(discoveries);
+
+macro_rules! tcps {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        local! { Tcp { $($name: $method;)* } }
+    };
+}
+tcp_methods!(tcps);
 
 local! {
     Http {

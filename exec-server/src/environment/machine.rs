@@ -11,6 +11,7 @@ mod http;
 mod programs;
 mod reply;
 mod start;
+mod tcp;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::http::LocalHttp;
 use crate::process::{LaunchContext, Leftovers, ProcessTable};
 use crate::protocol::environment::EnvironmentInfo;
 use crate::sandbox::files::FileHelpers;
+use crate::tcp::Streams;
 
 pub(crate) use followed::Followed;
 pub(crate) use http::OpenBody;
@@ -98,6 +100,8 @@ pub(crate) struct Machine {
     watch: MissingWatch,
     /// Ids of running HTTP streams.
     streams: Mutex<HashSet<String>>,
+    /// Connections and listeners of `tcp/*`.
+    tcp: Streams,
 }
 
 impl Machine {
@@ -121,6 +125,7 @@ impl Machine {
             confined: FileHelpers::new(common.host.confiner.clone(), limits),
             watch: MissingWatch::new(limits, Box::new(fired)),
             streams: Mutex::default(),
+            tcp: Streams::new(limits),
             common: Arc::clone(common),
         })
     }

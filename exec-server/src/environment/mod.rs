@@ -13,8 +13,8 @@ pub use configuration::Configuration;
 pub use events::ProcessEvent;
 pub use local::Local;
 pub use machine::LocalConfig;
-pub use traits::{BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes};
-pub(crate) use traits::{discovery_methods, program_methods};
+pub use traits::{BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, Tcp};
+pub(crate) use traits::{discovery_methods, program_methods, tcp_methods};
 
 use crate::protocol::environment::EnvironmentInfo;
 
@@ -32,6 +32,8 @@ pub struct Environment {
     pub http: Arc<dyn Http>,
     /// Tells what is configured and installed. Servers that can't do a method refuse it with `-32601`.
     pub discovery: Arc<dyn Discovery>,
+    /// Makes connections, and takes them.
+    pub tcp: Arc<dyn Tcp>,
     /// What the machine is; none from servers before 0.169, which tell it when asked with `environment/info`.
     pub info: Option<EnvironmentInfo>,
 }
@@ -46,7 +48,7 @@ impl Environment {
 
     /// One thing that has all capabilities.
     pub(crate) fn of(
-        machine: impl Processes + Files + Http + Discovery + 'static,
+        machine: impl Processes + Files + Http + Discovery + Tcp + 'static,
         info: Option<EnvironmentInfo>,
     ) -> Self {
         let machine = Arc::new(machine);
@@ -54,7 +56,8 @@ impl Environment {
             processes: Arc::clone(&machine) as _,
             files: Arc::clone(&machine) as _,
             http: Arc::clone(&machine) as _,
-            discovery: machine,
+            discovery: Arc::clone(&machine) as _,
+            tcp: machine,
             info,
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::events::ProcessEvent;
 use crate::filesystem::file_methods;
-use crate::protocol::{Method, RpcError, discovery, filesystem as fs, http, process};
+use crate::protocol::{Method, RpcError, discovery, filesystem as fs, http, process, tcp};
 
 /// Why an operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -163,3 +163,38 @@ macro_rules! discoveries {
     };
 }
 discovery_methods!(discoveries);
+
+/// Hands every `tcp/*` method to the macro `$use`: its name in Rust and its type in the protocol.
+macro_rules! tcp_methods {
+    ($use:ident) => {
+        $use! {
+            /// Connects from the machine to a host.
+            connect: tcp::Connect;
+            /// Listens on a port of the machine.
+            listen: tcp::Listen;
+            /// Waits for the next connection to such a port.
+            accept: tcp::Accept;
+            /// Waits for the next bytes of a stream.
+            read_stream: tcp::Read;
+            /// Sends bytes on a stream.
+            write_stream: tcp::Write;
+            /// Says that nothing more is sent on a stream.
+            shutdown_stream: tcp::Shutdown;
+            /// Closes a stream or a listener.
+            close_stream: tcp::Close;
+        }
+    };
+}
+pub(crate) use tcp_methods;
+
+macro_rules! tcps {
+    ($($methods:tt)*) => {
+        capability! {
+            /// Byte streams to and from the machine's network. Servers that have none refuse each method with `-32601`.
+            Tcp {
+                $($methods)*
+            }
+        }
+    };
+}
+tcp_methods!(tcps);

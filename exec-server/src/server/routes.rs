@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::{
-    Method, RpcError, discovery, environment, filesystem as fs, http, process, session,
+    Method, RpcError, discovery, environment, filesystem as fs, http, process, session, tcp,
 };
 
 use super::answer::{Answer, Request};
 use super::connection::Connection;
 use super::{http_bodies, sending};
 use crate::environment::machine::{Machine, Reading, Reply};
-use crate::environment::{discovery_methods, program_methods};
+use crate::environment::{discovery_methods, program_methods, tcp_methods};
 use crate::filesystem::file_methods;
 use crate::rpc::decode;
 
@@ -19,6 +19,7 @@ use crate::rpc::decode;
 const PROGRAMS: &str = "exec";
 const FILES: &str = "filesystem";
 const DISCOVERY: &str = "discovery";
+const TCP: &str = "tcp";
 
 /// Begins a request. Called in the order of arrival.
 pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) {
@@ -88,12 +89,24 @@ macro_rules! discoveries {
         fn discovery(c: &Arc<Connection>, request: Request<'_>, method: &str) {
             match method {
                 $(<$method as Method>::NAME => begin::<$method>(c, request, DISCOVERY, |m, p, a| m.$name(p, a)),)*
-                _ => request.answer.fail(RpcError::method_not_found(method)),
+                _ => stream(c, request, method),
             }
         }
     };
 }
 discovery_methods!(discoveries);
+
+macro_rules! tcps {
+    ($($(#[$doc:meta])* $name:ident: $method:ty;)*) => {
+        fn stream(c: &Arc<Connection>, request: Request<'_>, method: &str) {
+            match method {
+                $(<$method as Method>::NAME => begin::<$method>(c, request, TCP, |m, p, a| m.$name(p, a)),)*
+                _ => request.answer.fail(RpcError::method_not_found(method)),
+            }
+        }
+    };
+}
+tcp_methods!(tcps);
 
 /// Begins a method, or answers with what is wrong about the request (the order of checks of 4.1).
 fn begin<M: Method>(
