@@ -9,6 +9,8 @@ mod hidden_entry;
 mod login;
 mod logout;
 mod output;
+mod port_forward;
+mod reach;
 mod remote;
 mod rendezvous;
 mod resident_memory;
@@ -81,6 +83,8 @@ enum ExecServerCommand {
     Run(run::RunArgs),
     /// Name machines once, for -E NAME everywhere, and say which one is in use.
     Env(env::EnvArgs),
+    /// Make ports of the server's machine reachable here, or ports of this machine there.
+    PortForward(port_forward::PortForwardArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
     /// Offer a server that runs already to a registry.
@@ -197,6 +201,13 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Env(mut args)) => {
                     config.extend(args.take_config());
                     start(config, strict_config, surroundings, |setup| env::env(args, setup))
+                }
+                Some(ExecServerCommand::PortForward(mut args)) => {
+                    config.extend(std::mem::take(&mut args.reach.config));
+                    strict_config |= args.reach.strict_config;
+                    start(config, strict_config, surroundings, |setup| {
+                        port_forward::port_forward(args, setup)
+                    })
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))

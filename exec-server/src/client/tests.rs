@@ -187,6 +187,22 @@ async fn what_the_server_asks_is_answered_as_an_unknown_method() {
     server.await.unwrap();
 }
 
+#[tokio::test]
+async fn a_server_without_streams_is_not_asked_for_one() {
+    let (listener, endpoint) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.handshake().await;
+        peer.answer("process/list", json!({"processes": []})).await;
+    });
+    let client = Client::connect(endpoint, ClientOptions::default()).await.unwrap();
+    let connected = client.tcp_connect("localhost", 1).await.unwrap_err().to_string();
+    let listening = client.tcp_listen(None, 0).await.unwrap_err().to_string();
+    assert!(connected.contains("tcpStreams") && listening.contains("tcpStreams"), "{connected}; {listening}");
+    client.call::<List>(&ListParams {}).await.unwrap();
+    server.await.unwrap();
+}
+
 /// Takes TLS off in front of a plain listener; the address, and the certificate in PEM.
 async fn tls_in_front_of(listener: &TcpListener) -> (String, String) {
     let rcgen::CertifiedKey { cert, signing_key } =

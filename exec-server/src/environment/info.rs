@@ -129,7 +129,10 @@ mod tests {
         let announced: Vec<_> = info["capabilities"].as_object().unwrap().iter().collect();
         let on: Vec<_> =
             announced.iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
-        assert_eq!(on, ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars", "shellSnapshotV2", "tcpStreams"]);
+        assert_eq!(
+            on,
+            ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars", "shellSnapshotV2", "tcpStreams"]
+        );
         assert_eq!(announced.len(), 17);
     }
 

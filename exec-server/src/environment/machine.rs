@@ -135,9 +135,10 @@ impl Machine {
         &self.processes
     }
 
-    /// Gives up the slow requests that are under way.
+    /// Gives up the slow requests that are under way, and the streams.
     pub(crate) fn stop(&self) {
         self.tasks.lock().abort_all();
+        self.tcp.close_all();
     }
 
     /// Runs a slow request, or what follows its answer, beside the others.

@@ -91,6 +91,11 @@ impl Streams {
         }
     }
 
+    /// Closes everything.
+    pub(crate) fn close_all(&self) {
+        self.table.lock().clear();
+    }
+
     /// Closes a stream or listener, and what is still being opened under this id. An unknown one is fine.
     pub(crate) fn close(&self, id: &str) {
         match self.table.lock().remove(id) {
@@ -129,7 +134,9 @@ impl Reserved {
                 *held = slot;
                 Ok(())
             }
-            _ => Err(RpcError::invalid_request(format!("stream {:?} was closed before it was open", self.id))),
+            _ => {
+                Err(RpcError::invalid_request(format!("stream {:?} was closed before it was open", self.id)))
+            }
         }
     }
 
