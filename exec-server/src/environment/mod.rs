@@ -13,7 +13,9 @@ pub use configuration::Configuration;
 pub use events::ProcessEvent;
 pub use local::Local;
 pub use machine::LocalConfig;
-pub use traits::{BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, Tcp};
+pub use traits::{
+    BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, Tcp,
+};
 pub(crate) use traits::{discovery_methods, program_methods, tcp_methods};
 
 use crate::protocol::environment::EnvironmentInfo;
