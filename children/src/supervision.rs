@@ -101,6 +101,11 @@ pub fn establish() -> Option<&'static Established> {
     }))
 }
 
+/// Whether all that was wanted is there, so that a program's start waits for nothing of it.
+pub fn is_settled() -> bool {
+    SUPERVISION.wanted.get().is_none() || SUPERVISION.established.get().is_some()
+}
+
 /// Whether orphans come to this process.
 pub(super) fn is_subreaper() -> bool {
     matches!(SUPERVISION.established.get(), Some(Established { orphans: Some(Ok(())), .. }))

@@ -26,11 +26,14 @@ fn the_first_program_waits_for_what_was_wanted() {
         wait_for_end(child.pid, child.pidfd);
     };
     echo();
-    assert!(!supervision::is_subreaper(), "nothing is done unasked");
+    assert!(supervision::is_settled() && !supervision::is_subreaper(), "nothing is done unasked");
     let _no_keeper = supervision::want(Wanted { keeper: None, orphans: true });
-    assert!(!supervision::is_subreaper(), "nothing is done before it is needed");
+    assert!(
+        !supervision::is_settled() && !supervision::is_subreaper(),
+        "nothing is done before it is needed"
+    );
     echo();
-    assert!(supervision::is_subreaper());
+    assert!(supervision::is_settled() && supervision::is_subreaper());
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl RegistryEnvironment {
 
 /// Why there is no way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum ConnectRefusal {
     /// Asking again would end the same way.
     Final(String),
     /// The same, because of the token.
@@ -83,13 +83,13 @@ impl HarnessRegistry {
     }
 
     /// Asks for one websocket attempt's bundle, and checks it.
-    pub(crate) async fn connect(&self, harness: &PublicKey) -> Result<Connected, Refusal> {
+    pub(crate) async fn connect(&self, harness: &PublicKey) -> Result<Connected, ConnectRefusal> {
         let path = format!("cloud/environment/{}/connect", self.environment.environment_id);
         let url = Url::parse(&format!("{}/{path}", self.base.as_str().trim_end_matches('/')));
         let url =
-            url.map_err(|error| Refusal::Final(format!("the registry's URL can't be used: {error}")))?;
+            url.map_err(|error| ConnectRefusal::Final(format!("the registry's URL can't be used: {error}")))?;
         let token = bearer::header(self.environment.token.expose().trim())
-            .map_err(|unfit| Refusal::Final(unfit.to_owned()))?;
+            .map_err(|unfit| ConnectRefusal::Final(unfit.to_owned()))?;
         let answered = self.client.post(url, |request| {
             let request =
                 request.header(AUTHORIZATION, token).json(&Connect { harness_public_key: harness.clone() });
@@ -100,12 +100,15 @@ impl HarnessRegistry {
         });
         let answer = answered.await.map_err(unanswered)?;
         if answer.cut {
-            return Err(Refusal::Final(format!("the registry's answer has over {ANSWER_BYTES} bytes")));
+            return Err(ConnectRefusal::Final(format!(
+                "the registry's answer has over {ANSWER_BYTES} bytes"
+            )));
         }
         if !answer.status.is_success() {
             return Err(refused(answer.status, &answer.body, &self.environment.token));
         }
-        let unusable = |why: String| Refusal::Final(format!("the registry's answer can't be used: {why}"));
+        let unusable =
+            |why: String| ConnectRefusal::Final(format!("the registry's answer can't be used: {why}"));
         let connected = serde_json::from_slice(&answer.body).map_err(|error| unusable(error.to_string()))?;
         self.check(&connected).map_err(unusable)?;
         Ok(connected)
@@ -155,12 +158,12 @@ fn address(url: &str, id: &str) -> Result<(Url, EnvironmentId), String> {
 }
 
 /// What a status other than 2xx means (9.2).
-fn refused(status: StatusCode, body: &[u8], token: &Secret) -> Refusal {
+fn refused(status: StatusCode, body: &[u8], token: &Secret) -> ConnectRefusal {
     let sentence = format!("the registry answered {}", told(status, body, token));
     match status.as_u16() {
-        401 | 403 => Refusal::Unauthorized(sentence),
-        408 | 429 | 500 | 502 | 503 | 504 => Refusal::Soon(sentence),
-        _ => Refusal::Final(sentence),
+        401 | 403 => ConnectRefusal::Unauthorized(sentence),
+        408 | 429 | 500 | 502 | 503 | 504 => ConnectRefusal::Soon(sentence),
+        _ => ConnectRefusal::Final(sentence),
     }
 }
 
@@ -177,12 +180,12 @@ fn told(status: StatusCode, body: &[u8], token: &Secret) -> String {
 }
 
 /// Why no answer came.
-fn unanswered(error: RequestError) -> Refusal {
+fn unanswered(error: RequestError) -> ConnectRefusal {
     match error {
-        RequestError::Outgoing(error) => Refusal::Final(error.to_string()),
+        RequestError::Outgoing(error) => ConnectRefusal::Final(error.to_string()),
         RequestError::Http(error) => {
             let causes = sentence(&error.without_url());
-            Refusal::Now(format!("the registry can't be reached: {causes}"))
+            ConnectRefusal::Now(format!("the registry can't be reached: {causes}"))
         }
     }
 }

@@ -23,7 +23,7 @@ pub use credential::{
 pub use error::{Cause, RemoteError};
 pub use target::Target;
 
-pub(crate) use connect::{HarnessRegistry, Refusal};
+pub(crate) use connect::{ConnectRefusal, HarnessRegistry};
 pub(crate) use pulse::Pulse;
 pub(crate) use register::ExecutorRegistry;
 pub(crate) use upgrade::{Socket, UpgradeError, bounds, in_brackets, is_nobody, refused, request, upgrade};

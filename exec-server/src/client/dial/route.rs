@@ -12,7 +12,7 @@ use super::websocket::open_socket;
 use crate::backoff::Backoff;
 use crate::client::error::ClientError;
 use crate::client::options::ClientOptions;
-use crate::registry::{HarnessRegistry, Refusal, RegistryEnvironment, UpgradeError};
+use crate::registry::{ConnectRefusal, HarnessRegistry, RegistryEnvironment, UpgradeError};
 
 /// Largest websocket message of a Noise relay (remote.md 8). Fixed by the wire.
 const LONGEST_MESSAGE: usize = 256 << 10;
@@ -55,14 +55,14 @@ impl Route {
             };
             let reason = match outcome {
                 Ok(link) => return Ok(link),
-                Err(Refusal::Final(reason)) => {
+                Err(ConnectRefusal::Final(reason)) => {
                     return Err(ClientError::Refused { target, reason, unauthorized: false });
                 }
-                Err(Refusal::Unauthorized(reason)) => {
+                Err(ConnectRefusal::Unauthorized(reason)) => {
                     return Err(ClientError::Refused { target, reason, unauthorized: true });
                 }
-                Err(Refusal::Now(reason)) => return Err(ClientError::Connect { target, reason }),
-                Err(Refusal::Soon(reason)) => reason,
+                Err(ConnectRefusal::Now(reason)) => return Err(ClientError::Connect { target, reason }),
+                Err(ConnectRefusal::Soon(reason)) => reason,
             };
             let pause = pauses.next(&mut rand::random::<f64>);
             if Instant::now() + pause >= deadline {
@@ -78,7 +78,7 @@ impl Route {
         &self,
         options: &ClientOptions,
         again_after_401: &mut bool,
-    ) -> Result<(LinkReader, LinkWriter), Refusal> {
+    ) -> Result<(LinkReader, LinkWriter), ConnectRefusal> {
         loop {
             let connected = self.registry.connect(self.identity.public_key()).await?;
             let stream = self.stream(&connected)?;
@@ -96,36 +96,38 @@ impl Route {
         }
     }
 
-    fn stream(&self, connected: &Connected) -> Result<HarnessStream, Refusal> {
+    fn stream(&self, connected: &Connected) -> Result<HarnessStream, ConnectRefusal> {
         let target = Target {
             environment_id: self.registry.environment_id(),
             registration_id: &connected.executor_registration_id,
             executor_public_key: &connected.executor_public_key,
             authorization: &connected.harness_key_authorization,
         };
-        let unusable = |error| Refusal::Final(format!("the registry's answer can't be used: {error}"));
+        let unusable = |error| ConnectRefusal::Final(format!("the registry's answer can't be used: {error}"));
         HarnessStream::noise(&self.identity, &target, StreamId::random(), RelayLimits::default())
             .map_err(unusable)
     }
 }
 
-fn upgrade_refused(error: &UpgradeError) -> Refusal {
+fn upgrade_refused(error: &UpgradeError) -> ConnectRefusal {
     let reason = format!("the rendezvous: {error}");
     match error {
         // The executor is away for the moment (remote.md 10).
         UpgradeError::Status(status, _) if matches!(status.as_u16(), 500 | 502 | 503 | 504) => {
-            Refusal::Soon(reason)
+            ConnectRefusal::Soon(reason)
         }
-        _ => Refusal::Now(reason),
+        _ => ConnectRefusal::Now(reason),
     }
 }
 
-fn not_opened(error: RelayError) -> Refusal {
+fn not_opened(error: RelayError) -> ConnectRefusal {
     match error {
-        RelayError::Stream(error @ HarnessError::ExecutorCredential) => Refusal::Final(error.to_string()),
-        RelayError::Stream(HarnessError::Reset(reason)) => {
-            Refusal::Now(format!("the executor or its registry refused this harness: {reason:?}"))
+        RelayError::Stream(error @ HarnessError::ExecutorCredential) => {
+            ConnectRefusal::Final(error.to_string())
         }
-        other => Refusal::Now(other.to_string()),
+        RelayError::Stream(HarnessError::Reset(reason)) => {
+            ConnectRefusal::Now(format!("the executor or its registry refused this harness: {reason:?}"))
+        }
+        other => ConnectRefusal::Now(other.to_string()),
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_children::supervision;
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{StartParams, StartResult};
 
@@ -114,8 +115,12 @@ fn launch_beside(table: Arc<ProcessTable>, placed: Placed) {
     blocking::spawn(launch).detach();
 }
 
-/// Whether the working directory and the program are in the kernel's caches.
+/// Whether the working directory and the program are in the kernel's caches, and nothing else is waited for.
 fn starts_without_io(params: &StartParams) -> bool {
+    // The first of all programs may have to wait for the keeper.
+    if !supervision::is_settled() {
+        return false;
+    }
     // A sandbox's paths are looked up, a launcher is waited for, and a login may be.
     if params.sandbox.is_some() || params.limits.is_some() || LoginShell::of(params).is_some() {
         return false;
