@@ -1,4 +1,4 @@
-//! What programs print: numbered, in order, retained, read again (8.3, 8.6, 8.7).
+//! What programs print: numbered, in order, retained, read again (8.3, 8.6).
 
 use codex_e2e::{Server, bytes_of};
 use serde_json::{Value, json};
