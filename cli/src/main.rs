@@ -3,11 +3,13 @@
 mod closed_stdout;
 mod codes;
 mod completion;
+mod connect;
 mod doctor;
 mod env;
 mod hidden_entry;
 mod login;
 mod logout;
+mod mcp;
 mod output;
 mod port_forward;
 mod reach;
@@ -85,6 +87,10 @@ enum ExecServerCommand {
     Env(env::EnvArgs),
     /// Make ports of the server's machine reachable here, or ports of this machine there.
     PortForward(port_forward::PortForwardArgs),
+    /// Lend an environment to an agent that speaks MCP: its programs, files and HTTP as tools.
+    Mcp(Box<mcp::McpArgs>),
+    /// Speak the protocol of an environment over stdin and stdout, whatever way leads to it.
+    Connect(connect::ConnectArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
     /// Offer a server that runs already to a registry.
@@ -208,6 +214,16 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     start(config, strict_config, surroundings, |setup| {
                         port_forward::port_forward(args, setup)
                     })
+                }
+                Some(ExecServerCommand::Mcp(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    strict_config |= args.strict_config;
+                    start(config, strict_config, surroundings, |setup| mcp::mcp(*args, setup))
+                }
+                Some(ExecServerCommand::Connect(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    strict_config |= args.strict_config;
+                    start(config, strict_config, surroundings, |setup| connect::connect(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))

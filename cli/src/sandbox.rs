@@ -18,7 +18,7 @@ use codex_children::{groups, tree};
 use codex_exec_protocol::path::LocalPath;
 use codex_exec_protocol::process::ProgramLimits;
 use codex_exec_protocol::sandbox::{
-    Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox, Special,
+    Access, Entry, EntryPath, FileSystem, Network, Permissions, Profile, Sandbox,
 };
 use codex_exec_server::process::ForegroundNetwork;
 use codex_exec_server::sandbox::{
@@ -338,12 +338,8 @@ fn hand_on(request: EndRequest, program: Pid) -> bool {
 fn permissions(args: &SandboxArgs) -> anyhow::Result<Option<Permissions>> {
     let network = if args.network { Network::Enabled } else { Network::Restricted };
     Ok(Some(match args.profile.as_str() {
-        "read-only" => managed(network, vec![special(Special::Root, Access::Read)]),
-        "workspace-write" => {
-            let writable = [Special::ProjectRoots { subpath: None }, Special::SlashTmp, Special::Tmpdir];
-            let writable = writable.into_iter().map(|place| special(place, Access::Write));
-            managed(network, [special(Special::Root, Access::Read)].into_iter().chain(writable).collect())
-        }
+        "read-only" => Permissions::read_only(network),
+        "workspace-write" => Permissions::workspace_write(network),
         file => {
             let text = match std::fs::read_to_string(file) {
                 Ok(text) => text,
@@ -399,13 +395,4 @@ fn place(flag: &str, path: &Path) -> PathBuf {
     };
     // The name itself may be a link, which the policy looks at.
     parent.canonicalize().map_or_else(|_| path.to_owned(), |parent| parent.join(name))
-}
-
-fn managed(network: Network, entries: Vec<Entry>) -> Permissions {
-    let file_system = FileSystem::Restricted { entries, glob_scan_max_depth: None };
-    Permissions::Tagged(Profile::Managed { network, file_system })
-}
-
-fn special(value: Special, access: Access) -> Entry {
-    Entry { path: EntryPath::Special { value }, access, missing_path_behavior: None }
 }

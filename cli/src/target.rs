@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use codex_config::environments::{self, Environments, InUse, LOCAL, NONE, Named, Place};
 use codex_exec_server::client::{
-    Client, ClientError, ClientOptions, Command, Endpoint, RegistryEnvironment, Stderr,
+    CarryEnd, Client, ClientError, ClientOptions, Command, Endpoint, RegistryEnvironment, Stderr, carry,
 };
 use codex_outgoing::Outgoing;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codes::{FAILURE, NO_CREDENTIAL, UNREACHABLE, WRONG_USAGE};
 use crate::output;
@@ -148,27 +149,51 @@ impl Target {
         self.name.as_deref()
     }
 
+    /// Where it is and how to connect to it, for who makes connections of another kind.
+    pub(crate) fn into_parts(self) -> (Endpoint, ClientOptions) {
+        (self.endpoint, self.options)
+    }
+
     /// Connects, and opens a session.
     ///
     /// # Errors
     /// It can't be reached, or refuses us.
     pub(crate) async fn connect(self) -> Result<Client, TargetError> {
         let Self { name, endpoint, options, remote: _ } = self;
-        let of = name.map(|name| format!(" (environment {name:?})")).unwrap_or_default();
-        Client::connect(endpoint, options).await.map_err(|error| match error {
-            // Its own sentence is on our stderr, and its code says the rest.
-            ClientError::ChildEnded { code, .. } if of.is_empty() => {
-                TargetError::ChildEnded(u8::try_from(code).unwrap_or(FAILURE))
-            }
-            ClientError::TokenWanted { .. } => TargetError::Credential(format!(
-                "{error}{of}: give its token with --token-file or in {TOKEN_VARIABLE}"
-            )),
-            ClientError::TokenRefused { .. } => TargetError::Credential(format!(
-                "{error}{of}; give a good one with --token-file or in {TOKEN_VARIABLE}"
-            )),
-            other if other.is_about_credentials() => TargetError::Credential(format!("{other}{of}")),
-            other => TargetError::Unreachable(format!("{other}{of}")),
-        })
+        Client::connect(endpoint, options).await.map_err(|error| not_connected(error, name.as_deref()))
+    }
+
+    /// Connects, and carries its messages from and to lines until either side ends.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub(crate) async fn carry(
+        self,
+        input: impl AsyncRead + Send + Unpin + 'static,
+        output: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<CarryEnd, TargetError> {
+        let Self { name, endpoint, options, remote: _ } = self;
+        let carried = carry(endpoint, &options, input, output).await;
+        carried.map_err(|error| not_connected(error, name.as_deref()))
+    }
+}
+
+/// Why there is no connection to the environment of this name, or of an address.
+fn not_connected(error: ClientError, name: Option<&str>) -> TargetError {
+    let of = name.map(|name| format!(" (environment {name:?})")).unwrap_or_default();
+    match error {
+        // Its own sentence is on our stderr, and its code says the rest.
+        ClientError::ChildEnded { code, .. } if of.is_empty() => {
+            TargetError::ChildEnded(u8::try_from(code).unwrap_or(FAILURE))
+        }
+        ClientError::TokenWanted { .. } => TargetError::Credential(format!(
+            "{error}{of}: give its token with --token-file or in {TOKEN_VARIABLE}"
+        )),
+        ClientError::TokenRefused { .. } => TargetError::Credential(format!(
+            "{error}{of}; give a good one with --token-file or in {TOKEN_VARIABLE}"
+        )),
+        other if other.is_about_credentials() => TargetError::Credential(format!("{other}{of}")),
+        other => TargetError::Unreachable(format!("{other}{of}")),
     }
 }
 

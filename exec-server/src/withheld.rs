@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 
 /// Credentials of this program and of its sign-in: neither programs nor headers of HTTP requests get them.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 12] = [
     "CODEX_API_KEY",
     "CODEX_ACCESS_TOKEN",
     "CODEX_REFRESH_TOKEN",
     "CODEX_CONNECTORS_TOKEN",
     "CODEX_GUARDIAN_DECISIONS_API_KEY",
     "CODEX_EXEC_SERVER_TOKEN",
+    "CODEX_EXEC_SERVER_MCP_TOKEN",
     "CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN",
     // A workload's identity.
     "OPENAI_FEDERATION_RULE_ID",

@@ -10,6 +10,7 @@ pub mod issuer;
 pub mod link;
 pub mod login;
 pub mod machine;
+pub mod mcp;
 pub mod operator;
 pub mod proxy;
 pub mod registry;

@@ -81,6 +81,26 @@ pub enum Permissions {
     Untagged(Map<String, Value>),
 }
 
+impl Permissions {
+    /// Everything may be read and nothing written, as `read-only` means it on command lines.
+    pub fn read_only(network: Network) -> Self {
+        Self::restricted(network, vec![Entry::of(Special::Root, Access::Read)])
+    }
+
+    /// The same, but the workspace and the places for temporary files may be written (`workspace-write`).
+    pub fn workspace_write(network: Network) -> Self {
+        let writable = [Special::ProjectRoots { subpath: None }, Special::SlashTmp, Special::Tmpdir];
+        let writable = writable.into_iter().map(|place| Entry::of(place, Access::Write));
+        let root = Entry::of(Special::Root, Access::Read);
+        Self::restricted(network, [root].into_iter().chain(writable).collect())
+    }
+
+    fn restricted(network: Network, entries: Vec<Entry>) -> Self {
+        let file_system = FileSystem::Restricted { entries, glob_scan_max_depth: None };
+        Self::Tagged(Profile::Managed { network, file_system })
+    }
+}
+
 /// What a sandbox allows, in the form with a `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -154,6 +174,12 @@ pub enum Access {
     /// Nothing; `none` is the older word, answered and sent as `deny`.
     #[serde(alias = "none")]
     Deny,
+}
+
+impl Entry {
+    fn of(value: Special, access: Access) -> Self {
+        Self { path: EntryPath::Special { value }, access, missing_path_behavior: None }
+    }
 }
 
 /// Where a rule applies.

@@ -12,6 +12,7 @@
 
 mod body;
 mod calls;
+mod carry;
 mod dial;
 mod driver;
 mod environments;
@@ -32,6 +33,7 @@ mod tests;
 mod traffic;
 
 pub use body::Body;
+pub use carry::{CarryEnd, carry};
 pub use dial::{Command, Endpoint, RegistryEnvironment, Stderr};
 pub use environments::{EnvironmentError, Environments, LOCAL};
 pub use error::ClientError;

@@ -26,6 +26,7 @@ mod login_keyring;
 mod login_state;
 mod login_status;
 mod logout;
+mod mcp;
 mod network;
 mod order;
 mod port_forward;

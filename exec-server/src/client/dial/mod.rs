@@ -11,4 +11,4 @@ pub use crate::registry::RegistryEnvironment;
 pub use endpoint::{Command, Endpoint, Stderr};
 
 pub(super) use endpoint::{Again, Link, OpenError};
-pub(super) use link::{LinkReader, LinkWriter};
+pub(super) use link::{LinkReader, LinkWriter, lines};

@@ -16,10 +16,11 @@ const CRATES: [(&str, &str); 4] = [
 ];
 
 /// Crates without rooms of their own on that page.
-const SMALL_CRATES: [(&str, &str); 9] = [
+const SMALL_CRATES: [(&str, &str); 10] = [
     ("children", "children/src"),
     ("config", "config/src"),
     ("limits", "limits/src"),
+    ("mcp", "mcp/src"),
     ("outgoing", "outgoing/src"),
     ("protocol", "exec-server/protocol/src"),
     ("relay", "relay/src"),

@@ -1,0 +1,7 @@
+//! `codex exec-server mcp`: an environment as tools, spoken to by the protocol's own library.
+
+mod confined;
+mod files;
+mod http;
+mod programs;
+mod python;
