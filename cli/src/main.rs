@@ -3,6 +3,7 @@
 mod closed_stdout;
 mod codes;
 mod completion;
+mod conformance;
 mod connect;
 mod doctor;
 mod env;
@@ -91,6 +92,8 @@ enum ExecServerCommand {
     Mcp(Box<mcp::McpArgs>),
     /// Speak the protocol of an environment over stdin and stdout, whatever way leads to it.
     Connect(connect::ConnectArgs),
+    /// Hold any exec-server to the protocol, rule by rule, and print what it keeps.
+    Conformance(conformance::ConformanceArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
     /// Offer a server that runs already to a registry.
@@ -224,6 +227,11 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     config.extend(std::mem::take(&mut args.config));
                     strict_config |= args.strict_config;
                     start(config, strict_config, surroundings, |setup| connect::connect(args, setup))
+                }
+                Some(ExecServerCommand::Conformance(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    strict_config |= args.strict_config;
+                    start(config, strict_config, surroundings, |setup| conformance::conformance(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))

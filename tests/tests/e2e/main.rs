@@ -5,6 +5,7 @@ mod capabilities;
 mod cgroups;
 mod config;
 mod config_guard;
+mod conformance;
 mod dialects;
 mod discovery;
 mod environments;

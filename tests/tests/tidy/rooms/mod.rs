@@ -16,9 +16,10 @@ const CRATES: [(&str, &str); 4] = [
 ];
 
 /// Crates without rooms of their own on that page.
-const SMALL_CRATES: [(&str, &str); 10] = [
+const SMALL_CRATES: [(&str, &str); 11] = [
     ("children", "children/src"),
     ("config", "config/src"),
+    ("conformance", "conformance/src"),
     ("limits", "limits/src"),
     ("mcp", "mcp/src"),
     ("outgoing", "outgoing/src"),
