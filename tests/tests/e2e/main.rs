@@ -37,6 +37,7 @@ mod rendezvous;
 mod resume;
 mod run;
 mod sandbox;
+mod sdk;
 mod secrets;
 mod signals;
 mod stdio;
