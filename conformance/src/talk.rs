@@ -15,14 +15,15 @@ const BUFFER: usize = 1 << 20;
 pub(crate) struct Talk {
     lines: BufReader<ReadHalf<DuplexStream>>,
     to: Option<WriteHalf<DuplexStream>>,
-    carrier: JoinHandle<Result<(), String>>,
+    /// Gone once its end was seen.
+    carrier: Option<JoinHandle<Result<(), String>>>,
     waiting: VecDeque<Value>,
     patience: Duration,
 }
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        self.carrier.abort();
+        self.cut();
     }
 }
 
@@ -36,7 +37,7 @@ impl Talk {
             carried.map(drop).map_err(|error| error.to_string())
         });
         let (from, to) = tokio::io::split(ours);
-        Self { lines: BufReader::new(from), to: Some(to), carrier, waiting: VecDeque::new(), patience }
+        Self { lines: BufReader::new(from), to: Some(to), carrier: Some(carrier), waiting: VecDeque::new(), patience }
     }
 
     /// Sends one line.
@@ -90,7 +91,8 @@ impl Talk {
 
     /// Whether the end was the server's wish, or there was no connection at all.
     async fn ended(&mut self) -> Result<Option<Value>, String> {
-        match tokio::time::timeout(self.patience, &mut self.carrier).await {
+        let Some(carrier) = self.carrier.take() else { return Ok(None) };
+        match tokio::time::timeout(self.patience, carrier).await {
             Ok(Ok(Err(error))) => Err(error),
             _ => Ok(None),
         }
@@ -113,7 +115,9 @@ impl Talk {
 
     /// Cuts the connection without a word.
     pub(crate) fn cut(&mut self) {
-        self.carrier.abort();
+        if let Some(carrier) = self.carrier.take() {
+            carrier.abort();
+        }
     }
 
     /// Ends the session, should the server know how, so that nothing of it stays.
@@ -123,6 +127,8 @@ impl Talk {
             let _ = to.shutdown().await;
         }
         // Until the carrier has said so; a server that does not listen is left behind.
-        let _ = tokio::time::timeout(self.patience, &mut self.carrier).await;
+        if let Some(carrier) = &mut self.carrier {
+            let _ = tokio::time::timeout(self.patience, carrier).await;
+        }
     }
 }

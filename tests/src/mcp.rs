@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use codex_exec_server::client::{Client, ClientOptions, Endpoint};
 use codex_exec_server::environment::Environment;
-use codex_mcp::behind::EnvironmentHttp;
+use codex_mcp::behind::{EnvironmentHttp, start_server};
 use parking_lot::Mutex;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ProgressNotificationParam, ProtocolVersion, Tool};
 use rmcp::service::{NotificationContext, RunningService};
@@ -59,6 +59,7 @@ pub struct McpClient {
     pub heard: Listener,
     _child: Option<Child>,
     _printed: Option<Printed>,
+    _kept: Option<Box<dyn Send>>,
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -88,7 +89,7 @@ impl McpClient {
         let heard = Listener::default();
         let serving = heard.clone().serve_with_lifecycle((output, input), revision.mode());
         let service = guarded("the handshake", serving).await.expect("the handshake works");
-        Self { service, heard, _child: Some(child), _printed: Some(printed) }
+        Self { service, heard, _child: Some(child), _printed: Some(printed), _kept: None }
     }
 
     /// Calls a tool.
@@ -166,7 +167,7 @@ impl McpServer {
         let transport = StreamableHttpClientTransport::with_client(way.clone(), config);
         let serving = heard.clone().serve_with_lifecycle(transport, revision.mode());
         let service = guarded("the handshake", serving).await.expect("the handshake works");
-        McpClient { service, heard, _child: None, _printed: None }
+        McpClient { service, heard, _child: None, _printed: None, _kept: None }
     }
 
     /// The status and body of one plain request.
@@ -194,4 +195,27 @@ pub fn initialize() -> String {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"},
     }})
     .to_string()
+}
+
+/// A server that runs as a program of an environment, and its client.
+pub async fn spoken_to_as_a_program(environment: &Environment, revision: Revision, argv: &[&str]) -> McpClient {
+    let params = json!({"processId": "", "argv": argv, "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}, "tty": false});
+    let params = serde_json::from_value(params).expect("params");
+    let started = start_server(environment, params).await.expect("it can be started");
+    let (transport, kept) = started.into_parts();
+    let heard = Listener::default();
+    let serving = heard.clone().serve_with_lifecycle(transport, revision.mode());
+    let service = guarded("the handshake", serving).await.expect("the handshake works");
+    McpClient { service, heard, _child: None, _printed: None, _kept: Some(Box::new(kept)) }
+}
+
+/// Why there is no conversation with what is at this address.
+pub async fn not_spoken_to(url: &str, revision: Revision, way: &EnvironmentHttp) -> String {
+    let config = StreamableHttpClientTransportConfig::with_uri(url);
+    let transport = StreamableHttpClientTransport::with_client(way.clone(), config);
+    let serving = Listener::default().serve_with_lifecycle(transport, revision.mode());
+    match guarded("the handshake", serving).await {
+        Ok(_) => panic!("{url} speaks the protocol"),
+        Err(error) => error.to_string(),
+    }
 }

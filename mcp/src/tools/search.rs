@@ -147,7 +147,7 @@ pub(crate) async fn glob(call: &Call<'_>, args: GlobArgs) -> Result<Outcome, Ref
 pub(crate) async fn grep(call: &Call<'_>, args: GrepArgs) -> Result<Outcome, Refused> {
     let there = call.lender.environments.get(args.environment.as_deref()).await?;
     let place = call.lender.confinement.place(&there, args.path.as_deref().unwrap_or("."), false).await?;
-    let mut argv: Vec<String> = ["grep", "-rIE", "--exclude-dir=.git"].map(String::from).into();
+    let mut argv: Vec<String> = ["grep", "-rIHE", "--exclude-dir=.git"].map(String::from).into();
     argv.push(if args.files_only { "-l" } else { "-n" }.into());
     argv.extend(args.ignore_case.then(|| "-i".into()));
     argv.extend(args.glob.map(|glob| format!("--include={glob}")));

@@ -1,5 +1,6 @@
 //! `codex exec-server mcp`: an environment as tools, spoken to by the protocol's own library.
 
+pub(crate) mod behind;
 mod confined;
 mod files;
 mod http;

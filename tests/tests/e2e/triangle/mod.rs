@@ -3,6 +3,7 @@
 mod commands;
 mod cuts;
 mod library;
+mod mcp;
 mod operator;
 mod proxied;
 
