@@ -56,7 +56,8 @@ pub(crate) async fn conformance(args: ConformanceArgs, setup: Setup) -> anyhow::
             };
             let (target, setup) = (args.target.clone(), Arc::new(setup));
             let nowhere = || Endpoint::Unix { path: PathBuf::from("/"), bearer: None };
-            let endpoint = move || target.find(&setup).map_or_else(|_| nowhere(), |found| found.into_parts().0);
+            let endpoint =
+                move || target.find(&setup).map_or_else(|_| nowhere(), |found| found.into_parts().0);
             Subject { endpoint: Box::new(endpoint), options, http, resumes, patience: PATIENCE }
         }
     };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use codex_exec_server::protocol::sandbox::{Network, Permissions};
-use codex_mcp::{Agent, Confinement, Environments, HttpAccess, Lender, Limits, Way, print_config, serve_http, serve_stdio};
+use codex_mcp::{
+    Agent, Confinement, Environments, HttpAccess, Lender, Limits, Way, print_config, serve_http, serve_stdio,
+};
 use codex_outgoing::file;
 use codex_secret::Secret;
 use tokio::signal::unix::{SignalKind, signal};
@@ -116,7 +118,8 @@ pub(crate) async fn mcp(args: McpArgs, setup: Setup) -> anyhow::Result<u8> {
 
 fn environments(args: &McpArgs, name: String, setup: Arc<Setup>) -> Environments {
     let mut environments = Environments::default();
-    let others = args.also.iter().filter(|also| **also != name).map(|also| (also.clone(), TargetArgs::named(also)));
+    let others =
+        args.also.iter().filter(|also| **also != name).map(|also| (also.clone(), TargetArgs::named(also)));
     for (name, target) in [(name.clone(), args.target.clone())].into_iter().chain(others) {
         let setup = Arc::clone(&setup);
         environments.add(name, move || match target.find(&setup) {
@@ -152,7 +155,8 @@ fn http_token(args: &McpArgs) -> anyhow::Result<Option<Secret>> {
     let Some(path) = &args.http_token_file else {
         return Ok(std::env::var(TOKEN_VARIABLE).ok().map(Secret::new).and_then(Secret::trimmed));
     };
-    let token = file::read_secret(path).with_context(|| format!("can't read the token from {}", path.display()))?;
+    let token =
+        file::read_secret(path).with_context(|| format!("can't read the token from {}", path.display()))?;
     token.trimmed().map(Some).with_context(|| format!("the token file {} is empty", path.display()))
 }
 

@@ -39,7 +39,8 @@ pub(crate) async fn check(subject: &Subject, rule: &Rule) -> Verdict {
 impl<'a> Course<'a> {
     fn begin(subject: &'a Subject) -> Self {
         let name = format!("codex-conformance-{}", uuid::Uuid::new_v4().simple());
-        let known = BTreeMap::from([("dir", format!("file:///tmp/{name}")), ("native", format!("/tmp/{name}"))]);
+        let known =
+            BTreeMap::from([("dir", format!("file:///tmp/{name}")), ("native", format!("/tmp/{name}"))]);
         Self { subject, talk: Self::connect(subject), last: Value::Null, known }
     }
 
@@ -55,7 +56,10 @@ impl<'a> Course<'a> {
                 return Err(why);
             }
         }
-        let uses_files = rule.steps.iter().any(|step| format!("{step:?}").contains("${dir}") || format!("{step:?}").contains("${native}"));
+        let uses_files = rule
+            .steps
+            .iter()
+            .any(|step| format!("{step:?}").contains("${dir}") || format!("{step:?}").contains("${native}"));
         if uses_files {
             self.call("fs/createDirectory", json!({"path": self.known["dir"]})).await?;
         }
@@ -68,7 +72,9 @@ impl<'a> Course<'a> {
         }
         if uses_files {
             // What can't be cleared away is not what this rule is about.
-            let _ = self.call("fs/remove", json!({"path": self.known["dir"], "recursive": true, "force": true})).await;
+            let _ = self
+                .call("fs/remove", json!({"path": self.known["dir"], "recursive": true, "force": true}))
+                .await;
         }
         outcome
     }
@@ -89,9 +95,10 @@ impl<'a> Course<'a> {
     fn filled(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => {
-                let filled = self.known.iter().fold(text.clone(), |text, (name, value)| {
-                    text.replace(&format!("${{{name}}}"), value)
-                });
+                let filled = self
+                    .known
+                    .iter()
+                    .fold(text.clone(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value));
                 Value::String(filled)
             }
             Value::Array(items) => items.iter().map(|item| self.filled(item)).collect(),
@@ -142,7 +149,8 @@ impl<'a> Course<'a> {
 
     async fn notified(&mut self, wanted: &Value) -> Result<(), String> {
         let method = wanted["method"].clone();
-        let found = self.talk.next(|message| message["method"] == method && message.get("id").is_none()).await?;
+        let found =
+            self.talk.next(|message| message["method"] == method && message.get("id").is_none()).await?;
         let found = found.ok_or_else(|| format!("the connection ended before {method} came"))?;
         difference(wanted, &found, "the notification").map_or(Ok(()), Err)
     }
@@ -152,9 +160,11 @@ impl<'a> Course<'a> {
         let process = Value::from(wanted.process.clone());
         let mut events: BTreeMap<u64, Value> = BTreeMap::new();
         let closed = loop {
-            let is_of = |message: &Value| message["params"]["processId"] == process && message.get("id").is_none();
+            let is_of =
+                |message: &Value| message["params"]["processId"] == process && message.get("id").is_none();
             let event = self.talk.next(is_of).await?.ok_or("the connection ended before the process did")?;
-            let seq = event["params"]["seq"].as_u64().ok_or_else(|| format!("no seq in {}", shown(&event)))?;
+            let seq =
+                event["params"]["seq"].as_u64().ok_or_else(|| format!("no seq in {}", shown(&event)))?;
             let is_close = event["method"] == "process/closed";
             if events.insert(seq, event).is_some() {
                 return Err(format!("the number {seq} came twice"));
@@ -164,7 +174,10 @@ impl<'a> Course<'a> {
             }
         };
         if events.keys().copied().ne(1..=closed) {
-            return Err(format!("the numbers of the events are {:?}, with gaps up to the close", events.keys()));
+            return Err(format!(
+                "the numbers of the events are {:?}, with gaps up to the close",
+                events.keys()
+            ));
         }
         let (mut streams, mut exit) = (BTreeMap::<String, Vec<u8>>::new(), None);
         for event in events.values() {
@@ -172,8 +185,13 @@ impl<'a> Course<'a> {
             if event["method"] == "process/output" {
                 let text = params["chunk"].as_str().ok_or("output without a chunk")?;
                 let bytes = STANDARD.decode_to_vec(text).map_err(|_| format!("{text:?} is no base64"))?;
-                streams.entry(params["stream"].as_str().unwrap_or("none").to_owned()).or_default().extend(bytes);
-            } else if event["method"] == "process/exited" && exit.replace(params["exitCode"].clone()).is_some() {
+                streams
+                    .entry(params["stream"].as_str().unwrap_or("none").to_owned())
+                    .or_default()
+                    .extend(bytes);
+            } else if event["method"] == "process/exited"
+                && exit.replace(params["exitCode"].clone()).is_some()
+            {
                 return Err("it exited twice".into());
             }
         }
@@ -181,12 +199,16 @@ impl<'a> Course<'a> {
         if wanted.exit.is_some_and(|wanted| exit != json!(wanted)) {
             return Err(format!("its exit code is {exit}, and not {:?}", wanted.exit));
         }
-        for (stream, wanted) in [("stdout", &wanted.stdout), ("stderr", &wanted.stderr), ("pty", &wanted.pty)] {
+        for (stream, wanted) in [("stdout", &wanted.stdout), ("stderr", &wanted.stderr), ("pty", &wanted.pty)]
+        {
             let had = streams.remove(stream).unwrap_or_default();
             if let Some(wanted) = wanted
                 && *wanted.as_bytes() != *had
             {
-                return Err(format!("its {stream} is {:?}, and not {wanted:?}", String::from_utf8_lossy(&had)));
+                return Err(format!(
+                    "its {stream} is {:?}, and not {wanted:?}",
+                    String::from_utf8_lossy(&had)
+                ));
             }
         }
         streams.keys().next().map_or(Ok(()), |other| Err(format!("output of a stream {other:?}")))

@@ -33,7 +33,10 @@ pub struct Subject {
 
 impl std::fmt::Debug for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subject").field("http", &self.http).field("resumes", &self.resumes).finish_non_exhaustive()
+        f.debug_struct("Subject")
+            .field("http", &self.http)
+            .field("resumes", &self.resumes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,7 +46,8 @@ impl std::fmt::Debug for Subject {
 /// The rules can't be read; a server that can't be reached fails its rules instead.
 pub async fn examine(subject: &Subject, section: Option<&str>) -> Result<Report, RulesError> {
     let mut report = Report::default();
-    let wanted = |of: &str| section.is_none_or(|section| of == section || of.starts_with(&format!("{section}.")));
+    let wanted =
+        |of: &str| section.is_none_or(|section| of == section || of.starts_with(&format!("{section}.")));
     for question in http::QUESTIONS.iter().filter(|question| wanted(question.section)) {
         report.add(question.section, question.level, question.rule, http::ask(subject, question).await);
     }

@@ -5,7 +5,8 @@ use serde_json::Value;
 /// Why `found` does not look like `wanted`, as half a sentence; none when it does. Of an object, members that are not named
 /// may be there. A text that begins with `$` stands for a kind: `$any`, `$text`, `$uint`, `$uuid`, `$absent`.
 pub(crate) fn difference(wanted: &Value, found: &Value, place: &str) -> Option<String> {
-    let kind = |right: bool, kind: &str| (!right).then(|| format!("{place} is {}, and not {kind}", shown(found)));
+    let kind =
+        |right: bool, kind: &str| (!right).then(|| format!("{place} is {}, and not {kind}", shown(found)));
     match wanted {
         Value::String(word) if word.starts_with('$') => match word.as_str() {
             "$any" => None,
@@ -77,6 +78,9 @@ mod tests {
                 Some(what) => assert!(told.as_ref().unwrap().contains(what), "{told:?}"),
             }
         }
-        assert!(is_uuid("0b6f3c1e-8d2a-4c5b-9f00-123456789abc") && !is_uuid("0B6F3C1E-8D2A-4C5B-9F00-123456789ABC"));
+        assert!(
+            is_uuid("0b6f3c1e-8d2a-4c5b-9f00-123456789abc")
+                && !is_uuid("0B6F3C1E-8D2A-4C5B-9F00-123456789ABC")
+        );
     }
 }

@@ -90,7 +90,10 @@ mod tests {
         sentences.sort_unstable();
         assert!(sentences.windows(2).all(|pair| pair[0] != pair[1]), "two rules say the same");
         for rule in &rules {
-            let asks = rule.steps.iter().any(|step| !matches!(step, Step::Send(_) | Step::Text(_) | Step::Reconnect));
+            let asks = rule
+                .steps
+                .iter()
+                .any(|step| !matches!(step, Step::Send(_) | Step::Text(_) | Step::Reconnect));
             assert!(asks, "{} asks for nothing", rule.rule);
         }
     }

@@ -37,7 +37,13 @@ impl Talk {
             carried.map(drop).map_err(|error| error.to_string())
         });
         let (from, to) = tokio::io::split(ours);
-        Self { lines: BufReader::new(from), to: Some(to), carrier: Some(carrier), waiting: VecDeque::new(), patience }
+        Self {
+            lines: BufReader::new(from),
+            to: Some(to),
+            carrier: Some(carrier),
+            waiting: VecDeque::new(),
+            patience,
+        }
     }
 
     /// Sends one line.
@@ -55,7 +61,10 @@ impl Talk {
     }
 
     /// The next message that `wanted` takes; those before it stay for others. None when the server ends the connection.
-    pub(crate) async fn next(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Result<Option<Value>, String> {
+    pub(crate) async fn next(
+        &mut self,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Result<Option<Value>, String> {
         if let Some(at) = self.waiting.iter().position(&mut wanted) {
             return Ok(self.waiting.remove(at));
         }
@@ -64,13 +73,15 @@ impl Talk {
             let mut line = String::new();
             let read = tokio::time::timeout_at(deadline, self.lines.read_line(&mut line)).await;
             match read {
-                Err(_) => return Err(format!("nothing of the kind came within {:?}{}", self.patience, self.had())),
+                Err(_) => {
+                    return Err(format!("nothing of the kind came within {:?}{}", self.patience, self.had()));
+                }
                 Ok(Err(error)) => return Err(format!("a message can't be read: {error}")),
                 Ok(Ok(0)) => return self.ended().await,
                 Ok(Ok(_)) => {}
             }
-            let message: Value =
-                serde_json::from_str(&line).map_err(|error| format!("the server sends what is no JSON: {error}"))?;
+            let message: Value = serde_json::from_str(&line)
+                .map_err(|error| format!("the server sends what is no JSON: {error}"))?;
             if message.get("jsonrpc").is_some() {
                 return Err("the server sends a member jsonrpc".into());
             }
@@ -101,7 +112,9 @@ impl Talk {
     /// The answer to a request.
     pub(crate) async fn answer(&mut self, id: &Value) -> Result<Value, String> {
         let answers = |message: &Value| message.get("method").is_none() && message.get("id") == Some(id);
-        self.next(answers).await?.ok_or_else(|| format!("the connection ended before the answer to {id}{}", self.had()))
+        self.next(answers)
+            .await?
+            .ok_or_else(|| format!("the connection ended before the answer to {id}{}", self.had()))
     }
 
     /// `initialize` and `initialized`; the answer.

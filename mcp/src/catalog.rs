@@ -46,7 +46,13 @@ pub(crate) fn tools(setting: Setting) -> Vec<Tool> {
         return all;
     }
     let choice = json!({"type": "string", "description": "The machine to use, as the tool environments lists it. Default: the first."});
-    all.into_iter().map(|tool| if takes_environment(&tool.name) { with_property(tool, "environment", &choice) } else { tool }).collect()
+    all.into_iter()
+        .map(
+            |tool| {
+                if takes_environment(&tool.name) { with_property(tool, "environment", &choice) } else { tool }
+            },
+        )
+        .collect()
 }
 
 /// The others find their program by its id, or are about all of them.
@@ -63,7 +69,14 @@ fn with_property(mut tool: Tool, name: &str, schema: &Value) -> Tool {
     tool
 }
 
-fn tool(name: &'static str, title: &str, words: &'static str, properties: Value, required: &[&str], effect: Effect) -> Tool {
+fn tool(
+    name: &'static str,
+    title: &str,
+    words: &'static str,
+    properties: Value,
+    required: &[&str],
+    effect: Effect,
+) -> Tool {
     let input = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
     let hints = ToolAnnotations::new();
     let hints = match effect {

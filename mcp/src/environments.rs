@@ -96,7 +96,8 @@ impl Environments {
     async fn connect(&self, entry: &Entry) -> Result<Connected, Refused> {
         let unreachable = |why| Refused(format!("the environment {:?} can't be reached: {why}", entry.name));
         let (endpoint, options) = (entry.dial)().map_err(unreachable)?;
-        let client = Client::connect(endpoint, options).await.map_err(|error| unreachable(error.to_string()))?;
+        let client =
+            Client::connect(endpoint, options).await.map_err(|error| unreachable(error.to_string()))?;
         let info = match client.environment_info() {
             Some(info) => Some(info),
             // Older servers tell it when they are asked, and the oldest do not know it.

@@ -72,8 +72,10 @@ pub async fn serve_http(listener: TcpListener, lender: Lender, access: HttpAcces
         connections.spawn(async move {
             let answer = service_fn(move |request| answer(service.clone(), Arc::clone(&access), request));
             let mut http = http1::Builder::new();
-            let serving =
-                http.timer(TokioTimer::new()).header_read_timeout(head_time).serve_connection(TokioIo::new(socket), answer);
+            let serving = http
+                .timer(TokioTimer::new())
+                .header_read_timeout(head_time)
+                .serve_connection(TokioIo::new(socket), answer);
             // How a client goes is its own matter.
             let _ = serving.await;
             drop(place);
@@ -81,12 +83,17 @@ pub async fn serve_http(listener: TcpListener, lender: Lender, access: HttpAcces
     }
 }
 
-async fn answer(mut service: Service, access: Arc<HttpAccess>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+async fn answer(
+    mut service: Service,
+    access: Arc<HttpAccess>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
     if request.uri().path() != PATH {
         return Ok(plain(StatusCode::NOT_FOUND, "the tools are at /mcp\n"));
     }
     if !access.lets_in(&request) {
-        let mut refusal = plain(StatusCode::UNAUTHORIZED, "this server wants its token as Authorization: Bearer\n");
+        let mut refusal =
+            plain(StatusCode::UNAUTHORIZED, "this server wants its token as Authorization: Bearer\n");
         refusal.headers_mut().insert(WWW_AUTHENTICATE, hyper::header::HeaderValue::from_static("Bearer"));
         return Ok(refusal);
     }

@@ -76,7 +76,12 @@ impl Confinement {
     }
 
     /// A path of an argument, as a place that may be touched. What is not there may be named where `may_be_new`.
-    pub(crate) async fn place(&self, there: &Connected, text: &str, may_be_new: bool) -> Result<Place, Refused> {
+    pub(crate) async fn place(
+        &self,
+        there: &Connected,
+        text: &str,
+        may_be_new: bool,
+    ) -> Result<Place, Refused> {
         let path = self.absolute(there, text)?;
         let sandbox = self.sandbox(there)?;
         if self.roots.is_empty() {
@@ -126,7 +131,8 @@ impl Confinement {
                 Ok(real) => return Ok(missing.iter().rev().fold(real, |path, name| path.join(name))),
                 Err(error) if may_be_new && is_missing(&error) => {
                     // Behind a name that is not there, `..` means nothing.
-                    let (Some(Component::Normal(name)), Some(parent)) = (known.components().next_back(), known.parent())
+                    let (Some(Component::Normal(name)), Some(parent)) =
+                        (known.components().next_back(), known.parent())
                     else {
                         return Err(error.into());
                     };
@@ -147,6 +153,8 @@ async fn canonical(there: &Connected, path: &Path) -> Result<PathBuf, CallError>
     let params = CanonicalizeParams { path: WirePath::Local(path.to_owned()), sandbox: None };
     match there.environment().files.canonicalize(params).await?.path {
         WirePath::Local(path) => Ok(path),
-        WirePath::Foreign(text) => Err(CallError::Lost(format!("the environment answers with the path {text:?}"))),
+        WirePath::Foreign(text) => {
+            Err(CallError::Lost(format!("the environment answers with the path {text:?}")))
+        }
     }
 }

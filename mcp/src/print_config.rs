@@ -96,14 +96,35 @@ mod tests {
 
     #[test]
     fn each_agent_gets_its_own_words() {
-        let program = Way::Program { command: "/bin/codex".into(), args: vec!["exec-server".into(), "m\"p".into()] };
+        let program =
+            Way::Program { command: "/bin/codex".into(), args: vec!["exec-server".into(), "m\"p".into()] };
         let token_variable = Some("TOKEN");
         let http = Way::Http { url: "http://127.0.0.1:1/mcp".into(), token_variable };
         for (agent, way, key, wanted) in [
-            (Agent::Claude, &program, "mcpServers", json!({"type": "stdio", "command": "/bin/codex", "args": ["exec-server", "m\"p"]})),
-            (Agent::Cursor, &program, "mcpServers", json!({"command": "/bin/codex", "args": ["exec-server", "m\"p"]})),
-            (Agent::VsCode, &http, "servers", json!({"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${env:TOKEN}"}})),
-            (Agent::Claude, &http, "mcpServers", json!({"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}})),
+            (
+                Agent::Claude,
+                &program,
+                "mcpServers",
+                json!({"type": "stdio", "command": "/bin/codex", "args": ["exec-server", "m\"p"]}),
+            ),
+            (
+                Agent::Cursor,
+                &program,
+                "mcpServers",
+                json!({"command": "/bin/codex", "args": ["exec-server", "m\"p"]}),
+            ),
+            (
+                Agent::VsCode,
+                &http,
+                "servers",
+                json!({"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${env:TOKEN}"}}),
+            ),
+            (
+                Agent::Claude,
+                &http,
+                "mcpServers",
+                json!({"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}}),
+            ),
         ] {
             let block: Value = serde_json::from_str(&print_config(agent, way)).unwrap();
             assert_eq!(block[key][NAME], wanted, "{agent:?}");

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use codex_exec_protocol::sandbox::{Access, FileSystem, Network, Permissions, Profile};
+use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
-use rmcp::RoleServer;
 
 use crate::catalog::{self, Setting};
 use crate::environments::Environments;
@@ -109,7 +109,10 @@ impl ServerHandler for Lender {
     ) -> Result<CallToolResponse, ErrorData> {
         let unknown = || {
             let name: String = request.name.chars().take(80).collect();
-            ErrorData::invalid_params(format!("there is no tool {name:?}; tools/list tells which there are"), None)
+            ErrorData::invalid_params(
+                format!("there is no tool {name:?}; tools/list tells which there are"),
+                None,
+            )
         };
         if self.get_tool(&request.name).is_none() {
             return Err(unknown());

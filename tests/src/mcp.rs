@@ -36,7 +36,9 @@ impl Revision {
     fn mode(self) -> ClientLifecycleMode {
         match self {
             Self::Old => ClientLifecycleMode::Initialize,
-            Self::New => ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] },
+            Self::New => {
+                ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
+            }
         }
     }
 }
@@ -84,7 +86,8 @@ impl McpClient {
 
     async fn of_command(revision: Revision, mut command: Command) -> Self {
         let printed = Printed::new("the tools' stderr");
-        let mut child = command.stdin(Stdio::piped()).stderr(printed.stdio()).spawn().expect("the binary starts");
+        let mut child =
+            command.stdin(Stdio::piped()).stderr(printed.stdio()).spawn().expect("the binary starts");
         let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let heard = Listener::default();
         let serving = heard.clone().serve_with_lifecycle((output, input), revision.mode());
@@ -177,7 +180,9 @@ impl McpServer {
         let request = format!("{head}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
         socket.write_all(request.as_bytes()).await.expect("it takes the request");
         let mut answer = Vec::new();
-        guarded("the answer", tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut answer)).await.expect("an answer");
+        guarded("the answer", tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut answer))
+            .await
+            .expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
     }
 }
@@ -198,8 +203,13 @@ pub fn initialize() -> String {
 }
 
 /// A server that runs as a program of an environment, and its client.
-pub async fn spoken_to_as_a_program(environment: &Environment, revision: Revision, argv: &[&str]) -> McpClient {
-    let params = json!({"processId": "", "argv": argv, "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}, "tty": false});
+pub async fn spoken_to_as_a_program(
+    environment: &Environment,
+    revision: Revision,
+    argv: &[&str],
+) -> McpClient {
+    let params =
+        json!({"processId": "", "argv": argv, "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}, "tty": false});
     let params = serde_json::from_value(params).expect("params");
     let started = start_server(environment, params).await.expect("it can be started");
     let (transport, kept) = started.into_parts();

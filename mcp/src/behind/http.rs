@@ -95,7 +95,8 @@ impl EnvironmentHttp {
             headers.push(header("authorization", &format!("Bearer {token}")));
         }
         for (name, value) in &ask.headers {
-            let unfit = || StreamableHttpError::UnexpectedServerResponse(Cow::from(format!("{name} is no text")));
+            let unfit =
+                || StreamableHttpError::UnexpectedServerResponse(Cow::from(format!("{name} is no text")));
             headers.push(header(name.as_str(), value.to_str().map_err(|_| unfit())?));
         }
         headers.extend(self.headers.iter().map(|far| RequestHeader {
@@ -117,7 +118,12 @@ impl EnvironmentHttp {
         self.http.stream(params).await.map_err(failed)
     }
 
-    async fn post(&self, ask: Ask, message: &ClientJsonRpcMessage, limits: StreamableHttpResponseLimits) -> Posted {
+    async fn post(
+        &self,
+        ask: Ask,
+        message: &ClientJsonRpcMessage,
+        limits: StreamableHttpResponseLimits,
+    ) -> Posted {
         let in_session = ask.session.is_some();
         let (head, body) = self.send(ask).await?;
         refuse(&head)?;
@@ -131,7 +137,11 @@ impl EnvironmentHttp {
             return Ok(StreamableHttpPostResponse::Sse(events(body, limits.max_sse_event_size), session));
         }
         let waits = matches!(message, ClientJsonRpcMessage::Request(_));
-        let most = if head.status / 100 == 2 { limits.max_json_response_size } else { limits.max_error_response_size };
+        let most = if head.status / 100 == 2 {
+            limits.max_json_response_size
+        } else {
+            limits.max_error_response_size
+        };
         let text = whole(body, most).await?;
         let parsed = serde_json::from_slice::<ServerJsonRpcMessage>(&text);
         match (head.status, parsed) {
@@ -149,7 +159,10 @@ type Posted = Result<StreamableHttpPostResponse, Failed>;
 
 /// The value of a header of the answer.
 fn value<'h>(head: &'h RequestResult, name: &str) -> Option<&'h str> {
-    head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.as_str())
+    head.headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value.as_str())
 }
 
 fn is_of(head: &RequestResult, kind: &str) -> bool {
@@ -214,7 +227,8 @@ impl StreamableHttpClient for EnvironmentHttp {
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Posted {
         let limits = StreamableHttpResponseLimits::default();
-        self.post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits).await
+        self.post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits)
+            .await
     }
 
     async fn post_message_with_response_limits(
@@ -274,7 +288,15 @@ impl StreamableHttpClient for EnvironmentHttp {
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failed> {
         let most = StreamableHttpResponseLimits::default().max_sse_event_size;
-        self.get_stream_with_max_sse_event_size(uri, session_id, last_event_id, auth_header, custom_headers, most).await
+        self.get_stream_with_max_sse_event_size(
+            uri,
+            session_id,
+            last_event_id,
+            auth_header,
+            custom_headers,
+            most,
+        )
+        .await
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -304,9 +326,9 @@ impl StreamableHttpClient for EnvironmentHttp {
             405 => Err(StreamableHttpError::ServerDoesNotSupportSse),
             404 if in_session => Err(StreamableHttpError::SessionExpired),
             200..=299 if is_of(&head, EVENT_STREAM_MIME_TYPE) => Ok(events(body, max_sse_event_size)),
-            200..=299 => {
-                Err(StreamableHttpError::UnexpectedContentType(value(&head, "content-type").map(str::to_owned)))
-            }
+            200..=299 => Err(StreamableHttpError::UnexpectedContentType(
+                value(&head, "content-type").map(str::to_owned),
+            )),
             status => Err(unexpected(status, &whole(body, 4096).await.unwrap_or_default())),
         }
     }

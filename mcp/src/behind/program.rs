@@ -31,7 +31,10 @@ impl ProgramTransport {
 ///
 /// # Errors
 /// As for a program's start.
-pub async fn start_server(environment: &Environment, mut params: StartParams) -> Result<ProgramTransport, CallError> {
+pub async fn start_server(
+    environment: &Environment,
+    mut params: StartParams,
+) -> Result<ProgramTransport, CallError> {
     let id = ProcessId::from(format!("mcp-{}", uuid::Uuid::new_v4().simple()));
     params.process_id = id.clone();
     params.pipe_stdin = true;
@@ -74,7 +77,8 @@ async fn carry_input(environment: Environment, process_id: ProcessId, mut from: 
             _ => break,
         };
         let chunk = buffer.get(..count).unwrap_or_default().to_vec().into();
-        let params = WriteParams { process_id: process_id.clone(), chunk, write_id: Some(number.to_string()) };
+        let params =
+            WriteParams { process_id: process_id.clone(), chunk, write_id: Some(number.to_string()) };
         if environment.processes.write(params).await.is_err() {
             return;
         }

@@ -136,7 +136,9 @@ pub(crate) async fn exec_read(call: &Call<'_>, args: ReadArgs) -> Result<Outcome
 pub(crate) async fn exec_write(call: &Call<'_>, args: WriteArgs) -> Result<Outcome, Refused> {
     let there = call.lender.environments.with_program(&args.process).await?;
     if args.text.is_empty() && !args.close {
-        return Err(Refused::because("give text to write, or close: true to end the input; exec_read only looks"));
+        return Err(Refused::because(
+            "give text to write, or close: true to end the input; exec_read only looks",
+        ));
     }
     if !args.text.is_empty() {
         there.programs.write(&args.process, args.text.into_bytes()).await?;
@@ -203,12 +205,16 @@ fn listed(environment: &str, line: &Listed) -> String {
         other => word(other).to_owned(),
     };
     let (age, unread, total) = (line.age.as_secs(), line.unread_bytes, line.total_bytes);
-    format!("{} on {environment}: {state}, {age} s old, {unread} of {total} bytes unread: {command}\n", line.process)
+    format!(
+        "{} on {environment}: {state}, {age} s old, {unread} of {total} bytes unread: {command}\n",
+        line.process
+    )
 }
 
 /// Waits and looks, and tells of progress meanwhile. A call that is given up leaves the program as it is.
 async fn look(call: &Call<'_>, there: &Connected, id: &str, ask: Ask) -> Result<Outcome, Refused> {
-    let printed = || there.programs.list().into_iter().find(|line| line.process == *id).map_or(0, |l| l.total_bytes);
+    let printed =
+        || there.programs.list().into_iter().find(|line| line.process == *id).map_or(0, |l| l.total_bytes);
     let reading = call.with_progress(there.programs.read(id, &ask), printed).await?;
     Ok(Outcome { text: reading.to_string(), data: data(&there.name, &reading) })
 }

@@ -30,7 +30,9 @@ pub(crate) struct FetchArgs {
 pub(crate) async fn fetch(call: &Call<'_>, args: FetchArgs) -> Result<Outcome, Refused> {
     let lender = call.lender;
     if lender.confinement.permissions.is_some() {
-        return Err(Refused::because("requests are not made here: this server confines what it runs with --sandbox"));
+        return Err(Refused::because(
+            "requests are not made here: this server confines what it runs with --sandbox",
+        ));
     }
     let there = lender.environments.get(args.environment.as_deref()).await?;
     let time = lender.limits.wait(args.timeout_ms, USUAL_TIME);
@@ -65,7 +67,9 @@ pub(crate) async fn fetch(call: &Call<'_>, args: FetchArgs) -> Result<Outcome, R
     let shown = bytes.len();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let mut told = format!("Status {}\n", head.status);
-    for header in head.headers.iter().filter(|header| ["content-type", "location"].contains(&header.name.as_str())) {
+    for header in
+        head.headers.iter().filter(|header| ["content-type", "location"].contains(&header.name.as_str()))
+    {
         told.push_str(&format!("{}: {}\n", header.name, header.value));
     }
     told.push_str(&format!("\n{text}"));

@@ -73,7 +73,10 @@ pub(crate) async fn read(call: &Call<'_>, args: ReadArgs) -> Result<Outcome, Ref
     let shown = lines(&text, from, count, most);
     let mut told = shown.text.clone();
     if let Some(next) = shown.next {
-        told.push_str(&format!("\n[… lines {next} to {} not shown; go on with offset {next} …]\n", shown.total));
+        told.push_str(&format!(
+            "\n[… lines {next} to {} not shown; go on with offset {next} …]\n",
+            shown.total
+        ));
     }
     let data = json!({
         "path": place.path, "content": shown.text, "first_line": shown.first, "total_lines": shown.total,

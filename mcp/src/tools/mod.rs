@@ -54,7 +54,11 @@ impl Call<'_> {
 }
 
 /// Does what a call asks for; none for a tool that there is not.
-pub(crate) async fn run(call: &Call<'_>, name: &str, arguments: JsonObject) -> Option<Result<Outcome, Refused>> {
+pub(crate) async fn run(
+    call: &Call<'_>,
+    name: &str,
+    arguments: JsonObject,
+) -> Option<Result<Outcome, Refused>> {
     macro_rules! with {
         ($work:path) => {
             match decode(name, arguments) {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use codex_exec_protocol::filesystem::{ReadDirectoryParams, WalkEntry, WalkKind, WalkOptions, WalkParams, WalkResult};
+use codex_exec_protocol::filesystem::{
+    ReadDirectoryParams, WalkEntry, WalkKind, WalkOptions, WalkParams, WalkResult,
+};
 use codex_exec_protocol::path::WirePath;
 use codex_exec_server::interactive::{Ask, Budget, Shape, State};
 use globset::GlobBuilder;
@@ -154,9 +156,11 @@ pub(crate) async fn grep(call: &Call<'_>, args: GrepArgs) -> Result<Outcome, Ref
     // Names as the caller gave them, and never an option.
     argv.extend(["-e".into(), args.pattern, "--".into(), place.path.to_string_lossy().into_owned()]);
     let params = program(argv, call.lender.confinement.base(&there)?, place.sandbox.clone());
-    let id = there.programs.start(params).await.map_err(|error| {
-        Refused(format!("grep can't be started on {:?}: {error}", there.name))
-    })?;
+    let id = there
+        .programs
+        .start(params)
+        .await
+        .map_err(|error| Refused(format!("grep can't be started on {:?}: {error}", there.name)))?;
     let limits = &call.lender.limits;
     let ask = Ask {
         cursor: Some(0),

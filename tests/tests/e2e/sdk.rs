@@ -60,7 +60,8 @@ fn the_typescript_client_passes_its_tests() {
     if !ready(prepared) {
         return;
     }
-    run(Command::new("npx").args(["--no-install", "tsc"]).current_dir(&here)).unwrap_or_else(|why| panic!("{why}"));
+    run(Command::new("npx").args(["--no-install", "tsc"]).current_dir(&here))
+        .unwrap_or_else(|why| panic!("{why}"));
     let mut tests = Command::new("node");
     tests.args(["--test", "tests/"]).current_dir(&here).env("CODEX_BINARY", codex_e2e::binary::codex());
     run(&mut tests).unwrap_or_else(|why| panic!("{why}"));

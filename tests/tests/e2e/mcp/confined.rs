@@ -33,8 +33,17 @@ async fn no_path_leads_out_of_the_roots() {
     let mcp = McpClient::stdio(Revision::Old, &["--root", text(&root)]).await;
     let uri = format!("file://{}/secret", text(&out));
     let outside = [
-        "../out/secret", "link/secret", "file_link", "sub/../../out/secret", "sub/../link/secret", "/etc/passwd", &uri,
-        text(&out), "~/", "/", "..",
+        "../out/secret",
+        "link/secret",
+        "file_link",
+        "sub/../../out/secret",
+        "sub/../link/secret",
+        "/etc/passwd",
+        &uri,
+        text(&out),
+        "~/",
+        "/",
+        "..",
     ];
     for path in outside {
         for (tool, arguments) in [
@@ -63,7 +72,8 @@ async fn no_path_leads_out_of_the_roots() {
     // And what is inside works, relative or not, through links too.
     assert_eq!(mcp.data("read", json!({"path": "own_link"})).await["content"], "mine");
     assert_eq!(mcp.data("read", json!({"path": text(&root.join("mine"))})).await["content"], "mine");
-    mcp.data("write", json!({"path": "sub/../new/deep/er", "content": "x", "create_directories": true})).await;
+    mcp.data("write", json!({"path": "sub/../new/deep/er", "content": "x", "create_directories": true}))
+        .await;
     assert_eq!(std::fs::read_to_string(root.join("new/deep/er")).unwrap(), "x");
     let here = mcp.data("exec", json!({"command": "pwd", "cwd": "sub"})).await;
     assert!(here["output"].as_str().unwrap().trim().ends_with("/in/sub"), "{here}");
@@ -78,7 +88,9 @@ async fn a_sandbox_holds_programs_and_files() {
     let mcp = McpClient::stdio(Revision::New, &["--root", text(&root), "--sandbox", "workspace-write"]).await;
     let names: Vec<_> = mcp.tools().await.into_iter().map(|tool| tool.name).collect();
     assert!(!names.iter().any(|name| name == "fetch"), "{names:?}");
-    let tried = mcp.data("exec", json!({"command": "echo in > made; echo out > ../out/made; cat ../out/secret"})).await;
+    let tried = mcp
+        .data("exec", json!({"command": "echo in > made; echo out > ../out/made; cat ../out/secret"}))
+        .await;
     if tried["state"] == "exited" && tried["output"].as_str().unwrap().contains("can't be enforced") {
         eprintln!("SKIPPED: {tried}");
         return;

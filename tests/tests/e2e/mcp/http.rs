@@ -26,13 +26,21 @@ async fn a_second_client_goes_on_where_the_first_was_killed() {
         std::fs::write(&gate, "").unwrap();
         let look = json!({"process": begun["process"], "cursor": 0, "yield_ms": 45_000});
         let end = second.data("exec_read", look).await;
-        assert_eq!((&end["state"], &end["output"]), (&json!("exited"), &json!("one\ntwo\n")), "{revision:?}: {end}");
+        assert_eq!(
+            (&end["state"], &end["output"]),
+            (&json!("exited"), &json!("one\ntwo\n")),
+            "{revision:?}: {end}"
+        );
     }
 }
 
 #[tokio::test]
 async fn who_may_connect_is_decided_before_anything_else() {
-    let tools = McpServer::start(&["--allow-origin", "https://good.example:443"], &[("CODEX_EXEC_SERVER_MCP_TOKEN", "sesame")]).await;
+    let tools = McpServer::start(
+        &["--allow-origin", "https://good.example:443"],
+        &[("CODEX_EXEC_SERVER_MCP_TOKEN", "sesame")],
+    )
+    .await;
     let host = tools.authority().to_owned();
     let bearer = "authorization: Bearer sesame\r\n";
     let accept = "content-type: application/json\r\naccept: application/json, text/event-stream\r\n";
@@ -59,7 +67,8 @@ async fn who_may_connect_is_decided_before_anything_else() {
     // With the token that a variable of the far machine holds, and one that is known here.
     let server = Server::builder().env("FAR_TOKEN", "sesame").start().await;
     let http = environment(&server).await.http;
-    let far = FarHeader { name: "authorization".into(), before: "Bearer ".into(), variable: "FAR_TOKEN".into() };
+    let far =
+        FarHeader { name: "authorization".into(), before: "Bearer ".into(), variable: "FAR_TOKEN".into() };
     for (way, token) in
         [(EnvironmentHttp::new(http.clone(), [far]), None), (EnvironmentHttp::new(http, []), Some("sesame"))]
     {
@@ -81,7 +90,16 @@ async fn an_open_door_needs_a_token() {
 fn the_block_for_an_agent_starts_this_very_command() {
     for (agent, list) in [("claude", "mcpServers"), ("cursor", "mcpServers"), ("vscode", "servers")] {
         let mut command = Command::new(codex_e2e::binary::codex());
-        command.args(["exec-server", "mcp", "--root", "/srv", "--print-config", agent, "--sandbox", "read-only"]);
+        command.args([
+            "exec-server",
+            "mcp",
+            "--root",
+            "/srv",
+            "--print-config",
+            agent,
+            "--sandbox",
+            "read-only",
+        ]);
         let output = command.output().unwrap();
         let block: Value = serde_json::from_slice(&output.stdout).unwrap();
         let entry = &block[list]["machine"];

@@ -23,13 +23,25 @@ async fn both_revisions_list_the_tools_and_run_a_program() {
         let tools = mcp.tools().await;
         let names: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
         let wanted = [
-            "exec", "exec_read", "exec_write", "exec_signal", "exec_list", "read", "write", "edit", "list", "glob", "grep",
-            "fetch", "environments",
+            "exec",
+            "exec_read",
+            "exec_write",
+            "exec_signal",
+            "exec_list",
+            "read",
+            "write",
+            "edit",
+            "list",
+            "glob",
+            "grep",
+            "fetch",
+            "environments",
         ];
         assert_eq!(names, wanted, "{revision:?}");
         for tool in &tools {
             let hints = tool.annotations.as_ref().unwrap();
-            let looks = ["exec_read", "exec_list", "read", "list", "glob", "grep", "environments"].contains(&&*tool.name);
+            let looks = ["exec_read", "exec_list", "read", "list", "glob", "grep", "environments"]
+                .contains(&&*tool.name);
             assert_eq!(hints.read_only_hint, Some(looks), "{}", tool.name);
             assert_eq!(hints.destructive_hint, Some(!looks), "{}", tool.name);
             assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
@@ -38,7 +50,8 @@ async fn both_revisions_list_the_tools_and_run_a_program() {
         assert_eq!((&done["state"], &done["exit_code"]), (&json!("exited"), &json!(3)), "{done}");
         let output = done["output"].as_str().unwrap();
         assert!(output.contains("hi\n") && output.contains("oops\n"), "{done}");
-        let argv = mcp.data("exec", json!({"argv": ["printf", "%s|", "a b", "$HOME"], "env": {"X": "1"}})).await;
+        let argv =
+            mcp.data("exec", json!({"argv": ["printf", "%s|", "a b", "$HOME"], "env": {"X": "1"}})).await;
         assert_eq!(argv["output"], "a b|$HOME|", "{argv}");
         let input = mcp.data("exec", json!({"argv": ["tr", "a-z", "A-Z"], "stdin": "shout"})).await;
         assert_eq!(input["output"], "SHOUT", "{input}");
@@ -71,7 +84,8 @@ async fn a_program_outlives_its_call_and_is_come_back_to() {
     assert_eq!(pieces, all["output"], "{cursor}");
     let list = mcp.data("exec_list", json!({})).await;
     assert_eq!(list["processes"][0]["process"], *process, "{list}");
-    let ended = mcp.data("exec_signal", json!({"process": process, "signal": "kill", "yield_ms": 45_000})).await;
+    let ended =
+        mcp.data("exec_signal", json!({"process": process, "signal": "kill", "yield_ms": 45_000})).await;
     assert_eq!((&ended["state"], &ended["signal"]), (&json!("exited"), &json!(9)), "{ended}");
     let late = mcp.refusal("exec_write", json!({"process": process, "text": "x"})).await;
     assert!(late.contains("has ended"), "{late}");
@@ -81,9 +95,12 @@ async fn a_program_outlives_its_call_and_is_come_back_to() {
 async fn much_output_is_cut_with_counts_and_every_byte_is_reachable() {
     let mcp = McpClient::stdio(Revision::Old, &[]).await;
     let printed: String = (1..=60_000).map(|number| format!("{number}\n")).collect();
-    let done = mcp.data("exec", json!({"argv": ["seq", "1", "60000"], "max_bytes": 1000, "yield_ms": 45_000})).await;
+    let done =
+        mcp.data("exec", json!({"argv": ["seq", "1", "60000"], "max_bytes": 1000, "yield_ms": 45_000})).await;
     let output = done["output"].as_str().unwrap();
-    assert!(output.starts_with("1\n2\n") && output.ends_with("\n60000\n") && output.contains("bytes left out"));
+    assert!(
+        output.starts_with("1\n2\n") && output.ends_with("\n60000\n") && output.contains("bytes left out")
+    );
     assert_eq!(done["total_bytes"], printed.len(), "{done}");
     let sum = done["shown_bytes"].as_u64().unwrap() + done["cut_bytes"].as_u64().unwrap();
     assert_eq!(sum, printed.len() as u64);
@@ -111,7 +128,9 @@ async fn a_terminal_takes_keys() {
 #[tokio::test]
 async fn a_deadline_ends_a_program_and_the_longest_wait_is_short_of_a_clients_patience() {
     let mcp = McpClient::stdio(Revision::Old, &[]).await;
-    let late = mcp.data("exec", json!({"argv": ["sleep", "1000"], "timeout_ms": 50, "yield_ms": 99_999_999_u64})).await;
+    let late = mcp
+        .data("exec", json!({"argv": ["sleep", "1000"], "timeout_ms": 50, "yield_ms": 99_999_999_u64}))
+        .await;
     assert_eq!((&late["state"], &late["timed_out"]), (&json!("exited"), &json!(true)), "{late}");
     let exec = &mcp.tools().await[0];
     let words = exec.input_schema["properties"]["yield_ms"]["description"].as_str().unwrap().to_owned();
@@ -162,7 +181,8 @@ async fn two_hundred_at_once_are_bounded_and_nothing_is_left_behind() {
 async fn with_the_client_its_programs_go() {
     let mcp = McpClient::stdio(Revision::Old, &[]).await;
     let started = mcp.data("exec", json!({"command": "echo $$; exec sleep 1000", "yield_ms": 0})).await;
-    let pid = until(&mcp, &started["process"], "\n").await["output"].as_str().unwrap().trim().parse().unwrap();
+    let pid =
+        until(&mcp, &started["process"], "\n").await["output"].as_str().unwrap().trim().parse().unwrap();
     assert!(alive(pid));
     drop(mcp);
     eventually("the program ends", || !alive(pid)).await;
@@ -202,8 +222,11 @@ async fn what_is_no_call_is_refused_with_a_sentence_and_the_next_one_works() {
         let told = mcp.refusal(tool, arguments.clone()).await;
         assert!(told.contains(words) && told.len() > 10 && told.len() < 2000, "{tool} {arguments}: {told}");
     }
-    let unknown = mcp.service.call_tool(CallToolRequestParams::new("no_such_tool")).await.unwrap_err().to_string();
+    let unknown =
+        mcp.service.call_tool(CallToolRequestParams::new("no_such_tool")).await.unwrap_err().to_string();
     assert!(unknown.contains("there is no tool"), "{unknown}");
-    let huge = mcp.data("exec", json!({"argv": ["echo", "fine"], "max_bytes": u64::MAX, "yield_ms": u64::MAX})).await;
+    let huge = mcp
+        .data("exec", json!({"argv": ["echo", "fine"], "max_bytes": u64::MAX, "yield_ms": u64::MAX}))
+        .await;
     assert_eq!(huge["output"], "fine\n");
 }
