@@ -19,6 +19,7 @@ methods! {
 }
 
 /// Params of `environmentConfig/read`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadConfigParams {
@@ -31,6 +32,7 @@ pub struct ReadConfigParams {
 }
 
 /// Result of `environmentConfig/read`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadConfigResult {
@@ -47,6 +49,7 @@ pub struct ReadConfigResult {
 }
 
 /// Layers, of which later ones win. Those that have none of the keys are left out.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigLayers {
@@ -57,6 +60,7 @@ pub struct ConfigLayers {
 }
 
 /// One layer, cut down to the keys that were asked for.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigLayer {
@@ -76,6 +80,7 @@ impl std::fmt::Debug for ConfigLayer {
 }
 
 /// Params of `capabilityRoots/discoverV1`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DiscoverRootsParams {
     /// Where to look.
@@ -83,6 +88,7 @@ pub struct DiscoverRootsParams {
 }
 
 /// A directory to look below.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RootParams {
     /// The client's own, echoed.
@@ -95,6 +101,7 @@ pub struct RootParams {
 }
 
 /// Result of `capabilityRoots/discoverV1`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DiscoverRootsResult {
     /// One for each root, in the order of the request.
@@ -102,6 +109,7 @@ pub struct DiscoverRootsResult {
 }
 
 /// What is below one root.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RootFound {
@@ -137,6 +145,7 @@ impl RootFound {
 }
 
 /// A file and what stands in it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextFile {
     /// Where it is.
@@ -146,6 +155,7 @@ pub struct TextFile {
 }
 
 /// The files by which a plugin says what it has.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginFiles {
@@ -158,6 +168,7 @@ pub struct PluginFiles {
 }
 
 /// The files of a skill.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkillFiles {
     /// Its `SKILL.md`.
@@ -167,6 +178,7 @@ pub struct SkillFiles {
 }
 
 /// Params of `capabilities/discoverV2`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DiscoverParams {
     /// Where the client works.
@@ -177,6 +189,7 @@ pub struct DiscoverParams {
 }
 
 /// Where a skill was found.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscoveryRoot {
     /// A word for the place: `codex-home-skills`, `user-agent-skills`.
@@ -186,6 +199,7 @@ pub struct DiscoveryRoot {
 }
 
 /// One place of `capabilities/discoverV2`; only spoken between a server and its helper.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkillsParams {
     /// The place.
@@ -196,6 +210,7 @@ pub struct SkillsParams {
 }
 
 /// Result of `capabilities/discoverV2`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DiscoverResult {
     /// Installed plugins; this server has no place for any.
@@ -207,6 +222,7 @@ pub struct DiscoverResult {
 }
 
 /// What a skill says of itself.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Skill {
@@ -227,6 +243,7 @@ pub struct Skill {
 }
 
 /// Who may use a skill.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SkillPolicy {

@@ -55,6 +55,7 @@ macro_rules! encode_with_serde {
 pub(crate) use encode_with_serde;
 
 /// The empty object, `{}`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Empty {}
 

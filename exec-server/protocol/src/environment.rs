@@ -14,6 +14,7 @@ methods! {
 }
 
 /// The machine, as `environment/info` and `initialize` describe it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentInfo {
@@ -49,6 +50,7 @@ pub struct EnvironmentInfo {
 }
 
 /// A shell by name and native path.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shell {
     /// `bash`, `zsh`, `sh`, `powershell` or `cmd`.
@@ -58,6 +60,7 @@ pub struct Shell {
 }
 
 /// Capability flags (9.1); absent means false. Announced only when they work.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, clippy::struct_excessive_bools)]
@@ -83,6 +86,7 @@ pub struct Capabilities {
 }
 
 /// Result of `environment/status`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StatusResult {
     /// `ready`; other words were not seen.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The numeric codes that clients act on (section 17).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ErrorCode(pub i64);
@@ -23,6 +24,7 @@ impl ErrorCode {
 }
 
 /// An error answer: a code for programs, a sentence for people.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message} (code {})", code.0)]
 pub struct RpcError {
@@ -36,6 +38,7 @@ pub struct RpcError {
 }
 
 /// Why a `process/start` failed. Only that method has it (21.1).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum StartFailure {

@@ -43,6 +43,7 @@ notifications! {
 }
 
 /// Params of `fs/readFile`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadFileParams {
@@ -57,6 +58,7 @@ pub struct ReadFileParams {
 }
 
 /// Result of `fs/readFile`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadFileResult {
     /// The file's content.
@@ -84,6 +86,7 @@ impl WireEncode for ReadFileResult {
 }
 
 /// Params of `fs/writeFile`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteFileParams {
@@ -100,6 +103,7 @@ pub struct WriteFileParams {
 }
 
 /// Params of `fs/createDirectory`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateDirectoryParams {
@@ -117,6 +121,7 @@ pub struct CreateDirectoryParams {
 }
 
 /// Params of `fs/getMetadata`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetMetadataParams {
@@ -131,6 +136,7 @@ pub struct GetMetadataParams {
 }
 
 /// Result of `fs/getMetadata`: kind and size of the target; `is_symlink` is about the name.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
@@ -150,6 +156,7 @@ pub struct Metadata {
 }
 
 /// Params of `fs/canonicalize`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CanonicalizeParams {
@@ -161,6 +168,7 @@ pub struct CanonicalizeParams {
 }
 
 /// Result of `fs/canonicalize`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CanonicalizeResult {
     /// The path with every symlink resolved.
@@ -168,6 +176,7 @@ pub struct CanonicalizeResult {
 }
 
 /// Params of `fs/readDirectory`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadDirectoryParams {
@@ -179,6 +188,7 @@ pub struct ReadDirectoryParams {
 }
 
 /// Result of `fs/readDirectory`, unsorted.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadDirectoryResult {
     /// One entry for each name, without `.` and `..`.
@@ -186,6 +196,7 @@ pub struct ReadDirectoryResult {
 }
 
 /// One name in a directory; its kind is the target's.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectoryEntry {
@@ -198,6 +209,7 @@ pub struct DirectoryEntry {
 }
 
 /// Params of `fs/walk`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WalkParams {
@@ -211,6 +223,7 @@ pub struct WalkParams {
 }
 
 /// How far a walk goes.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WalkOptions {
@@ -228,6 +241,7 @@ pub struct WalkOptions {
 }
 
 /// Result of `fs/walk`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WalkResult {
     /// Breadth first, sorted bytewise within a directory.
@@ -239,6 +253,7 @@ pub struct WalkResult {
 }
 
 /// A file or directory that a walk found.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkEntry {
     /// Where the entry is.
@@ -248,6 +263,7 @@ pub struct WalkEntry {
 }
 
 /// What a walk lists.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WalkKind {
@@ -258,6 +274,7 @@ pub enum WalkKind {
 }
 
 /// Something that a walk could not examine.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkError {
     /// The path that could not be examined.
@@ -267,6 +284,7 @@ pub struct WalkError {
 }
 
 /// Params of `fs/remove`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoveParams {
@@ -287,6 +305,7 @@ pub struct RemoveParams {
 }
 
 /// Params of `fs/copy`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CopyParams {
@@ -302,6 +321,7 @@ pub struct CopyParams {
 }
 
 /// Params of `fs/open`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenParams {
@@ -318,6 +338,7 @@ pub struct OpenParams {
 }
 
 /// What a handle is for.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OpenMode {
@@ -329,6 +350,7 @@ pub enum OpenMode {
 }
 
 /// Result of `fs/open`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenResult {
@@ -337,6 +359,7 @@ pub struct OpenResult {
 }
 
 /// Params of `fs/readBlock`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadBlockParams {
@@ -349,6 +372,7 @@ pub struct ReadBlockParams {
 }
 
 /// Result of `fs/readBlock`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadBlockResult {
     /// The bytes that were read; fewer than `len` at the end of the file.
@@ -372,6 +396,7 @@ impl WireEncode for ReadBlockResult {
 }
 
 /// Params of `fs/writeBlock`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteBlockParams {
@@ -384,6 +409,7 @@ pub struct WriteBlockParams {
 }
 
 /// Params of `fs/close`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseParams {
@@ -392,6 +418,7 @@ pub struct CloseParams {
 }
 
 /// Params of `fs/watchMissing`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchMissingParams {
@@ -405,6 +432,7 @@ pub struct WatchMissingParams {
 }
 
 /// Result of `fs/watchMissing`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WatchMissingResult {
     /// Whether the watch runs.
@@ -412,6 +440,7 @@ pub struct WatchMissingResult {
 }
 
 /// Params of `fs/missingChanged`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MissingChangedParams {

@@ -14,6 +14,7 @@ notifications! {
 }
 
 /// Params of `http/request`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestParams {
@@ -41,6 +42,7 @@ pub struct RequestParams {
 }
 
 /// A header to send. `Debug` hides the value, which may be a credential.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestHeader {
@@ -63,6 +65,7 @@ impl std::fmt::Debug for RequestHeader {
 }
 
 /// What to do with redirects.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RedirectPolicy {
@@ -74,6 +77,7 @@ pub enum RedirectPolicy {
 }
 
 /// A header of the response.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseHeader {
     /// The header's name in lower case.
@@ -83,6 +87,7 @@ pub struct ResponseHeader {
 }
 
 /// Result of `http/request`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestResult {
@@ -112,6 +117,7 @@ impl WireEncode for RequestResult {
 }
 
 /// Params of `http/request/bodyDelta`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BodyDeltaParams {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! text_ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(String);

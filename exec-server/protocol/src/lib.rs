@@ -17,6 +17,8 @@ pub mod process;
 pub mod registry;
 pub mod relay;
 pub mod sandbox;
+#[cfg(test)]
+mod schema;
 pub mod session;
 pub mod tcp;
 

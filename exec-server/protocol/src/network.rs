@@ -20,6 +20,7 @@ notifications! {
 }
 
 /// `networkProxy` of `process/start`: a filtering proxy for the program.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkProxy {
@@ -40,6 +41,7 @@ pub struct NetworkProxy {
 }
 
 /// What a filtering proxy allows.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools)]
@@ -77,6 +79,7 @@ pub struct ProxySettings {
 }
 
 /// Which requests a proxy lets through.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
@@ -87,6 +90,7 @@ pub enum NetworkMode {
 }
 
 /// What a rule says of a host.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainRule {
@@ -99,6 +103,7 @@ pub enum DomainRule {
 }
 
 /// What a rule says of a Unix socket.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SocketRule {
@@ -109,6 +114,7 @@ pub enum SocketRule {
 }
 
 /// How a program asks the proxy to go somewhere.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
@@ -121,6 +127,7 @@ pub enum Protocol {
 }
 
 /// Params of `network/policyRequest`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRequestParams {
@@ -131,6 +138,7 @@ pub struct PolicyRequestParams {
 }
 
 /// Where a program wants to go.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRequest {
     /// How the program asked the proxy.
@@ -142,6 +150,7 @@ pub struct HostRequest {
 }
 
 /// Result of `network/policyRequest`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyAnswer {
     /// What the client decided.
@@ -149,6 +158,7 @@ pub struct PolicyAnswer {
 }
 
 /// What the client decided.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Decision {
@@ -169,6 +179,7 @@ pub enum Decision {
 }
 
 /// Params of `network/policyDecision`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyDecisionParams {
@@ -199,6 +210,7 @@ pub struct PolicyDecisionParams {
 }
 
 /// A decision in one word.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DecisionWord {
@@ -211,6 +223,7 @@ pub enum DecisionWord {
 }
 
 /// Whose decision it was.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionSource {

@@ -42,6 +42,7 @@ notifications! {
 }
 
 /// Params of `process/write`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteParams {
@@ -55,6 +56,7 @@ pub struct WriteParams {
 }
 
 /// What became of a write (8.4).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WriteStatus {
@@ -69,6 +71,7 @@ pub enum WriteStatus {
 }
 
 /// Result of `process/write`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WriteResult {
     /// What became of it.
@@ -76,6 +79,7 @@ pub struct WriteResult {
 }
 
 /// A signal by its usual word; only `interrupt` is known to released servers.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SignalName {
@@ -102,6 +106,7 @@ pub enum SignalName {
 }
 
 /// Params of `process/signal`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignalParams {
@@ -112,6 +117,7 @@ pub struct SignalParams {
 }
 
 /// Params of `process/terminate`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminateParams {
@@ -123,6 +129,7 @@ pub struct TerminateParams {
 }
 
 /// Result of `process/terminate`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TerminateResult {
     /// Whether the program was running.
@@ -130,6 +137,7 @@ pub struct TerminateResult {
 }
 
 /// Params of `process/list`: none; unknown members are ignored.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct ListParams {}
 
@@ -140,6 +148,7 @@ impl<'de> Deserialize<'de> for ListParams {
 }
 
 /// Result of `process/list`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListResult {
     /// Every process of the session that has not been evicted, in order of start.
@@ -147,6 +156,7 @@ pub struct ListResult {
 }
 
 /// Where a process stands (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProcessState {
@@ -161,6 +171,7 @@ pub enum ProcessState {
 }
 
 /// One process (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessInfo {
@@ -190,6 +201,7 @@ pub struct ProcessInfo {
 }
 
 /// A descendant that outlived an ended process (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leftover {
     /// The operating system's id.
@@ -199,6 +211,7 @@ pub struct Leftover {
 }
 
 /// Params of `process/wait`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitParams {
@@ -210,6 +223,7 @@ pub struct WaitParams {
 }
 
 /// Result of `process/wait`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitResult {
@@ -224,6 +238,7 @@ pub struct WaitResult {
 }
 
 /// Params of `process/resize`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResizeParams {
@@ -236,6 +251,7 @@ pub struct ResizeParams {
 }
 
 /// Params of `process/closeStdin`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseStdinParams {

@@ -13,6 +13,7 @@ use crate::path::{LocalPath, WirePath};
 
 /// The sandbox object. Decodes only from a JSON object, and only when its profile makes sense:
 /// `project_roots` or a relative glob without `cwd` is refused as 0.169 refuses it (`-32602`).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Sandbox {
@@ -42,6 +43,7 @@ pub struct Sandbox {
 }
 
 /// How strongly Windows confines; the union of all releases' words.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
@@ -53,6 +55,7 @@ pub enum WindowsSandboxLevel {
 }
 
 /// What Windows does with proxy settings.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)]
@@ -62,6 +65,7 @@ pub enum ProxySettingsMode {
 }
 
 /// A client's wish to depart from the profile.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)]
@@ -72,6 +76,7 @@ pub enum SandboxOverride {
 }
 
 /// A permission profile, in the form of today or the older one.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Permissions {
@@ -102,6 +107,7 @@ impl Permissions {
 }
 
 /// What a sandbox allows, in the form with a `type`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Profile {
@@ -123,6 +129,7 @@ pub enum Profile {
 }
 
 /// Whether sockets are allowed.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
@@ -133,6 +140,7 @@ pub enum Network {
 }
 
 /// Which files a managed profile allows.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FileSystem {
@@ -150,6 +158,7 @@ pub enum FileSystem {
 }
 
 /// One rule: what may be done where.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The place that the rule is about.
@@ -164,6 +173,7 @@ pub struct Entry {
 }
 
 /// What may be done.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
@@ -183,6 +193,7 @@ impl Entry {
 }
 
 /// Where a rule applies.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EntryPath {
@@ -205,6 +216,7 @@ pub enum EntryPath {
 }
 
 /// A place known by name.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Special {

@@ -24,6 +24,7 @@ methods! {
 }
 
 /// Params of `tcp/connect`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectParams {
@@ -42,6 +43,7 @@ pub struct ConnectParams {
 }
 
 /// Result of `tcp/connect`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectResult {
@@ -52,6 +54,7 @@ pub struct ConnectResult {
 }
 
 /// Params of `tcp/listen`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenParams {
@@ -68,6 +71,7 @@ pub struct ListenParams {
 }
 
 /// Result of `tcp/listen`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenResult {
@@ -76,6 +80,7 @@ pub struct ListenResult {
 }
 
 /// Params of `tcp/accept`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AcceptParams {
@@ -86,6 +91,7 @@ pub struct AcceptParams {
 }
 
 /// Result of `tcp/accept`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AcceptResult {
@@ -94,6 +100,7 @@ pub struct AcceptResult {
 }
 
 /// Params of `tcp/read`: credit for one piece.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadParams {
@@ -105,6 +112,7 @@ pub struct ReadParams {
 }
 
 /// Result of `tcp/read`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadResult {
     /// What came; empty only at the end.
@@ -128,6 +136,7 @@ impl WireEncode for ReadResult {
 }
 
 /// Params of `tcp/write`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteParams {
@@ -138,6 +147,7 @@ pub struct WriteParams {
 }
 
 /// Params of `tcp/shutdown`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShutdownParams {
@@ -146,6 +156,7 @@ pub struct ShutdownParams {
 }
 
 /// Params of `tcp/close`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseParams {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -16,8 +17,37 @@ import threading
 import unittest
 
 import codex_exec
+from codex_exec._connection import Connection
 
 CODEX = os.environ["CODEX_BINARY"]
+
+with open(os.path.join(os.path.dirname(__file__), "../../../docs/protocol.schema.json")) as page:
+    SCHEMA = json.load(page)
+
+
+def known(schema: dict) -> set[str] | None:
+    """The members that an object of this schema may have; None where it says nothing of them."""
+    while "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    return set(schema["properties"]) if "properties" in schema else None
+
+
+def checked(call):
+    """Holds every request of these tests, and its answer, against the schema of the protocol."""
+
+    async def call_checked(self, method, params=None, **options):
+        words = SCHEMA["methods"][method]
+        if (names := known(words["params"])) is not None:
+            assert set(params or {}) <= names, f"{method} with {set(params or {}) - names}"
+        result = await call(self, method, params, **options)
+        if (names := known(words["result"])) is not None:
+            assert set(result) <= names, f"{method} answers {set(result) - names}"
+        return result
+
+    return call_checked
+
+
+Connection.call = checked(Connection.call)  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -66,3 +66,28 @@ fn the_typescript_client_passes_its_tests() {
     tests.args(["--test", "tests/"]).current_dir(&here).env("CODEX_BINARY", codex_e2e::binary::codex());
     run(&mut tests).unwrap_or_else(|why| panic!("{why}"));
 }
+
+/// What a client's sources call, and what they take for notifications, are words of the protocol.
+#[test]
+fn the_clients_use_words_of_the_schema() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(page).unwrap()).unwrap();
+    let mut found = 0;
+    for folder in [sdk("python").join("codex_exec"), sdk("typescript").join("src")] {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            for (at, _) in text.match_indices('"') {
+                let rest = &text[at + 1..];
+                let word = &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '/').unwrap_or(0)];
+                let families = ["process/", "fs/", "http/", "session/", "environment/"];
+                if families.iter().any(|family| word.starts_with(family)) {
+                    let is_known = ["methods", "notifications"].iter().any(|list| schema[list][word].is_object());
+                    assert!(is_known, "{}: {word}", path.display());
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found > 40, "only {found} were found: does this test still see them?");
+}

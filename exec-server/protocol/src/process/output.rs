@@ -6,6 +6,7 @@ use crate::ids::ProcessId;
 use crate::{Base64Bytes, WireEncode, encode};
 
 /// Params of `process/read`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadParams {
@@ -23,6 +24,7 @@ pub struct ReadParams {
 }
 
 /// Where output comes from.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -46,6 +48,7 @@ impl Stream {
 }
 
 /// One piece of retained output; `B` holds the bytes (the server's are reference-counted).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Chunk<B = Base64Bytes> {
     /// Sequence number of the chunk.
@@ -57,6 +60,7 @@ pub struct Chunk<B = Base64Bytes> {
 }
 
 /// How a process ended, in full (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExitDetails {
@@ -87,6 +91,7 @@ pub struct ExitDetails {
 }
 
 /// How much came from each stream since the start (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamTotals {
     /// Bytes read from stdout.
@@ -112,6 +117,7 @@ impl StreamTotals {
 }
 
 /// Result of `process/read`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadResult<B = Base64Bytes> {
@@ -185,6 +191,7 @@ impl AsRef<[u8]> for Base64Bytes {
 }
 
 /// Params of `process/output`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputParams {
@@ -212,6 +219,7 @@ pub fn encode_output(process_id: &ProcessId, seq: u64, stream: Stream, bytes: &[
 }
 
 /// Params of `process/exited`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExitedParams {
@@ -230,6 +238,7 @@ pub struct ExitedParams {
 }
 
 /// Params of `process/closed`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClosedParams {

@@ -10,6 +10,7 @@ use crate::path::LocalPath;
 use crate::sandbox::Sandbox;
 
 /// Params of `process/start`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartParams {
@@ -74,6 +75,7 @@ pub struct StartParams {
 }
 
 /// Where the state of a login shell comes from.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LoginEnvironment {
@@ -82,6 +84,7 @@ pub enum LoginEnvironment {
 }
 
 /// How much a program and its descendants may use. A missing member sets no bound; zero is a bound.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ProgramLimits {
@@ -105,6 +108,7 @@ pub struct ProgramLimits {
 }
 
 /// What holds a program to a limit.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcement {
@@ -116,6 +120,7 @@ pub enum Enforcement {
 
 /// What holds a program to each of its limits (extension). Missing is what has none, and what nothing holds it to: a number
 /// of processes, for an administrator without a control group.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimitsEnforced {
@@ -152,6 +157,7 @@ impl LimitsEnforced {
 }
 
 /// How the child's environment is made from the server's (8.2).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvPolicy {
@@ -168,6 +174,7 @@ pub struct EnvPolicy {
 }
 
 /// What an environment starts from.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EnvInherit {
@@ -180,6 +187,7 @@ pub enum EnvInherit {
 }
 
 /// Limits of a managed network (8.1).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ManagedNetwork {
@@ -192,6 +200,7 @@ pub struct ManagedNetwork {
 }
 
 /// A remembered shell environment (8.1).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShellSnapshot {
@@ -202,6 +211,7 @@ pub struct ShellSnapshot {
 }
 
 /// Who asks for a start (8.1).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StartMetadata {
@@ -222,6 +232,7 @@ fn uuid_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 /// Result of `process/start`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartResult {
