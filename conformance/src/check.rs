@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
-use crate::Subject;
 use crate::pattern::{difference, shown};
 use crate::report::Verdict;
 use crate::rules::{Ended, Level, Rule, Step};
+use crate::subject::Subject;
 use crate::talk::Talk;
 
 /// A rule's conversation, as far as it has come.

@@ -3,9 +3,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::Subject;
 use crate::report::Verdict;
 use crate::rules::Level;
+use crate::subject::Subject;
 
 /// A request, and what its answer has to begin with.
 pub(crate) struct Question {

@@ -9,6 +9,7 @@ pub mod behind;
 mod catalog;
 mod environments;
 mod http;
+mod lent;
 mod limits;
 mod outcome;
 mod places;

@@ -13,6 +13,7 @@ use rmcp::service::RequestContext;
 
 use crate::catalog::{self, Setting};
 use crate::environments::Environments;
+use crate::lent::Lent;
 use crate::limits::Limits;
 use crate::outcome::{self, Refused};
 use crate::places::Confinement;
@@ -26,15 +27,6 @@ const INSTRUCTIONS: &str = "Tools for a machine that may be another one than you
 /// Environments as tools. Clones share them; each connection of a client gets one.
 #[derive(Clone)]
 pub struct Lender(Arc<Lent>);
-
-/// What all connections share.
-pub(crate) struct Lent {
-    pub(crate) environments: Environments,
-    pub(crate) confinement: Confinement,
-    pub(crate) limits: Limits,
-    version: String,
-    tools: Vec<Tool>,
-}
 
 impl std::fmt::Debug for Lender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

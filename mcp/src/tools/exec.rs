@@ -8,7 +8,7 @@ use codex_exec_server::interactive::{Ask, Budget, Listed, Reading, Shape, State}
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Call, program};
+use super::call::{Call, program};
 use crate::environments::Connected;
 use crate::outcome::{Outcome, Refused};
 

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Call;
+use super::call::Call;
 use crate::outcome::{Outcome, Refused};
 
 /// How long a request takes when the call does not say. Our own pace: nothing outside depends on it.

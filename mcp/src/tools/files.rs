@@ -5,7 +5,7 @@ use codex_exec_protocol::filesystem::{CreateDirectoryParams, ReadFileParams, Wri
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Call;
+use super::call::Call;
 use crate::environments::Connected;
 use crate::outcome::{Outcome, Refused};
 use crate::places::Place;

@@ -11,7 +11,7 @@ use globset::GlobBuilder;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Call, program};
+use super::call::{Call, program};
 use crate::environments::Connected;
 use crate::outcome::{Outcome, Refused};
 use crate::places::Place;

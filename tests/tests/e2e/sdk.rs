@@ -82,7 +82,8 @@ fn the_clients_use_words_of_the_schema() {
                 let word = &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '/').unwrap_or(0)];
                 let families = ["process/", "fs/", "http/", "session/", "environment/"];
                 if families.iter().any(|family| word.starts_with(family)) {
-                    let is_known = ["methods", "notifications"].iter().any(|list| schema[list][word].is_object());
+                    let is_known =
+                        ["methods", "notifications"].iter().any(|list| schema[list][word].is_object());
                     assert!(is_known, "{}: {word}", path.display());
                     found += 1;
                 }

@@ -1,0 +1,82 @@
+//! One call of a tool, and what several tools do.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use codex_exec_protocol::ProcessId;
+use codex_exec_protocol::path::LocalPath;
+use codex_exec_protocol::process::{EnvInherit, EnvPolicy, StartParams};
+use codex_exec_protocol::sandbox::Sandbox;
+use rmcp::RoleServer;
+use rmcp::model::ProgressNotificationParam;
+use rmcp::service::RequestContext;
+
+use crate::lent::Lent;
+
+/// Between two notifications of progress. Our own pace: nothing outside depends on it.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// One call of a tool.
+pub(crate) struct Call<'a> {
+    pub(crate) lender: &'a Lent,
+    pub(crate) context: &'a RequestContext<RoleServer>,
+}
+
+impl Call<'_> {
+    /// Waits for `work`, and tells a client that wants to know how it goes on.
+    pub(crate) async fn with_progress<T>(
+        &self,
+        work: impl Future<Output = T>,
+        printed: impl Fn() -> u64,
+    ) -> T {
+        let Some(token) = self.context.meta.get_progress_token() else { return work.await };
+        let begun = Instant::now();
+        let mut work = pin!(work);
+        let mut ticks = tokio::time::interval_at((begun + PROGRESS_PAUSE).into(), PROGRESS_PAUSE);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = ticks.tick() => {
+                    let message = format!("running, {} bytes printed", printed());
+                    let progress = ProgressNotificationParam::new(token.clone(), begun.elapsed().as_secs_f64());
+                    // A client that is gone is noticed elsewhere.
+                    let _ = self.context.peer.notify_progress(progress.with_message(message)).await;
+                }
+            }
+        }
+    }
+}
+
+/// A program that a tool runs for itself, with the variables of the server.
+pub(crate) fn program(argv: Vec<String>, cwd: PathBuf, sandbox: Option<Sandbox>) -> StartParams {
+    StartParams {
+        process_id: ProcessId::default(),
+        argv,
+        cwd: LocalPath(cwd),
+        env: Default::default(),
+        tty: false,
+        arg0: None,
+        pipe_stdin: false,
+        env_policy: Some(EnvPolicy {
+            inherit: EnvInherit::All,
+            ignore_default_excludes: true,
+            exclude: Vec::new(),
+            set: Default::default(),
+            include_only: Vec::new(),
+        }),
+        sandbox,
+        enforce_managed_network: false,
+        managed_network: None,
+        network_proxy: None,
+        shell_snapshot: None,
+        metadata: None,
+        rows: None,
+        cols: None,
+        real_terminal: false,
+        timeout_ms: None,
+        idle_timeout_ms: None,
+        login_environment: None,
+        limits: None,
+    }
+}

@@ -1,0 +1,50 @@
+//! The tool that tells which environments there are.
+
+use codex_exec_protocol::path::WirePath;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::call::Call;
+use crate::outcome::{Outcome, Refused};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnvironmentsArgs {}
+
+/// Which environments there are, and what confines the tools there. Connects to none.
+pub(crate) async fn environments(call: &Call<'_>, _: EnvironmentsArgs) -> Result<Outcome, Refused> {
+    let confinement = &call.lender.confinement;
+    let (mut text, mut all) = (String::new(), Vec::new());
+    for (index, (name, there)) in call.lender.environments.known().await.into_iter().enumerate() {
+        let default = index == 0;
+        let info = there.as_ref().and_then(|there| there.info.as_ref());
+        let cwd = there.as_ref().and_then(|there| confinement.base(there).ok());
+        let path = |path: &Option<WirePath>| match path {
+            Some(WirePath::Local(path)) => Some(path.clone()),
+            _ => None,
+        };
+        text.push_str(name);
+        text.push_str(if default { " (default)" } else { "" });
+        text.push_str(if there.is_some() { ": connected" } else { ": not connected yet" });
+        if let Some(cwd) = &cwd {
+            text.push_str(&format!(", paths begin at {}", cwd.display()));
+        }
+        text.push('\n');
+        all.push(json!({
+            "name": name, "default": default, "connected": there.is_some(), "cwd": cwd,
+            "os": info.and_then(|info| info.platform_os.clone()), "shell": info.map(|info| info.shell.path.clone()),
+            "home": info.and_then(|info| path(&info.user_home_dir)),
+        }));
+    }
+    if !confinement.roots.is_empty() {
+        let roots: Vec<_> = confinement.roots.iter().map(|root| root.display().to_string()).collect();
+        text.push_str(&format!("Files are confined to {}\n", roots.join(", ")));
+    }
+    if confinement.permissions.is_some() {
+        text.push_str("Programs and files are under a sandbox.\n");
+    }
+    let data = json!({
+        "environments": all, "roots": confinement.roots, "sandbox": confinement.permissions.is_some(),
+    });
+    Ok(Outcome { text, data })
+}
