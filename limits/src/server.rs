@@ -147,6 +147,8 @@ crate::limits! {
             http_streams: usize = 128, 1..=65_536;
             /// Redirects followed for one request; one more is `-32603`.
             http_redirects: usize = 10, 0..=1_000;
+            /// Header lines of one response over HTTP/1; with more it is `-32603`. curl has the same bound.
+            http_response_headers: usize = 5_000, 100..=16_384;
         }
         /// The filtering proxies of programs.
         network: NetworkLimits {
@@ -188,7 +190,7 @@ crate::limits! {
             stream_message_bytes: usize = 64 * MIB, { 64 * KIB }..={ 64 * MIB };
             /// Open streams of one rendezvous' websocket; one more is refused (Noise) or not made (plain relay).
             relay_streams: usize = 128, 1..=65_536;
-            /// Handshakes that wait for the registry at once; one more is refused.
+            /// Handshakes that wait for the registry at once; of one more, that of the harness with the most is refused.
             relay_handshakes: usize = 32, 1..=65_536;
             /// Failed handshakes of one harness; then its handshakes are refused for `relay_failure_pause`.
             relay_failures: u32 = 8, 1..=1_000_000;

@@ -80,19 +80,25 @@ impl Outgoing {
     }
 
     /// The same without certificates, for addresses without TLS.
-    pub fn plain_http_as_usual(&self) -> reqwest::ClientBuilder {
-        self.shared.proxies.apply_as_usual(reqwest::Client::builder().tls_built_in_root_certs(false))
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn plain_http_as_usual(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
+        Ok(self.shared.proxies.apply_as_usual(trusting_nobody()?))
     }
 
     fn trusting(&self) -> Result<reqwest::ClientBuilder, OutgoingError> {
         let mut tls = (*self.tls()?.config).clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(reqwest::Client::builder().use_preconfigured_tls(tls))
+        Ok(reqwest::Client::builder().tls_backend_preconfigured(tls))
     }
 
     /// The beginning of an HTTP client for a server on this machine without TLS: no proxy, and nothing to read.
-    pub fn local_http() -> reqwest::ClientBuilder {
-        reqwest::Client::builder().no_proxy().tls_built_in_root_certs(false)
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn local_http() -> Result<reqwest::ClientBuilder, OutgoingError> {
+        Ok(trusting_nobody()?.no_proxy())
     }
 
     /// What wraps the stream to a server: TLS for `wss` and `https`, else nothing.
@@ -128,6 +134,12 @@ impl Outgoing {
             }
         }
     }
+}
+
+/// The beginning of a client that reads no certificates, and so can't use TLS.
+fn trusting_nobody() -> Result<reqwest::ClientBuilder, OutgoingError> {
+    let tls = (*trust::tls(&Trust::Nobody)?.config).clone();
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls))
 }
 
 /// The file of further certificates that the environment names: `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`.

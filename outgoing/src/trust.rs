@@ -33,6 +33,8 @@ pub(crate) enum Trust {
     Also(PathBuf),
     /// The certificates of this file and no others.
     Only(Roots),
+    /// None.
+    Nobody,
 }
 
 /// Roots of trust of one's own, instead of the machine's.
@@ -99,6 +101,7 @@ pub(crate) fn tls(trust: &Trust) -> Result<Tls, OutgoingError> {
             roots
         }
         Trust::Machine => machine(),
+        Trust::Nobody => RootCertStore::empty(),
     };
     let is_empty = roots.is_empty();
     let versions = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct RelayLimits {
     /// Open streams of one websocket; one more is refused by a reset (Noise) or not made (plain).
     pub streams: usize,
-    /// Handshakes that wait for the registry; one more is refused by a reset.
+    /// Handshakes that wait for the registry; of one more, that of the harness with the most is refused by a reset.
     pub handshakes: usize,
     /// Failed handshakes of one harness; then its handshakes are refused for [`Self::failure_pause`].
     pub failures: u32,

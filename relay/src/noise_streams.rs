@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use codex_exec_protocol::registry::PublicKey;
 
 use crate::event::{Event, Handshake, Verdict};
 use crate::failures::Failures;
@@ -92,10 +93,8 @@ impl NoiseStreams {
         }
         // A peer that does not read its answers gets no more of them.
         let unread = self.control.len() >= self.limits.queued_control;
-        let full =
-            unread || self.pending.len() >= self.limits.handshakes || self.open.len() >= self.limits.streams;
-        if full {
-            tracing::info!(stream_id, "handshake refused: too many wait, or are open");
+        if unread || self.open.len() >= self.limits.streams {
+            tracing::info!(stream_id, "handshake refused: too many streams are open, or resets unread");
             return self.reset(stream_id);
         }
         let parties = Parties {
@@ -108,9 +107,35 @@ impl NoiseStreams {
                 tracing::info!(stream_id, "handshake refused: too many of this harness failed");
                 self.reset(stream_id);
             }
+            Ok(accepted) if !self.has_place(&accepted.harness) => {
+                tracing::info!(stream_id, "handshake refused: too many wait for the registry");
+                self.reset(stream_id);
+            }
             Ok(accepted) => self.ask(stream_id, accepted),
             Err(error) => self.handshake_failed(stream_id, &error),
         }
+    }
+
+    /// Whether one more handshake of this harness may wait for the registry. Where all places are taken, the harness with
+    /// the most gives up its newest, unless the newcomer would then have as many.
+    fn has_place(&mut self, newcomer: &PublicKey) -> bool {
+        if self.pending.len() < self.limits.handshakes {
+            return true;
+        }
+        let mut waiting: HashMap<_, Vec<StreamKey>> = HashMap::new();
+        for (key, Pending { accepted, .. }) in &self.pending {
+            waiting.entry(accepted.harness.x25519).or_default().push(*key);
+        }
+        let own = waiting.get(&newcomer.x25519).map_or(0, Vec::len);
+        let crowd = waiting.into_values().max_by_key(Vec::len).filter(|crowd| crowd.len() > own + 1);
+        let Some(given_up) = crowd.into_iter().flatten().max() else { return false };
+        if let Some(Pending { id, .. }) = self.pending.remove(&given_up) {
+            tracing::info!(stream_id = %id, "handshake refused: its harness has the most that wait, and another came");
+            self.open.release(id.as_str());
+            self.open.tell(Event::Closed { stream: given_up });
+            self.reset(id.as_str());
+        }
+        true
     }
 
     fn ask(&mut self, stream_id: &str, accepted: Accepted) {

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use codex_exec_protocol::http::{RedirectPolicy, RequestParams, RequestResult};
 use codex_exec_protocol::{Base64Bytes, RpcError};
-use codex_outgoing::Outgoing;
+use codex_outgoing::{Outgoing, OutgoingError};
 use reqwest::header::ACCEPT_ENCODING;
 use reqwest::redirect as redirect_policy;
-use reqwest::{Client, Method, Request, Response, Url};
+use reqwest::{Client, ClientBuilder, Method, Request, Response, Url};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -64,6 +64,7 @@ pub struct LocalHttp {
     variable: Lookup,
     redirects: usize,
     body_bytes: usize,
+    response_headers: usize,
     longest_wait: Duration,
 }
 
@@ -111,6 +112,7 @@ impl LocalHttp {
             variable: Box::new(variable),
             redirects: limits.http.http_redirects,
             body_bytes: limits.http.http_body_bytes,
+            response_headers: limits.http.http_response_headers,
             longest_wait: limits.connection.longest_wait,
         }
     }
@@ -268,14 +270,14 @@ impl LocalHttp {
     async fn client(&self, secure: bool) -> Result<&Client, String> {
         let made = self.client.get_or_try_init(|| async {
             // Reads the machine's certificates: milliseconds that no other request should wait.
-            let outgoing = self.outgoing();
-            let built =
-                blocking::spawn(move || build(outgoing.http_as_usual().map_err(|error| error.to_string())?));
+            let (outgoing, headers) = (self.outgoing(), self.response_headers);
+            let built = blocking::spawn(move || build(outgoing.http_as_usual(), headers));
             built.await.map_err(|error| error.to_string())?
         });
         match made.await {
             Err(_) if !secure => {
-                self.plain.get_or_try_init(|| async { build(self.outgoing().plain_http_as_usual()) }).await
+                let plain = || async { build(self.outgoing().plain_http_as_usual(), self.response_headers) };
+                self.plain.get_or_try_init(plain).await
             }
             made => made,
         }
@@ -290,8 +292,10 @@ fn broke(why: String) -> RpcError {
     RpcError::internal(format!("failed to read http/request response body: {why}"))
 }
 
-fn build(builder: reqwest::ClientBuilder) -> Result<Client, String> {
+fn build(builder: Result<ClientBuilder, OutgoingError>, headers: usize) -> Result<Client, String> {
     builder
+        .map_err(|error| error.to_string())?
+        .http1_max_headers(headers)
         .redirect(redirect_policy::Policy::none())
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .pool_idle_timeout(IDLE_TIME)

@@ -95,7 +95,7 @@ impl RegistryClient {
         let build = || async {
             let builder = match self.local {
                 // Certificates take longer to read than a whole registration over loopback.
-                true => Outgoing::local_http(),
+                true => Outgoing::local_http()?,
                 false => {
                     let outgoing = self.outgoing.clone();
                     let read = blocking::spawn(move || outgoing.http()).await;

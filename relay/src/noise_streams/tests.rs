@@ -329,6 +329,36 @@ fn after_eight_failures_a_harness_is_reset_for_ten_seconds_and_no_other() {
 }
 
 #[test]
+fn a_harness_that_takes_all_places_before_the_registry_gives_one_up_to_another() {
+    let mut world = World::new(RelayLimits { handshakes: 4, ..RelayLimits::default() });
+    let crowd = ["1", "2", "3", "4"].map(|id| world.pending(id).1);
+    let crowding = std::mem::replace(&mut world.harness, Identity::generate().unwrap());
+    for (id, given_up) in [("A", 3), ("B", 2)] {
+        let mut harness = world.harness(id);
+        harness.next_transmit().unwrap();
+        let events = world.receive(harness.next_transmit().unwrap().unwrap());
+        let [Event::Closed { stream }, Event::Validate(handshake)] = events.as_slice() else {
+            panic!("{events:?}")
+        };
+        assert_eq!((*stream, handshake.id.as_str()), (crowd[given_up], id));
+        world.is_reset(["1", "2", "3", "4"][given_up]);
+    }
+    // Both have as many now: whoever comes is refused, and nobody else.
+    let refused = |world: &mut World| {
+        let mut harness = world.harness("C");
+        harness.next_transmit().unwrap();
+        assert_eq!(world.receive(harness.next_transmit().unwrap().unwrap()), []);
+        world.is_reset("C");
+    };
+    refused(&mut world);
+    world.harness = crowding;
+    refused(&mut world);
+    // What was given up is no failure of its harness: its others still get their answer.
+    world.streams.validated(world.now, crowd[0], Verdict::Valid);
+    assert!(matches!(world.events()[..], [Event::Opened { .. }]));
+}
+
+#[test]
 fn a_large_message_does_not_hold_up_a_small_one() {
     let mut world = world();
     let (mut slow, large) = world.open("large");

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use codex_exec_protocol::relay::{
     RelayData, RelayHandshake, RelayMessageFrame, RelayReset, RelayResume, relay_message_frame::Body,
 };
+use codex_outgoing::Outgoing;
 use codex_rendezvous::tokens::{self, Grant, Role};
 use codex_rendezvous::{Config, Limits, Rendezvous};
 use futures_util::{SinkExt, StreamExt};
@@ -65,7 +66,8 @@ impl Server {
         let mut config = config(vec![grant.clone()]);
         change(&mut config);
         let rendezvous = Rendezvous::start(config).await.unwrap();
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let http = Outgoing::local_http().unwrap();
+        let http = http.redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { rendezvous, token, grant, http }
     }
 

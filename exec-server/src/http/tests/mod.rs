@@ -2,6 +2,7 @@
 
 mod packed;
 mod peer;
+mod proxies;
 mod streams;
 mod vectors;
 
@@ -246,6 +247,25 @@ async fn a_buffered_body_over_the_limit_is_refused_with_the_advice_to_stream() {
     // A HEAD's length is not a body.
     let head = tight.request(params(&peer.url("/big"), json!({"method": "HEAD"}))).await.unwrap();
     assert_eq!(head.status, 200);
+}
+
+#[tokio::test]
+async fn more_than_a_hundred_headers_are_taken_up_to_the_limit() {
+    let peer = Peer::start(|target| {
+        let count: usize = target.trim_start_matches('/').parse().unwrap();
+        let lines: String = (1..count).map(|number| format!("x-{number}: {number}\r\n")).collect();
+        raw(&format!("HTTP/1.1 200 OK\r\n{lines}content-length: 0\r\n\r\n"), false)
+    })
+    .await;
+    for count in [100, 101, 5_000] {
+        let answer = http().request(params(&peer.url(&format!("/{count}")), json!({}))).await.unwrap();
+        assert_eq!(answer.headers.len(), count);
+    }
+    let error = http().request(params(&peer.url("/5001"), json!({}))).await.unwrap_err();
+    assert!(error.message.contains("message head is too large"), "{error}");
+    let few = http_with(&Limits::default().with(|limits| limits.http.http_response_headers = 120));
+    assert!(few.request(params(&peer.url("/120"), json!({}))).await.is_ok());
+    assert!(few.request(params(&peer.url("/121"), json!({}))).await.is_err());
 }
 
 #[test]
