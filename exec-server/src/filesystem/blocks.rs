@@ -14,7 +14,7 @@ use crate::blocking::{self, Blocking};
 
 /// Content of one block: a multiple of three bytes, so that the base64 of blocks joins without padding.
 /// Chosen for speed.
-const BLOCK_BYTES: usize = 192 << 10;
+const BLOCK_BYTES: usize = 252 << 10;
 /// Smaller files are read as a whole; a message of less than 1 MiB is one frame anyway. Chosen for speed.
 const LEAST_BYTES: u64 = 3 << 18;
 

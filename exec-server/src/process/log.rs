@@ -61,8 +61,8 @@ pub struct OutputLog {
     totals: StreamTotals,
     /// Bytes of all chunks that were evicted.
     evicted: u64,
-    /// `(seq, evicted bytes up to and with it)`, ascending; thinned out when full.
-    positions: VecDeque<(Seq, u64)>,
+    /// `(seq, evicted bytes up to and with it)`, ascending; thinned out when full. Most programs have none.
+    positions: Option<Box<VecDeque<(Seq, u64)>>>,
     exit: Option<(Seq, Exit)>,
     closed: Option<Seq>,
     follower: Option<Follower>,
@@ -82,7 +82,7 @@ impl OutputLog {
             next_seq: 1,
             totals: StreamTotals::default(),
             evicted: 0,
-            positions: VecDeque::new(),
+            positions: None,
             exit: None,
             closed: None,
             follower: None,
@@ -147,14 +147,15 @@ impl OutputLog {
             let Some(chunk) = self.chunks.pop_front() else { break };
             self.retained -= chunk.chunk.len();
             self.evicted += chunk.chunk.len() as u64;
-            if self.positions.len() == REMEMBERED_POSITIONS {
+            let positions = self.positions.get_or_insert_default();
+            if positions.len() == REMEMBERED_POSITIONS {
                 let mut keep = false;
-                self.positions.retain(|_| {
+                positions.retain(|_| {
                     keep = !keep;
                     keep
                 });
             }
-            self.positions.push_back((chunk.seq, self.evicted));
+            positions.push_back((chunk.seq, self.evicted));
         }
     }
 
@@ -276,8 +277,9 @@ impl OutputLog {
 
     /// Bytes after `seq` that are gone: exact for what was evicted lately, else not too small.
     pub fn lost_after(&self, seq: Seq) -> u64 {
-        let at = self.positions.partition_point(|(position, _)| *position <= seq);
-        let known = at.checked_sub(1).and_then(|at| self.positions.get(at)).map_or(0, |(_, bytes)| *bytes);
+        let Some(positions) = &self.positions else { return self.evicted };
+        let at = positions.partition_point(|(position, _)| *position <= seq);
+        let known = at.checked_sub(1).and_then(|at| positions.get(at)).map_or(0, |(_, bytes)| *bytes);
         self.evicted - known
     }
 

@@ -3,7 +3,9 @@
 //! A pipe or terminal wakes us at each write, and on a busy processor that keeps the program from making the next one: its
 //! output then comes in pieces of a few KiB, on a terminal of a few lines, each with its own way through every hop. So
 //! while output floods in, it is taken out of the event loop and looked at in short intervals instead, as a network
-//! driver polls under load (Linux's NAPI).
+//! driver polls under load (Linux's NAPI). What a terminal gives at each look is little: it is gathered for a moment.
+
+mod gathered;
 
 use std::cell::RefCell;
 use std::future::pending;
@@ -18,6 +20,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use self::gathered::Gathered;
 use super::queries::Queries;
 use crate::alarm::Alarm;
 use codex_children::descriptor::register;
@@ -49,6 +52,7 @@ pub(super) struct Output {
     pub(super) ended: bool,
     /// What answers the program's questions to its terminal, where no real one is behind.
     pub(super) queries: Option<Queries>,
+    gathered: Gathered,
     full_reads: usize,
     pace: Pace,
 }
@@ -130,7 +134,8 @@ impl Output {
     pub(super) fn new(fd: OwnedFd, stream: Stream) -> Result<Self> {
         let source = Source::Awaited(register(fd, Interest::READABLE)?);
         let pace = Pace { last: Instant::now(), inputs: 0, quick: 0 };
-        Ok(Self { source, stream, ended: false, queries: None, full_reads: 0, pace })
+        let gathered = Gathered::default();
+        Ok(Self { source, stream, ended: false, queries: None, gathered, full_reads: 0, pace })
     }
 
     /// Waits until reading is worth it.
@@ -156,6 +161,28 @@ impl Output {
         };
         self.grow_pipe(chunk.bytes.len(), chunk_bytes);
         Ok(chunk)
+    }
+
+    /// Takes what was read and is to be told, and gives what is to be told now. Of a flooding terminal that may be nothing;
+    /// the rest follows with a later call, by [`Self::due`] or [`Self::rest`].
+    pub(super) fn gather(&mut self, bytes: Bytes, now: Instant) -> Bytes {
+        match self.source {
+            Source::Flooded(_) if self.stream == Stream::Pty => self.gathered.take(bytes, now),
+            _ => self.gathered.with(bytes),
+        }
+    }
+
+    /// What was gathered and is to be told though nothing more was read: all of it once the flood is over.
+    pub(super) fn due(&mut self, now: Instant) -> Bytes {
+        match self.source {
+            Source::Flooded(_) if !self.ended => self.gathered.take(Bytes::new(), now),
+            _ => self.gathered.end(),
+        }
+    }
+
+    /// All that was gathered.
+    pub(super) fn rest(&mut self) -> Bytes {
+        self.gathered.with(Bytes::new())
     }
 
     /// Fewer wake-ups for a program that writes a lot; the kernel may refuse, and then nothing changes.

@@ -43,7 +43,7 @@ pub struct Process {
 }
 
 /// What is left of an ended process until it is forgotten is this and a few strings, so it stays small.
-const _: () = assert!(size_of::<Process>() <= 640);
+const _: () = assert!(size_of::<Process>() <= 576);
 
 pub(super) struct State {
     pub(super) phase: Phase,
@@ -88,7 +88,8 @@ type Deferred = Box<dyn FnOnce(Result<(), &RpcError>) + Send>;
 
 pub(super) enum Phase {
     Starting,
-    Failed(RpcError),
+    /// In a box, since others are many and small.
+    Failed(Box<RpcError>),
     Running { pid: Pid, since: Instant },
     Ended { pid: Pid },
 }
@@ -156,7 +157,7 @@ impl Process {
             return;
         }
         let failure = match &state.phase {
-            Phase::Failed(error) => Some(error.clone()),
+            Phase::Failed(error) => Some((**error).clone()),
             _ => None,
         };
         drop(state);
@@ -197,7 +198,7 @@ impl Process {
     }
 
     pub(super) fn set_failed(&self, error: &RpcError) {
-        self.end_start(self.lock(), Phase::Failed(error.clone()), Err(error));
+        self.end_start(self.lock(), Phase::Failed(Box::new(error.clone())), Err(error));
     }
 
     fn end_start<'a>(

@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use codex_children::orphans::{self, Origin};
 use codex_children::reap;
+use codex_exec_protocol::process::Stream;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
@@ -120,7 +122,7 @@ async fn readable(output: Option<&Output>, has_room: bool) {
 
 /// Reads while there is something, room for it and a turn left.
 fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, when: When) {
-    let (mut reads, mut bytes, mut inputs, mut more) = (0, 0, 0, true);
+    let (mut reads, mut bytes, mut more) = (0, 0, true);
     while more && reads < READS_IN_A_ROW {
         match output.read(chunk_bytes, when) {
             Ok(chunk) if !chunk.bytes.is_empty() => {
@@ -128,21 +130,12 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
                 bytes += chunk.bytes.len();
                 // At a program's end another read tells whether somebody else holds the pipe.
                 more = !chunk.emptied || when == When::Now;
-                let stream = output.stream;
                 let (read, answers) = match &mut output.queries {
                     None => (chunk.bytes, Vec::new()),
                     Some(queries) => queries.take(chunk.bytes, || process.terminal_size()),
                 };
-                let mut room = true;
-                process.record(|state| {
-                    if !read.is_empty() {
-                        state.output(stream, read);
-                    }
-                    state.answer(answers);
-                    room = state.log.has_room();
-                    inputs = state.inputs;
-                });
-                if !room {
+                let read = output.gather(read, Instant::now());
+                if !tell(process, output.stream, read, answers) {
                     break;
                 }
             }
@@ -153,14 +146,30 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
                 output.ended = true;
                 more = false;
                 let rest = output.queries.as_mut().map(Queries::rest).unwrap_or_default();
-                if !rest.is_empty() {
-                    let stream = output.stream;
-                    process.record(|state| state.output(stream, rest));
-                }
+                let rest = output.gather(rest, Instant::now());
+                tell(process, output.stream, rest, Vec::new());
             }
         }
     }
-    output.settle(Instant::now(), inputs, bytes, more);
+    let (now, inputs) = (Instant::now(), process.lock().inputs);
+    output.settle(now, inputs, bytes, more);
+    let due = if when == When::Now { output.rest() } else { output.due(now) };
+    tell(process, output.stream, due, Vec::new());
+}
+
+/// Puts output into the log, and types what a terminal answers. Whether more may be read.
+fn tell(process: &Arc<Process>, stream: Stream, read: Bytes, answers: Vec<u8>) -> bool {
+    let mut room = true;
+    if !read.is_empty() || !answers.is_empty() {
+        process.record(|state| {
+            if !read.is_empty() {
+                state.output(stream, read);
+            }
+            state.answer(answers);
+            room = state.log.has_room();
+        });
+    }
+    room
 }
 
 /// Reaps the child if it has ended, and tells what it left behind.

@@ -1,11 +1,13 @@
 //! The processes of one session.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
-use codex_exec_protocol::{ProcessId, RpcError};
+use codex_exec_protocol::RpcError;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
@@ -45,7 +47,7 @@ pub struct ProcessTable {
 
 #[derive(Default)]
 struct Entries {
-    by_id: HashMap<ProcessId, Entry>,
+    by_id: HashMap<ById, Entry>,
     /// Those that are over, by their numbers.
     closed: BTreeMap<u64, Arc<Process>>,
     /// When each of those is to be forgotten, in the order of that.
@@ -62,8 +64,31 @@ struct Entries {
     leftovers: Vec<Leftover>,
 }
 
+/// A process that is found by its id, which it holds itself: a finished one is to cost little.
+struct ById(Arc<Process>);
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.id()
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // As its borrowed form.
+        str::hash(self.borrow(), hasher);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for ById {}
+
 struct Entry {
-    process: Arc<Process>,
     number: u64,
     /// Watches the program; gone with that.
     pump: Option<AbortHandle>,
@@ -91,9 +116,9 @@ impl Entries {
             }
         }
         // One that has closed this moment may not be among them yet.
-        let closed = self.by_id.values().filter(|entry| entry.process.is_closed());
-        let oldest = closed.min_by_key(|entry| entry.number);
-        let oldest = oldest.map(|entry| (entry.number, Arc::clone(&entry.process)));
+        let closed = self.by_id.iter().filter(|(ById(process), _)| process.is_closed());
+        let oldest = closed.min_by_key(|(_, entry)| entry.number);
+        let oldest = oldest.map(|(ById(process), entry)| (entry.number, Arc::clone(process)));
         oldest.is_some_and(|(number, process)| self.evict(number, &process))
     }
 
@@ -103,7 +128,7 @@ impl Entries {
         if self.numbered(process.id(), number).is_none() {
             return false;
         }
-        self.by_id.remove(process.id());
+        self.by_id.remove(process.id().as_str());
         self.keep_leftovers(process);
         self.give_back();
         true
@@ -135,7 +160,7 @@ impl Entries {
     }
 
     fn processes(&self) -> Vec<Arc<Process>> {
-        self.by_id.values().map(|entry| Arc::clone(&entry.process)).collect()
+        self.by_id.keys().map(|ById(process)| Arc::clone(process)).collect()
     }
 }
 
@@ -209,7 +234,7 @@ impl ProcessTable {
         if entries.ended {
             return Err(ended());
         }
-        if entries.by_id.contains_key(&params.process_id) {
+        if entries.by_id.contains_key(params.process_id.as_str()) {
             return Err(RpcError::invalid_request(format!("process {} already exists", params.process_id)));
         }
         if entries.by_id.len() >= self.limits.session.processes_per_session && !entries.evict_oldest_closed()
@@ -225,15 +250,14 @@ impl ProcessTable {
         }
         entries.started += 1;
         let number = entries.started;
-        let entry = Entry { process: Arc::clone(&process), number, pump: None };
-        entries.by_id.insert(params.process_id.clone(), entry);
+        entries.by_id.insert(ById(Arc::clone(&process)), Entry { number, pump: None });
         drop(entries);
         Ok(Placed { process, number, params })
     }
 
     /// The process of this id, if its start still goes on.
     pub fn starting(&self, id: &str) -> Option<Arc<Process>> {
-        self.lock().by_id.get(id).map(|entry| &entry.process).filter(|process| process.is_starting()).cloned()
+        self.get(id).ok().filter(|process| process.is_starting())
     }
 
     /// Second half of a start: runs the program. May block on the file system. What became of it is told to
@@ -272,7 +296,7 @@ impl ProcessTable {
     fn fail(&self, process: &Process, number: u64, error: &RpcError) {
         let mut entries = self.lock();
         if entries.numbered(process.id(), number).is_some() {
-            entries.by_id.remove(process.id());
+            entries.by_id.remove(process.id().as_str());
         }
         drop(entries);
         process.set_failed(error);
@@ -311,13 +335,14 @@ impl ProcessTable {
     /// # Errors
     /// `-32600` when there is none.
     pub fn get(&self, id: &str) -> Result<Arc<Process>, RpcError> {
-        self.lock().by_id.get(id).map(|entry| Arc::clone(&entry.process)).ok_or_else(|| unknown_process(id))
+        let found = self.lock().by_id.get_key_value(id).map(|(ById(process), _)| Arc::clone(process));
+        found.ok_or_else(|| unknown_process(id))
     }
 
     /// Everything that is not evicted, in order of start.
     pub fn list(&self) -> ListResult {
         let mut processes: Vec<_> =
-            self.lock().by_id.values().map(|entry| (entry.number, Arc::clone(&entry.process))).collect();
+            self.lock().by_id.iter().map(|(ById(process), entry)| (entry.number, Arc::clone(process))).collect();
         processes.sort_by_key(|(number, _)| *number);
         ListResult { processes: processes.iter().map(|(_, process)| process.info()).collect() }
     }
@@ -351,12 +376,12 @@ impl ProcessTable {
 
     /// Whether no program runs or is being started.
     pub fn is_over(&self) -> bool {
-        self.lock().by_id.values().all(|entry| entry.process.is_closed())
+        self.lock().by_id.keys().all(|ById(process)| process.is_closed())
     }
 
     /// Whether a program did something that the connection which is gone had not seen.
     pub fn has_unseen(&self) -> bool {
-        self.lock().by_id.values().any(|entry| entry.process.has_unseen())
+        self.lock().by_id.keys().any(|ById(process)| process.has_unseen())
     }
 
     /// Nobody came back in time: programs are not stalled any longer.
@@ -377,28 +402,28 @@ impl ProcessTable {
             if let Some(evictor) = all.evictor.take() {
                 evictor.abort();
             }
-            let entries: Vec<Entry> = all.by_id.drain().map(|(_, entry)| entry).collect();
+            let entries: Vec<_> = all.by_id.drain().map(|(ById(process), entry)| (process, entry.pump)).collect();
             (entries, std::mem::take(&mut all.leftovers))
         };
-        for entry in &entries {
-            let process = Arc::clone(&entry.process);
-            entry.process.when_started(move |started| {
+        for (process, _) in &entries {
+            let starting = Arc::clone(process);
+            process.when_started(move |started| {
                 if started.is_ok() {
-                    process.terminate(None);
+                    starting.terminate(None);
                 }
             });
         }
         let reaped = async {
-            for entry in &entries {
-                entry.process.over().await;
+            for (process, _) in &entries {
+                process.over().await;
             }
         };
         if tokio::time::timeout(REAPING_TIME, reaped).await.is_err() {
             tracing::warn!("some killed programs have not ended yet");
         }
-        for entry in entries {
-            leftovers.extend(entry.process.take_leftovers());
-            if let Some(pump) = entry.pump {
+        for (process, pump) in entries {
+            leftovers.extend(process.take_leftovers());
+            if let Some(pump) = pump {
                 pump.abort();
             }
         }

@@ -12,6 +12,9 @@ use crate::filesystem::FileBlocks;
 use crate::rpc::{Content, NextBlock, Outbox, Poured};
 use crate::transport::{Fragments, FrameBuffer, Parts, Piece};
 
+/// Pieces of a file that are sent before others get their turn: about a quarter of a millisecond. Chosen for speed.
+const PIECES_IN_A_ROW: usize = 4;
+
 /// "Internal error" (RFC 6455, 7.4.1): a message that was begun can't be finished.
 const INTERNAL_ERROR: u16 = 1011;
 
@@ -51,6 +54,7 @@ pub(super) async fn pour(
 ) -> io::Result<()> {
     let mut parts = Parts::new(outbox.framing(), poured.length());
     let mut buffer = Vec::new();
+    let mut in_a_row = 0;
     loop {
         parts.begin(&mut buffer);
         match piece(outbox, sink, poured, &mut buffer).await {
@@ -65,7 +69,11 @@ pub(super) async fn pour(
             }
         }
         // Files in memory would keep the others waiting as long as the peer is fast.
-        tokio::task::yield_now().await;
+        in_a_row += 1;
+        if in_a_row == PIECES_IN_A_ROW {
+            in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -108,3 +108,28 @@ async fn a_pipe_that_fills_up_gets_larger() {
     }
     assert_eq!(rustix::pipe::fcntl_getpipe_size(&theirs).expect("a pipe"), LARGE_PIPE);
 }
+
+#[tokio::test]
+async fn a_flooding_terminal_tells_much_at_once_and_all_of_it_in_the_end() {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    rustix::io::ioctl_fionbio(&ours, true).expect("non-blocking");
+    let mut output = Output::terminal(ours, true).expect("it can be watched");
+    let start = output.pace.last;
+    let ms = |ms| start + Duration::from_millis(ms);
+    let told = |output: &mut Output, bytes: &[u8], at| output.gather(Bytes::copy_from_slice(bytes), at);
+    assert_eq!(told(&mut output, b"a line", start), "a line", "no flood: at once");
+    pieces(&mut output, &theirs, start, FLOOD, Duration::from_micros(100), false).await;
+    assert!(is_flooded(&output));
+    assert_eq!(told(&mut output, b"one ", ms(10)), "");
+    assert_eq!((told(&mut output, b"two ", ms(12)), output.due(ms(13))), (Bytes::new(), Bytes::new()));
+    assert_eq!(output.due(ms(14)), "one two ", "after a moment, though nothing more comes");
+    assert_eq!(told(&mut output, b"three ", ms(20)), "");
+    assert_eq!(output.rest(), "three ", "at the program's end");
+    assert_eq!(told(&mut output, b"four ", ms(30)), "");
+    while is_flooded(&output) {
+        assert_eq!(output.due(ms(31)), "");
+        assert_eq!(turn(&mut output, ms(31), 0).await, b"");
+    }
+    assert_eq!(output.due(ms(31)), "four ", "with the flood's end");
+    assert_eq!(told(&mut output, b"five", ms(32)), "five");
+}
