@@ -51,6 +51,29 @@ struct Follower {
     received: Seq,
 }
 
+/// Evicted bytes up to and with some numbers, ascending; thinned out when there are too many.
+#[derive(Debug, Default)]
+struct Positions(VecDeque<(Seq, u64)>);
+
+impl Positions {
+    fn add(&mut self, seq: Seq, evicted: u64) {
+        if self.0.len() == REMEMBERED_POSITIONS {
+            let mut keep = false;
+            self.0.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.0.push_back((seq, evicted));
+    }
+
+    /// Bytes that were evicted up to `seq`, as far as that is known.
+    fn known_up_to(&self, seq: Seq) -> u64 {
+        let at = self.0.partition_point(|(position, _)| *position <= seq);
+        at.checked_sub(1).and_then(|at| self.0.get(at)).map_or(0, |(_, evicted)| *evicted)
+    }
+}
+
 /// The log. See the module's text.
 #[derive(Debug)]
 pub struct OutputLog {
@@ -61,8 +84,8 @@ pub struct OutputLog {
     totals: StreamTotals,
     /// Bytes of all chunks that were evicted.
     evicted: u64,
-    /// `(seq, evicted bytes up to and with it)`, ascending; thinned out when full. Most programs have none.
-    positions: Option<Box<VecDeque<(Seq, u64)>>>,
+    /// Where chunks were evicted. Most programs have none.
+    positions: Option<Box<Positions>>,
     exit: Option<(Seq, Exit)>,
     closed: Option<Seq>,
     follower: Option<Follower>,
@@ -147,15 +170,7 @@ impl OutputLog {
             let Some(chunk) = self.chunks.pop_front() else { break };
             self.retained -= chunk.chunk.len();
             self.evicted += chunk.chunk.len() as u64;
-            let positions = self.positions.get_or_insert_default();
-            if positions.len() == REMEMBERED_POSITIONS {
-                let mut keep = false;
-                positions.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-            }
-            positions.push_back((chunk.seq, self.evicted));
+            self.positions.get_or_insert_default().add(chunk.seq, self.evicted);
         }
     }
 
@@ -277,10 +292,7 @@ impl OutputLog {
 
     /// Bytes after `seq` that are gone: exact for what was evicted lately, else not too small.
     pub fn lost_after(&self, seq: Seq) -> u64 {
-        let Some(positions) = &self.positions else { return self.evicted };
-        let at = positions.partition_point(|(position, _)| *position <= seq);
-        let known = at.checked_sub(1).and_then(|at| positions.get(at)).map_or(0, |(_, bytes)| *bytes);
-        self.evicted - known
+        self.evicted - self.positions.as_ref().map_or(0, |positions| positions.known_up_to(seq))
     }
 
     /// Whether something happened that the last follower had not seen.
