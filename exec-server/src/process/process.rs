@@ -90,8 +90,13 @@ pub(super) enum Phase {
     Starting,
     /// In a box, since others are many and small.
     Failed(Box<RpcError>),
-    Running { pid: Pid, since: Instant },
-    Ended { pid: Pid },
+    Running {
+        pid: Pid,
+        since: Instant,
+    },
+    Ended {
+        pid: Pid,
+    },
 }
 
 pub(super) enum Input {

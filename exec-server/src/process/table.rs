@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
 use codex_exec_protocol::RpcError;
+use codex_exec_protocol::process::{ListResult, StartParams, StartResult};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
@@ -341,8 +341,12 @@ impl ProcessTable {
 
     /// Everything that is not evicted, in order of start.
     pub fn list(&self) -> ListResult {
-        let mut processes: Vec<_> =
-            self.lock().by_id.iter().map(|(ById(process), entry)| (entry.number, Arc::clone(process))).collect();
+        let mut processes: Vec<_> = self
+            .lock()
+            .by_id
+            .iter()
+            .map(|(ById(process), entry)| (entry.number, Arc::clone(process)))
+            .collect();
         processes.sort_by_key(|(number, _)| *number);
         ListResult { processes: processes.iter().map(|(_, process)| process.info()).collect() }
     }
@@ -402,7 +406,8 @@ impl ProcessTable {
             if let Some(evictor) = all.evictor.take() {
                 evictor.abort();
             }
-            let entries: Vec<_> = all.by_id.drain().map(|(ById(process), entry)| (process, entry.pump)).collect();
+            let entries: Vec<_> =
+                all.by_id.drain().map(|(ById(process), entry)| (process, entry.pump)).collect();
             (entries, std::mem::take(&mut all.leftovers))
         };
         for (process, _) in &entries {

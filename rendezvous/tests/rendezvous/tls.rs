@@ -46,7 +46,8 @@ async fn registry_and_rendezvous_work_over_tls() {
     let (tls, root) = files(&directory);
     let server = Server::start_with(|config| config.tls = Some(tls)).await;
     assert!(server.rendezvous.local_url().starts_with("https://127.0.0.1:"));
-    let http = reqwest::Client::builder().tls_backend_preconfigured((*client(&root)).clone()).build().unwrap();
+    let http =
+        reqwest::Client::builder().tls_backend_preconfigured((*client(&root)).clone()).build().unwrap();
     let port = server.rendezvous.address().port();
     let post = async |path: &str, body| {
         let request = http.post(format!("https://localhost:{port}{path}")).bearer_auth(&server.token);
@@ -76,7 +77,8 @@ async fn a_new_certificate_is_taken_without_a_restart() {
     let server = Server::start_with(|config| config.tls = Some(tls)).await;
     let (tls, root) = files(&new);
     server.rendezvous.replace_certificate(&tls).unwrap();
-    let http = reqwest::Client::builder().tls_backend_preconfigured((*client(&root)).clone()).build().unwrap();
+    let http =
+        reqwest::Client::builder().tls_backend_preconfigured((*client(&root)).clone()).build().unwrap();
     let port = server.rendezvous.address().port();
     let answer = http.get(format!("https://localhost:{port}/readyz")).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
