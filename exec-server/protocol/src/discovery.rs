@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::encode::encode_with_serde;
-use crate::filesystem::Sandboxed;
+use crate::filesystem::sandboxed;
 use crate::methods;
 use crate::path::{LocalPath, WirePath};
 use crate::sandbox::Sandbox;
@@ -253,20 +253,6 @@ pub struct SkillPolicy {
     pub products: Vec<Value>,
 }
 
-/// Says of params what they are confined to.
-macro_rules! sandboxed {
-    ($($params:ty),*) => {
-        $(impl Sandboxed for $params {
-            fn sandbox(&self) -> Option<&Sandbox> {
-                self.sandbox.as_ref()
-            }
-
-            fn take_sandbox(&mut self) -> Option<Sandbox> {
-                self.sandbox.take()
-            }
-        })*
-    };
-}
 sandboxed!(RootParams, SkillsParams);
 
 encode_with_serde!(ReadConfigResult, DiscoverRootsResult, RootFound, DiscoverResult);

@@ -387,11 +387,7 @@ impl WireEncode for ReadBlockResult {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"chunk\":");
-        encode::base64_string(&self.chunk.0, out);
-        out.extend_from_slice(b",\"eof\":");
-        encode::json(&self.eof, out);
-        out.push(b'}');
+        encode::chunk_and_eof(&self.chunk.0, self.eof, out);
     }
 }
 
@@ -457,19 +453,21 @@ pub trait Sandboxed: Send + 'static {
     fn take_sandbox(&mut self) -> Option<Sandbox>;
 }
 
+/// Implements [`Sandboxed`] for params with a member `sandbox`.
 macro_rules! sandboxed {
-    ($($params:ident,)*) => {
-        $(impl Sandboxed for $params {
-            fn sandbox(&self) -> Option<&Sandbox> {
+    ($($params:ty),* $(,)?) => {
+        $(impl $crate::filesystem::Sandboxed for $params {
+            fn sandbox(&self) -> Option<&$crate::sandbox::Sandbox> {
                 self.sandbox.as_ref()
             }
 
-            fn take_sandbox(&mut self) -> Option<Sandbox> {
+            fn take_sandbox(&mut self) -> Option<$crate::sandbox::Sandbox> {
                 self.sandbox.take()
             }
         })*
     };
 }
+pub(crate) use sandboxed;
 
 sandboxed!(
     ReadFileParams,

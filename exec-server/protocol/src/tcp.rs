@@ -127,11 +127,7 @@ impl WireEncode for ReadResult {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"chunk\":");
-        encode::base64_string(&self.chunk.0, out);
-        out.extend_from_slice(b",\"eof\":");
-        encode::json(&self.eof, out);
-        out.push(b'}');
+        encode::chunk_and_eof(&self.chunk.0, self.eof, out);
     }
 }
 

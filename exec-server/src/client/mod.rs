@@ -25,6 +25,8 @@ mod process;
 #[cfg(test)]
 mod relay_tests;
 mod remote;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod shared;
 mod tcp;

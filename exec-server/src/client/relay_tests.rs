@@ -1,6 +1,5 @@
 //! The client through scripted registries, rendezvous and executors, over real sockets (`remote.md` section 9).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use super::scripted::{Scripted, output, pings_keep_an_end_and_silence_does_not, start};
 use super::*;
-use crate::protocol::path::LocalPath;
-use crate::protocol::process::{List, ListParams, StartParams, Write, WriteParams};
+use crate::protocol::process::{List, ListParams, Write, WriteParams};
 
 mod plain;
 
@@ -158,43 +157,21 @@ impl Executor {
             self.socket.send(Message::Binary(frame)).await.unwrap();
         }
     }
+}
+
+impl Scripted for Executor {
+    async fn hear(&mut self) -> Option<Value> {
+        self.receive().await
+    }
 
     async fn send(&mut self, message: Value) {
         self.streams.send(self.stream.unwrap(), message.to_string().into()).unwrap();
         self.transmit().await;
     }
 
-    /// Receives a request of this method and answers it; gives its params.
-    async fn answer(&mut self, method: &str, result: Value) -> Value {
-        let mut request = self.receive().await.unwrap();
-        assert_eq!(request["method"], method);
-        self.send(json!({"id": request["id"], "result": result})).await;
-        request["params"].take()
+    async fn ping(&mut self) {
+        while !matches!(self.socket.next().await.unwrap().unwrap(), Message::Ping(_)) {}
     }
-
-    async fn handshake(&mut self) -> Value {
-        let params = self.answer("initialize", json!({"sessionId": "s1"})).await;
-        assert_eq!(self.receive().await.unwrap(), json!({"method": "initialized", "params": {}}));
-        params
-    }
-
-    async fn output(&mut self, seq: u64, base64: &str) {
-        let params = json!({"processId": "p", "seq": seq, "stream": "stdout", "chunk": base64});
-        self.send(json!({"method": "process/output", "params": params})).await;
-    }
-}
-
-fn start() -> StartParams {
-    serde_json::from_value(json!({
-        "processId": "p", "argv": ["x"], "cwd": LocalPath("/".into()), "env": BTreeMap::<String, String>::new(),
-        "tty": false,
-    }))
-    .unwrap()
-}
-
-fn output(text: &str) -> Option<ProcessEvent> {
-    let stream = crate::protocol::process::Stream::Stdout;
-    Some(ProcessEvent::Output { stream, bytes: text.as_bytes().to_vec() })
 }
 
 async fn refusal(world: &World) -> ClientError {

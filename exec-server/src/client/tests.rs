@@ -1,6 +1,5 @@
 //! The client against scripted servers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::scripted::{Scripted, output, pings_keep_an_end_and_silence_does_not, start};
 use super::*;
-use crate::protocol::path::LocalPath;
-use crate::protocol::process::{List, ListParams, StartParams};
+use crate::protocol::process::{List, ListParams};
 
 /// One accepted connection of a scripted server.
 struct Peer(WebSocketStream<TcpStream>);
@@ -31,28 +30,19 @@ impl Peer {
             }
         }
     }
+}
+
+impl Scripted for Peer {
+    async fn hear(&mut self) -> Option<Value> {
+        Some(self.receive().await)
+    }
 
     async fn send(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// Receives a request of this method and answers it; gives its params.
-    async fn answer(&mut self, method: &str, result: Value) -> Value {
-        let mut request = self.receive().await;
-        assert_eq!(request["method"], method);
-        self.send(json!({"id": request["id"], "result": result})).await;
-        request["params"].take()
-    }
-
-    async fn handshake(&mut self) -> Value {
-        let params = self.answer("initialize", json!({"sessionId": "s1"})).await;
-        assert_eq!(self.receive().await, json!({"method": "initialized", "params": {}}));
-        params
-    }
-
-    async fn output(&mut self, seq: u64, base64: &str) {
-        let params = json!({"processId": "p", "seq": seq, "stream": "stdout", "chunk": base64});
-        self.send(json!({"method": "process/output", "params": params})).await;
+    async fn ping(&mut self) {
+        while !matches!(self.0.next().await.unwrap().unwrap(), Message::Ping(_)) {}
     }
 }
 
@@ -60,19 +50,6 @@ async fn listen() -> (TcpListener, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     (listener, Endpoint::WebSocket { url, bearer: None })
-}
-
-fn start() -> StartParams {
-    serde_json::from_value(json!({
-        "processId": "p", "argv": ["x"], "cwd": LocalPath("/".into()), "env": BTreeMap::<String, String>::new(),
-        "tty": false,
-    }))
-    .unwrap()
-}
-
-fn output(text: &str) -> Option<ProcessEvent> {
-    let stream = crate::protocol::process::Stream::Stdout;
-    Some(ProcessEvent::Output { stream, bytes: text.as_bytes().to_vec() })
 }
 
 #[tokio::test]
@@ -279,32 +256,5 @@ async fn a_server_that_says_goodbye_and_is_gone_is_not_waited_for() {
 #[tokio::test]
 async fn a_server_that_answers_pings_stays_and_a_silent_one_is_left() {
     let (listener, endpoint) = listen().await;
-    let interval = Duration::from_millis(20);
-    let options =
-        ClientOptions { ping_interval: interval, silence_time: interval * 100, ..ClientOptions::default() };
-    let (quiet, asked) = tokio::sync::oneshot::channel();
-    let script = async {
-        let mut server = Peer::accept(&listener).await;
-        server.handshake().await;
-        // Pings alone keep it, for longer than the silence that it bears.
-        let mut pings = 0;
-        while pings < 120 {
-            pings += usize::from(matches!(server.0.next().await.unwrap().unwrap(), Message::Ping(_)));
-        }
-        quiet.send(()).unwrap();
-        server.answer("process/list", json!({"processes": []})).await;
-        // From now on nobody reads, so nobody answers.
-        let mut second = Peer::accept(&listener).await;
-        assert_eq!(second.handshake().await["resumeSessionId"], "s1");
-        second.answer("process/list", json!({"processes": []})).await;
-        (server, second)
-    };
-    let use_it = async {
-        let client = Client::connect(endpoint, options).await.unwrap();
-        asked.await.unwrap();
-        client.call::<List>(&ListParams {}).await.unwrap();
-        while client.call::<List>(&ListParams {}).await.is_err() {}
-        client
-    };
-    tokio::join!(script, use_it);
+    pings_keep_an_end_and_silence_does_not(endpoint, async || Peer::accept(&listener).await).await;
 }

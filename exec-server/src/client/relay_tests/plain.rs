@@ -93,34 +93,5 @@ async fn a_request_that_no_frame_carries_fails_alone() {
 #[tokio::test]
 async fn a_rendezvous_that_answers_pings_stays_and_a_silent_one_is_left() {
     let (listener, endpoint) = plain().await;
-    let interval = Duration::from_millis(20);
-    let options =
-        ClientOptions { ping_interval: interval, silence_time: interval * 100, ..ClientOptions::default() };
-    let (quiet, asked) = tokio::sync::oneshot::channel();
-    let script = async {
-        let mut executor = plain_executor(&listener).await;
-        executor.handshake().await;
-        // Pings alone keep it, for much longer than the silence that it bears.
-        let mut pings = 0;
-        while pings < 120 {
-            if let Message::Ping(_) = executor.socket.next().await.unwrap().unwrap() {
-                pings += 1;
-            }
-        }
-        quiet.send(()).unwrap();
-        executor.answer("process/list", json!({"processes": []})).await;
-        // From now on nobody reads, so nobody answers.
-        let mut second = plain_executor(&listener).await;
-        assert_eq!(second.handshake().await["resumeSessionId"], "s1");
-        second.answer("process/list", json!({"processes": []})).await;
-        (executor, second)
-    };
-    let use_it = async {
-        let client = Client::connect(endpoint, options).await.unwrap();
-        asked.await.unwrap();
-        client.call::<List>(&ListParams {}).await.unwrap();
-        while client.call::<List>(&ListParams {}).await.is_err() {}
-        client
-    };
-    tokio::join!(script, use_it);
+    pings_keep_an_end_and_silence_does_not(endpoint, async || plain_executor(&listener).await).await;
 }
