@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use codex_exec_protocol::{
-    Method, Notification, environment, filesystem as files, http, network, process, session,
+    Method, Notification, environment, filesystem as files, http, network, process, session, tcp,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,6 +56,13 @@ fn methods() -> BTreeMap<&'static str, (Check, Check)> {
         entry::<files::WatchMissing>(),
         entry::<http::Request>(),
         entry::<network::PolicyRequest>(),
+        entry::<tcp::Connect>(),
+        entry::<tcp::Listen>(),
+        entry::<tcp::Accept>(),
+        entry::<tcp::Read>(),
+        entry::<tcp::Write>(),
+        entry::<tcp::Shutdown>(),
+        entry::<tcp::Close>(),
     ])
 }
 
