@@ -1,8 +1,8 @@
-//! What has to be there before this process starts its first program: a keeper, which ends the programs if this process is
-//! killed ([`super::keeper`]), and the kernel's word that their orphans come to us ([`super::orphans`]).
+//! Sets up what must exist before this process starts its first program: a keeper, which ends the programs if this process
+//! is killed ([`super::keeper`]), and the role of subreaper, by which the kernel gives us their orphans ([`super::orphans`]).
 //!
-//! Both together take as long as all else that a server does before it can serve. So they are only said at its start, and
-//! made by the first that needs them.
+//! Both together would add about a millisecond to a server's start. So the server only says at its start what it wants, and
+//! prints its address first. The first caller of [`establish`] does the work.
 
 use std::ffi::CString;
 use std::io::{self, PipeWriter, Write};

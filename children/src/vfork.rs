@@ -57,7 +57,7 @@ struct Steps {
 /// Whether this kernel, or who filters its calls, is known to refuse `clone3`.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Has programs started without `clone3` from now on, or with it; whether they were.
+/// Makes later starts do without `clone3`, or with it. Returns whether they did without it before.
 #[cfg(test)]
 pub(super) fn refuse(refuse: bool) -> bool {
     REFUSED.swap(refuse, Ordering::Relaxed)

@@ -72,7 +72,7 @@ impl<C: Carrier> Open<C> {
         self.ids.remove(id)
     }
 
-    /// Whose name it is.
+    /// The stream with this name.
     pub(crate) fn key(&self, id: &str) -> Option<StreamKey> {
         self.ids.get(id).copied()
     }

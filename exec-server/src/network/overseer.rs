@@ -25,7 +25,7 @@ pub struct SessionNetwork {
     ended: watch::Sender<bool>,
 }
 
-/// Where an overseer sits, or nobody.
+/// The overseer that is there now, if there is one.
 #[derive(Default)]
 pub(super) struct OverseerSlot(Mutex<Option<Arc<dyn Overseer>>>);
 

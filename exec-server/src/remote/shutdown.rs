@@ -1,4 +1,4 @@
-//! How an executor that is stopped takes leave of whoever uses it.
+//! How an executor that is stopped says goodbye to the harnesses that use it.
 
 use tokio::sync::watch;
 

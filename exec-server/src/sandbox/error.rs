@@ -56,15 +56,15 @@ pub enum PolicyError {
     /// A pattern that makes no sense.
     #[error("the sandbox's pattern {pattern:?} can't be used: {reason}")]
     Glob {
-        /// As sent.
+        /// The pattern as the client sent it.
         pattern: String,
-        /// Why.
+        /// What is wrong with it.
         reason: String,
     },
     /// A bound was hit.
     #[error("the sandbox has too many {what}: at most {most}; {remedy}")]
     TooMuch {
-        /// Of what.
+        /// The kind of thing that there are too many of, in words.
         what: String,
         /// The bound.
         most: usize,

@@ -14,7 +14,7 @@ pub struct Explanation {
     pub real: PathBuf,
     /// What may be done there.
     pub access: Access,
-    /// Why.
+    /// Which rule decides, in words.
     pub why: String,
 }
 

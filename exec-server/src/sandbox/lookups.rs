@@ -65,7 +65,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of what is at this path, symlinks not followed; none if nothing is.
+    /// The identity of what is at this path; `None` if nothing is. Symlinks are not followed.
     pub(super) fn at(path: &Path) -> Option<Self> {
         facts(path).ok().map(|found| Self::of(&found))
     }

@@ -92,9 +92,9 @@ impl Demand {
 pub(super) struct Promise {
     /// A word or two, for `codex doctor`.
     pub(super) name: &'static str,
-    /// The whole of it.
+    /// The promise as a sentence.
     pub(super) what: &'static str,
-    /// By which policies it is asked for.
+    /// Whether a policy asks for this promise.
     asked_by: fn(&Demand) -> bool,
     /// Ways to hold it, the preferred one first. Each is all that it takes.
     pub(super) held_by: &'static [&'static [Mechanism]],

@@ -34,7 +34,7 @@ type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 pub(super) struct Stamps(BTreeMap<PathBuf, Stamp>);
 
 impl Stamps {
-    /// Of what a login shell reads in this environment.
+    /// The stamps of the files that a login shell reads in this environment.
     pub(super) fn take(env: &Variables) -> Self {
         let mut stamps = Self::default();
         stamps.add(env);
