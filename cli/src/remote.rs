@@ -1,5 +1,6 @@
 //! `codex exec-server --remote`: which registry, as what, with which credential.
 
+mod aws;
 mod sign_in;
 mod stdin;
 
@@ -11,14 +12,15 @@ use clap::ValueEnum;
 use clap::error::ErrorKind;
 use codex_config::Config;
 use codex_exec_server::remote::{
-    BEARER_VARIABLE, Contract, CredentialOrigin, CredentialSource, DEFAULT_NAME, Fixed, Lent, Remote,
-    RemoteConfig, Status, Target,
+    BEARER_VARIABLE, Contract, CredentialOrigin, DEFAULT_NAME, Fixed, Lent, Proof, Remote, RemoteConfig,
+    Status, Target,
 };
 use codex_login::{HttpClient, Variables};
 use codex_outgoing::Outgoing;
 use codex_secret::Secret;
 
 use crate::{output, resident_memory};
+use aws::{AwsChoice, DEFAULT_SERVICE};
 use sign_in::SignIn;
 use stdin::{First, Stdin};
 
@@ -47,8 +49,8 @@ pub(crate) struct RemoteArgs {
     /// --environment-id, else cloud [default: auto].
     #[arg(long, value_name = "CONTRACT", requires = "remote")]
     remote_contract: Option<ContractArg>,
-    /// How sessions come in: through a rendezvous, which with noise can't read them. A direct connection needs AWS signatures
-    /// and is not supported.
+    /// How sessions come in: through a rendezvous, which with noise can't read them, or over a connection that carries them as
+    /// they are (direct, which takes --aws-sigv4).
     #[arg(long, value_name = "TRANSPORT", requires = "remote")]
     remote_transport: Option<Transport>,
     /// Read the credential from stdin: one line. Any https registry may get it.
@@ -63,6 +65,23 @@ pub(crate) struct RemoteArgs {
     /// Take credentials in frames on stdin. Their form is not known here: scripts learn so in the words of other programs.
     #[arg(long, requires = "remote", hide = true, conflicts_with_all = ["registration_bearer_stdin", "chatgpt_token_stdin"])]
     executor_credential_stdin: bool,
+    /// Sign requests with keys of AWS (Signature Version 4), for --remote-transport direct. They are in AWS_ACCESS_KEY_ID and
+    /// its kin, or in the files of the AWS tools.
+    #[arg(
+        long,
+        requires = "remote",
+        conflicts_with_all = ["registration_bearer_stdin", "chatgpt_token_stdin", "executor_credential_stdin"]
+    )]
+    aws_sigv4: bool,
+    /// The profile of the AWS tools' files to take keys and region from; before the variables.
+    #[arg(long, value_name = "NAME", requires = "aws_sigv4")]
+    aws_profile: Option<String>,
+    /// The region to sign for [default: AWS_REGION, AWS_DEFAULT_REGION, or that of the profile].
+    #[arg(long, value_name = "REGION", requires = "aws_sigv4")]
+    aws_region: Option<String>,
+    /// The service to sign for [default: execute-api].
+    #[arg(long, value_name = "SERVICE", requires = "aws_sigv4")]
+    aws_service: Option<String>,
     /// End when stdin is closed, as CODEX_EXEC_SERVER_EXIT_ON_STDIN_CLOSE=true does.
     #[arg(long, requires = "remote")]
     exit_on_stdin_close: bool,
@@ -94,7 +113,7 @@ enum Transport {
     Relay,
     /// Through a rendezvous, which can't read what passes: the word of newer programs for the default.
     Noise,
-    /// Not supported.
+    /// JSON-RPC itself, over a connection whose requests are signed.
     Direct,
 }
 
@@ -106,6 +125,7 @@ pub(crate) struct Plan {
     id: Option<String>,
     name: String,
     stdin_secret: Option<StdinSecret>,
+    aws: Option<AwsChoice>,
     exit_on_stdin_close: bool,
     wait_for_registry: bool,
     agent_identity: bool,
@@ -158,7 +178,9 @@ impl RemoteArgs {
                 "the argument '--environment-id <ID>' cannot be used with '--executor-id <ID>'",
             ));
         }
+        let direct = self.remote_transport == Some(Transport::Direct);
         let contract = match self.remote_contract {
+            _ if direct => Contract::Direct,
             None | Some(ContractArg::Auto) => Contract::implied(environment.is_some(), executor.is_some()),
             Some(ContractArg::Cloud) => Contract::Cloud,
             Some(ContractArg::Executor) => Contract::Executor,
@@ -173,10 +195,12 @@ impl RemoteArgs {
                  others the rendezvous can read what passes",
             ));
         }
-        if self.remote_transport == Some(Transport::Direct) {
+        if direct != self.aws_sigv4
+            || (direct && !matches!(self.remote_contract, None | Some(ContractArg::Auto)))
+        {
             return Err(usage(
-                ErrorKind::InvalidValue,
-                "--remote-transport direct needs AWS signatures, which this program does not make; leave it out",
+                ErrorKind::ArgumentConflict,
+                "--remote-transport direct and --aws-sigv4 (signatures of AWS) need each other, and no --remote-contract",
             ));
         }
         if self.registration_bearer_stdin && contract == Contract::Cloud {
@@ -208,6 +232,11 @@ impl RemoteArgs {
             id,
             name: self.name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
             stdin_secret,
+            aws: direct.then_some(AwsChoice {
+                profile: self.aws_profile,
+                region: self.aws_region,
+                service: self.aws_service.unwrap_or_else(|| DEFAULT_SERVICE.to_owned()),
+            }),
             exit_on_stdin_close,
             wait_for_registry: self.wait_for_registry,
             agent_identity: self.use_agent_identity_auth,
@@ -336,19 +365,25 @@ async fn prepare(
     let variables = Variables::from_lookup(|name| std::env::var(name).ok());
     let outgoing = Outgoing::new(variables.ca_certificates.clone(), variables.proxies.clone());
     let client = HttpClient::new(env!("CARGO_PKG_VERSION"), &variables);
-    let credentials: Arc<dyn CredentialSource> = match (bearer, plan.stdin_secret) {
+    let bearer = match (bearer, plan.stdin_secret) {
         (Some(token), Some(StdinSecret::ChatgptToken { account_id })) => {
-            Arc::new(Fixed::chatgpt(&token, account_id))
+            Some(Fixed::chatgpt(&token, account_id))
         }
-        (Some(bearer), _) => Arc::new(Fixed::new(CredentialOrigin::Stdin, &bearer)),
-        (None, _) => match bearer_variable(plan.contract) {
-            Some(bearer) => Arc::new(Fixed::new(CredentialOrigin::Variable, &bearer)),
-            None => Arc::new(SignIn::load(plan.contract, home, config, variables, client).await),
-        },
+        (Some(bearer), _) => Some(Fixed::new(CredentialOrigin::Stdin, &bearer)),
+        (None, _) => {
+            bearer_variable(plan.contract).map(|bearer| Fixed::new(CredentialOrigin::Variable, &bearer))
+        }
+    };
+    let proof = match (plan.aws, bearer) {
+        (Some(choice), _) => Proof::Aws(choice.signer(|name| std::env::var(name).ok())?),
+        (None, Some(bearer)) => Proof::Bearer(Arc::new(bearer)),
+        (None, None) => {
+            Proof::Bearer(Arc::new(SignIn::load(plan.contract, home, config, variables, client).await))
+        }
     };
     let config = RemoteConfig {
         target,
-        credentials,
+        proof,
         name: plan.name,
         outgoing,
         wait_for_registry: plan.wait_for_registry,
@@ -371,7 +406,7 @@ fn tell(status: Status) {
 fn bearer_variable(contract: Contract) -> Option<Secret> {
     let value = Secret::new(std::env::var(BEARER_VARIABLE).ok()?);
     match contract {
-        Contract::Cloud => None,
+        Contract::Cloud | Contract::Direct => None,
         Contract::Executor => Some(value),
         Contract::Environment | Contract::Noise => (!value.is_blank()).then_some(value),
     }

@@ -146,6 +146,29 @@ pub struct EnvironmentRegistered {
     pub url: Secret,
 }
 
+/// Contract F: what runs on the websocket.
+pub const DIRECT_TRANSPORT: &str = "direct_jsonrpc_v1";
+
+/// Contract F: the body of a registration (section 11).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectRegister {
+    /// Always [`DIRECT_TRANSPORT`].
+    pub transport: String,
+}
+
+/// Contract F: the answer to a registration (section 11). Nothing of it is empty.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectRegistered {
+    /// The one asked for, else the answer is refused.
+    pub environment_id: String,
+    /// [`DIRECT_TRANSPORT`], else the answer is refused.
+    pub transport: String,
+    /// Names this registration.
+    pub registration_id: String,
+    /// Where to connect; may hold a ticket.
+    pub url: Secret,
+}
+
 /// Contract E: the body of a registration (6.1).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NoiseRegister {

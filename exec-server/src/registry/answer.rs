@@ -1,7 +1,8 @@
 //! Understands what a registry answers, be it a registration or an error (1.2).
 
 use codex_exec_protocol::registry::{
-    CloudRegistered, EnvironmentRegistered, ExecutorRegistered, NOISE_PROFILE, NoiseRegistered,
+    CloudRegistered, DIRECT_TRANSPORT, DirectRegistered, EnvironmentRegistered, ExecutorRegistered,
+    NOISE_PROFILE, NoiseRegistered,
 };
 use codex_secret::Secret;
 use reqwest::StatusCode;
@@ -50,11 +51,7 @@ pub(super) fn registration(
         Contract::Noise => {
             let NoiseRegistered { environment_id, url, security_profile, executor_registration_id } =
                 decode(contract, body)?;
-            if Some(environment_id.as_str()) != asked {
-                return Err(RemoteError::Protocol(
-                    "environment registry returned a different environment id".to_owned(),
-                ));
-            }
+            same_environment(&environment_id, asked)?;
             if security_profile != NOISE_PROFILE {
                 return Err(RemoteError::Protocol(format!(
                     "environment registry returned unsupported security profile `{}`",
@@ -68,7 +65,31 @@ pub(super) fn registration(
                 registration_id: Some(executor_registration_id),
             }
         }
+        Contract::Direct => {
+            let DirectRegistered { environment_id, transport, registration_id, url } =
+                decode(contract, body)?;
+            same_environment(&environment_id, asked)?;
+            if transport != DIRECT_TRANSPORT {
+                return Err(RemoteError::Protocol(format!(
+                    "environment registry returned unsupported transport `{}`",
+                    printable(&transport, 100)
+                )));
+            }
+            if registration_id.is_empty() || url.is_blank() {
+                return Err(RemoteError::Protocol(
+                    "environment registry returned an empty registration id or URL".to_owned(),
+                ));
+            }
+            Registration { id: environment_id, executor: None, url, registration_id: Some(registration_id) }
+        }
     })
+}
+
+fn same_environment(told: &str, asked: Option<&str>) -> Result<(), RemoteError> {
+    if Some(told) == asked {
+        return Ok(());
+    }
+    Err(RemoteError::Protocol("environment registry returned a different environment id".to_owned()))
 }
 
 fn decode<T: DeserializeOwned>(contract: Contract, body: &[u8]) -> Result<T, RemoteError> {
@@ -77,7 +98,7 @@ fn decode<T: DeserializeOwned>(contract: Contract, body: &[u8]) -> Result<T, Rem
             format!("the answer is that of another contract; try --remote-contract {}", shape.name())
         });
         let other_contract = hint.is_some();
-        let (text, cause) = if contract == Contract::Noise {
+        let (text, cause) = if matches!(contract, Contract::Noise | Contract::Direct) {
             let text = format!("failed to serialize or deserialize exec-server JSON: {error}");
             (text, hint.map(Cause::new))
         } else {
@@ -96,7 +117,9 @@ fn shape(body: &[u8]) -> Option<Contract> {
     if !has("url") {
         return None;
     }
-    if has("environment_id") && has("executor_registration_id") {
+    if has("environment_id") && has("transport") {
+        Some(Contract::Direct)
+    } else if has("environment_id") && has("executor_registration_id") {
         Some(Contract::Noise)
     } else if has("environment_id") && has("id") {
         Some(Contract::Cloud)
@@ -144,8 +167,8 @@ mod tests {
 
     use super::*;
 
-    const CONTRACTS: [Contract; 4] =
-        [Contract::Cloud, Contract::Executor, Contract::Environment, Contract::Noise];
+    const CONTRACTS: [Contract; 5] =
+        [Contract::Cloud, Contract::Executor, Contract::Environment, Contract::Noise, Contract::Direct];
 
     proptest! {
         #[test]

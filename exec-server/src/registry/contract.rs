@@ -14,6 +14,8 @@ pub enum Contract {
     Environment,
     /// E: by environment id, encrypted relay.
     Noise,
+    /// F: by environment id and signatures of AWS, direct JSON-RPC.
+    Direct,
 }
 
 impl Contract {
@@ -33,6 +35,7 @@ impl Contract {
             Self::Executor => "executor",
             Self::Environment => "environment",
             Self::Noise => "noise",
+            Self::Direct => "direct",
         }
     }
 
@@ -41,7 +44,7 @@ impl Contract {
         match self {
             Self::Cloud => "cloud environments",
             Self::Executor => "executor registry",
-            Self::Environment | Self::Noise => "environment registry",
+            Self::Environment | Self::Noise | Self::Direct => "environment registry",
         }
     }
 
@@ -63,7 +66,12 @@ impl Contract {
 
     /// Whether the registration is used again after the websocket was lost (5.1, 8.1).
     pub(crate) const fn keeps_registration(self) -> bool {
-        matches!(self, Self::Noise)
+        matches!(self, Self::Noise | Self::Direct)
+    }
+
+    /// Whether the websocket carries JSON-RPC itself, and not streams of a relay.
+    pub(crate) const fn is_direct(self) -> bool {
+        matches!(self, Self::Cloud | Self::Direct)
     }
 
     /// Largest websocket message that is taken (4.1, 8).

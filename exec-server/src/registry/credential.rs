@@ -17,6 +17,8 @@ pub enum CredentialOrigin {
     Variable,
     /// A line of stdin.
     Stdin,
+    /// Keys of AWS, which sign and are never sent.
+    Aws,
 }
 
 impl CredentialOrigin {
@@ -214,14 +216,16 @@ fn missing(contract: Contract, problem: NoCredential) -> RemoteError {
             Some(Cause::new(SIGN_IN)),
         ),
         // Likewise; released executors have no such variable for these contracts.
-        (Contract::Environment | Contract::Noise, NoCredential::SignedOut) => RemoteError::Credential(
-            "remote exec-server registration requires ChatGPT authentication or API key authentication; \
+        (Contract::Environment | Contract::Noise | Contract::Direct, NoCredential::SignedOut) => {
+            RemoteError::Credential(
+                "remote exec-server registration requires ChatGPT authentication or API key authentication; \
              run `codex login` or set CODEX_API_KEY"
-                .to_owned(),
-            Some(Cause::new(format!(
-                "there is no sign-in; for a registry of one's own, set {BEARER_VARIABLE} to its access token"
-            ))),
-        ),
+                    .to_owned(),
+                Some(Cause::new(format!(
+                    "there is no sign-in; for a registry of one's own, set {BEARER_VARIABLE} to its access token"
+                ))),
+            )
+        }
         (_, NoCredential::NoBearer) => unusable(contract, "executor credential has no usable bearer"),
     }
 }

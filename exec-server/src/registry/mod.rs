@@ -8,6 +8,7 @@ mod client;
 mod connect;
 mod contract;
 mod credential;
+mod direct;
 mod error;
 mod pulse;
 mod register;
@@ -20,10 +21,12 @@ pub use contract::{Contract, UnknownContract};
 pub use credential::{
     BEARER_VARIABLE, Credential, CredentialOrigin, CredentialSource, Fixed, NoCredential, Recovery,
 };
+pub use direct::{AwsKeySource, AwsKeys, AwsSigner};
 pub use error::{Cause, RemoteError};
 pub use target::Target;
 
 pub(crate) use connect::{ConnectRefusal, HarnessRegistry};
+pub(crate) use direct::DirectRegistry;
 pub(crate) use pulse::Pulse;
 pub(crate) use register::ExecutorRegistry;
 pub(crate) use upgrade::{Socket, UpgradeError, bounds, in_brackets, is_nobody, refused, request, upgrade};

@@ -65,7 +65,7 @@ impl ExecutorRegistry {
                 |origin| self.target.registration(origin),
                 |request, credential| match contract {
                     Contract::Cloud => request.json(&self.cloud_body(credential)),
-                    Contract::Executor | Contract::Environment => request,
+                    Contract::Executor | Contract::Environment | Contract::Direct => request,
                     Contract::Noise => match &self.identity {
                         Some(identity) => request.json(&NoiseRegister {
                             security_profile: NOISE_PROFILE.to_owned(),
@@ -180,7 +180,7 @@ fn verdict(answered: &Answered) -> Verdict {
     }
 }
 
-fn unanswered(contract: Contract, error: RequestError) -> RemoteError {
+pub(super) fn unanswered(contract: Contract, error: RequestError) -> RemoteError {
     match error {
         RequestError::Outgoing(error) => error.into(),
         RequestError::Http(error) => {

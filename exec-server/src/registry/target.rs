@@ -89,6 +89,7 @@ impl Target {
                 Contract::Cloud => "/api/cloud/executor".to_owned(),
                 Contract::Executor => format!("/cloud/executor/{id}/register"),
                 Contract::Environment | Contract::Noise => format!("/cloud/environment/{id}/register"),
+                Contract::Direct => format!("/cloud/environment/{id}/direct/register"),
             },
         )
     }

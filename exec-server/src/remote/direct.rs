@@ -1,4 +1,4 @@
-//! Contract A on an open websocket: one JSON-RPC connection, each message a text frame (2.3).
+//! Contracts A and F on an open websocket: one JSON-RPC connection, each message a text frame (2.3).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

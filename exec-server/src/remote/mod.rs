@@ -21,19 +21,20 @@ use codex_relay::{ExecutorStreams, Identity, RelayLimits};
 
 pub use crate::backoff::Jitter;
 pub use crate::registry::{
-    BEARER_VARIABLE, Cause, Contract, Credential, CredentialOrigin, CredentialSource, Fixed, NoCredential,
-    Recovery, Registration, RemoteError, Target, UnknownContract,
+    AwsKeySource, AwsKeys, AwsSigner, BEARER_VARIABLE, Cause, Contract, Credential, CredentialOrigin,
+    CredentialSource, Fixed, NoCredential, Recovery, Registration, RemoteError, Target, UnknownContract,
 };
 pub use forward::Forward;
 pub use lent::Lent;
 pub use status::Status;
 
 use crate::Limits;
-use crate::registry::{ExecutorRegistry, Socket};
+use crate::registry::{DirectRegistry, ExecutorRegistry, Socket};
 use attach::{Policy, Steps};
 use outcome::{Ended, Unattached};
 use relay::Relay;
 use shutdown::Shutdown;
+use socket::Way;
 
 /// How long an executor that is stopped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(300);
@@ -46,7 +47,7 @@ pub struct RemoteConfig {
     /// Where, as what.
     pub target: Target,
     /// What it proves itself with.
-    pub credentials: Arc<dyn CredentialSource>,
+    pub proof: Proof,
     /// What people see in contract A.
     pub name: String,
     /// Whom TLS trusts, and through which proxies registry and rendezvous are reached.
@@ -57,6 +58,20 @@ pub struct RemoteConfig {
     pub jitter: Jitter,
     /// Told what happens, in order.
     pub tell: Box<dyn FnMut(Status) + Send>,
+}
+
+/// What an executor proves itself with.
+pub enum Proof {
+    /// A bearer: every contract but F.
+    Bearer(Arc<dyn CredentialSource>),
+    /// Signatures: contract F.
+    Aws(AwsSigner),
+}
+
+/// The registry, by what is proved to it.
+enum Registrar {
+    Bearer(Arc<ExecutorRegistry>),
+    Aws(DirectRegistry),
 }
 
 /// An executor that is attached, or about to be.
@@ -71,7 +86,7 @@ struct Attachment {
     secure: bool,
     outgoing: Outgoing,
     lent: Lent,
-    registry: Arc<ExecutorRegistry>,
+    registrar: Registrar,
     identity: Option<Arc<Identity>>,
     shutdown: Arc<Shutdown>,
     tell: Box<dyn FnMut(Status) + Send>,
@@ -83,7 +98,7 @@ impl Remote {
     /// # Errors
     /// When the system yields no randomness.
     pub fn new(lent: Lent, config: RemoteConfig) -> Result<Self, RemoteError> {
-        let RemoteConfig { target, credentials, name, outgoing, wait_for_registry, jitter, tell } = config;
+        let RemoteConfig { target, proof, name, outgoing, wait_for_registry, jitter, tell } = config;
         let contract = target.contract();
         let identity = match contract {
             Contract::Noise => {
@@ -94,10 +109,16 @@ impl Remote {
             _ => None,
         };
         let secure = target.is_secure();
-        let registry =
-            Arc::new(ExecutorRegistry::new(target, credentials, name, identity.clone(), outgoing.clone()));
+        let registrar = match proof {
+            Proof::Bearer(credentials) => {
+                let identity = identity.clone();
+                let registry = ExecutorRegistry::new(target, credentials, name, identity, outgoing.clone());
+                Registrar::Bearer(Arc::new(registry))
+            }
+            Proof::Aws(signer) => Registrar::Aws(DirectRegistry::new(target, signer, outgoing.clone())),
+        };
         let shutdown = Arc::default();
-        let attachment = Attachment { contract, secure, outgoing, lent, registry, identity, shutdown, tell };
+        let attachment = Attachment { contract, secure, outgoing, lent, registrar, identity, shutdown, tell };
         Ok(Self { policy: Policy { contract, wait_for_registry }, jitter, attachment })
     }
 
@@ -127,11 +148,20 @@ impl Steps for Attachment {
     type Socket = Socket;
 
     async fn register(&mut self) -> Result<Registration, RemoteError> {
-        self.registry.register().await
+        match &self.registrar {
+            Registrar::Bearer(registry) => registry.register().await,
+            Registrar::Aws(registry) => registry.register().await,
+        }
     }
 
     async fn connect(&mut self, registration: &Registration) -> Result<Socket, Unattached> {
-        let socket = socket::connect(self.contract, self.secure, &self.outgoing, &registration.url).await?;
+        let signing = match &self.registrar {
+            Registrar::Bearer(_) => None,
+            Registrar::Aws(registry) => Some(registry),
+        };
+        let way =
+            Way { contract: self.contract, secure_base: self.secure, outgoing: &self.outgoing, signing };
+        let socket = way.connect(&registration.url).await?;
         self.tell(Status::Attached { rendezvous: socket::address(&registration.url) });
         Ok(socket)
     }
@@ -144,20 +174,18 @@ impl Steps for Attachment {
             _ => limits.plain_message_bytes,
         };
         let registration_id = registration.registration_id.as_deref();
-        let relay = Relay {
-            lent: &self.lent,
-            registry: &self.registry,
-            registration_id,
-            longest_message,
-            shutdown: &self.shutdown,
+        let registry = match &self.registrar {
+            Registrar::Bearer(registry) if !self.contract.is_direct() => registry,
+            _ => return direct::serve(&self.lent, socket).await,
         };
+        let relay =
+            Relay { lent: &self.lent, registry, registration_id, longest_message, shutdown: &self.shutdown };
         match (&self.identity, registration_id) {
             (Some(identity), Some(id)) => {
                 let identity = Arc::clone(identity);
                 let streams = ExecutorStreams::noise(identity, &registration.id, id, limits);
                 relay.serve(streams, socket).await
             }
-            _ if self.contract == Contract::Cloud => direct::serve(&self.lent, socket).await,
             _ => relay.serve(ExecutorStreams::plain(limits), socket).await,
         }
     }

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use url::Url;
 
 use super::outcome::{Ended, Unattached};
-use crate::registry::{self, Contract, Socket, UpgradeError, in_brackets};
+use crate::registry::{self, Contract, DirectRegistry, Socket, UpgradeError, in_brackets};
 
 /// From the first packet to the answer of the upgrade (8.1). Fixed by the wire.
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
@@ -24,17 +24,14 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// What is told of a websocket that ended without a fault.
 pub(super) const CLOSED: &str = "the connection was closed";
 
-/// Connects to `url` as it stands. `secure_base`: the registry was asked over TLS.
-pub(super) async fn connect(
-    contract: Contract,
-    secure_base: bool,
-    outgoing: &Outgoing,
-    url: &Secret,
-) -> Result<Socket, Unattached> {
-    match tokio::time::timeout(UPGRADE_TIME, open(contract, secure_base, outgoing, url.expose())).await {
-        Ok(result) => result,
-        Err(_) => Err(failed(format!("no answer within {} s", UPGRADE_TIME.as_secs()))),
-    }
+/// How the websocket of a registration is reached.
+pub(super) struct Way<'a> {
+    pub(super) contract: Contract,
+    /// The registry was asked over TLS.
+    pub(super) secure_base: bool,
+    pub(super) outgoing: &'a Outgoing,
+    /// Signs the upgrade, in contract F.
+    pub(super) signing: Option<&'a DirectRegistry>,
 }
 
 /// A URL's scheme, host and port: all of it that is no secret.
@@ -48,45 +45,63 @@ pub(super) fn address(url: &Secret) -> String {
     }
 }
 
-async fn open(
-    contract: Contract,
-    secure_base: bool,
-    outgoing: &Outgoing,
-    url: &str,
-) -> Result<Socket, Unattached> {
-    let parsed = Url::parse(url)
-        .map_err(|error| failed(format!("the registry's rendezvous address is no URL: {error}")))?;
-    match parsed.scheme() {
-        "wss" => {}
-        // A plain relay shows everything, so what began with TLS must not go on without.
-        "ws" if secure_base && contract != Contract::Noise && !is_loopback(&parsed) => {
-            return Err(failed(
-                "the registry's rendezvous address is ws:// although it speaks https itself".into(),
-            ));
-        }
-        "ws" => {}
-        other => {
-            return Err(failed(format!(
-                "the registry's rendezvous address has the scheme {other:?}, not ws or wss"
-            )));
+impl Way<'_> {
+    /// Connects to `url` as it stands.
+    pub(super) async fn connect(&self, url: &Secret) -> Result<Socket, Unattached> {
+        match tokio::time::timeout(UPGRADE_TIME, self.open(url.expose())).await {
+            Ok(result) => result,
+            Err(_) => Err(failed(format!("no answer within {} s", UPGRADE_TIME.as_secs()))),
         }
     }
-    let mut headers = HeaderMap::new();
-    if contract == Contract::Noise {
-        let id = HeaderValue::try_from(request_id());
-        headers.extend(id.ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+
+    async fn open(&self, url: &str) -> Result<Socket, Unattached> {
+        let contract = self.contract;
+        let parsed = Url::parse(url)
+            .map_err(|error| failed(format!("the registry's rendezvous address is no URL: {error}")))?;
+        match parsed.scheme() {
+            "wss" => {}
+            // A plain relay shows everything, so what began with TLS must not go on without.
+            "ws" if self.secure_base && contract != Contract::Noise && !is_loopback(&parsed) => {
+                return Err(failed(
+                    "the registry's rendezvous address is ws:// although it speaks https itself".into(),
+                ));
+            }
+            "ws" if contract == Contract::Direct && !is_loopback(&parsed) => {
+                return Err(failed(
+                    "the registry's address for JSON-RPC is neither wss:// nor this machine".into(),
+                ));
+            }
+            "ws" => {}
+            other => {
+                return Err(failed(format!(
+                    "the registry's rendezvous address has the scheme {other:?}, not ws or wss"
+                )));
+            }
+        }
+        let request = registry::request(url, self.headers(&parsed).await?)
+            .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
+        let upgraded = registry::upgrade(&parsed, request, contract.message_bytes(), self.outgoing).await;
+        upgraded.map(|(socket, _)| socket).map_err(|error| match error {
+            UpgradeError::Status(status, why) => Unattached {
+                reason: format!("the rendezvous refused the upgrade with {status}{}", in_brackets(why)),
+                forgotten: status.is_client_error(),
+            },
+            UpgradeError::Socket(error) => failed(sentence(&error)),
+            error => failed(error.to_string()),
+        })
     }
-    let request = registry::request(url, headers)
-        .map_err(|_| failed("the registry's rendezvous address can't be requested".into()))?;
-    let upgraded = registry::upgrade(&parsed, request, contract.message_bytes(), outgoing).await;
-    upgraded.map(|(socket, _)| socket).map_err(|error| match error {
-        UpgradeError::Status(status, why) => Unattached {
-            reason: format!("the rendezvous refused the upgrade with {status}{}", in_brackets(why)),
-            forgotten: status.is_client_error(),
-        },
-        UpgradeError::Socket(error) => failed(sentence(&error)),
-        error => failed(error.to_string()),
-    })
+
+    async fn headers(&self, url: &Url) -> Result<HeaderMap, Unattached> {
+        if let Some(signing) = self.signing {
+            return signing.upgrade_headers(url).await.map_err(failed);
+        }
+        let mut headers = HeaderMap::new();
+        if self.contract == Contract::Noise {
+            let id = HeaderValue::try_from(request_id());
+            headers.extend(id.ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+        }
+        Ok(headers)
+    }
 }
 
 fn request_id() -> String {

@@ -11,7 +11,7 @@ use super::{BEARER, Contract};
 #[tokio::test]
 async fn flags_that_do_not_go_together_are_usage_errors() {
     const LISTEN: &str = "error: the argument '--remote <URL>' cannot be used with '--listen <URL>'\n";
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["--listen", "ws://127.0.0.1:0", "--environment-id", "e"], LISTEN),
         (&["--environment-id", "e", "--listen", "ws://127.0.0.1:0"], LISTEN),
         (&["--ws-auth", "none", "--environment-id", "e"], "--ws-auth"),
@@ -23,7 +23,10 @@ async fn flags_that_do_not_go_together_are_usage_errors() {
         (&["--remote-contract", "noise", "--executor-id", "e"], "--environment-id <ID>"),
         (&["--remote-contract", "cloud", "--executor-id", "e"], "--environment-id <ID>"),
         (&["--remote-contract", "other", "--environment-id", "e"], "other"),
-        (&["--remote-transport", "direct", "--environment-id", "e"], "AWS"),
+        (&["--remote-transport", "direct", "--environment-id", "e"], "--aws-sigv4"),
+        (&["--aws-sigv4", "--environment-id", "e"], "--remote-transport direct"),
+        (&["--remote-transport", "direct", "--aws-sigv4"], "--environment-id <ID>"),
+        (&["--aws-region", "r", "--environment-id", "e"], "--aws-sigv4"),
         (&["--remote-transport", "pigeon", "--environment-id", "e"], "pigeon"),
         (&["--remote-transport", "noise"], "--environment-id"),
         (&["--remote-transport", "noise", "--executor-id", "e"], "--environment-id"),

@@ -8,6 +8,7 @@ mod forward;
 mod noise;
 mod plain;
 mod registration;
+mod signed;
 mod tls;
 
 use codex_e2e::registry::Answer;
