@@ -3,6 +3,7 @@
 use crate::claims::Plan;
 use crate::credentials::StoredCredentials;
 use crate::personal_token::PersonalToken;
+use crate::workload::WorkloadToken;
 use codex_secret::{Secret, SignInKind};
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ enum Material {
     ApiKey(Secret),
     Chatgpt(Box<StoredCredentials>),
     Personal(Secret, PersonalToken),
+    Workload(WorkloadToken),
 }
 
 impl Auth {
@@ -33,11 +35,16 @@ impl Auth {
         Self { material: Arc::new(Material::Personal(token, owner)) }
     }
 
+    pub(crate) fn from_workload(token: WorkloadToken) -> Self {
+        Self { material: Arc::new(Material::Workload(token)) }
+    }
+
     /// The kind of this sign-in.
     pub fn kind(&self) -> SignInKind {
         match &*self.material {
             Material::ApiKey(_) => SignInKind::ApiKey,
             Material::Personal(..) => SignInKind::PersonalAccessToken,
+            Material::Workload(_) => SignInKind::WorkloadIdentity,
             Material::Chatgpt(credentials) if credentials.kind() == SignInKind::ChatgptAuthTokens => {
                 SignInKind::ChatgptAuthTokens
             }
@@ -51,6 +58,7 @@ impl Auth {
         match &*self.material {
             Material::ApiKey(key) => Some(key),
             Material::Personal(token, _) => Some(token),
+            Material::Workload(token) => Some(&token.bearer),
             Material::Chatgpt(credentials) => {
                 credentials.last_refresh()?;
                 credentials.tokens().map(|tokens| tokens.access_token())
@@ -63,6 +71,7 @@ impl Auth {
         match &*self.material {
             Material::ApiKey(_) => None,
             Material::Personal(_, owner) => Some(&owner.account_id),
+            Material::Workload(token) => token.claims.account_id.as_deref(),
             Material::Chatgpt(credentials) => credentials.tokens()?.account_id(),
         }
     }
@@ -77,6 +86,7 @@ impl Auth {
         match &*self.material {
             Material::ApiKey(_) => false,
             Material::Personal(_, owner) => owner.is_fedramp,
+            Material::Workload(token) => token.claims.is_fedramp,
             Material::Chatgpt(credentials) => {
                 credentials.tokens().is_some_and(|tokens| tokens.claims().is_fedramp)
             }
@@ -88,6 +98,7 @@ impl Auth {
         match &*self.material {
             Material::ApiKey(_) => None,
             Material::Personal(_, owner) => Some(&owner.plan),
+            Material::Workload(token) => token.claims.plan.as_ref(),
             Material::Chatgpt(credentials) => credentials.tokens()?.claims().plan.as_ref(),
         }
     }
@@ -97,6 +108,7 @@ impl Auth {
         match &*self.material {
             Material::ApiKey(_) => None,
             Material::Personal(_, owner) => owner.email.as_deref(),
+            Material::Workload(token) => token.claims.email.as_deref(),
             Material::Chatgpt(credentials) => credentials.tokens()?.claims().email.as_deref(),
         }
     }
@@ -105,7 +117,15 @@ impl Auth {
     pub(crate) fn claimed_account_id(&self) -> Option<&str> {
         match &*self.material {
             Material::Chatgpt(credentials) => credentials.tokens()?.claims().account_id.as_deref(),
-            Material::ApiKey(_) | Material::Personal(..) => None,
+            Material::ApiKey(_) | Material::Personal(..) | Material::Workload(_) => None,
+        }
+    }
+
+    /// The token of a workload's identity.
+    pub(crate) fn workload(&self) -> Option<&WorkloadToken> {
+        match &*self.material {
+            Material::Workload(token) => Some(token),
+            _ => None,
         }
     }
 
@@ -122,6 +142,7 @@ impl Auth {
         match (&*self.material, &*other.material) {
             (Material::ApiKey(left), Material::ApiKey(right)) => left == right,
             (Material::Personal(left, _), Material::Personal(right, _)) => left == right,
+            (Material::Workload(left), Material::Workload(right)) => left.bearer == right.bearer,
             (Material::Chatgpt(left), Material::Chatgpt(right)) => left.same_secrets(right),
             _ => false,
         }

@@ -25,6 +25,7 @@ mod revoke;
 pub mod signin;
 mod store;
 mod variables;
+mod workload;
 
 pub use auth::Auth;
 pub use client::{ClientError, ClientSettings, DEFAULT_ORIGINATOR, HttpClient, REQUEST_TIMEOUT};
@@ -39,4 +40,5 @@ pub use refresh::{DEFAULT_CLIENT_ID, DEFAULT_ISSUER, PermanentFailure, RefreshEr
 pub use restrictions::Restrictions;
 pub use revoke::{RevokeError, revoke};
 pub use store::{LockError, Store, StoreError};
-pub use variables::Variables;
+pub use variables::{Variables, WorkloadVariables};
+pub use workload::WorkloadError;

@@ -7,6 +7,7 @@ use crate::personal_token::{self, PersonalTokenError};
 use crate::restrictions::Restrictions;
 use crate::store::{Store, StoreError};
 use crate::variables::Variables;
+use crate::workload::{self, WorkloadError};
 use codex_config::{LoginMethod, StoreMode};
 use codex_secret::{Secret, SignInKind};
 
@@ -46,6 +47,9 @@ pub enum LoadError {
     /// The service does not name the owner of the personal access token.
     #[error(transparent)]
     PersonalToken(#[from] PersonalTokenError),
+    /// The environment says that this is a workload, and there is no token for it.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
     /// A kind that only other programs know.
     #[error("this version can't use credentials of mode {kind:?}; sign in again with `codex login`")]
     Unsupported {
@@ -57,9 +61,13 @@ pub enum LoadError {
     Stopped,
 }
 
-/// Loads the sign-in that counts: the first found of `CODEX_API_KEY`, memory, `CODEX_ACCESS_TOKEN` and the store. What
+/// Loads the sign-in that counts: a workload's identity where the environment names one, else the first found of `CODEX_API_KEY`, memory, `CODEX_ACCESS_TOKEN` and the store. What
 /// the configuration does not allow counts as none. A bad value is an error and hides what comes later.
 pub async fn load(settings: &Settings) -> Result<Option<Auth>, LoadError> {
+    if settings.variables.workload.is_workload() {
+        let token = workload::exchange(&settings.client, &settings.variables.workload).await?;
+        return Ok(allowed(settings, Auth::from_workload(token)));
+    }
     if settings.use_api_key_variable
         && let Some(key) = &settings.variables.api_key
     {
@@ -95,7 +103,10 @@ async fn from_credentials(
             return Err(LoadError::AgentIdentity);
         }
         SignInKind::AgentIdentity => return Err(LoadError::NoAgentIdentity),
-        kind @ (SignInKind::Headers | SignInKind::BedrockApiKey | SignInKind::BedrockAccessKeys) => {
+        kind @ (SignInKind::Headers
+        | SignInKind::WorkloadIdentity
+        | SignInKind::BedrockApiKey
+        | SignInKind::BedrockAccessKeys) => {
             return Err(LoadError::Unsupported { kind });
         }
     };

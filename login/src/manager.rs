@@ -1,7 +1,7 @@
 //! The sign-in of this process: loaded once, reloaded on demand, refreshed one at a time (login.md 6).
 
 use crate::auth::Auth;
-use crate::load::{Settings, blocking, load};
+use crate::load::{LoadError, Settings, blocking, load};
 use crate::recovery::Recovery;
 use crate::refresh::{self, PermanentFailure, RefreshError, RefreshReason};
 use crate::store::{Change, RefreshLock, StoreError};
@@ -58,6 +58,9 @@ impl Manager {
     /// The sign-in, refreshed first when it is due. When that fails it is the old one, and the log says why.
     pub async fn auth(&self) -> Option<Auth> {
         let auth = self.current()?;
+        if auth.workload().is_some_and(|token| token.ends_soon(Timestamp::now())) {
+            return self.next_workload_token(auth).await;
+        }
         if let Some(reason) = refresh::due(&auth, Timestamp::now()) {
             match self.refresh_from(&auth, reason).await {
                 Ok(fresh) => return Some(fresh),
@@ -67,6 +70,29 @@ impl Manager {
             }
         }
         self.current()
+    }
+
+    /// The next token of a workload. The one that it has is used to its end, if no other is to be had.
+    async fn next_workload_token(&self, seen: Auth) -> Option<Auth> {
+        let _turn = self.shared.turn.lock().await;
+        let current = self.current().filter(|current| !current.same_secrets(&seen));
+        if current.is_some() {
+            // Another task has just exchanged it.
+            return current;
+        }
+        let next = match load(&self.shared.settings).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(
+                    "there is no new token for this workload: {}",
+                    codex_outgoing::sentence(&error)
+                );
+                Some(seen)
+                    .filter(|auth| auth.workload().is_some_and(|token| !token.has_ended(Timestamp::now())))
+            }
+        };
+        *self.lock() = next.clone();
+        next
     }
 
     /// Loads the sign-in again, whatever it is now.
@@ -198,7 +224,11 @@ impl Manager {
 
     async fn load(&self) -> Option<Auth> {
         load(&self.shared.settings).await.unwrap_or_else(|error| {
-            tracing::debug!("the sign-in can't be loaded: {error}");
+            match error {
+                // Whoever set the variables means this identity and no other.
+                LoadError::Workload(error) => tracing::error!("{}", codex_outgoing::sentence(&error)),
+                error => tracing::debug!("the sign-in can't be loaded: {error}"),
+            }
             None
         })
     }

@@ -11,6 +11,8 @@ pub struct Variables {
     pub api_key: Option<Secret>,
     /// `CODEX_ACCESS_TOKEN`, trimmed.
     pub access_token: Option<Secret>,
+    /// Those of a workload's identity.
+    pub workload: WorkloadVariables,
     /// `CODEX_REFRESH_TOKEN_URL_OVERRIDE`: where refresh requests go, in full.
     pub refresh_url: Option<String>,
     /// `CODEX_REVOKE_TOKEN_URL_OVERRIDE`: where revocations go, in full.
@@ -41,6 +43,7 @@ impl Variables {
         Self {
             api_key: lookup("CODEX_API_KEY").and_then(|key| Secret::from(key).trimmed()),
             access_token: lookup("CODEX_ACCESS_TOKEN").and_then(|token| Secret::from(token).trimmed()),
+            workload: WorkloadVariables::from_lookup(&lookup),
             refresh_url: text("CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
             revoke_url: text("CODEX_REVOKE_TOKEN_URL_OVERRIDE"),
             client_id: text("CODEX_APP_SERVER_LOGIN_CLIENT_ID"),
@@ -50,6 +53,44 @@ impl Variables {
             proxies: Proxies::from_lookup(&lookup),
             terminal: program.or_else(|| text("TERM")).unwrap_or_default(),
         }
+    }
+}
+
+/// The variables that say which identity a workload has, as they stand: an empty one is there, and wrong.
+#[derive(Debug, Clone, Default)]
+pub struct WorkloadVariables {
+    /// `OPENAI_FEDERATION_RULE_ID`: the rule of the service that accepts the token.
+    pub rule: Option<String>,
+    /// `OPENAI_IDENTITY_TOKEN_FILE`: an absolute path.
+    pub file: Option<String>,
+    /// `OPENAI_IDENTITY_TOKEN_SOURCE`: `file` or `spiffe`.
+    pub source: Option<String>,
+    /// `SPIFFE_ENDPOINT_SOCKET`: a `unix:` URI.
+    pub socket: Option<String>,
+    /// `OPENAI_SPIFFE_AUDIENCE`.
+    pub audience: Option<String>,
+    /// `OPENAI_SPIFFE_ID`: which identity, where there are several.
+    pub spiffe_id: Option<String>,
+}
+
+impl WorkloadVariables {
+    /// Asks `lookup` for each variable.
+    pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            rule: lookup("OPENAI_FEDERATION_RULE_ID"),
+            file: lookup("OPENAI_IDENTITY_TOKEN_FILE"),
+            source: lookup("OPENAI_IDENTITY_TOKEN_SOURCE"),
+            socket: lookup("SPIFFE_ENDPOINT_SOCKET"),
+            audience: lookup("OPENAI_SPIFFE_AUDIENCE"),
+            spiffe_id: lookup("OPENAI_SPIFFE_ID"),
+        }
+    }
+
+    /// Whether anything says that this is a workload. A SPIFFE socket alone does not: others use it too.
+    pub(crate) fn is_workload(&self) -> bool {
+        [&self.rule, &self.file, &self.source, &self.audience, &self.spiffe_id]
+            .into_iter()
+            .any(Option::is_some)
     }
 }
 

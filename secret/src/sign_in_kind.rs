@@ -19,6 +19,8 @@ pub enum SignInKind {
     Headers,
     /// A personal access token.
     PersonalAccessToken,
+    /// A workload's identity, exchanged for a token that is good for a while; never stored.
+    WorkloadIdentity,
     /// A Bedrock key; no credential of this service.
     BedrockApiKey,
     /// Bedrock access keys; no credential of this service.

@@ -1,4 +1,5 @@
-//! `codex login status`: who is signed in, told without a refresh and, except for a personal token, without a request.
+//! `codex login status`: who is signed in, told without a refresh and, except for a personal token and a workload's identity, without
+//! a request.
 
 use codex_login::SignInKind;
 
@@ -26,6 +27,7 @@ pub(super) async fn status(setup: &Setup) -> Result<u8, Refusal> {
             output::note("Authentication is checked when you send a request.");
         }
         SignInKind::PersonalAccessToken => output::note("Logged in using personal access token"),
+        SignInKind::WorkloadIdentity => output::note("Logged in using workload identity"),
         // The others are not loaded at all.
         _ => output::note("Logged in using ChatGPT"),
     }

@@ -1,7 +1,8 @@
 //! `codex login status`: what it says in each state, and that it asks nobody.
 
 use codex_e2e::issuer::{Issuer, access_token, id_token};
-use codex_e2e::login::Home;
+use codex_e2e::login::{Ended, Home};
+use codex_e2e::proxy::Proxy;
 use codex_e2e::secrets::secret;
 use serde_json::{Value, json};
 
@@ -245,4 +246,62 @@ async fn a_home_or_a_setting_that_is_bad_is_told() {
     for arguments in [&["login", "status"][..], &["logout"], &["login"]] {
         home.run(arguments).await.assert(1, &[&line]);
     }
+}
+
+/// A service token that names its account.
+fn workload_token(account: &str) -> String {
+    let part = |value: Value| {
+        codex_e2e::base64(value.to_string()).trim_end_matches('=').replace('+', "-").replace('/', "_")
+    };
+    let claims = json!({"https://api.openai.com/auth": {"chatgpt_account_id": account}});
+    format!("{}.{}.{}", part(json!({"alg": "none"})), part(claims), part(json!(secret("signature"))))
+}
+
+#[tokio::test]
+async fn a_workloads_identity_goes_before_everything_and_a_fault_of_it_is_an_error() {
+    let issuer = Issuer::start().await;
+    let proxy = Proxy::start("auth.openai.com", issuer.address()).await;
+    let mut home = Home::new();
+    home.write("auth.json", api_key("sk-proj-s3cr3t-1234ABCDE"));
+    home.set("CODEX_ACCESS_TOKEN", secret("no-personal-token"));
+    let certificate = home.beside("ca.pem");
+    std::fs::write(&certificate, &proxy.certificate).expect("written");
+    home.set("CODEX_CA_CERTIFICATE", certificate.to_str().expect("text"));
+    home.set("HTTPS_PROXY", proxy.url.clone());
+    home.set("CODEX_REFRESH_TOKEN_URL_OVERRIDE", issuer.url("/never"));
+    let token = home.beside("token");
+    std::fs::write(&token, format!("{}\n", secret("platform-jwt"))).expect("written");
+    home.set("OPENAI_IDENTITY_TOKEN_FILE", token.to_str().expect("text"));
+
+    const PREFIX: &str = "Error checking login status: ";
+    let told = |run: &Ended| run.stderr.lines().next().unwrap_or_default().to_owned();
+    let run = home.run(&["login", "status"]).await;
+    assert_eq!(told(&run), format!("{PREFIX}workload identity requires OPENAI_FEDERATION_RULE_ID"));
+    home.set("OPENAI_FEDERATION_RULE_ID", "rule-1");
+    let answer = |token: &str| json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600});
+    for (status, body, expected) in [
+        ("400 Bad Request", json!({}), "was rejected with HTTP 400"),
+        ("200 OK", answer(&secret("opaque")), "returned an invalid response"),
+    ] {
+        issuer.answer("/oauth/token", status, body);
+        let run = home.run(&["login", "status"]).await;
+        assert_eq!(run.status.code(), Some(1));
+        assert_eq!(told(&run), format!("{PREFIX}the workload identity token exchange {expected}"));
+    }
+    issuer.answer("/oauth/token", "200 OK", answer(&workload_token("acct-1")));
+    let run = home.run(&["login", "status"]).await;
+    assert_eq!((run.status.code(), told(&run).as_str()), (Some(0), "Logged in using workload identity"));
+    let asked = issuer.asked();
+    let form = String::from_utf8(asked.last().expect("it was asked").body.clone()).expect("text");
+    assert_eq!(
+        form,
+        format!(
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={}&federation_rule_id=rule-1",
+            secret("platform-jwt")
+        )
+    );
+    assert!(proxy.targets().iter().all(|target| target == "auth.openai.com:443"));
+    drop(proxy);
+    let run = home.run(&["login", "status"]).await;
+    assert_eq!(told(&run), format!("{PREFIX}the workload identity token exchange is unavailable"));
 }
