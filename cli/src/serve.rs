@@ -213,6 +213,11 @@ fn config(
     info.capabilities.capability_discovery_sandbox = unlimited;
     // Programs with a proxy, and under a sandbox with no way around it (13).
     info.capabilities.network_proxy_launch = unlimited;
+    // Hosts that are asked about though a rule allows them.
+    info.capabilities.network_proxy_review_domains = unlimited;
+    // Where everything may be written, devices are devices, and what a rule takes away stays away, behind symlinks too (14.2).
+    info.capabilities.linux_root_write_preserves_devices = unlimited;
+    info.capabilities.linux_approved_root_write_preserves_restrictions = unlimited;
     // Connections that go through the proxy though the program knows of none (21.3).
     info.capabilities.network_proxy_transparent_tcp = transparent;
     Ok(LocalConfig { limits, host, info, leftovers, configuration })

@@ -13,6 +13,7 @@ use super::lookups::{Found, Location, Lookups, climbs};
 use super::old_form;
 use super::patterns::Pattern;
 use super::policy::{Access, Decider, Files, NetworkRight, Policy, Rule, Rules};
+use super::protect::is_protected_name;
 use crate::Limits;
 
 /// What a program needs to run at all, if it is there.
@@ -115,6 +116,8 @@ pub(super) struct Resolver<'a> {
     minimal: bool,
     /// Symlinks that grants went over: the grant's own text, and the link.
     crossed: Vec<(PathBuf, PathBuf)>,
+    /// Entries for reading that lead over symlinks, with what they name.
+    reads: Vec<(PathBuf, Location)>,
     /// Rules that take something away from a path that does not exist.
     pub(super) missing: Vec<Missing>,
     /// Missing paths that an entry leaves to the programs, which then need no protection.
@@ -151,6 +154,7 @@ impl<'a> Resolver<'a> {
             rules: Rules::default(),
             minimal: false,
             crossed: Vec::new(),
+            reads: Vec::new(),
             missing: Vec::new(),
             left: HashSet::new(),
         }
@@ -174,6 +178,7 @@ impl<'a> Resolver<'a> {
                 self.entry(&path, entry)?;
             }
         }
+        self.reads_over_links()?;
         // Behind all other entries, which may grant something in what matches.
         self.patterns(entries, depth)?;
         if self.rules.base() == Access::Hidden {
@@ -288,6 +293,10 @@ impl<'a> Resolver<'a> {
                 self.take_away(place, Rule::Deny);
                 return Ok(());
             }
+            Rule::Read if place.exists() && !place.links.is_empty() => {
+                self.reads.push((path.to_owned(), place));
+                return Ok(());
+            }
             _ => self.crossed.extend(place.links.iter().map(|(at, _)| (path.to_owned(), at.clone()))),
         }
         if place.exists() && rule == Rule::Write {
@@ -300,6 +309,31 @@ impl<'a> Resolver<'a> {
             self.take_away(place, Rule::Read);
         } else if place.shut.is_none() {
             self.left.insert(place.real);
+        }
+        Ok(())
+    }
+
+    /// Where a protected name of a writable project root is a symlink, an entry for reading takes writing away there, as
+    /// clients mean it, and opens nothing: a program may have put the symlink there.
+    fn reads_over_links(&mut self) -> Result<(), PolicyError> {
+        if self.reads.is_empty() {
+            return Ok(());
+        }
+        let roots: Vec<PathBuf> =
+            self.roots.clone().into_iter().map(|root| Ok(self.look(root)?.real)).collect::<Result<_, _>>()?;
+        for (path, place) in std::mem::take(&mut self.reads) {
+            let is_open = |at: &Path| self.rules.access_at(at.parent().unwrap_or(at)) == Access::Write;
+            let is_planted = place.links.iter().any(|(at, _)| is_open(at));
+            if is_planted && place.links.iter().all(|(at, _)| is_protected_name(at, &roots)) {
+                for (at, _) in &place.links {
+                    self.rules.add(at.clone(), Rule::Protect);
+                }
+                self.take_away(place, Rule::Protect);
+                continue;
+            }
+            self.crossed.extend(place.links.iter().map(|(at, _)| (path.clone(), at.clone())));
+            self.share_placeholder(&place.real)?;
+            self.grant(place, Rule::Read);
         }
         Ok(())
     }

@@ -30,6 +30,9 @@ fn the_table_of_limits_in_docs_is_current() {
 
 #[derive(Parser)]
 struct Flags {
+    /// Its flags exclude some of the server's.
+    #[command(flatten)]
+    _remote: crate::remote::RemoteArgs,
     #[command(flatten)]
     serve: ServeArgs,
 }

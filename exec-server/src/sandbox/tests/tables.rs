@@ -227,6 +227,37 @@ fn missing_names_are_held_where_a_program_could_create_them() {
 }
 
 #[test]
+fn an_entry_for_reading_a_protected_name_that_is_a_link_narrows_and_opens_nothing() {
+    let place = Place::new();
+    place.directory("w/.git").directory("open").directory("denied").link("w/.agents", "../open");
+    place.link("w/.codex", "../denied");
+    let more = json!({"cwd": "file://@/w"});
+    let entries = |root: &str| {
+        json!([
+            special("root", root),
+            special("project_roots", "write"),
+            sub(".agents", "read"),
+            sub(".codex", "read"),
+            path("@/denied", "deny")
+        ])
+    };
+    for root in ["read", "write"] {
+        let rules = place.rules(&entries(root), &more);
+        assert_eq!(at(&rules, place.at("open/x")), Access::Read, "root {root}");
+        assert_eq!(at(&rules, place.at("denied/x")), Access::Denied, "root {root}");
+        assert_eq!(at(&rules, place.at("w/x")), Access::Write, "root {root}");
+        assert_eq!(at(&rules, place.at("w/.agents")), Access::Read, "root {root}: the link stays");
+    }
+    // What was hidden stays so.
+    let hidden =
+        json!([special("project_roots", "write"), sub(".agents", "read"), special("minimal", "read")]);
+    assert_eq!(at(&place.rules(&hidden, &more), place.at("open/x")), Access::Hidden);
+    // Where nobody could have put it, the link is followed.
+    let read = json!([special("project_roots", "read"), sub(".agents", "read"), special("minimal", "read")]);
+    assert_eq!(at(&place.rules(&read, &more), place.at("open/x")), Access::Read);
+}
+
+#[test]
 fn links_under_protected_names_protect_their_targets_too() {
     let place = workspace();
     place.directory("w/real").link("w/.codex", "real").directory("w/gits/x").file("w/sub/keep", "");
