@@ -73,8 +73,14 @@ impl ServerCommand {
 
     /// Starts it and waits for its address.
     pub fn start(&self, more: &[&str]) -> Result<Server> {
+        self.start_with(more, &[])
+    }
+
+    /// The same, with these variables.
+    pub fn start_with(&self, more: &[&str], variables: &[(&str, String)]) -> Result<Server> {
         let mut child = self
             .command(more)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,5 +1,7 @@
 //! The identity of a workload: a short-lived token of its platform, exchanged for one of the service (login.md 9.3).
 
+mod spiffe;
+
 use std::path::PathBuf;
 
 use codex_secret::Secret;
@@ -42,12 +44,14 @@ pub enum WorkloadError {
     /// A file where the token comes from SPIFFE.
     #[error("{FILE} does not go with {SOURCE}=spiffe; unset one of them")]
     FileAndSpiffe,
-    /// SPIFFE, which this version can't ask.
-    #[error(
-        "this program can't ask a SPIFFE agent itself; have the agent's helper write the JWT-SVID to a file, name that in \
-         {FILE}, and unset {SOURCE}"
-    )]
-    Spiffe,
+    /// The agent of SPIFFE gave no token.
+    #[error("the SPIFFE agent at {socket:?} gave no token: {why}")]
+    Spiffe {
+        /// Where it was asked.
+        socket: PathBuf,
+        /// What went wrong, or what to do; holds no secret.
+        why: String,
+    },
     /// The file can't be read.
     #[error("the workload identity token file {path:?} can't be read: {source}")]
     File {
@@ -90,39 +94,49 @@ pub(crate) struct WorkloadToken {
 #[derive(Debug, PartialEq, Eq)]
 struct Identity {
     rule: String,
-    file: PathBuf,
+    source: Source,
+}
+
+/// Who has the platform's token.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    /// A file, which somebody keeps fresh.
+    File(PathBuf),
+    /// The agent of SPIFFE behind this socket.
+    Spiffe {
+        socket: PathBuf,
+        audience: String,
+        /// Which identity, where there are several.
+        id: Option<String>,
+    },
 }
 
 impl WorkloadVariables {
     fn identity(&self) -> Result<Identity, WorkloadError> {
         let rule = filled(self.rule.as_deref(), RULE)?.to_owned();
-        match self.source.as_deref().map(str::trim) {
-            None | Some("file") => {}
-            Some("spiffe") => return Err(self.not_by_spiffe()),
+        let source = match self.source.as_deref().map(str::trim) {
+            None | Some("file") => self.file()?,
+            Some("spiffe") => self.spiffe()?,
             Some(_) => return Err(WorkloadError::Source),
-        }
-        let file = PathBuf::from(filled(self.file.as_deref(), FILE)?);
-        if !file.is_absolute() {
-            return Err(WorkloadError::Invalid(FILE));
-        }
-        Ok(Identity { rule, file })
+        };
+        Ok(Identity { rule, source })
     }
 
-    /// What is wrong with the variables for SPIFFE, or else that it is not asked here.
-    fn not_by_spiffe(&self) -> WorkloadError {
-        let checked = || {
-            if self.file.is_some() {
-                return Err(WorkloadError::FileAndSpiffe);
-            }
-            let socket = filled(self.socket.as_deref(), SOCKET)?;
-            let path = socket.strip_prefix("unix:").map(|path| path.strip_prefix("//").unwrap_or(path));
-            if !path.is_some_and(|path| path.starts_with('/')) {
-                return Err(WorkloadError::Invalid(SOCKET));
-            }
-            filled(self.audience.as_deref(), AUDIENCE)?;
-            self.spiffe_id.as_deref().map(|id| filled(Some(id), SPIFFE_ID)).transpose().map(drop)
-        };
-        checked().err().unwrap_or(WorkloadError::Spiffe)
+    fn file(&self) -> Result<Source, WorkloadError> {
+        let file = PathBuf::from(filled(self.file.as_deref(), FILE)?);
+        if file.is_absolute() { Ok(Source::File(file)) } else { Err(WorkloadError::Invalid(FILE)) }
+    }
+
+    fn spiffe(&self) -> Result<Source, WorkloadError> {
+        if self.file.is_some() {
+            return Err(WorkloadError::FileAndSpiffe);
+        }
+        let socket = filled(self.socket.as_deref(), SOCKET)?;
+        let path = socket.strip_prefix("unix:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        let path = path.filter(|path| path.starts_with('/')).ok_or(WorkloadError::Invalid(SOCKET))?;
+        let audience = filled(self.audience.as_deref(), AUDIENCE)?.to_owned();
+        let id = self.spiffe_id.as_deref().map(|id| filled(Some(id), SPIFFE_ID)).transpose()?;
+        Ok(Source::Spiffe { socket: path.into(), audience, id: id.map(str::to_owned) })
     }
 }
 
@@ -154,10 +168,16 @@ pub(crate) async fn exchange(
     client: &HttpClient,
     variables: &WorkloadVariables,
 ) -> Result<WorkloadToken, WorkloadError> {
-    let Identity { rule, file } = variables.identity()?;
-    let reading = tokio::task::spawn_blocking(move || read(file));
+    let Identity { rule, source } = variables.identity()?;
     let unavailable = |cause: String| WorkloadError::Unavailable(Unreachable(cause));
-    let token = reading.await.map_err(|_| unavailable("the program is stopping".to_owned()))??;
+    let token = match source {
+        Source::File(file) => tokio::task::spawn_blocking(move || read(file))
+            .await
+            .map_err(|_| unavailable("the program is stopping".to_owned()))??,
+        Source::Spiffe { socket, audience, id } => {
+            spiffe::fetch(&socket, audience, id).await.map_err(|why| WorkloadError::Spiffe { socket, why })?
+        }
+    };
     client.prepare().await.map_err(|error| unavailable(error.to_string()))?;
     let form = [("grant_type", GRANT), ("assertion", token.expose()), ("federation_rule_id", &rule)];
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();

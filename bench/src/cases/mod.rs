@@ -1,5 +1,6 @@
 //! The cases: each measures one server, and the machine's limit in turn with it.
 
+mod discovery;
 mod files;
 mod latency;
 mod leftovers;
@@ -48,6 +49,7 @@ pub const ALL: &[Case] = &[
     ("pty", throughput::pty),
     ("lines", throughput::lines),
     ("files", files::run),
+    ("discovery", discovery::run),
     ("latency", latency::long_poll),
     ("stall", latency::stalled_reader),
     ("memory", memory::run),

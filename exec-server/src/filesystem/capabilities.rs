@@ -233,12 +233,13 @@ impl<'l> Files<'l> {
 /// A sentence, unless the file is missing.
 fn read_text(path: &Path, most: usize) -> Result<Option<String>, String> {
     let uri = || WirePath::uri_of(path);
-    let (file, _) = match open_regular(path, true) {
+    let (file, size) = match open_regular(path, true) {
         Ok(opened) => opened,
         Err(error) if error.code == ErrorCode::NOT_FOUND => return Ok(None),
         Err(error) => return Err(format!("failed to read capability file {}: {}", uri(), error.message)),
     };
-    let mut bytes = Vec::new();
+    // With room for all of it, two reads do: a file's usual size would take eight otherwise, and there are thousands.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(most).min(most) + 1);
     let read = std::fs::File::from(file).take(most as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("failed to read capability file {}: {error}", uri()))?;
     if bytes.len() > most {

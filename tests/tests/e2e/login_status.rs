@@ -279,16 +279,14 @@ async fn a_workloads_identity_goes_before_everything_and_a_fault_of_it_is_an_err
     assert_eq!(told(&run), format!("{PREFIX}workload identity requires OPENAI_FEDERATION_RULE_ID"));
     home.set("OPENAI_FEDERATION_RULE_ID", "rule-1");
     let answer = |token: &str| json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600});
-    for (status, body, expected) in [
-        ("400 Bad Request", json!({}), "was rejected with HTTP 400"),
-        ("200 OK", answer(&secret("opaque")), "returned an invalid response"),
-    ] {
-        issuer.answer("/oauth/token", status, body);
+    issuer.answer("/oauth/token", "400 Bad Request", json!({}));
+    issuer.answer("/oauth/token", "200 OK", answer(&secret("opaque")));
+    issuer.answer("/oauth/token", "200 OK", answer(&workload_token("acct-1")));
+    for expected in ["was rejected with HTTP 400", "returned an invalid response"] {
         let run = home.run(&["login", "status"]).await;
         assert_eq!(run.status.code(), Some(1));
         assert_eq!(told(&run), format!("{PREFIX}the workload identity token exchange {expected}"));
     }
-    issuer.answer("/oauth/token", "200 OK", answer(&workload_token("acct-1")));
     let run = home.run(&["login", "status"]).await;
     assert_eq!((run.status.code(), told(&run).as_str()), (Some(0), "Logged in using workload identity"));
     let asked = issuer.asked();
