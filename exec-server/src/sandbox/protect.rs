@@ -11,13 +11,14 @@ use super::resolve::{Missing, Resolver};
 /// Names directly in a writable project root that stay read-only (14.2).
 const PROTECTED: [&str; 3] = [".git", ".codex", ".agents"];
 
-/// Whether a path is such a name directly in one of these project roots.
-pub(super) fn is_protected_name(path: &Path, roots: &[PathBuf]) -> bool {
-    let is_name = path.file_name().is_some_and(|name| PROTECTED.iter().any(|protected| name == *protected));
-    is_name && path.parent().is_some_and(|parent| roots.iter().any(|root| root == parent))
-}
-
 impl Resolver<'_> {
+    /// Whether a path is such a name directly in one of these project roots.
+    pub(super) fn is_protected_name(path: &Path, roots: &[PathBuf]) -> bool {
+        let is_name =
+            path.file_name().is_some_and(|name| PROTECTED.iter().any(|protected| name == *protected));
+        is_name && path.parent().is_some_and(|parent| roots.iter().any(|root| root == parent))
+    }
+
     /// Keeps `.git`, `.codex` and `.agents` of writable project roots read-only, as far as no entry is for one of them or
     /// something in it. A root that is writable only because everything is has none (14.1).
     pub(super) fn protect(&mut self) -> Result<(), PolicyError> {

@@ -13,7 +13,6 @@ use super::lookups::{Found, Location, Lookups, climbs};
 use super::old_form;
 use super::patterns::Pattern;
 use super::policy::{Access, Decider, Files, NetworkRight, Policy, Rule, Rules};
-use super::protect::is_protected_name;
 use crate::Limits;
 
 /// What a program needs to run at all, if it is there.
@@ -324,7 +323,7 @@ impl<'a> Resolver<'a> {
         for (path, place) in std::mem::take(&mut self.reads) {
             let is_open = |at: &Path| self.rules.access_at(at.parent().unwrap_or(at)) == Access::Write;
             let is_planted = place.links.iter().any(|(at, _)| is_open(at));
-            if is_planted && place.links.iter().all(|(at, _)| is_protected_name(at, &roots)) {
+            if is_planted && place.links.iter().all(|(at, _)| Self::is_protected_name(at, &roots)) {
                 for (at, _) in &place.links {
                     self.rules.add(at.clone(), Rule::Protect);
                 }

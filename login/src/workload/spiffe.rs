@@ -23,7 +23,7 @@ const MARK: &str = "workload.spiffe.io";
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// The largest answer that is read: some identities of the largest size. A safeguard, far from any real use.
 const ANSWER_BYTES: usize = 1 << 20;
-/// What stands before a message of gRPC: whether it is compressed, and its length.
+/// What stands before a message of gRPC: whether it is compressed, and its length. Fixed by the wire.
 const PREFIX_BYTES: usize = 5;
 
 #[derive(Clone, PartialEq, Message)]
