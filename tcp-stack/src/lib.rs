@@ -7,6 +7,8 @@
 
 mod carried;
 mod device;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod link;
 mod names;
 mod packet;

@@ -45,10 +45,10 @@ pub struct Bounds {
 /// When the device or the link breaks.
 pub fn serve(link: StackEnd) -> io::Result<()> {
     let Some((given, bounds)) = link.take()? else { return Ok(()) };
-    Service::new(link, given, bounds)?.run()
+    Service::new(link, given, bounds, RandomState::new().build_hasher().finish())?.run()
 }
 
-struct Service {
+pub(crate) struct Service {
     link: StackEnd,
     tun: Tun,
     questions: Questions,
@@ -65,10 +65,11 @@ struct Service {
 }
 
 impl Service {
-    fn new(link: StackEnd, given: Given, bounds: Bounds) -> io::Result<Self> {
+    /// Nobody is to guess the `seed`, of which sequence numbers are made.
+    pub(crate) fn new(link: StackEnd, given: Given, bounds: Bounds, seed: u64) -> io::Result<Self> {
         let mut tun = Tun::new(given.device)?;
         let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = RandomState::new().build_hasher().finish();
+        config.random_seed = seed;
         let mut interface = Interface::new(config, &mut tun, Instant::ZERO);
         let full = |_| io::Error::from(Errno::NOBUFS);
         let mut fits = true;
@@ -114,6 +115,18 @@ impl Service {
             }
             self.carry();
         }
+    }
+
+    /// One turn in which everything is looked at, without waiting. For fuzzing.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn turn(&mut self) -> io::Result<()> {
+        self.take_packets()?;
+        self.hear()?;
+        for carried in self.carried.values_mut() {
+            carried.happened(PollFlags::IN | PollFlags::OUT);
+        }
+        self.carry();
+        Ok(())
     }
 
     fn now(&self) -> Instant {

@@ -56,6 +56,30 @@ pub fn headers_to_send(
     headers::to_send(headers, variable)
 }
 
+/// For fuzzing: what a body unpacks to that arrives in chunks of this size, with `zstd` or as gzip, and whether it may end
+/// where it does; no piece may be longer than 128 KiB.
+#[cfg(feature = "fuzzing")]
+pub fn unpacked(zstd: bool, body: &[u8], chunk: usize) -> (Vec<u8>, bool) {
+    let coding = if zstd { Coding::Zstd } else { Coding::Gzip };
+    let mut text = Vec::new();
+    let Ok(mut unpacker) = Unpacker::new(coding) else { return (text, false) };
+    for chunk in body.chunks(chunk.max(1)) {
+        unpacker.take(bytes::Bytes::copy_from_slice(chunk));
+        loop {
+            match unpacker.next() {
+                Ok(Some(piece)) => {
+                    assert!(!piece.is_empty() && piece.len() <= 128 << 10, "a piece of {}", piece.len());
+                    text.extend_from_slice(&piece);
+                }
+                Ok(None) => break,
+                Err(Broken) => return (text, false),
+            }
+        }
+    }
+    let whole = unpacker.finish().is_ok();
+    (text, whole)
+}
+
 /// Makes HTTP requests. Cheap to construct; share it behind an `Arc`.
 pub struct LocalHttp {
     client: OnceCell<Client>,

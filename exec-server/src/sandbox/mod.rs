@@ -7,6 +7,8 @@ mod confiner;
 mod error;
 mod explain;
 pub mod files;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod globs;
 mod kernel_mounts;
 pub mod launcher;
@@ -33,6 +35,8 @@ pub use abilities::{Abilities, Finding, Without};
 pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse, PidNamespace, WithoutNamespaces};
 pub use error::PolicyError;
 pub use explain::Explanation;
+#[cfg(feature = "fuzzing")]
+pub use fuzzing::read_again;
 pub use old_form::{Unwrapped, unwrap};
 pub use placeholders::Held;
 pub use policy::{Access, Decider, Files, NetworkRight, Policy, Region, Rule, Rules};

@@ -26,7 +26,7 @@ const MOST_DESCRIPTORS: usize = 32;
 /// A safeguard, far from any real use.
 const MOST_BYTES: usize = 256 << 20;
 /// The length of a message, before it: little-endian.
-type Head = [u8; 4];
+pub(super) type Head = [u8; 4];
 
 /// The same file under a number from [`FIRST_SPARE`] on, closed when something is executed.
 ///
@@ -59,7 +59,7 @@ impl Received {
     }
 }
 
-fn decode<'m, T: Deserialize<'m>>(bytes: &'m [u8]) -> io::Result<T> {
+pub(super) fn decode<'m, T: Deserialize<'m>>(bytes: &'m [u8]) -> io::Result<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((message, [])) => Ok(message),
         _ => Err(Errno::BADMSG.into()),
@@ -67,7 +67,7 @@ fn decode<'m, T: Deserialize<'m>>(bytes: &'m [u8]) -> io::Result<T> {
 }
 
 /// The message behind its length.
-fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = postcard::to_extend(message, Head::default().to_vec()).map_err(|_| Errno::INVAL)?;
     let length = u32::try_from(bytes.len() - size_of::<Head>()).map_err(|_| Errno::MSGSIZE)?;
     bytes[..size_of::<Head>()].copy_from_slice(&length.to_le_bytes());
