@@ -10,9 +10,19 @@ const SYN: u8 = 2;
 #[derive(Debug, Arbitrary)]
 enum Event<'a> {
     /// Of one of three connections; its numbers fit those that the stack knows, but for these distances.
-    Tcp { from: u8, flags: u8, seq: i8, ack: i8, window: u16, options: &'a [u8], payload: &'a [u8] },
+    Tcp {
+        from: u8,
+        flags: u8,
+        seq: i8,
+        ack: i8,
+        window: u16,
+        options: &'a [u8],
+        payload: &'a [u8],
+    },
     /// Its first packet, and the consent.
-    Begin { from: u8 },
+    Begin {
+        from: u8,
+    },
     Raw(&'a [u8]),
     Answer(bool),
     Sent(&'a [u8]),
@@ -53,7 +63,8 @@ fn learn(told: &[u8], known: &mut [Numbers; 3]) {
     let flags = told[33];
     if let Some(known) = known.get_mut(usize::from(told[23])) {
         let extra = u32::from(flags & SYN != 0) + u32::from(flags & 1);
-        *known = Numbers { seq: number(28), ack: number(24).wrapping_add(payload as u32).wrapping_add(extra) };
+        *known =
+            Numbers { seq: number(28), ack: number(24).wrapping_add(payload as u32).wrapping_add(extra) };
     }
 }
 

@@ -33,7 +33,8 @@ pub enum Step {
 /// # Errors
 /// The system's.
 pub fn play(mut next: impl FnMut(&[Vec<u8>]) -> Option<Step>) -> io::Result<()> {
-    let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None);
+    let pair =
+        |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None);
     let (server, stack) = link::pair()?;
     let (kernel, device) = pair(SocketType::SEQPACKET)?;
     let (datagrams, listener) = pair(SocketType::DGRAM)?;
