@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, LoginEnvironment, StartParams};
+use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, LogPlace, LoginEnvironment, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 
 pub(crate) use args::RunArgs;
@@ -142,6 +142,7 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
         real_terminal: args.tty && terminal::is_real(),
         idle_timeout_ms: None,
         limits: None,
+        log: LogPlace::Memory,
     }
 }
 

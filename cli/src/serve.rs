@@ -20,7 +20,6 @@ use codex_children::descriptor_limit;
 use codex_children::orphans;
 use codex_children::signals::{ChildEnds, ChildSignals};
 use codex_children::supervision::{self, Goodbye, Wanted};
-use codex_exec_server::Limits;
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::network::Upstream;
@@ -30,6 +29,7 @@ use codex_exec_server::sandbox::Confiner;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
 use codex_exec_server::withheld::inherited;
+use codex_exec_server::{Limits, Logs};
 use codex_outgoing::{Outgoing, Proxies};
 use tokio::task::JoinSet;
 
@@ -179,6 +179,7 @@ fn config(
         transparent_tcp: args.linux_sandbox_transparent_tcp,
         login_states: LoginStates::default(),
         upstream: upstream(args),
+        logs: logs(args, &limits),
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),
@@ -221,6 +222,13 @@ fn config(
     // Connections that go through the proxy though the program knows of none (21.3).
     info.capabilities.network_proxy_transparent_tcp = transparent;
     Ok(LocalConfig { limits, host, info, leftovers, configuration })
+}
+
+/// Where output is kept on disk: where the configuration says, else in the user's directory for such things.
+fn logs(args: &ServeArgs, limits: &Limits) -> Logs {
+    let usual = || Some(dirs::state_dir()?.join("codex-exec-server"));
+    let path = args.state_dir.clone().or_else(usual).filter(|path| path.is_absolute());
+    path.map_or_else(Logs::default, |path| Logs::new(path, &limits.logs))
 }
 
 /// The proxies that those of programs go through.

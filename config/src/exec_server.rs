@@ -40,6 +40,9 @@ pub struct ExecServerConfig {
     pub concurrent_requests: Option<Number<1, { u32::MAX as u64 }>>,
     /// Directories that clients may put in front of `PATH`, as absolute paths.
     pub prepend_path_dirs: Vec<PathBuf>,
+    /// Directory for the output of programs that is kept on disk; default `codex-exec-server` in `XDG_STATE_HOME`, or in
+    /// `.local/state` of the home directory. A relative path starts at the file that names it.
+    pub state_dir: Option<PathBuf>,
     /// Sandboxes of programs and file calls.
     pub sandbox: SandboxConfig,
     /// The server's bounds, as far as the file names them.
@@ -48,7 +51,7 @@ pub struct ExecServerConfig {
 
 impl ExecServerConfig {
     /// Keys of this table whose relative paths start at the directory of the file that names them.
-    pub(crate) const PATHS: [&str; 2] = ["ws_token_file", "ws_shared_secret_file"];
+    pub(crate) const PATHS: [&str; 3] = ["ws_token_file", "ws_shared_secret_file", "state_dir"];
 }
 
 /// How a client proves that it may connect.

@@ -10,6 +10,7 @@ pub mod environment;
 mod filesystem;
 pub mod http;
 pub mod interactive;
+mod logs;
 pub mod network;
 mod own_port;
 pub mod process;
@@ -26,6 +27,7 @@ pub mod withheld;
 pub use codex_exec_protocol as protocol;
 pub use codex_limits::server as limits;
 pub use limits::Limits;
+pub use logs::Logs;
 
 /// The examples of the README, compiled as tests.
 #[cfg(doctest)]

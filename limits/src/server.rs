@@ -92,6 +92,19 @@ crate::limits! {
             /// Time for a login whose state is to be remembered (21.9); then the command logs in itself.
             login_time: Duration = 10 * SECOND, 1..=HOUR;
         }
+        /// Logs of output on disk.
+        logs: LogLimits {
+            /// Output kept on disk for one process, with what is said about it; then its oldest part goes.
+            log_bytes: u64 = 256 * MIB, { 64 * KIB }..={ 1024 * GIB };
+            /// Part of a log that goes at once.
+            log_segment_bytes: u64 = 4 * MIB, { 16 * KIB }..=GIB;
+            /// All logs on disk together; then the log that ended first goes, and when none is left, the oldest parts of others.
+            all_log_bytes: u64 = 4 * GIB, { 64 * KIB }..={ 1024 * GIB };
+            /// How long a log is kept on disk after its end.
+            log_time: Duration = DAY, { SECOND }..={ 365 * DAY };
+            /// Logs listed in one answer; the rest is for the next.
+            listed_logs: usize = 1000, 1..=65_536;
+        }
         /// The `fs/*` methods.
         files: FileLimits {
             /// Open file handles of one connection (10.10); one more is refused with `-32600`.

@@ -59,6 +59,9 @@ pub(crate) struct ServeArgs {
     /// From the configuration only.
     #[arg(skip)]
     pub(super) prepend_path_dirs: Vec<PathBuf>,
+    /// From the configuration only.
+    #[arg(skip)]
+    pub(super) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(super) mechanisms: MechanismArgs,
     #[command(flatten)]

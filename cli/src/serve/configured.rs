@@ -26,6 +26,7 @@ impl ServeArgs {
     pub(super) fn or(mut self, settings: ExecServerConfig) -> Self {
         self.listen = self.listen.or(settings.listen.clone());
         self.prepend_path_dirs = settings.prepend_path_dirs.clone();
+        self.state_dir = settings.state_dir.clone();
         self.leftovers = self.leftovers.or(settings.leftovers.map(|leftovers| match leftovers {
             Leftovers::Keep => LeftoversArg::Keep,
             Leftovers::Kill => LeftoversArg::Kill,

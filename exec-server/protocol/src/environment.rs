@@ -83,6 +83,9 @@ pub struct Capabilities {
     pub linux_approved_root_write_preserves_restrictions: bool,
     /// The `tcp/*` methods work (an addition).
     pub tcp_streams: bool,
+    /// Output is kept on disk for who asks (an addition).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disk_logs: bool,
 }
 
 /// Result of `environment/status`.

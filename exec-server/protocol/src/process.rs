@@ -1,5 +1,6 @@
 //! Running programs (section 8, and `docs/extensions.md` for what is ours).
 
+mod logs;
 mod output;
 mod start;
 
@@ -9,6 +10,7 @@ use crate::encode::{Empty, encode_with_serde};
 use crate::ids::ProcessId;
 use crate::{Base64Bytes, methods, notifications};
 
+pub use logs::*;
 pub use output::*;
 pub use start::*;
 
@@ -25,6 +27,8 @@ methods! {
     Terminate: "process/terminate" (TerminateParams) -> TerminateResult;
     /// Lists the session's processes (extension).
     List: "process/list" (ListParams) -> ListResult;
+    /// Lists the logs that are kept on disk (extension).
+    ListLogs: "process/listLogs" (ListLogsParams) -> ListLogsResult;
     /// Waits for a process's end (extension).
     Wait: "process/wait" (WaitParams) -> WaitResult;
     /// Changes a terminal's size (extension).
@@ -198,6 +202,9 @@ pub struct ProcessInfo {
     /// What enforces its limits; missing if it has none, and while it is starting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits_enforced: Option<LimitsEnforced>,
+    /// The id of its log on disk; missing if it is kept in memory only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
 }
 
 /// A descendant that outlived an ended process (extension).

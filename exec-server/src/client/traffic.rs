@@ -152,6 +152,8 @@ impl Shared {
                 after_seq: Some(after),
                 max_bytes: None,
                 wait_ms: Some(0),
+                from_offset: None,
+                log_id: None,
             };
             match self.call::<Read>(&params, Retry::Safe).await {
                 Ok(read) => inbox.recovered(read),

@@ -164,6 +164,7 @@ fn owned(read: ReadResult<bytes::Bytes>) -> ReadResult {
         lost_bytes: read.lost_bytes,
         totals: read.totals,
         exit: read.exit,
+        next_offset: read.next_offset,
     }
 }
 

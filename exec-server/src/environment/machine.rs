@@ -8,6 +8,7 @@ mod discovery;
 mod files;
 mod followed;
 mod http;
+mod logs;
 mod programs;
 mod reply;
 mod start;
@@ -25,6 +26,7 @@ use crate::Limits;
 use crate::budget::Budget;
 use crate::filesystem::{FileOrder, Handles, MissingWatch};
 use crate::http::LocalHttp;
+use crate::logs::Logs;
 use crate::process::{LaunchContext, Leftovers, ProcessTable};
 use crate::protocol::environment::EnvironmentInfo;
 use crate::sandbox::files::FileHelpers;
@@ -66,6 +68,7 @@ impl Common {
         let LocalConfig { limits, host, mut info, leftovers, configuration } = config;
         info.capabilities.environment_config_read = configuration.is_some();
         info.capabilities.capability_discovery_v2 = configuration.is_some();
+        info.capabilities.disk_logs = host.logs.are_kept();
         let host = Arc::new(host);
         let variables = Arc::clone(&host);
         let variable = move |name: &str| {
@@ -73,6 +76,11 @@ impl Common {
         };
         let http = LocalHttp::new(&limits, variable);
         Arc::new(Self { limits: Arc::new(limits), info, host, leftovers, http, configuration })
+    }
+
+    /// Where output is kept on disk, if it is.
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.host.logs
     }
 
     /// The programs of a new session: none yet.

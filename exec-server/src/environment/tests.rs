@@ -71,6 +71,7 @@ fn config() -> LocalConfig {
         transparent_tcp: false,
         login_states: LoginStates::default(),
         upstream: Default::default(),
+        logs: Default::default(),
     };
     LocalConfig {
         limits: Limits::default(),

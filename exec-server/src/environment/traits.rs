@@ -76,6 +76,8 @@ macro_rules! program_methods {
             terminate: process::Terminate;
             /// Lists the session's processes (extension).
             list: process::List;
+            /// Lists the logs that are kept on disk (extension).
+            list_logs: process::ListLogs;
             /// Waits for a process's end (extension).
             wait: process::Wait;
             /// Changes a terminal's size (extension).

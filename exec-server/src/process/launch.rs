@@ -21,6 +21,7 @@ use super::plan::{LaunchContext, Plan};
 use super::process::Process;
 use super::pump::{self, Watched};
 use super::stdin::Stdin;
+use super::stored;
 use crate::Limits;
 use crate::blocking;
 use crate::network::{SessionNetwork, proxy};
@@ -37,8 +38,18 @@ pub(super) fn launch(
     network: &SessionNetwork,
     closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
-    let plan = Plan::new(&mut params, context, &limits.process)?;
-    let (Child { pid, pidfd, ends, origin }, handed) = plan.spawn()?;
+    let disk_log = stored::begin(&context.logs, &params)?;
+    let discard = |error| {
+        if let Some(disk_log) = &disk_log {
+            disk_log.discard();
+        }
+        error
+    };
+    let plan = Plan::new(&mut params, context, &limits.process).map_err(discard)?;
+    let (Child { pid, pidfd, ends, origin }, handed) = plan.spawn().map_err(discard)?;
+    if let Some(disk_log) = &disk_log {
+        process.keep(Arc::clone(disk_log));
+    }
     let since = Instant::now();
     let (open_gateways, kept) = plan.into_kept(handed, limits);
     let watch = || -> io::Result<_> {
@@ -56,7 +67,9 @@ pub(super) fn launch(
         Err(error) => {
             let _ = tree::kill_tree(pid, Signal::KILL);
             blocking::spawn(move || reap::wait_for_killed(pid)).detach();
-            return Err(RpcError::internal(SpawnError::system("watch the program", error).to_string()));
+            return Err(discard(RpcError::internal(
+                SpawnError::system("watch the program", error).to_string(),
+            )));
         }
     };
     process.set_running(pid, since, streams.stdin, streams.terminal, kept);

@@ -4,6 +4,7 @@
 //! decides whether the oldest output may go or the program has to wait.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 
 use bytes::Bytes;
 use codex_exec_protocol::process::{Chunk, ExitDetails, Stream, StreamTotals};
@@ -93,6 +94,8 @@ pub struct OutputLog {
     hold: Option<Seq>,
     /// What the last follower had seen when its connection ended.
     seen: Seq,
+    /// Everything is kept on disk as well: the first number that is not there yet.
+    unkept: Option<NonZero<Seq>>,
 }
 
 impl OutputLog {
@@ -111,6 +114,7 @@ impl OutputLog {
             follower: None,
             hold: None,
             seen: 0,
+            unkept: None,
         }
     }
 
@@ -139,14 +143,16 @@ impl OutputLog {
     /// What is on its way to a follower may take as much again as what is retained, so that the way's length does not
     /// slow the program; a log that is held may not.
     pub fn has_room(&self) -> bool {
-        let on_its_way = if self.follower.is_some() && self.hold.is_none() { self.capacity } else { 0 };
+        let follows = self.unkept.is_some() || (self.follower.is_some() && self.hold.is_none());
+        let on_its_way = if follows { self.capacity } else { 0 };
         let fits = self.retained < self.capacity + on_its_way && self.chunks.len() < MOST_CHUNKS;
         fits || self.oldest_may_go()
     }
 
     fn oldest_may_go(&self) -> bool {
         let received = self.follower.map_or(Seq::MAX, |follower| follower.received);
-        let pace = received.min(self.hold.unwrap_or(Seq::MAX));
+        // What is on disk can be read there, so nothing has to be held.
+        let pace = received.min(self.last_kept().or(self.hold).unwrap_or(Seq::MAX));
         self.chunks.front().is_none_or(|chunk| chunk.seq <= pace)
     }
 
@@ -263,6 +269,56 @@ impl OutputLog {
             }
             closed.take().map(Event::Closed)
         })
+    }
+
+    /// Everything is kept on disk as well: nothing goes before it is there.
+    pub fn keep(&mut self) {
+        self.unkept = NonZero::new(self.next_seq);
+    }
+
+    /// The last number that is on disk, if all are to be.
+    fn last_kept(&self) -> Option<Seq> {
+        self.unkept.map(|unkept| unkept.get() - 1)
+    }
+
+    /// What is on its way to the disk, in order.
+    pub fn unkept(&self) -> impl Iterator<Item = Event<'_>> {
+        self.events_after(self.last_kept().unwrap_or(Seq::MAX))
+    }
+
+    /// Whether something is on its way to the disk.
+    pub fn has_unkept(&self) -> bool {
+        self.unkept.is_some_and(|unkept| unkept.get() < self.next_seq)
+    }
+
+    /// Everything up to `seq` is on disk.
+    pub fn kept(&mut self, seq: Seq) {
+        if let Some(unkept) = &mut self.unkept {
+            *unkept = NonZero::<Seq>::MIN.saturating_add(seq);
+            self.evict();
+        }
+    }
+
+    /// From here on nothing goes to the disk: it failed.
+    pub fn keep_no_more(&mut self) {
+        self.unkept = None;
+        self.evict();
+    }
+
+    /// Where a read begins that wants the output from `offset` on, over all streams: after which number, how many bytes of the
+    /// next chunk it does not want, and how many that it wants are gone.
+    pub fn place_of(&self, offset: u64) -> (Seq, usize, u64) {
+        let mut begins = self.evicted;
+        let mut after = self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq) - 1;
+        let gone = begins.saturating_sub(offset);
+        for chunk in &self.chunks {
+            let ends = begins + chunk.chunk.len() as u64;
+            if offset < ends {
+                return (after, usize::try_from(offset.saturating_sub(begins)).unwrap_or(0), gone);
+            }
+            (begins, after) = (ends, chunk.seq);
+        }
+        (after, 0, gone)
     }
 
     /// Whether a read after `seq` has something to tell (8.3): a chunk, the close, or a newer exit.

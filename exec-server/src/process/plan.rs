@@ -9,7 +9,7 @@ use std::sync::Arc;
 use codex_children::spawn::{Child, Program, SpawnError, spawn_passing};
 use codex_children::streams::Stdio;
 use codex_children::terminal;
-use codex_exec_protocol::process::{LimitsEnforced, ProgramLimits, StartParams};
+use codex_exec_protocol::process::{LimitsEnforced, LogPlace, ProgramLimits, StartParams};
 use codex_exec_protocol::sandbox::{Sandbox, WindowsSandboxLevel};
 use codex_exec_protocol::{RpcError, StartFailure};
 use codex_tcp_stack::Bounds;
@@ -21,6 +21,7 @@ use super::network_plan::{NO_DEVICE, NetworkPlan, OpenGateway, Opened, needs_enf
 use super::process::Kept;
 use crate::Limits;
 use crate::limits::ProcessLimits;
+use crate::logs::Logs;
 use crate::network::transparent::Stack;
 use crate::network::{Upstream, variables};
 use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError, stack};
@@ -42,6 +43,8 @@ pub struct LaunchContext {
     pub login_states: LoginStates,
     /// What the proxies of programs go through.
     pub upstream: Upstream,
+    /// Where output is kept on disk for who asks; by default nowhere.
+    pub logs: Logs,
 }
 
 /// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
@@ -60,6 +63,12 @@ pub(super) fn refuse_unenforced(params: &StartParams, context: &LaunchContext) -
     if params.limits.is_some() && context.confiner.is_none() {
         return Err(RpcError::invalid_request(
             "this server can't bound what a program uses; start the program without limits",
+        ));
+    }
+    if params.log == LogPlace::Disk && !context.logs.are_kept() {
+        return Err(RpcError::invalid_request(
+            "this server keeps no logs on disk, since it knows no place for them (exec_server.state_dir); \
+             start the program with \"log\":\"memory\"",
         ));
     }
     let plan = NetworkPlan::new(params, context.transparent_tcp, &context.upstream)?;

@@ -1,5 +1,6 @@
 //! One process: its state, its log, and what changes them.
 
+mod keep;
 mod read;
 
 use std::os::fd::OwnedFd;
@@ -16,12 +17,14 @@ use tokio::sync::Notify;
 
 use super::denied;
 use super::groups::Group;
+use super::kept::Keeping;
 use super::log::{Event, Exit, OutputLog, Seq};
 use super::news::News;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
 use crate::Limits;
 use crate::blocking;
+use crate::logs::DiskLog;
 use crate::network::proxy::NetworkHandle;
 use crate::sandbox::Confined;
 use codex_children::orphans::Leftover;
@@ -52,6 +55,8 @@ pub(super) struct State {
     pub(super) log: OutputLog,
     pub(super) input: Input,
     pub(super) writes: WriteMemory,
+    /// Its log on disk, if it has one.
+    pub(super) keeping: Option<Box<Keeping>>,
     /// The last byte that was typed into a terminal.
     pub(super) last_typed: u8,
     /// Writes to its input so far.
@@ -127,6 +132,7 @@ impl Process {
                 log: OutputLog::new(limits.process.retained_output_bytes),
                 input: Input::None,
                 writes: WriteMemory::new(limits.process.remembered_write_ids),
+                keeping: None,
                 last_typed: b'\n',
                 inputs: 0,
                 in_news: false,
@@ -236,8 +242,13 @@ impl Process {
         append(&mut state);
         let announce = !state.in_news && !state.log.all_sent();
         state.in_news |= announce;
+        let State { keeping, log, .. } = &mut *state;
+        let disk_log = keeping.as_mut().and_then(|keeping| keeping.due(log));
         drop(state);
         self.changed.notify_waiters();
+        if let Some(disk_log) = disk_log {
+            disk_log.news_of(Arc::clone(self) as _);
+        }
         if announce {
             self.news.push(Arc::clone(self));
         }
@@ -321,9 +332,26 @@ impl Process {
 
     /// The follower has received everything up to `seq`; a program that waited for room goes on.
     pub fn received(&self, seq: Seq) {
+        self.make_room(|log| log.received(seq));
+    }
+
+    /// Keeps the output on disk too, from the first byte on: to be called before there is any.
+    pub(super) fn keep(&self, disk_log: Arc<DiskLog>) {
+        let mut state = self.lock();
+        state.log.keep();
+        state.keeping = Some(Box::new(Keeping::new(disk_log)));
+    }
+
+    /// Its log on disk, if it has one.
+    pub(crate) fn disk_log(&self) -> Option<Arc<DiskLog>> {
+        self.lock().disk_log()
+    }
+
+    /// Changes the log so that more may go; a program that waited for room goes on.
+    pub(super) fn make_room(&self, change: impl FnOnce(&mut OutputLog)) {
         let mut state = self.lock();
         let had_room = state.log.has_room();
-        state.log.received(seq);
+        change(&mut state.log);
         let wake_pump = !had_room && state.log.has_room();
         drop(state);
         if wake_pump {
@@ -358,6 +386,10 @@ impl State {
     /// What bounds it together with its descendants.
     pub(super) fn group(&self) -> Option<&Group> {
         self.kept.group.as_ref()
+    }
+
+    pub(super) fn disk_log(&self) -> Option<Arc<DiskLog>> {
+        self.keeping.as_ref().map(|keeping| Arc::clone(keeping.log()))
     }
 
     pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {

@@ -182,6 +182,7 @@ impl Placed {
             process_id: self.params.process_id.clone(),
             sandbox_type: Some(sandbox_type.to_owned()),
             unprotected_names: false,
+            log_id: None,
         }
     }
 

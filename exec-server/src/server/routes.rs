@@ -156,7 +156,7 @@ impl Reply<Reading> for ReadAnswer {
         let read = result.next_seq - 1;
         self.answer.answer(Ok(result));
         drop(hold);
-        if process.awaits_reading() {
+        if let Some(process) = process.filter(|process| process.awaits_reading()) {
             // Behind the answer, so that the ping follows it.
             self.connection.receipts().answered(&process, read);
             self.connection.outbox.look();

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::session_life::{ConnectionId, Life, ResumeRefusal};
+use crate::blocking;
 use crate::environment::machine::Common;
 use crate::process::ProcessTable;
 
@@ -168,5 +169,11 @@ impl Sessions {
         }
         let ends = sessions.iter().map(|session| session.processes.end());
         futures_util::future::join_all(ends).await;
+        drop(sessions);
+        let logs = self.common.logs().clone();
+        // What programs said at their ends is to be on disk before the server is gone.
+        if blocking::spawn(move || logs.flush()).await.is_err() {
+            tracing::warn!("some output may not be written to disk");
+        }
     }
 }

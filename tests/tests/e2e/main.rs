@@ -8,6 +8,7 @@ mod config_guard;
 mod conformance;
 mod dialects;
 mod discovery;
+mod disk_logs;
 mod environments;
 mod extensions;
 mod failed_starts;

@@ -21,6 +21,12 @@ pub struct ReadParams {
     /// Wait this many milliseconds for something new.
     #[serde(default)]
     pub wait_ms: Option<u64>,
+    /// Extension: return what begins at this byte of the output of all streams together, instead of `after_seq`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_offset: Option<u64>,
+    /// Extension: read this log on disk; `process_id` says nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
 }
 
 /// Where output comes from.
@@ -114,6 +120,11 @@ impl StreamTotals {
             Stream::Pty => self.pty += bytes,
         }
     }
+
+    /// Of all streams together.
+    pub fn sum(&self) -> u64 {
+        self.stdout.saturating_add(self.stderr).saturating_add(self.pty)
+    }
 }
 
 /// Result of `process/read`.
@@ -131,7 +142,7 @@ pub struct ReadResult<B = Base64Bytes> {
     pub exit_code: Option<i32>,
     /// Exited, and all output seen.
     pub closed: bool,
-    /// Always null from this server.
+    /// Why nobody knows how the program ended, for people; only of a log on disk, else always null from this server.
     #[serde(default)]
     pub failure: Option<String>,
     /// The sandbox was in the way; absent from old servers.
@@ -146,6 +157,9 @@ pub struct ReadResult<B = Base64Bytes> {
     /// Extension: how it ended; null until `exited`.
     #[serde(default)]
     pub exit: Option<ExitDetails>,
+    /// Extension: what `fromOffset` continues at; only of a read by offset, or of a log on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_offset: Option<u64>,
 }
 
 impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
@@ -170,11 +184,14 @@ impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
         }
         out.extend_from_slice(b"],\"nextSeq\":");
         encode::number(self.next_seq, out);
-        let rest = serde_json::json!({
+        let mut rest = serde_json::json!({
             "exited": self.exited, "exitCode": self.exit_code, "closed": self.closed,
             "failure": self.failure, "sandboxDenied": self.sandbox_denied,
             "lostBytes": self.lost_bytes, "totals": self.totals, "exit": self.exit,
         });
+        if let Some(next) = self.next_offset {
+            rest["nextOffset"] = next.into();
+        }
         let at = out.len();
         encode::json(&rest, out);
         // The rest's opening brace becomes the comma after `nextSeq`.

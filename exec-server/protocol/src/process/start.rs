@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::ProcessId;
 use crate::network::NetworkProxy;
 use crate::path::LocalPath;
+use crate::process::LogPlace;
 use crate::sandbox::Sandbox;
 
 /// Params of `process/start`.
@@ -72,6 +73,9 @@ pub struct StartParams {
     /// Extension: how much the program may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ProgramLimits>,
+    /// Extension: where the output is kept.
+    #[serde(default, skip_serializing_if = "LogPlace::is_memory")]
+    pub log: LogPlace,
 }
 
 /// Where the state of a login shell comes from.
@@ -245,4 +249,7 @@ pub struct StartResult {
     /// where there are no namespaces. Absent else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unprotected_names: bool,
+    /// Ours: the id of the log on disk. Absent if the output is kept in memory only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
 }

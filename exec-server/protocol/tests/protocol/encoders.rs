@@ -52,12 +52,12 @@ proptest! {
     }
 
     #[test]
-    fn read_results(chunks in chunks(), next_seq: u64, exit_code in any::<Option<i32>>(), closed: bool, totals: [u64; 3]) {
+    fn read_results(chunks in chunks(), next_seq: u64, exit_code in any::<Option<i32>>(), closed: bool, totals: [u64; 3], next_offset: Option<u64>) {
         let [stdout, stderr, pty] = totals;
         let exit = exit_code.map(|_| ExitDetails { signal: exit_code, duration_ms: stdout, ..ExitDetails::default() });
         check(&ReadResult {
             chunks, next_seq, exited: exit_code.is_some(), exit_code, closed, failure: None, sandbox_denied: closed,
-            lost_bytes: pty, totals: StreamTotals { stdout, stderr, pty }, exit,
+            lost_bytes: pty, totals: StreamTotals { stdout, stderr, pty }, exit, next_offset,
         });
     }
 

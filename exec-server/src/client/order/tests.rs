@@ -39,6 +39,7 @@ fn read(
         lost_bytes,
         totals: StreamTotals::default(),
         exit: None,
+        next_offset: None,
     }
 }
 

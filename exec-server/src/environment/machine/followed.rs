@@ -46,6 +46,8 @@ impl Followed {
                 after_seq: Some(self.read),
                 max_bytes: None,
                 wait_ms,
+                from_offset: None,
+                log_id: None,
             };
             match self.process.read(&after, LONGEST_WAIT).await {
                 Ok(result) => self.take(result),

@@ -12,24 +12,53 @@ use codex_exec_protocol::process::{
 };
 
 use super::{Machine, Reply};
+use crate::blocking;
 use crate::process::{Process, check_resize, check_write, known};
 
-/// What a read found, and in which process.
+/// What a read found, and in which process; none for a log on disk, which is read by its own id.
 pub(crate) struct Reading {
     pub(crate) result: ReadResult<Bytes>,
-    pub(crate) process: Arc<Process>,
+    pub(crate) process: Option<Arc<Process>>,
 }
 
 impl Machine {
     /// `process/read` (8.3): at once, or when there is news.
-    pub(crate) fn read(&self, params: ReadParams, mut reply: impl Reply<Reading>) {
+    pub(crate) fn read(&self, params: ReadParams, reply: impl Reply<Reading>) {
+        if params.log_id.is_some() {
+            return self.read_log(params, reply);
+        }
         let found = self.processes.get(&params.process_id);
         let found = found.and_then(|process| Ok((process.read_now(&params, false)?, process)));
         let process = match found {
             Err(error) => return reply.answer(Err(error)),
-            Ok((Some(result), process)) => return reply.answer(Ok(Reading { result, process })),
+            Ok((Some(result), process)) => return self.answer_read(params, process, result, reply),
             Ok((None, process)) => process,
         };
+        self.read_later(params, process, reply);
+    }
+
+    /// Answers a read with what is in memory, or with what is on disk where memory has lost it.
+    fn answer_read(
+        &self,
+        params: ReadParams,
+        process: Arc<Process>,
+        result: ReadResult<Bytes>,
+        reply: impl Reply<Reading>,
+    ) {
+        if result.lost_bytes == 0 || process.disk_log().is_none() {
+            return reply.answer(Ok(Reading { result, process: Some(process) }));
+        }
+        let limits = Arc::clone(&self.common.limits);
+        self.beside(async move {
+            let same = Arc::clone(&process);
+            let read = blocking::spawn(move || same.read_on_disk(&params, &limits, result)).await;
+            let result = read.map_err(|error| RpcError::internal(error.to_string()));
+            reply.answer(result.map(|result| Reading { result, process: Some(process) }));
+        });
+    }
+
+    /// Answers a read once there is news.
+    fn read_later(&self, params: ReadParams, process: Arc<Process>, mut reply: impl Reply<Reading>) {
         let longest = self.limits().connection.longest_wait;
         // Without a slot: as many as may be in flight leave the slots to others.
         self.beside(async move {
@@ -40,7 +69,7 @@ impl Machine {
             // Many that waited for the same news don't pile up their answers.
             reply.room().await;
             let result = process.read_at_last(&params);
-            reply.answer(result.map(|result| Reading { result, process }));
+            reply.answer(result.map(|result| Reading { result, process: Some(process) }));
         });
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use codex_children::supervision;
 use codex_exec_protocol::RpcError;
-use codex_exec_protocol::process::{StartParams, StartResult};
+use codex_exec_protocol::process::{LogPlace, StartParams, StartResult};
 
 use super::{Followed, Machine, Reply};
 use crate::blocking;
@@ -66,7 +66,8 @@ fn begin<R: 'static>(
     // The first of what waits for the start, so that its answer comes before those of the requests behind it.
     Arc::clone(placed.process()).when_started(move |outcome| {
         let unprotected_names = process.leaves_names_unprotected();
-        let result = StartResult { unprotected_names, ..result };
+        let log_id = process.disk_log().map(|log| log.id().to_string());
+        let result = StartResult { unprotected_names, log_id, ..result };
         reply.answer(outcome.map(|()| answer(result, process)).map_err(Clone::clone));
     });
     let before = order.before(|| touched(placed.params()));
@@ -121,8 +122,12 @@ fn starts_without_io(params: &StartParams) -> bool {
     if !supervision::is_settled() {
         return false;
     }
-    // A sandbox's paths are looked up, a launcher is waited for, and a login may be.
-    if params.sandbox.is_some() || params.limits.is_some() || LoginShell::of(params).is_some() {
+    // A sandbox's paths are looked up, a launcher is waited for, a login may be, and a log on disk is made.
+    if params.sandbox.is_some()
+        || params.limits.is_some()
+        || params.log == LogPlace::Disk
+        || LoginShell::of(params).is_some()
+    {
         return false;
     }
     program(params).is_some_and(filesystem::resolves_without_io)

@@ -7,12 +7,38 @@ use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{ProcessInfo, ProcessState, ReadParams, ReadResult, WaitResult};
 
 use super::{Phase, Process, State, number, unknown_process};
-use crate::process::denied;
+use crate::limits::Limits;
 use crate::process::log::{OutputLog, Seq};
+use crate::process::{denied, stored};
 use codex_children::orphans::{self, Leftover};
 
 /// A start that takes longer hangs: a read then says that it goes on. A safeguard, far from any real use.
 const LONGEST_START: Duration = Duration::from_secs(10);
+
+/// What a read asks for, as far as it is in memory.
+struct Wanted {
+    /// After which number.
+    after: Seq,
+    /// Bytes of the first chunk that it does not want.
+    skip: usize,
+    /// Bytes that it wants and that are gone.
+    lost: u64,
+}
+
+impl Wanted {
+    fn of(params: &ReadParams, log: &OutputLog) -> Self {
+        match params.from_offset {
+            Some(offset) => {
+                let (after, skip, lost) = log.place_of(offset);
+                Self { after, skip, lost }
+            }
+            None => {
+                let after = params.after_seq.unwrap_or(0);
+                Self { after, skip: 0, lost: log.lost_after(after) }
+            }
+        }
+    }
+}
 
 impl Process {
     /// Waits until a read has something to tell, or its `waitMs` is up; first, for a bounded time, for the end of the start,
@@ -23,11 +49,12 @@ impl Process {
             return;
         }
         let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(longest_wait);
-        let after = params.after_seq.unwrap_or(0);
         let news = self.until(|state| match state.phase {
             Phase::Starting => false,
             Phase::Failed(_) => true,
-            Phase::Running { .. } | Phase::Ended { .. } => state.log.has_news_after(after),
+            Phase::Running { .. } | Phase::Ended { .. } => {
+                state.log.has_news_after(Wanted::of(params, &state.log).after)
+            }
         });
         let _ = tokio::time::timeout(wait, news).await;
     }
@@ -62,7 +89,6 @@ impl Process {
         params: &ReadParams,
         time_is_up: bool,
     ) -> Result<Option<ReadResult<Bytes>>, RpcError> {
-        let after = params.after_seq.unwrap_or(0);
         let state = self.lock();
         match &state.phase {
             Phase::Failed(_) => return Err(self.unknown()),
@@ -72,11 +98,16 @@ impl Process {
             Phase::Starting => return Ok(None),
             Phase::Running { .. } | Phase::Ended { .. } => {}
         }
+        let wanted = Wanted::of(params, &state.log);
         let may_wait = !time_is_up && params.wait_ms.is_some_and(|wait| wait > 0);
-        if may_wait && !state.log.has_news_after(after) {
+        if may_wait && !state.log.has_news_after(wanted.after) {
             return Ok(None);
         }
-        let (chunks, next_seq) = state.log.read(after, params.max_bytes);
+        let (mut chunks, next_seq) = state.log.read(wanted.after, params.max_bytes);
+        if let Some(first) = chunks.first_mut() {
+            first.chunk = first.chunk.slice(wanted.skip..);
+        }
+        let read = chunks.iter().map(|chunk| chunk.chunk.len() as u64).sum::<u64>();
         let exit = state.log.exit().cloned();
         let sandbox_denied = exit.as_ref().is_some_and(|exit| {
             // The words may have come behind the exit.
@@ -84,7 +115,10 @@ impl Process {
                 || (self.sandboxed && denied::is_denied(exit.code, &exit.details, state.log.retained()))
         });
         let result = ReadResult {
-            lost_bytes: state.log.lost_after(after),
+            lost_bytes: wanted.lost,
+            next_offset: params
+                .from_offset
+                .map(|offset| offset.min(state.log.totals().sum()) + wanted.lost + read),
             chunks,
             next_seq,
             exited: exit.is_some(),
@@ -96,6 +130,29 @@ impl Process {
             exit: exit.map(|exit| exit.details),
         };
         Ok(Some(result))
+    }
+
+    /// Instead of what a read found in memory, what is on disk, if that has more. Blocks.
+    pub(crate) fn read_on_disk(
+        &self,
+        params: &ReadParams,
+        limits: &Limits,
+        found: ReadResult<Bytes>,
+    ) -> ReadResult<Bytes> {
+        let Some(log) = self.disk_log() else { return found };
+        let on_disk = log.reader().map_err(|error| stored::refusal(&error));
+        match on_disk.and_then(|reader| stored::read(&reader, params, limits)) {
+            Ok(page) if !page.chunks.is_empty() => {
+                let ReadResult { chunks, next_seq, lost_bytes, .. } = page;
+                let next_offset = params.from_offset.and(page.next_offset);
+                ReadResult { chunks, next_seq, lost_bytes, next_offset, ..found }
+            }
+            Ok(_) => found,
+            Err(error) => {
+                tracing::warn!(process = %self.id, %error, "a log on disk can't be read");
+                found
+            }
+        }
     }
 
     /// Whether something happened that a connection which is gone had not seen.
@@ -205,6 +262,7 @@ impl Process {
             exit_code: exit.as_ref().map(|exit| exit.code),
             exit: exit.map(|exit| exit.details),
             next_seq: state.log.next_seq(),
+            log_id: state.disk_log().map(|log| log.id().to_string()),
             totals: state.log.totals(),
             leftovers: state.leftovers.iter().map(describe).collect(),
             limits_enforced: state.kept.enforced,
