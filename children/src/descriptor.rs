@@ -1,10 +1,29 @@
 //! Hands a file descriptor to the event loop.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::io::FdFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// Takes over a listening socket that this process was started with, and keeps it from the programs that it starts. To be
+/// called once for each number, before this process listens anywhere itself.
+///
+/// # Errors
+/// When there is none, or something else has the number.
+#[allow(unsafe_code)]
+pub fn inherited_listener(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: only looked at here. A number that is not open makes the call fail.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    // What this process has opened itself is not taken for it.
+    if !rustix::net::sockopt::socket_acceptconn(borrowed)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket that does not listen"));
+    }
+    rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open, and is no socket of this process, which listens nowhere yet: whoever started it left it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
 
 /// Registers a non-blocking descriptor with the event loop of the current runtime.
 ///

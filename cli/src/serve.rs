@@ -5,6 +5,7 @@ mod configuration;
 mod configured;
 mod ending;
 mod forward;
+mod handed_over;
 mod stdio;
 
 pub(crate) use args::ServeArgs;
@@ -72,7 +73,13 @@ pub(crate) async fn serve(
     let args = args.or(settings);
     let mut signals = Signals::new().context("can't listen for signals")?;
     let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
-    let address = ListenAddress::parse(listen_on)?;
+    let (socket, address) = match ListenAddress::parse(listen_on)? {
+        ListenAddress::Inherited => {
+            let (socket, address) = handed_over::socket()?;
+            (Some(socket), address)
+        }
+        address => (None, address),
+    };
     if let Some(contradiction) = contradiction(&args, listen_on, &address) {
         output::error(&contradiction);
         return Ok(WRONG_USAGE);
@@ -88,7 +95,13 @@ pub(crate) async fn serve(
             supervise_beside();
             stdio::serve(&server, &mut signals).await?;
         }
-        address => listen(&server, &address, auth, &mut signals).await?,
+        address => {
+            let listener = match socket {
+                Some(socket) => Listener::inherit(socket, auth, server.limits())?,
+                None => Listener::bind(&address, auth, server.limits())?,
+            };
+            listen(&server, listener, &mut signals).await?;
+        }
     }
     Ok(0)
 }
@@ -117,13 +130,7 @@ async fn serve_remote(
     Ok(code)
 }
 
-async fn listen(
-    server: &Arc<Server>,
-    address: &ListenAddress,
-    auth: Auth,
-    signals: &mut Signals,
-) -> anyhow::Result<()> {
-    let mut listener = Listener::bind(address, auth, server.limits())?;
+async fn listen(server: &Arc<Server>, mut listener: Listener, signals: &mut Signals) -> anyhow::Result<()> {
     output::line(&listener.local_address()).context("can't print the address on stdout")?;
     supervise_beside();
     resident_memory::forget_start();

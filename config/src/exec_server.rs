@@ -16,7 +16,7 @@ use crate::number::Number;
 #[serde(default)]
 #[cfg_attr(test, schemars(deny_unknown_fields))]
 pub struct ExecServerConfig {
-    /// Where to listen: `ws://IP:PORT` (port 0 picks one), `unix://PATH`, or `stdio`.
+    /// Where to listen: `ws://IP:PORT` (port 0 picks one), `unix://PATH`, `stdio`, or `fd://`.
     pub listen: Option<String>,
     /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.
     pub ws_auth: Option<WsAuth>,

@@ -21,11 +21,15 @@ const SECRETS: [&str; 12] = [
 /// A whole family of them.
 const SECRET_PREFIX: &str = "CODEX_EXEC_SERVER_NOISE_";
 /// Not inherited, though headers may have them: more about a workload's identity, and how one server was started.
-const WITHHELD: [&str; 4] = [
+const WITHHELD: [&str; 7] = [
     "OPENAI_IDENTITY_TOKEN_SOURCE",
     "OPENAI_SPIFFE_ID",
     "OPENAI_SPIFFE_AUDIENCE",
     "CODEX_INTERNAL_APP_SERVER_REMOTE_CONTROL_DISABLED",
+    // The socket that was handed to the server, and to nobody else.
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
 ];
 /// Names that no program gets, whoever sets them (21.5): a workload's identity, and what only `metadata` may say.
 const FORBIDDEN: [&str; 9] = [

@@ -13,8 +13,8 @@ const LARGEST_CLOCK_SKEW: u64 = 24 * 3600;
 /// The flags of `codex exec-server`. Each beats the key of its name in `[exec_server]` of the configuration.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, or stdio. The real address is printed on stdout
-    /// [default: ws://127.0.0.1:0].
+    /// Where to listen: ws://IP:PORT (port 0 picks one), unix://PATH, stdio, or fd:// (the socket that a service manager
+    /// hands over). The real address is printed on stdout [default: ws://127.0.0.1:0].
     #[arg(long, value_name = "URL")]
     pub(super) listen: Option<String>,
     /// How a client proves that it may connect. Required, if only as `none`, for an address that is not loopback.

@@ -13,6 +13,8 @@ pub enum ListenAddress {
     Unix(PathBuf),
     /// This process's stdin and stdout.
     Stdio,
+    /// The socket that whoever started this process listens on, and has handed over (sd_listen_fds(3)).
+    Inherited,
 }
 
 /// Why an address is refused.
@@ -34,12 +36,12 @@ pub enum AddressError {
     #[error("`{0}` names no socket file: write unix://PATH")]
     NoSocketPath(String),
     /// Any other scheme, or none.
-    #[error("`{0}` is no address to listen on: write ws://IP:PORT, unix://PATH or stdio")]
+    #[error("`{0}` is no address to listen on: write ws://IP:PORT, unix://PATH, stdio or fd://")]
     UnknownScheme(String),
 }
 
 impl ListenAddress {
-    /// Reads `ws://IP:PORT`, `unix://PATH`, `stdio` or `stdio://`.
+    /// Reads `ws://IP:PORT`, `unix://PATH`, `stdio`, `stdio://` or `fd://`.
     ///
     /// # Errors
     /// Host names, `wss://`, other schemes, a path and a missing port are refused, each with its remedy.
@@ -47,6 +49,9 @@ impl ListenAddress {
         let whole = || text.to_owned();
         if text == "stdio" || text == "stdio://" {
             return Ok(Self::Stdio);
+        }
+        if text == "fd://" {
+            return Ok(Self::Inherited);
         }
         if let Some(path) = text.strip_prefix("unix://") {
             if path.is_empty() || path.contains('\0') {
@@ -74,11 +79,13 @@ impl ListenAddress {
         Err(AddressError::NotAnIp(whole()))
     }
 
-    /// Whether only this machine can reach it; Unix sockets and stdio count as such.
+    /// Whether only this machine can reach it; Unix sockets and stdio count as such, and one that was handed over does not until
+    /// it is known what it is.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix(_) | Self::Stdio => true,
+            Self::Inherited => false,
         }
     }
 }
@@ -94,6 +101,7 @@ impl fmt::Display for ListenAddress {
             Self::Tcp(address) => write!(f, "ws://{address}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Stdio => f.write_str("stdio"),
+            Self::Inherited => f.write_str("fd://"),
         }
     }
 }

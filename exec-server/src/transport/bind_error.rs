@@ -32,6 +32,9 @@ pub enum BindError {
     /// Something else stands in the way.
     #[error("{} exists and is not a socket; remove it or choose another path", .0.display())]
     NotASocket(PathBuf),
+    /// What was handed over is nothing to accept connections on.
+    #[error("the socket that was handed over for fd:// can't be listened on: {0}")]
+    Inherited(io::Error),
     /// stdio has one connection and no listener.
     #[error("stdio is not listened on; serve its one connection instead")]
     Stdio,

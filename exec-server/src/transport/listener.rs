@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +20,7 @@ use super::bind_error::BindError;
 use super::carrier::Carrier;
 use super::frame::Framing;
 use super::http::{self, Outcome};
+use super::inherited;
 use super::reader::MessageReader;
 use super::socket_file::SocketFile;
 use super::waiting_room::{Origin, Waiting, WaitingRoom};
@@ -46,6 +49,8 @@ pub struct Listener {
 enum Socket {
     Tcp(TcpListener, SocketAddr, #[allow(dead_code, reason = "held for its drop")] OwnPort),
     Unix(UnixListener, SocketFile),
+    /// The file belongs to whoever made it.
+    InheritedUnix(UnixListener, PathBuf),
 }
 
 #[derive(Debug)]
@@ -89,8 +94,22 @@ impl Listener {
                     .map_err(|source| BindError::Unix { path: path.clone(), source })?;
                 Socket::Unix(listener, file)
             }
-            ListenAddress::Stdio => return Err(BindError::Stdio),
+            ListenAddress::Stdio | ListenAddress::Inherited => return Err(BindError::Stdio),
         };
+        Ok(Self::over(socket, auth, limits))
+    }
+
+    /// Listens on a socket that was handed over, and that stays where it is when this is dropped; must be called inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When it is no TCP or Unix socket that listens.
+    pub fn inherit(socket: OwnedFd, auth: Auth, limits: &Limits) -> Result<Self, BindError> {
+        let socket = inherited(socket).map_err(BindError::Inherited)?;
+        Ok(Self::over(socket, auth, limits))
+    }
+
+    fn over(socket: Socket, auth: Auth, limits: &Limits) -> Self {
         let places = limits.transport.connections.min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             auth,
@@ -98,7 +117,7 @@ impl Listener {
             connections: Arc::new(Semaphore::new(places)),
             waiting: Arc::new(WaitingRoom::new(limits.transport.waiting_connections)),
         };
-        Ok(Self { socket, shared: Arc::new(shared) })
+        Self { socket, shared: Arc::new(shared) }
     }
 
     /// Where it really listens: `ws://IP:PORT`, or `unix://PATH` with an absolute path.
@@ -106,6 +125,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(_, address, _) => format!("ws://{address}"),
             Socket::Unix(_, file) => format!("unix://{}", file.path().display()),
+            Socket::InheritedUnix(_, path) => format!("unix://{}", path.display()),
         }
     }
 
@@ -123,6 +143,18 @@ impl Listener {
                 Err(error) => survive(error).await?,
             }
         }
+    }
+}
+
+fn inherited(socket: OwnedFd) -> io::Result<Socket> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    match inherited::address_of(&socket)? {
+        ListenAddress::Tcp(address) => {
+            let listener = TcpListener::from_std(socket.into())?;
+            Ok(Socket::Tcp(listener, address, OwnPort::register(address.port())))
+        }
+        ListenAddress::Unix(path) => Ok(Socket::InheritedUnix(UnixListener::from_std(socket.into())?, path)),
+        ListenAddress::Stdio | ListenAddress::Inherited => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -144,7 +176,9 @@ impl Socket {
                 }
                 Ok((Stream::Tcp(stream), peer.ip().into()))
             }
-            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), Origin::Unix)),
+            Self::Unix(listener, _) | Self::InheritedUnix(listener, _) => {
+                Ok((Stream::Unix(listener.accept().await?.0), Origin::Unix))
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod environments;
 mod extensions;
 mod failed_starts;
 mod files;
+mod handed_over;
 mod handshake;
 mod http;
 mod http_packed;
