@@ -42,7 +42,8 @@ fn run(open: &OpenLogs) {
                 writing.changed = true;
             }
             Some(Waiting::News(log, program)) => {
-                if writing.write(&log, &*program) {
+                let more = writing.write(&log, &*program);
+                if more {
                     open.put(Waiting::News(log, program));
                 }
             }
