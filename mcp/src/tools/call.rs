@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::path::LocalPath;
-use codex_exec_protocol::process::{EnvInherit, EnvPolicy, StartParams};
+use codex_exec_protocol::process::{EnvInherit, EnvPolicy, LogPlace, StartParams};
 use codex_exec_protocol::sandbox::Sandbox;
 use rmcp::RoleServer;
 use rmcp::model::ProgressNotificationParam;
@@ -78,5 +78,6 @@ pub(crate) fn program(argv: Vec<String>, cwd: PathBuf, sandbox: Option<Sandbox>)
         idle_timeout_ms: None,
         login_environment: None,
         limits: None,
+        log: LogPlace::Memory,
     }
 }

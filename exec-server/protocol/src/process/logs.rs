@@ -8,6 +8,7 @@ use crate::ids::ProcessId;
 
 /// Where a program's output is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogPlace {
     /// In the server's memory, a bounded part of it, for a while.
@@ -26,6 +27,7 @@ impl LogPlace {
 
 /// Params of `process/listLogs`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListLogsParams {
     /// The next page: what the last answer gave as `next`.
@@ -38,6 +40,7 @@ pub struct ListLogsParams {
 
 /// Result of `process/listLogs`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListLogsResult {
     /// On the first page the logs of programs that have not ended, oldest first; then those that ended, the last first.
     pub logs: Vec<LogInfo>,
@@ -48,6 +51,7 @@ pub struct ListLogsResult {
 
 /// One log on disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogInfo {
     /// Its id, for `process/read`: 32 hexadecimal digits.
@@ -85,6 +89,7 @@ pub struct LogInfo {
 
 /// What is kept of an end beside the output; of newer servers it may have more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoggedExit {
     /// The exit code.
