@@ -88,10 +88,10 @@ pub struct OutputLog {
     /// Where chunks were evicted. Most programs have none.
     positions: Option<Box<Positions>>,
     exit: Option<(Seq, Exit)>,
-    closed: Option<Seq>,
+    closed: Option<NonZero<Seq>>,
     follower: Option<Follower>,
-    /// After a lost connection: nothing behind this number is evicted.
-    hold: Option<Seq>,
+    /// After a lost connection, or for one reader: nothing from this number on is evicted.
+    held: Option<NonZero<Seq>>,
     /// What the last follower had seen when its connection ended.
     seen: Seq,
     /// Everything is kept on disk as well: the first number that is not there yet.
@@ -112,7 +112,7 @@ impl OutputLog {
             exit: None,
             closed: None,
             follower: None,
-            hold: None,
+            held: None,
             seen: 0,
             unkept: None,
         }
@@ -143,7 +143,7 @@ impl OutputLog {
     /// What is on its way to a follower may take as much again as what is retained, so that the way's length does not
     /// slow the program; a log that is held may not.
     pub fn has_room(&self) -> bool {
-        let follows = self.unkept.is_some() || (self.follower.is_some() && self.hold.is_none());
+        let follows = self.unkept.is_some() || (self.follower.is_some() && self.held.is_none());
         let on_its_way = if follows { self.capacity } else { 0 };
         let fits = self.retained < self.capacity + on_its_way && self.chunks.len() < MOST_CHUNKS;
         fits || self.oldest_may_go()
@@ -152,7 +152,7 @@ impl OutputLog {
     fn oldest_may_go(&self) -> bool {
         let received = self.follower.map_or(Seq::MAX, |follower| follower.received);
         // What is on disk can be read there, so nothing has to be held.
-        let pace = received.min(self.last_kept().or(self.hold).unwrap_or(Seq::MAX));
+        let pace = received.min(self.last_kept().or(self.last_free()).unwrap_or(Seq::MAX));
         self.chunks.front().is_none_or(|chunk| chunk.seq <= pace)
     }
 
@@ -194,7 +194,7 @@ impl OutputLog {
     /// Records the close: always the last event.
     pub fn closed(&mut self) {
         let seq = self.take_seq();
-        self.closed = Some(seq);
+        self.closed = NonZero::new(seq);
     }
 
     /// A connection follows from now on; what it missed it reads (5.3). A hold stays until then.
@@ -208,18 +208,18 @@ impl OutputLog {
     pub fn detach(&mut self, orderly: bool) {
         let seen = |follower: Follower| if orderly { follower.sent } else { follower.received };
         // What an earlier follower missed is still to be read.
-        self.seen = self.follower.take().map_or(self.seen, seen).min(self.hold.unwrap_or(Seq::MAX));
-        self.hold = Some(self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq).saturating_sub(1));
+        self.seen = self.follower.take().map_or(self.seen, seen).min(self.last_free().unwrap_or(Seq::MAX));
+        self.held = NonZero::new(self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq));
     }
 
     /// Nothing is forgotten before [`Self::was_read`] names it: for a reader in this process, which sets the program's pace.
     pub fn hold(&mut self) {
-        self.hold = Some(self.next_seq - 1);
+        self.held = NonZero::new(self.next_seq);
     }
 
     /// Ends the hold: with nobody attached, the oldest output goes from now on.
     pub fn release(&mut self) {
-        self.hold = None;
+        self.held = None;
         self.evict();
     }
 
@@ -255,7 +255,7 @@ impl OutputLog {
     fn events_after(&self, seq: Seq) -> impl Iterator<Item = Event<'_>> {
         let mut chunks = self.chunks.range(self.first_after(seq)..).peekable();
         let mut exit = self.exit.as_ref().filter(|(at, _)| *at > seq);
-        let mut closed = self.closed.filter(|at| *at > seq);
+        let mut closed = self.closed.map(NonZero::get).filter(|at| *at > seq);
         std::iter::from_fn(move || {
             let chunk_first = match (chunks.peek(), exit) {
                 (Some(chunk), Some((at, _))) => chunk.seq < *at,
@@ -274,6 +274,11 @@ impl OutputLog {
     /// Everything is kept on disk as well: nothing goes before it is there.
     pub fn keep(&mut self) {
         self.unkept = NonZero::new(self.next_seq);
+    }
+
+    /// The last number that is not held, if others are.
+    fn last_free(&self) -> Option<Seq> {
+        self.held.map(|held| held.get() - 1)
     }
 
     /// The last number that is on disk, if all are to be.
@@ -358,15 +363,15 @@ impl OutputLog {
 
     /// Whether output is held for a connection that was lost.
     pub fn is_held(&self) -> bool {
-        self.hold.is_some()
+        self.held.is_some()
     }
 
     /// A reader has received everything up to `seq`: a hold moves there, or ends when nothing more was missed.
     pub fn was_read(&mut self, seq: Seq) {
         let caught_up = self.follower.is_some_and(|follower| seq >= follower.came);
-        match &mut self.hold {
-            Some(_) if caught_up => self.hold = None,
-            Some(hold) => *hold = (*hold).max(seq),
+        match &mut self.held {
+            Some(_) if caught_up => self.held = None,
+            Some(held) => *held = (*held).max(NonZero::<Seq>::MIN.saturating_add(seq)),
             None => return,
         }
         self.evict();
