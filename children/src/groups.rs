@@ -12,6 +12,13 @@ pub fn leads_session() -> bool {
     unsafe { libc::getsid(0) == libc::getpid() }
 }
 
+/// Whether this process's stdin is the terminal of its session (tcgetsid(3)).
+#[must_use]
+pub fn is_on_own_terminal() -> bool {
+    // SAFETY: only asks, about this process.
+    unsafe { libc::tcgetsid(libc::STDIN_FILENO) >= 0 }
+}
+
 /// Whether this process has its group together with processes outside of its PID namespace.
 #[must_use]
 pub fn is_in_outer_group() -> bool {

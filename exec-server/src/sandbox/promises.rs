@@ -188,7 +188,7 @@ pub(super) const PROMISES: &[Promise] = &[
     },
     Promise {
         name: "no network",
-        what: "no socket is made but pairs that stay joined",
+        what: "no socket is made but pairs that stay joined, and Unix sockets of the program's own",
         asked_by: |demand| demand.network == NetworkRight::Closed,
         held_by: &[&[Seccomp]],
     },
@@ -200,7 +200,7 @@ pub(super) const PROMISES: &[Promise] = &[
     },
     Promise {
         name: "local sockets",
-        what: "with network, no socket is made but those of the internet",
+        what: "with network, no Unix socket of others is reached, and none is made but of the program's own",
         asked_by: |demand| demand.network == NetworkRight::Open,
         held_by: &[&[Seccomp]],
     },

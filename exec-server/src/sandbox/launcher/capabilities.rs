@@ -5,7 +5,7 @@ use std::io;
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 /// What stays, of what was there: changing owners and users, and passing over file modes, which no file rule minds.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
+pub(super) const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)

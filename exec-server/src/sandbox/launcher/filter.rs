@@ -1,6 +1,7 @@
 //! The system call filter: no sockets where there is no network, and nothing that could undo the rest.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use libc::c_long;
 #[cfg(target_arch = "x86_64")]
@@ -11,8 +12,8 @@ use seccompiler::{
 
 use codex_children::groups;
 
-use super::ioctls;
-use crate::sandbox::task::{Failure, Namespaces, NetworkWalls, Stage, Walls};
+use super::{families, ioctls, sockets};
+use crate::sandbox::task::{Failure, Namespaces, Stage, Walls};
 
 /// Refused with `EPERM` whatever the arguments are.
 const REFUSED: [c_long; 48] = [
@@ -171,11 +172,12 @@ const TIOCLINUX: u64 = 0x541C;
 /// runs on a console may set them, and they stay set.
 const OF_CONSOLES: [u64; 2] = [0x4B00, 0x5600];
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-type Built<T> = Result<T, seccompiler::BackendError>;
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+pub(super) type Built<T> = Result<T, seccompiler::BackendError>;
 
-/// Installs the filter for good.
-pub(super) fn install(walls: &Walls) -> Result<(), Failure> {
+/// Installs the filter for good. The first process of its PID namespace, if it is given, answers for named Unix sockets;
+/// otherwise there are none.
+pub(super) fn install(walls: &Walls, first_process: Option<&OwnedFd>) -> Result<(), Failure> {
     let failed = |error: seccompiler::Error| {
         let what = format!("install the system call filter ({error})");
         match &error {
@@ -185,7 +187,10 @@ pub(super) fn install(walls: &Walls) -> Result<(), Failure> {
             _ => Failure::untold(Stage::Confine, what),
         }
     };
-    let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(walls)?]) };
+    let handed = first_process.map_or(Ok(false), |first| sockets::hand_over(walls, first));
+    let named =
+        handed.map_err(|error| Failure::new(Stage::Confine, "have its Unix sockets answered for", &error))?;
+    let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(walls, named)?]) };
     let built = build().map_err(|error| failed(error.into()))?;
     let commands = walls.is_bare().then(ioctls::refuse_others);
     for program in foreign().iter().chain(&built).chain(&commands) {
@@ -194,7 +199,7 @@ pub(super) fn install(walls: &Walls) -> Result<(), Failure> {
     Ok(())
 }
 
-fn refused(walls: &Walls) -> Built<BpfProgram> {
+fn refused(walls: &Walls, named: bool) -> Built<BpfProgram> {
     let everywhere = REFUSED.iter().chain(&REFUSED_HERE).chain(&REFUSED_NEWER);
     let mut rules: Rules = everywhere.map(|call| (*call, Vec::new())).collect();
     if walls.namespaces == Namespaces::None {
@@ -209,8 +214,8 @@ fn refused(walls: &Walls) -> Built<BpfProgram> {
         SeccompRule::new(vec![word(argument, SeccompCmpOp::MaskedEq(flag), flag)?])
     };
     rules.insert(libc::SYS_unshare, NAMESPACES.iter().map(|name| flag(0, *name)).collect::<Built<_>>()?);
-    // The lowest byte of clone's flags is a signal's number.
-    let of_clone = NAMESPACES.iter().filter(|name| **name != CLONE_NEWTIME);
+    // The lowest byte of clone's flags is a signal's number. A sibling would be a child of the server.
+    let of_clone = NAMESPACES.iter().filter(|name| **name != CLONE_NEWTIME).chain(&[libc::CLONE_PARENT]);
     rules.insert(libc::SYS_clone, of_clone.map(|name| flag(0, *name)).collect::<Built<_>>()?);
     let ioctl = |command| SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, command)?]);
     let of_consoles = |kind| SeccompRule::new(vec![word(1, SeccompCmpOp::MaskedEq(0xffff_ff00), kind)?]);
@@ -229,7 +234,7 @@ fn refused(walls: &Walls) -> Built<BpfProgram> {
     if walls.own_pids && groups::is_in_outer_group() && walls.landlock < 6 {
         spare_the_group(&mut rules)?;
     }
-    sockets(walls, &mut rules)?;
+    families::allow(walls, named, &mut rules)?;
     program(rules, libc::EPERM)
 }
 
@@ -241,89 +246,6 @@ fn spare_the_group(rules: &mut Rules) -> Built<()> {
     let to_group = word(3, SeccompCmpOp::MaskedEq(TO_GROUP), TO_GROUP)?;
     rules.insert(libc::SYS_pidfd_send_signal, vec![SeccompRule::new(vec![to_group])?]);
     Ok(())
-}
-
-/// Without network no socket at all. In a network of its own, those of the internet. With the machine's, but with files restricted, none of the kinds that lead to other programs
-/// of this machine: nothing here can tell which of their files a socket's peer would touch for one.
-fn sockets(walls: &Walls, rules: &mut Rules) -> Built<()> {
-    let not = |family: i32| word(0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
-    rules.insert(libc::SYS_socketpair, all_but_closed_pairs()?);
-    match walls.network {
-        NetworkWalls::Closed => {
-            lead_nowhere(rules)?;
-            rules.insert(libc::SYS_socket, Vec::new());
-        }
-        NetworkWalls::Own { .. } => {
-            rules.insert(libc::SYS_socket, all_but_internet()?);
-        }
-        NetworkWalls::Open if walls.restricts_files() => {
-            let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
-            rules.insert(
-                libc::SYS_socket,
-                vec![
-                    SeccompRule::new(vec![
-                        not(libc::AF_INET)?,
-                        not(libc::AF_INET6)?,
-                        not(libc::AF_NETLINK)?,
-                    ])?,
-                    // NETLINK_ROUTE only, which name lookups ask for the machine's addresses.
-                    SeccompRule::new(vec![
-                        word(0, SeccompCmpOp::Eq, netlink)?,
-                        word(2, SeccompCmpOp::Ne, 0)?,
-                    ])?,
-                ],
-            );
-        }
-        NetworkWalls::Open => {}
-    }
-    Ok(())
-}
-
-/// Pairs of a kind whose ends stay joined for good lead nowhere but to who holds them. Those for datagrams can be sent from
-/// to any name, and joined anew. (`SOCK_RAW` is the same there under another name.)
-fn all_but_closed_pairs() -> Built<Vec<SeccompRule>> {
-    let mut rules =
-        vec![SeccompRule::new(vec![word(0, SeccompCmpOp::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?])?];
-    rules.extend(all_kinds_but([libc::SOCK_STREAM, libc::SOCK_SEQPACKET])?);
-    Ok(rules)
-}
-
-/// Rules for every kind of socket in the second argument but two.
-fn all_kinds_but(allowed: [i32; 2]) -> Built<Vec<SeccompRule>> {
-    /// Flags share the number with the kind.
-    const KIND: u64 = 0xf;
-    let allowed = allowed.map(|kind| u64::from(kind.unsigned_abs()));
-    let others = (0..=KIND).filter(|kind| !allowed.contains(kind));
-    others.map(|kind| SeccompRule::new(vec![word(1, SeccompCmpOp::MaskedEq(KIND), kind)?])).collect()
-}
-
-/// Takes names from the sockets that there are without network: pairs, and what came as stdin, stdout and stderr.
-fn lead_nowhere(rules: &mut Rules) -> Built<()> {
-    rules.extend([libc::SYS_connect, libc::SYS_bind, libc::SYS_listen].map(|call| (call, Vec::new())));
-    // To a name: the address of one is given. (`sendmsg` has it in memory, where a filter can't look.)
-    let named = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
-    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
-    // Connects while it sends.
-    let connecting =
-        |flags| SeccompRule::new(vec![word(flags, SeccompCmpOp::MaskedEq(fast_open), fast_open)?]);
-    rules.insert(libc::SYS_sendto, vec![SeccompRule::new(vec![named])?, connecting(3)?]);
-    rules.insert(libc::SYS_sendmsg, vec![connecting(2)?]);
-    rules.insert(libc::SYS_sendmmsg, vec![connecting(3)?]);
-    Ok(())
-}
-
-/// What is neither TCP nor UDP: other families, kinds and protocols reach code in the kernel that no program here needs.
-fn all_but_internet() -> Built<Vec<SeccompRule>> {
-    let all_but = |argument, values: &[i32]| -> Built<SeccompRule> {
-        let other = |value: &i32| word(argument, SeccompCmpOp::Ne, u64::from(value.unsigned_abs()));
-        SeccompRule::new(values.iter().map(other).collect::<Built<_>>()?)
-    };
-    let mut rules = vec![
-        all_but(0, &[libc::AF_INET, libc::AF_INET6])?,
-        all_but(2, &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP])?,
-    ];
-    rules.extend(all_kinds_but([libc::SOCK_STREAM, libc::SOCK_DGRAM])?);
-    Ok(rules)
 }
 
 /// Calls whose flags lie in memory, where a filter can't look: callers fall back on the older ones.
@@ -339,7 +261,7 @@ fn program(rules: Rules, errno: i32) -> Built<BpfProgram> {
 }
 
 /// Arguments of these calls are 32 bits wide to the kernel, whatever the register's upper half holds.
-fn word(argument: u8, operator: SeccompCmpOp, value: u64) -> Built<SeccompCondition> {
+pub(super) fn word(argument: u8, operator: SeccompCmpOp, value: u64) -> Built<SeccompCondition> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
 }
 

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod capabilities;
+mod families;
 mod filter;
 mod ioctls;
 mod layout;
@@ -17,6 +18,7 @@ mod pins;
 mod procfs;
 mod queues;
 mod rights;
+mod sockets;
 mod streams;
 mod view;
 
@@ -65,29 +67,33 @@ pub fn run() -> u8 {
 fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
     let fail = |error| Failure::new(Stage::Confine, "read its task", &error);
     close_at_exec().map_err(|error| Failure::new(Stage::Confine, "keep what is open to itself", &error))?;
+    let mut first_process = None;
     let (task, streams) = loop {
         let Some(received) = wire::receive(wire).map_err(fail)? else {
             // Nobody needs it any more.
             return Ok(0);
         };
         match received.message::<Instruction<LauncherTask>>().map_err(fail)? {
-            Instruction::Move(kind) => pids::enter(kind, wire)?,
+            Instruction::Move(kind) => first_process = Some(pids::enter(kind, wire)?),
             Instruction::Task(task) => break (task, received.descriptors),
         }
     };
     take_streams(streams).map_err(fail)?;
+    let links = Links { server: wire, first_process: first_process.as_ref() };
     match &task.work {
-        Work::Run(run) => Err(become_program(&task.confinement, run, wire)),
-        Work::Probe => confine(&task.confinement, Purpose::Program, None, wire, || Ok(())).map(|()| 0),
+        Work::Run(run) => Err(become_program(&task.confinement, run, &links)),
+        Work::Probe => confine(&task.confinement, Purpose::Program, None, &links, || Ok(())).map(|()| 0),
         Work::Files => {
             signals::survive_large_files();
-            confine(&task.confinement, Purpose::Files, None, wire, || Ok(()))?;
+            confine(&task.confinement, Purpose::Files, None, &links, || Ok(()))?;
+            drop(first_process);
             // A broken wire means that nobody asks any more.
             let served = wire::send(wire, &Word::Ready, &[]).and_then(|()| files::serve(wire.as_fd()));
             Ok(served.map_or(FAILED, |()| 0))
         }
         Work::Stack => {
-            confine(&task.confinement, Purpose::Files, None, wire, || Ok(()))?;
+            confine(&task.confinement, Purpose::Files, None, &links, || Ok(()))?;
+            drop(first_process);
             // SAFETY: whoever starts a stack gives it the link as this; nothing else in this process uses it.
             let link = unsafe { OwnedFd::from_raw_fd(libc::STDIN_FILENO) };
             // A broken link means that nobody opens connections any more.
@@ -96,6 +102,13 @@ fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
             Ok(served.map_or(FAILED, |()| 0))
         }
     }
+}
+
+/// Whom a launcher talks to.
+struct Links<'a> {
+    server: &'a OwnedFd,
+    /// That of its PID namespace, if it has moved to one.
+    first_process: Option<&'a OwnedFd>,
 }
 
 /// Whatever else somebody left open is not the program's, nor is the wire.
@@ -130,12 +143,12 @@ fn take_streams(given: Vec<OwnedFd>) -> io::Result<()> {
 }
 
 /// Confines this process and makes it the program; returns only if that did not work.
-fn become_program(confinement: &Confinement, run: &Run, wire: &OwnedFd) -> Failure {
+fn become_program(confinement: &Confinement, run: &Run, links: &Links<'_>) -> Failure {
     // First, with the server's rights; whatever it starts is in there too.
     if let Some(Err(error)) = run.group.as_ref().map(|entrance| std::fs::write(entrance, "0")) {
         return Failure::new(Stage::Confine, "enter the cgroup that bounds it", &error);
     }
-    let entered = confine(confinement, Purpose::Program, Some(&run.cwd), wire, || {
+    let entered = confine(confinement, Purpose::Program, Some(&run.cwd), links, || {
         rustix::process::chdir(&run.cwd)
             .map_err(|error| Failure::new(Stage::Cwd, run.cwd.display().to_string(), &error.into()))
     });
@@ -190,16 +203,16 @@ fn confine(
     confinement: &Confinement,
     purpose: Purpose,
     cwd: Option<&Path>,
-    wire: &OwnedFd,
+    links: &Links<'_>,
     inside: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let Confinement::Walls(walls) = confinement else { return inside() };
-    view::enter(walls, purpose, cwd, || network::enter(&walls.network, wire))?;
+    view::enter(walls, purpose, cwd, || network::enter(&walls.network, links.server))?;
     inside()?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| Failure::new(Stage::Confine, "give up new privileges", &error.into()))?;
     rights::restrict(walls, purpose)?;
     capabilities::drop_dangerous()
         .map_err(|error| Failure::new(Stage::Confine, "drop capabilities", &error))?;
-    filter::install(walls)
+    filter::install(walls, links.first_process.filter(|_| purpose == Purpose::Program))
 }

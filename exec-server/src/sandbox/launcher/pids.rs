@@ -13,34 +13,31 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use codex_children::groups;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use super::view;
+use super::{sockets, view};
 use crate::sandbox::task::{Failure, Namespaces, Stage, Word};
 use crate::sandbox::wire;
 
 /// The number that the program has in its namespace, behind the first process.
 const PROGRAM: i32 = 2;
 
-/// Enters a new PID namespace. Returns only in the process that is to become the program. It must not end before the server
-/// has given it its task, and so knows of it: until then it may be taken for an orphan.
-pub(super) fn enter(namespaces: Namespaces, server: &OwnedFd) -> Result<(), Failure> {
+/// Enters a new PID namespace. Returns only in the process that is to become the program, with a link to the first process
+/// that has to be closed when it does. It must not end before the server has given it its task, and so knows of it: until
+/// then it may be taken for an orphan.
+pub(super) fn enter(namespaces: Namespaces, server: &OwnedFd) -> Result<OwnedFd, Failure> {
     let fail = |what: &'static str| {
         move |error: io::Error| {
             Failure::new(Stage::Confine, format!("{what} for processes of its own"), &error)
         }
     };
     view::unshare(namespaces, UnshareFlags::NEWPID).map_err(fail("enter a namespace"))?;
-    let (alive, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| fail("make a pipe")(error.into()))?;
+    let (theirs, ours) = wire::pair().map_err(fail("make a socket"))?;
     let group = Group::of_launcher().map_err(fail("let go of the terminal"))?;
-    let init = fork_init(alive).map_err(fail("make a first process"))?;
+    let init = fork_init(theirs).map_err(fail("make a first process"))?;
     match fork_sibling().map_err(fail("make the program's process"))? {
-        None => {
-            drop(ours);
-            group.join().map_err(fail("make a session"))
-        }
+        None => group.join().map(|()| ours).map_err(fail("make a session")),
         Some((program, pidfd)) => {
             let told = wire::send(server, &Word::Moved { program, init }, &[pidfd.as_fd()]);
             told.map_err(fail("tell the server"))?;
@@ -67,7 +64,7 @@ impl Group {
         if !groups::leads_session() {
             return Ok(Self::Callers);
         }
-        let terminal = rustix::termios::tcgetsid(rustix::stdio::stdin()).is_ok();
+        let terminal = groups::is_on_own_terminal();
         if terminal {
             // SAFETY: no handler is set or replaced. The kernel tells who is left by the terminal, which is this process.
             unsafe {
@@ -95,16 +92,16 @@ impl Group {
     }
 }
 
-/// Makes the namespace's first process, and returns its number outside. It looks for the program once nobody
-/// has the other end of `alive` any more.
-fn fork_init(alive: OwnedFd) -> io::Result<i32> {
+/// Makes the namespace's first process, and returns its number outside. It looks for the program once that has handed
+/// something over, or nobody has the other end of the link any more.
+fn fork_init(link: OwnedFd) -> io::Result<i32> {
     let dumpable = rustix::process::dumpable_behavior()?;
     // From its first moment on nobody in the namespace may look into it, or trace it.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // SAFETY: there is no other thread, whose locks the child could miss.
     let init = unsafe { libc::fork() };
     if init == 0 {
-        let _ = reap_to_the_end(alive);
+        let _ = reap_to_the_end(link);
         // SAFETY: ends this process as it stands.
         unsafe { libc::_exit(0) }
     }
@@ -113,27 +110,35 @@ fn fork_init(alive: OwnedFd) -> io::Result<i32> {
     if init < 0 { Err(error) } else { Ok(init) }
 }
 
-/// What the first process does: nothing but reaping, with nothing open and no rights.
-fn reap_to_the_end(alive: OwnedFd) -> io::Result<()> {
+/// What the first process does: reaping, and answering for the program if that is handed over. Otherwise it has nothing open
+/// and no rights.
+fn reap_to_the_end(link: OwnedFd) -> io::Result<()> {
     rustix::process::setsid()?;
-    // SAFETY: no handler is set or replaced. What the kernel gives to this process is reaped by itself from now on.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets { effective: none, permitted: none, inheritable: none },
-    )?;
-    rustix::stdio::dup2_stdin(alive)?;
+    // SAFETY: no handler is set. What the kernel gives to this process is reaped by itself from now on; and nobody in there
+    // can have it run the handlers that Rust's runtime has for faults.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+        libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+        libc::signal(libc::SIGBUS, libc::SIG_DFL);
+    }
+    rustix::stdio::dup2_stdin(link)?;
     // SAFETY: nothing here uses any of them any more, and no destructor runs before the end.
     if unsafe { libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // The end means that the program's process was made, and executes.
-    while retry_on_intr(|| rustix::io::read(rustix::stdio::stdin(), &mut [0_u8; 1]))? > 0 {}
+    // Until it executes nobody else is here. Whoever could look at this process by then may not: it is not dumpable.
+    let handed = sockets::take(rustix::stdio::stdin())?;
     let program = Pid::from_raw(PROGRAM)
         .and_then(|program| rustix::process::pidfd_open(program, PidfdFlags::empty()).ok());
-    if let Some(program) = program {
-        retry_on_intr(|| poll(&mut [PollFd::new(&program, PollFlags::IN)], None))?;
+    match (handed, program) {
+        (Some(handed), program) => sockets::serve(handed, program.as_ref())?,
+        (None, Some(program)) => {
+            let none = CapabilitySet::empty();
+            let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+            rustix::thread::set_capabilities(None, sets)?;
+            retry_on_intr(|| poll(&mut [PollFd::new(&program, PollFlags::IN)], None))?;
+        }
+        (None, None) => {}
     }
     // Who ignores SIGCHLD waits for all of its children at once. Those of the program are its own by now.
     while retry_on_intr(|| rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED)).is_ok() {}

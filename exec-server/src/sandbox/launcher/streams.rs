@@ -1,5 +1,5 @@
 //! What the program gets as stdin, stdout and stderr. Whoever opened them did so outside of its view, so a descriptor could
-//! be used to change the mode, owner or attributes of the file behind it, to reach what is below a directory, or to talk to
+//! be used to change the mode, owner or attributes of the file behind it, to reach what is around a directory, or to talk to
 //! others over a socket. What has a name is opened anew in the view; what can't be is refused.
 
 use std::io;
@@ -95,7 +95,9 @@ impl Stream {
         if kind == FileType::Socket {
             return may_keep_socket(fd, walls).map(|()| None);
         }
-        if !walls.restricts_files() {
+        // Where files are not restricted, `/proc` of outside is closed all the same, to which each directory there leads.
+        let leads_to_others = walls.own_pids && kind == FileType::Directory;
+        if !walls.restricts_files() && !leads_to_others {
             return Ok(None);
         }
         let flags = rustix::fs::fcntl_getfl(fd)?;

@@ -62,11 +62,10 @@ pub(super) fn enter(
     }
     queues::replace(&mounted).map_err(|error| fail("mount queues of its own", &error))?;
     let given = look()?;
-    let FileWalls::Granted(granted) = &walls.files else { return Ok(()) };
-    if granted.base.is_none() {
-        of_its_own(granted, purpose)?;
-    } else {
-        whole(granted, &root, purpose, cwd)?;
+    match &walls.files {
+        FileWalls::Granted(granted) if granted.base.is_none() => of_its_own(granted, purpose)?,
+        FileWalls::Granted(granted) => whole(granted, &root, purpose, cwd)?,
+        FileWalls::All => {}
     }
     given.map_or(Ok(()), streams::Given::reopen)
 }

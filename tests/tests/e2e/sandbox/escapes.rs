@@ -235,6 +235,12 @@ impl User {
         }
     }
 
+    /// Whether this user's programs see nobody else's processes.
+    pub(super) fn has_own_pids(self) -> bool {
+        let doctor = self.codex().arg("doctor").output().expect("it runs");
+        String::from_utf8_lossy(&doctor.stdout).contains("processes: programs can have")
+    }
+
     /// Whether a profile can be enforced for this user; others are refused up front, which has its own test.
     pub(super) fn may_have(self, profile: &str) -> bool {
         self != Self::WithoutNamespaces || ["read", "external"].contains(&profile)

@@ -136,11 +136,11 @@ impl Address {
         Self(address)
     }
 
-    fn pointer(&self) -> *const libc::sockaddr {
+    pub(super) fn pointer(&self) -> *const libc::sockaddr {
         (&raw const self.0).cast()
     }
 
-    const LENGTH: libc::socklen_t = 110;
+    pub(super) const LENGTH: libc::socklen_t = 110;
 }
 
 const SILENTLY: c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
@@ -178,7 +178,7 @@ fn message(to: &Address, part: &mut libc::iovec, along: &mut [u64; 3]) -> libc::
     message
 }
 
-fn send_descriptor(socket: c_int, to: &Address) -> Outcome {
+pub(super) fn send_descriptor(socket: c_int, to: &Address) -> Outcome {
     let mut part = libc::iovec { iov_base: c"x".as_ptr().cast_mut().cast(), iov_len: 1 };
     let mut along = [0; 3];
     let message = message(to, &mut part, &mut along);
@@ -190,7 +190,7 @@ fn send_descriptor(socket: c_int, to: &Address) -> Outcome {
     }
 }
 
-fn send_many(socket: c_int, to: &Address) -> Outcome {
+pub(super) fn send_many(socket: c_int, to: &Address) -> Outcome {
     let mut part = libc::iovec { iov_base: c"x".as_ptr().cast_mut().cast(), iov_len: 1 };
     let mut along = [0; 3];
     let mut many = libc::mmsghdr { msg_hdr: message(to, &mut part, &mut along), msg_len: 0 };
@@ -202,7 +202,7 @@ fn send_many(socket: c_int, to: &Address) -> Outcome {
     }
 }
 
-fn connect_anew(socket: c_int, to: &Address) -> Outcome {
+pub(super) fn connect_anew(socket: c_int, to: &Address) -> Outcome {
     check(unsafe { libc::connect(socket, to.pointer(), Address::LENGTH) }).map(drop)
 }
 

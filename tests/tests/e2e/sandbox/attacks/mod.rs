@@ -5,6 +5,7 @@
 mod bystanders;
 mod devices;
 mod files;
+mod named;
 mod networks;
 mod pids;
 mod processes;
@@ -143,6 +144,7 @@ pub(crate) fn all(ground: &Path) -> Vec<Attack> {
     bystanders::shared(&mut suite);
     bystanders::pairs(&mut suite);
     bystanders::priorities(&mut suite);
+    named::sockets(&mut suite, ground);
     files::controls(&mut suite);
     stdio::streams(&mut suite, ground);
     processes::processes(&mut suite);

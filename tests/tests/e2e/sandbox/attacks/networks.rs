@@ -4,7 +4,9 @@ use std::path::Path;
 
 use libc::c_int;
 
-use super::{APART, OFFLINE, Outcome, PROFILES, SILENT, Suite, check, errno, fd, open, parent};
+use super::{
+    APART, FILES, OFFLINE, Outcome, PROFILES, SILENT, Suite, check, errno, fd, has_own_pids, open, parent,
+};
 use crate::sandbox::attacker;
 
 /// Every family of sockets, and what goes through them.
@@ -14,6 +16,9 @@ pub(super) fn sockets(suite: &mut Suite, ground: &Path) {
     suite.add("socket", OFFLINE, true, move || make(libc::AF_INET, libc::SOCK_STREAM, 0).map(drop));
     for family in 0..47 {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
+            if is_answered_for(family, kind) {
+                continue;
+            }
             let internet = [libc::AF_INET, libc::AF_INET6].contains(&family)
                 && [libc::SOCK_STREAM, libc::SOCK_DGRAM].contains(&kind);
             let stopped_by = if internet { OFFLINE } else { APART };
@@ -34,6 +39,9 @@ pub(super) fn sockets(suite: &mut Suite, ground: &Path) {
     ];
     for family in families {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
+            if is_answered_for(family, kind) {
+                continue;
+            }
             suite.add(
                 format!("local socket {family} {kind}"),
                 &["online", "filtered", "transparent"],
@@ -62,8 +70,13 @@ pub(super) fn sockets(suite: &mut Suite, ground: &Path) {
     suite.add("raw socket", &["online", "read", "filtered", "transparent"], false, move || {
         make(libc::AF_INET, libc::SOCK_RAW, 1).map(drop)
     });
-    let at = ground.join("w/listening");
-    suite.add("bind a local socket", &PROFILES, true, move || {
+    for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
+        suite.add(format!("local socket {kind} where nobody answers for it"), &PROFILES, false, move || {
+            if has_own_pids() { Err(0) } else { make(libc::AF_UNIX, kind, 0).map(drop) }
+        });
+    }
+    let at = ground.join("o/named");
+    suite.add("bind a local socket outside", FILES, true, move || {
         std::os::unix::net::UnixListener::bind(&at).map(drop).map_err(|_| errno())
     });
     suite.add("bind an abstract socket", &PROFILES, false, || {
@@ -74,6 +87,11 @@ pub(super) fn sockets(suite: &mut Suite, ground: &Path) {
     suite.add("connect to the internet's own address", OFFLINE, false, || {
         std::net::UdpSocket::bind("127.0.0.1:0").map(drop).map_err(|_| errno())
     });
+}
+
+/// Kinds that there are where the first process of a PID namespace answers for them (`named.rs`).
+fn is_answered_for(family: c_int, kind: c_int) -> bool {
+    family == libc::AF_UNIX && [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].contains(&kind)
 }
 
 /// Reaching the machine's network from one's own.

@@ -100,6 +100,13 @@ fn outside(suite: &mut Suite) {
             open(format!("/proc/{}/{file}", tester()), libc::O_RDONLY).map(drop)
         });
     }
+    suite.add("make a child of the server's", ALL, false, || {
+        let flags = usize::try_from(libc::CLONE_PARENT | libc::SIGCHLD).unwrap_or(0);
+        match call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0])? {
+            0 => unsafe { libc::_exit(0) },
+            _ => Ok(()),
+        }
+    });
     suite.add("signal all that there is", ALL, false, || {
         // Everybody but the first process and the caller gets it; that the test goes on shows that nobody outside has.
         check(unsafe { libc::kill(tester(), 0) }).map(drop)

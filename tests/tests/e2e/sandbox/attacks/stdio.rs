@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libc::c_int;
 
-use super::{Outcome, Suite, c, check, fd, get, open, put};
+use super::{Outcome, Suite, c, check, fd, get, has_own_pids, open, put, tester};
 
 /// For each of the three, each way to change what is behind it.
 pub(super) fn streams(suite: &mut Suite, ground: &Path) {
@@ -60,6 +60,13 @@ pub(super) fn streams(suite: &mut Suite, ground: &Path) {
         suite.add(format!("enter stream {stream} and read what is denied"), &[], false, move || {
             check(unsafe { libc::fchdir(stream) })?;
             get(open("d/secret", libc::O_RDONLY)?)
+        });
+        suite.add(format!("see a process of outside around stream {stream}"), &[], false, move || {
+            if !has_own_pids() {
+                return Err(0);
+            }
+            let way = format!("{}proc/{}/cmdline", "../".repeat(20), tester());
+            fd(unsafe { libc::openat(stream, c(way).as_ptr(), libc::O_RDONLY) }).map(drop)
         });
         let at = ground.join("o/door");
         suite.add(format!("reach a bystander's socket by stream {stream}"), &[], false, move || {
