@@ -1,18 +1,24 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
+mod attach;
 mod closed_stdout;
 mod codes;
 mod completion;
 mod conformance;
 mod connect;
+mod console;
 mod doctor;
 mod env;
 mod hidden_entry;
+mod kill;
 mod login;
 mod logout;
+mod logs;
 mod mcp;
 mod output;
 mod port_forward;
+mod programs;
+mod ps;
 mod reach;
 mod remote;
 mod rendezvous;
@@ -21,8 +27,10 @@ mod run;
 mod sandbox;
 mod serve;
 mod setup;
+mod shell;
 mod table;
 mod target;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -84,6 +92,19 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
+    /// Open a login shell on a terminal there, which can be left running and taken up again.
+    Shell(shell::ShellArgs),
+    /// Take up a running program again.
+    Attach(attach::AttachArgs),
+    /// List programs.
+    Ps(ps::PsArgs),
+    /// Print what a program has printed.
+    Logs(logs::LogsArgs),
+    /// Wait until programs have ended.
+    Wait(wait::WaitArgs),
+    /// End programs, or send them a signal.
+    #[command(alias = "stop")]
+    Kill(kill::KillArgs),
     /// Name machines once, for -E NAME everywhere, and say which one is in use.
     Env(env::EnvArgs),
     /// Make ports of the server's machine reachable here, or ports of this machine there.
@@ -206,6 +227,30 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     config.extend(std::mem::take(&mut args.config));
                     strict_config |= args.strict_config;
                     start(config, strict_config, surroundings, |setup| run::run(args, setup))
+                }
+                Some(ExecServerCommand::Shell(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| shell::shell(args, setup))
+                }
+                Some(ExecServerCommand::Attach(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| attach::attach(args, setup))
+                }
+                Some(ExecServerCommand::Ps(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| ps::ps(args, setup))
+                }
+                Some(ExecServerCommand::Logs(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| logs::logs(args, setup))
+                }
+                Some(ExecServerCommand::Wait(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| wait::wait(args, setup))
+                }
+                Some(ExecServerCommand::Kill(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| kill::kill(args, setup))
                 }
                 Some(ExecServerCommand::Env(mut args)) => {
                     config.extend(args.take_config());

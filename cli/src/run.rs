@@ -1,10 +1,8 @@
 //! `codex exec-server run`: runs one program through an exec-server, as if it ran here.
 
 mod args;
-mod io;
+mod env_file;
 mod session;
-mod signals;
-mod terminal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,19 +11,23 @@ use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, LogPlace, LoginEnvironment, StartParams};
+use codex_exec_server::protocol::process::{
+    EnvInherit, EnvPolicy, LogPlace, LoginEnvironment, Start, StartParams,
+};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 
-pub(crate) use args::RunArgs;
+pub(crate) use args::{RunArgs, name};
 
 use crate::codes::{FAILURE, NOT_EXECUTABLE, NOT_FOUND, UNREACHABLE};
+use crate::console::io;
+use crate::console::signals::Signals;
+use crate::console::terminal::{self, RawMode};
+use crate::programs;
 use crate::setup::Setup;
-use crate::target::TargetError;
+use crate::target::{Target, TargetError};
+use crate::{output, table};
 
-use io::say;
 use session::Session;
-use signals::Signals;
-use terminal::RawMode;
 
 /// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`, 1
 /// with a sentence for output that can't be written, 255 with one for a server that can't be reached or was lost).
@@ -37,6 +39,9 @@ pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
         Ok(target) => target,
         Err(error) => return Ok(not_connected(&error)),
     };
+    if args.detach {
+        return Ok(detached(target, &args).await);
+    }
     let remote = target.is_remote();
     let client = match target.connect().await {
         Ok(client) => client,
@@ -45,6 +50,45 @@ pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
     let code = run_on(&client, &args, remote).await;
     client.close().await;
     code
+}
+
+/// Starts the program, prints its id and leaves it.
+async fn detached(target: Target, args: &RunArgs) -> u8 {
+    let keep = args.keep.unwrap_or(programs::KEPT);
+    let client = match programs::reach_with(target, |options| options.detached_time = Some(keep)).await {
+        Ok(client) => client,
+        Err(error) => return not_connected(&error),
+    };
+    let started = async {
+        let cwd = working_directory(&client, args, true).await.map_err(|error| {
+            say(&format!("{error:#}"));
+            UNREACHABLE
+        })?;
+        let id = args.name.clone().unwrap_or_else(programs::new_id);
+        programs::refuse_second(&client, &id).await.map_err(|error| {
+            say(&error.to_string());
+            FAILURE
+        })?;
+        let params =
+            StartParams { process_id: id.as_str().into(), pull_only: true, ..start_params(args, cwd)? };
+        client.call::<Start>(&params).await.map_err(|error| not_started(args, &error))?;
+        Ok::<_, u8>(id)
+    };
+    match started.await {
+        Ok(id) => {
+            client.leave().await;
+            table::printed(output::line(&id))
+        }
+        Err(code) => {
+            client.close().await;
+            code
+        }
+    }
+}
+
+/// Says one sentence on stderr.
+fn say(sentence: &str) {
+    io::say("run", sentence);
 }
 
 fn not_connected(error: &TargetError) -> u8 {
@@ -63,7 +107,11 @@ async fn run_on(client: &Client, args: &RunArgs, remote: bool) -> anyhow::Result
         }
     };
     let mut signals = Signals::new()?;
-    let process = match client.start(start_params(args, cwd)).await {
+    let params = match start_params(args, cwd) {
+        Ok(params) => params,
+        Err(code) => return Ok(code),
+    };
+    let process = match client.start(params).await {
         Ok(process) => process,
         Err(error) => return Ok(not_started(args, &error)),
     };
@@ -105,8 +153,15 @@ async fn working_directory(client: &Client, args: &RunArgs, remote: bool) -> any
     }
 }
 
-fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
-    let mut env: BTreeMap<String, String> = args.env.iter().cloned().collect();
+fn start_params(args: &RunArgs, cwd: PathBuf) -> Result<StartParams, u8> {
+    let mut env = BTreeMap::new();
+    for path in &args.env_file {
+        env.extend(env_file::read(path).map_err(|problem| {
+            say(&problem);
+            FAILURE
+        })?);
+    }
+    env.extend(args.env.iter().cloned());
     let size = if args.tty { terminal::size() } else { None };
     if args.tty
         && !env.contains_key("TERM")
@@ -114,8 +169,8 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
     {
         env.insert("TERM".into(), term);
     }
-    StartParams {
-        process_id: "run".into(),
+    Ok(StartParams {
+        process_id: args.name.as_deref().unwrap_or("run").into(),
         argv: args.command.clone(),
         cwd: LocalPath(cwd),
         env,
@@ -143,7 +198,8 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> StartParams {
         idle_timeout_ms: None,
         limits: None,
         log: LogPlace::Memory,
-    }
+        pull_only: false,
+    })
 }
 
 fn not_started(args: &RunArgs, error: &ClientError) -> u8 {

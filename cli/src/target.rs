@@ -31,7 +31,7 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<String>,
     /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
-    #[arg(long, value_name = "PATH", requires = "url")]
+    #[arg(long, value_name = "PATH", requires = "url", conflicts_with = "environment")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -152,6 +152,11 @@ impl Target {
     /// Where it is and how to connect to it, for who makes connections of another kind.
     pub(crate) fn into_parts(self) -> (Endpoint, ClientOptions) {
         (self.endpoint, self.options)
+    }
+
+    /// Changes what the client is told of waits and bounds.
+    pub(crate) fn options_mut(&mut self) -> &mut ClientOptions {
+        &mut self.options
     }
 
     /// Connects, and opens a session.

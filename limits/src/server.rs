@@ -62,6 +62,8 @@ crate::limits! {
             sessions: usize = 1024, 1..=1_000_000;
             /// Life of a session without connection; then everything it owns ends (5.3).
             detached_time: Duration = 80 * SECOND, 1..={ 7 * DAY };
+            /// Longest life of a session without connection that a client may ask for (`detachedMs`); a longer one is cut to it.
+            longest_detached_time: Duration = 7 * DAY, 1..={ 365 * DAY };
             /// How long an attached connection may take to answer the ping that a newcomer sets off.
             challenge_time: Duration = 2 * SECOND, 1..=MINUTE;
             /// Processes of one session; one more start evicts the oldest closed one, or is refused with `-32600`.

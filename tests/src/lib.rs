@@ -13,6 +13,7 @@ pub mod machine;
 pub mod mcp;
 pub mod operator;
 pub mod proxy;
+pub mod pty;
 pub mod registry;
 pub mod relay;
 pub mod rendezvous;

@@ -104,14 +104,21 @@ impl Home {
         self.spawn(arguments, Stdio::null())
     }
 
-    /// Starts `codex ARGUMENTS` with this standard input.
-    pub fn spawn(&self, arguments: &[&str], stdin: impl Into<Stdio>) -> Running {
-        let mut child = Command::new(crate::binary::codex())
-            .args(arguments)
+    /// Gives a command this environment and no other.
+    pub fn dress(&self, command: &mut Command) {
+        command
             .env_clear()
             .envs(crate::clock())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.dir.path())
+            .current_dir(self.dir.path());
+    }
+
+    /// Starts `codex ARGUMENTS` with this standard input.
+    pub fn spawn(&self, arguments: &[&str], stdin: impl Into<Stdio>) -> Running {
+        let mut command = Command::new(crate::binary::codex());
+        command.args(arguments);
+        self.dress(&mut command);
+        let mut child = command
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

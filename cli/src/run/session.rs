@@ -6,9 +6,11 @@ use codex_exec_server::client::{ClientError, ProcessControl, ProcessEvent, Remot
 use codex_exec_server::protocol::ErrorCode;
 use codex_exec_server::protocol::process::{ExitDetails, SignalName, Stream};
 
-use super::io::{Input, Out, Outcome, Output, Room, Unwritten, Watch};
-use super::signals::{Asked, Presses, Signals};
-use super::{FAILURE, RunArgs, UNREACHABLE, terminal};
+use super::RunArgs;
+use crate::codes::{FAILURE, UNREACHABLE};
+use crate::console::io::{Input, Out, Outcome, Output, Room, Unwritten, Watch};
+use crate::console::signals::{Asked, Presses, Signals};
+use crate::console::terminal;
 
 /// `--timeout` ended the program.
 const TIMED_OUT: u8 = 124;

@@ -73,6 +73,7 @@ pub struct Capabilities {
     pub capability_discovery_sandbox: bool,
     pub fs_watch_missing: bool,
     pub capability_discovery_v2: bool,
+    pub detached_sessions: bool,
     pub environment_config_read: bool,
     pub http_header_env_vars: bool,
     pub sandboxed_file_streaming: bool,

@@ -7,7 +7,7 @@ mod start;
 use serde::{Deserialize, Serialize};
 
 use crate::encode::{Empty, encode_with_serde};
-use crate::ids::ProcessId;
+use crate::ids::{ProcessId, SessionId};
 use crate::{Base64Bytes, methods, notifications};
 
 pub use logs::*;
@@ -35,6 +35,8 @@ methods! {
     Resize: "process/resize" (ResizeParams) -> Empty;
     /// Closes a process's stdin after what is queued (extension).
     CloseStdin: "process/closeStdin" (CloseStdinParams) -> Empty;
+    /// Takes a process's input over, until somebody else does (extension).
+    Attach: "process/attach" (AttachParams) -> AttachResult;
 }
 notifications! {
     /// A piece of output (8.6).
@@ -57,6 +59,12 @@ pub struct WriteParams {
     /// Makes a retry harmless; absent from old clients, not empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_id: Option<String>,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Extension: the attachment that writes; refused once another has taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment_id: Option<String>,
 }
 
 /// What became of a write (8.4).
@@ -72,6 +80,8 @@ pub enum WriteStatus {
     StdinClosed,
     /// The start is not finished.
     Starting,
+    /// Extension: another attachment writes to it now.
+    TakenOver,
 }
 
 /// Result of `process/write`.
@@ -118,6 +128,9 @@ pub struct SignalParams {
     pub process_id: ProcessId,
     /// The signal to send.
     pub signal: SignalName,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
 /// Params of `process/terminate`.
@@ -130,6 +143,9 @@ pub struct TerminateParams {
     /// Extension: SIGTERM now, SIGKILL after this many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<u64>,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
 /// Result of `process/terminate`.
@@ -140,14 +156,25 @@ pub struct TerminateResult {
     pub running: bool,
 }
 
-/// Params of `process/list`: none; unknown members are ignored.
+/// Params of `process/list`; unknown members are ignored.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct ListParams {}
+#[serde(rename_all = "camelCase")]
+pub struct ListParams {
+    /// Extension of it: the processes of every session that the same user has opened, each with its session's id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all_sessions: bool,
+}
 
 impl<'de> Deserialize<'de> for ListParams {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<Empty>::deserialize(deserializer).map(|_| Self {})
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Given {
+            all_sessions: bool,
+        }
+        let given = Option::<Given>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(Self { all_sessions: given.all_sessions })
     }
 }
 
@@ -205,6 +232,21 @@ pub struct ProcessInfo {
     /// The id of its log on disk; missing if it is kept in memory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_id: Option<String>,
+    /// The session that has it; only in a list of all sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Whether that session has a connection; only in a list of all sessions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attached: bool,
+    /// Milliseconds since its start; missing while it starts and once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_ms: Option<u64>,
+    /// Rows of its terminal; missing without one, and once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u16>,
+    /// Columns of its terminal, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cols: Option<u16>,
 }
 
 /// A descendant that outlived an ended process (extension).
@@ -227,6 +269,9 @@ pub struct WaitParams {
     /// Answer after this many milliseconds at the latest; without it, wait for the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
 /// Result of `process/wait`.
@@ -255,6 +300,9 @@ pub struct ResizeParams {
     pub rows: u16,
     /// Columns, 1 or more.
     pub cols: u16,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
 /// Params of `process/closeStdin`.
@@ -264,6 +312,45 @@ pub struct ResizeParams {
 pub struct CloseStdinParams {
     /// The process whose stdin is closed.
     pub process_id: ProcessId,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
-encode_with_serde!(StartResult, WriteResult, TerminateResult, ListResult, WaitResult);
+/// Params of `process/attach`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttachParams {
+    /// The process whose input is taken over.
+    pub process_id: ProcessId,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Chosen by the client, and like no other; its writes and reads name it.
+    pub attachment_id: String,
+    /// The last number that the client has; from there on nothing is dropped that it has not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_seq: Option<u64>,
+}
+
+/// How an attachment ended (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AttachmentEnd {
+    /// Another attachment has taken over.
+    TakenOver,
+    /// The process is over, and all output seen.
+    Closed,
+}
+
+/// Result of `process/attach`, which comes when the attachment has ended.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttachResult {
+    /// Why it ended.
+    pub reason: AttachmentEnd,
+}
+
+encode_with_serde!(StartResult, WriteResult, TerminateResult, ListResult, WaitResult, AttachResult);

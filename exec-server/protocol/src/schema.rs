@@ -87,7 +87,7 @@ fn schema() -> Value {
     let mut page = Page { generator, methods: Map::new(), notifications: Map::new() };
     each!(page.method("client"): session::Initialize, session::End);
     each!(page.method("client"): process::Start, process::Read, process::Write, process::Signal, process::Terminate,
-        process::List, process::ListLogs, process::Wait, process::Resize, process::CloseStdin);
+        process::List, process::ListLogs, process::Wait, process::Resize, process::CloseStdin, process::Attach);
     each!(page.method("client"): environment::Info, environment::Status);
     each!(page.method("client"): fs::ReadFile, fs::WriteFile, fs::CreateDirectory, fs::GetMetadata, fs::Canonicalize,
         fs::ReadDirectory, fs::Walk, fs::Remove, fs::Copy, fs::Open, fs::ReadBlock, fs::WriteBlock, fs::Close,

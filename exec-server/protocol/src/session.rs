@@ -28,6 +28,9 @@ pub struct InitializeParams {
     /// The session to take up again.
     #[serde(default)]
     pub resume_session_id: Option<SessionId>,
+    /// Extension: how many milliseconds the session is to live without a connection; the server's bound cuts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached_ms: Option<u64>,
 }
 
 /// Result of `initialize`.
@@ -40,5 +43,8 @@ pub struct InitializeResult {
     /// What this machine is; absent from servers before 0.169.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_info: Option<EnvironmentInfo>,
+    /// Extension: how many milliseconds the session lives without a connection, for who asked for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached_ms: Option<u64>,
 }
 encode_with_serde!(InitializeResult);

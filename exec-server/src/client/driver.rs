@@ -21,6 +21,7 @@ struct Finish(Arc<Shared>);
 impl Drop for Finish {
     fn drop(&mut self) {
         self.0.end("the connection was closed");
+        self.0.linked.send_replace(false);
         self.0.finished.send_replace(true);
     }
 }
@@ -65,9 +66,13 @@ impl Driver {
             if !self.again.possible() {
                 break reason;
             }
+            shared.linked.send_replace(false);
             shared.interrupted(&reason);
             match self.resume().await {
-                Ok(link) => self.link = link,
+                Ok(link) => {
+                    self.link = link;
+                    shared.linked.send_replace(true);
+                }
                 Err(failure) => break format!("{reason}; {failure}"),
             }
             resumed = true;
@@ -106,8 +111,10 @@ impl Driver {
         let Self { shared, link, queue, .. } = self;
         let goodbye = async {
             shared.write_queued(&mut link.writer, queue).await?;
-            // A server that does not know the method says so to nobody.
-            shared.write_end(&mut link.writer).await?;
+            if !shared.leaves.load(Ordering::Relaxed) {
+                // A server that does not know the method says so to nobody.
+                shared.write_end(&mut link.writer).await?;
+            }
             link.writer.close().await
         };
         // A server that does not take it in time loses the session's programs by its end anyway.

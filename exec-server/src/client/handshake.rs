@@ -23,7 +23,13 @@ pub(super) async fn handshake(
     let failed = |reason: String| ClientError::Connect { target: target.clone(), reason };
     let shaking = async {
         let id = RequestId::Number(shared.calls.lock().next_id());
-        let params = InitializeParams { client_name: shared.options.client_name.clone(), resume_session_id };
+        let detached = shared.options.detached_time;
+        let detached_ms = detached.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let params = InitializeParams {
+            client_name: shared.options.client_name.clone(),
+            resume_session_id,
+            detached_ms,
+        };
         let mut message = Vec::new();
         envelope::request::<Initialize>(&id, &params, &mut message);
         send(&mut link.writer, message.into()).await.map_err(&failed)?;

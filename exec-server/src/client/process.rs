@@ -120,6 +120,8 @@ impl ProcessControl {
             process_id: self.process_id.clone(),
             chunk: bytes.into(),
             write_id: Some(number.to_string()),
+            session_id: None,
+            attachment_id: None,
         };
         self.shared.call::<Write>(&params, Retry::Safe).await.map(|result| result.status)
     }
@@ -129,7 +131,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`]; a server without this extension is named as the reason.
     pub async fn close_stdin(&self) -> Result<(), ClientError> {
-        let params = CloseStdinParams { process_id: self.process_id.clone() };
+        let params = CloseStdinParams { process_id: self.process_id.clone(), session_id: None };
         let answer = self.shared.call::<CloseStdin>(&params, Retry::Never).await;
         explain("can't end a program's standard input", answer).map(drop)
     }
@@ -139,7 +141,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`]; a server that does not know signals, or this one, is named as the reason.
     pub async fn signal(&self, signal: SignalName) -> Result<(), ClientError> {
-        let params = SignalParams { process_id: self.process_id.clone(), signal };
+        let params = SignalParams { process_id: self.process_id.clone(), signal, session_id: None };
         let answer = self.shared.call::<Signal>(&params, Retry::Never).await;
         explain("can't send this signal", answer).map(drop)
     }
@@ -149,7 +151,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`].
     pub async fn terminate(&self, grace_ms: Option<u64>) -> Result<bool, ClientError> {
-        let params = TerminateParams { process_id: self.process_id.clone(), grace_ms };
+        let params = TerminateParams { process_id: self.process_id.clone(), grace_ms, session_id: None };
         self.shared.call::<Terminate>(&params, Retry::Safe).await.map(|result| result.running)
     }
 
@@ -158,7 +160,7 @@ impl ProcessControl {
     /// # Errors
     /// As for [`Client::call`]; a server without this extension is named as the reason.
     pub async fn resize(&self, rows: u16, cols: u16) -> Result<(), ClientError> {
-        let params = ResizeParams { process_id: self.process_id.clone(), rows, cols };
+        let params = ResizeParams { process_id: self.process_id.clone(), rows, cols, session_id: None };
         let answer = self.shared.call::<Resize>(&params, Retry::Never).await;
         explain("can't change a terminal's size", answer).map(drop)
     }

@@ -412,7 +412,13 @@ async fn large_messages_pass_both_ways_through_the_encrypted_channel() {
     };
     let use_it = async {
         let client = Client::connect(world.endpoint(), ClientOptions::default()).await.unwrap();
-        let params = WriteParams { process_id: "p".into(), chunk: vec![0; 3 << 20].into(), write_id: None };
+        let params = WriteParams {
+            process_id: "p".into(),
+            chunk: vec![0; 3 << 20].into(),
+            write_id: None,
+            session_id: None,
+            attachment_id: None,
+        };
         client.call::<Write>(&params).await.unwrap();
         let mut process = client.start(start()).await.unwrap();
         assert_eq!(process.next().await, output(&text));

@@ -83,8 +83,8 @@ pub(super) async fn pings_keep_an_end_and_silence_does_not<S: Scripted>(
     let use_it = async {
         let client = Client::connect(endpoint, options).await.expect("a connection");
         asked.await.expect("it was pinged long enough");
-        client.call::<List>(&ListParams {}).await.expect("an answer");
-        while client.call::<List>(&ListParams {}).await.is_err() {}
+        client.call::<List>(&ListParams::default()).await.expect("an answer");
+        while client.call::<List>(&ListParams::default()).await.is_err() {}
         client
     };
     tokio::join!(script, use_it);

@@ -1,6 +1,7 @@
 //! A connection and the session that it opens.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 
@@ -82,6 +83,25 @@ impl Client {
     /// Whether the connection has ended for good: every call fails from now on.
     pub fn has_ended(&self) -> bool {
         *self.shared.finished.borrow() || self.owner.driver.is_finished()
+    }
+
+    /// Tells whether there is a connection at the moment: false from its loss until the session is taken up again, and once
+    /// all has ended.
+    pub fn linked(&self) -> watch::Receiver<bool> {
+        self.shared.linked.subscribe()
+    }
+
+    /// Waits until the connection has ended for good.
+    pub async fn ended(&self) {
+        let mut finished = self.shared.finished.subscribe();
+        // Only fails when the sender is gone, and the shared state holds it.
+        let _ = finished.wait_for(|finished| *finished).await;
+    }
+
+    /// Ends the connection and leaves the session behind, with its programs, for as long as it lives without one.
+    pub async fn leave(self) {
+        self.shared.leaves.store(true, Ordering::Relaxed);
+        self.close().await;
     }
 
     /// Ends the connection: sends what is queued and, for a server started as a child, ends that child. Other

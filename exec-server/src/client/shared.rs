@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -40,6 +40,10 @@ pub(super) struct Shared {
     pub(super) longest_message: AtomicUsize,
     pub(super) missing: watch::Sender<MissingState>,
     pub(super) finished: watch::Sender<bool>,
+    /// Whether there is a connection at the moment.
+    pub(super) linked: watch::Sender<bool>,
+    /// The session is to go on without us.
+    pub(super) leaves: AtomicBool,
 }
 
 /// Something on the server whose handle was dropped.
@@ -82,6 +86,8 @@ impl Shared {
             longest_message: AtomicUsize::new(usize::MAX),
             missing: watch::Sender::new(MissingState::default()),
             finished: watch::Sender::new(false),
+            linked: watch::Sender::new(true),
+            leaves: AtomicBool::new(false),
         }
     }
 

@@ -105,7 +105,7 @@ async fn answers_out_of_order_find_their_calls_and_a_loss_fails_the_unsafe_one()
         peer.receive().await;
     });
     let client = Client::connect(endpoint, options).await.unwrap();
-    let none = ListParams {};
+    let none = ListParams::default();
     let (first, second) = tokio::join!(client.call::<List>(&none), client.call::<List>(&none));
     assert!(first.unwrap().processes.is_empty());
     assert!(matches!(second, Err(ClientError::Rpc(error)) if error.code.0 == -32601));
@@ -176,7 +176,7 @@ async fn a_server_without_streams_is_not_asked_for_one() {
     let connected = client.tcp_connect("localhost", 1).await.unwrap_err().to_string();
     let listening = client.tcp_listen(None, 0).await.unwrap_err().to_string();
     assert!(connected.contains("tcpStreams") && listening.contains("tcpStreams"), "{connected}; {listening}");
-    client.call::<List>(&ListParams {}).await.unwrap();
+    client.call::<List>(&ListParams::default()).await.unwrap();
     server.await.unwrap();
 }
 
@@ -228,7 +228,7 @@ async fn tls_needs_a_certificate_that_is_trusted() {
     let outgoing = only(&pem);
     let client =
         Client::connect(endpoint(), ClientOptions { outgoing, ..ClientOptions::default() }).await.unwrap();
-    assert!(client.call::<List>(&ListParams {}).await.unwrap().processes.is_empty());
+    assert!(client.call::<List>(&ListParams::default()).await.unwrap().processes.is_empty());
     server.await.unwrap();
 }
 

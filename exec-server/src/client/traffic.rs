@@ -22,7 +22,8 @@ impl Orphan {
         let mut message = Vec::new();
         match self {
             Self::Process(process_id) => {
-                let params = TerminateParams { process_id: process_id.clone(), grace_ms: None };
+                let params =
+                    TerminateParams { process_id: process_id.clone(), grace_ms: None, session_id: None };
                 envelope::request::<Terminate>(id, &params, &mut message);
             }
             Self::Stream(stream) => {
@@ -154,6 +155,8 @@ impl Shared {
                 wait_ms: Some(0),
                 from_offset: None,
                 log_id: None,
+                session_id: None,
+                attachment_id: None,
             };
             match self.call::<Read>(&params, Retry::Safe).await {
                 Ok(read) => inbox.recovered(read),

@@ -42,6 +42,7 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
         temp_dir: facts.temp_dir.map(|path| facts.cwd.join(path).into()),
         cwd: Some(facts.cwd.into()),
         capabilities: Capabilities {
+            detached_sessions: true,
             fs_watch_missing: true,
             http_header_env_vars: true,
             file_write_streaming: true,
@@ -131,9 +132,16 @@ mod tests {
             announced.iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             on,
-            ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars", "shellSnapshotV2", "tcpStreams"]
+            [
+                "detachedSessions",
+                "fileWriteStreaming",
+                "fsWatchMissing",
+                "httpHeaderEnvVars",
+                "shellSnapshotV2",
+                "tcpStreams"
+            ]
         );
-        assert_eq!(announced.len(), 17);
+        assert_eq!(announced.len(), 18);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::stream;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::machine::{Common, Followed, LocalConfig, Machine, Reply};
+use super::machine::{Alone, Common, Followed, LocalConfig, Machine, Reply};
 use super::traits::{
     BodyError, CallError, Discovery, Events, Files, Http, MissingState, Pieces, Processes, Tcp,
     discovery_methods, program_methods, tcp_methods,
@@ -42,7 +42,7 @@ impl Local {
         let missing = watch::Sender::new(MissingState::default());
         let told = missing.clone();
         let fired = move |id| told.send_modify(|state: &mut MissingState| state.fired = id);
-        let machine = Machine::new(&common, common.processes(), fired);
+        let machine = Machine::new(&common, common.processes(), fired, Box::new(Alone));
         Self(Arc::new(Owner { machine, common, missing, runtime: Handle::current() }))
     }
 

@@ -9,6 +9,7 @@ mod files;
 mod followed;
 mod http;
 mod logs;
+mod neighbours;
 mod programs;
 mod reply;
 mod start;
@@ -34,6 +35,7 @@ use crate::tcp::Streams;
 
 pub(crate) use followed::Followed;
 pub(crate) use http::OpenBody;
+pub(crate) use neighbours::{Alone, Neighbour, Neighbours};
 pub(crate) use programs::Reading;
 pub(crate) use reply::Reply;
 
@@ -110,6 +112,8 @@ pub(crate) struct Machine {
     streams: Mutex<HashSet<String>>,
     /// Connections and listeners of `tcp/*`.
     tcp: Streams,
+    /// Whose programs may be named beside one's own.
+    neighbours: Box<dyn Neighbours>,
 }
 
 impl Machine {
@@ -118,6 +122,7 @@ impl Machine {
         common: &Arc<Common>,
         processes: Arc<ProcessTable>,
         fired: impl Fn(u64) + Send + Sync + 'static,
+        neighbours: Box<dyn Neighbours>,
     ) -> Arc<Self> {
         let limits = &common.limits;
         Arc::new(Self {
@@ -134,6 +139,7 @@ impl Machine {
             watch: MissingWatch::new(limits, Box::new(fired)),
             streams: Mutex::default(),
             tcp: Streams::new(limits),
+            neighbours,
             common: Arc::clone(common),
         })
     }

@@ -84,6 +84,8 @@ macro_rules! program_methods {
             resize: process::Resize;
             /// Ends a process's stdin (extension).
             close_stdin: process::CloseStdin;
+            /// Takes a process's input over, until somebody else does (extension).
+            attach: process::Attach;
         }
     };
 }

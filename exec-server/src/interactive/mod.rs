@@ -195,9 +195,12 @@ impl Interactive {
             process_id: program.id.clone(),
             chunk: bytes.into(),
             write_id: Some(program.next_write()),
+            session_id: None,
+            attachment_id: None,
         };
         match self.0.environment.processes.write(params).await?.status {
             WriteStatus::Accepted => Ok(()),
+            WriteStatus::TakenOver => refuse("another client writes to it now"),
             WriteStatus::StdinClosed => refuse("it was started without a terminal and without an open stdin"),
             WriteStatus::UnknownProcess => refuse("it has ended"),
             WriteStatus::Starting => refuse("it has not started yet"),
@@ -210,7 +213,7 @@ impl Interactive {
     /// An unknown program, or the environment's refusal.
     pub async fn close_stdin(&self, id: &str) -> Result<(), InteractiveError> {
         let process_id = self.0.get(id)?.id.clone();
-        self.0.environment.processes.close_stdin(CloseStdinParams { process_id }).await?;
+        self.0.environment.processes.close_stdin(CloseStdinParams { process_id, session_id: None }).await?;
         Ok(())
     }
 
@@ -220,7 +223,7 @@ impl Interactive {
     /// An unknown program, or the environment's refusal.
     pub async fn signal(&self, id: &str, signal: SignalName) -> Result<(), InteractiveError> {
         let process_id = self.0.get(id)?.id.clone();
-        self.0.environment.processes.signal(SignalParams { process_id, signal }).await?;
+        self.0.environment.processes.signal(SignalParams { process_id, signal, session_id: None }).await?;
         Ok(())
     }
 
@@ -231,7 +234,13 @@ impl Interactive {
     pub async fn terminate(&self, id: &str, grace: Option<Duration>) -> Result<bool, InteractiveError> {
         let process_id = self.0.get(id)?.id.clone();
         let grace_ms = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-        Ok(self.0.environment.processes.terminate(TerminateParams { process_id, grace_ms }).await?.running)
+        Ok(self
+            .0
+            .environment
+            .processes
+            .terminate(TerminateParams { process_id, grace_ms, session_id: None })
+            .await?
+            .running)
     }
 
     /// Forgets a program and what it printed; one that still runs is ended.
@@ -245,7 +254,11 @@ impl Interactive {
     /// An unknown program, or the environment's refusal.
     pub async fn resize(&self, id: &str, rows: u16, cols: u16) -> Result<(), InteractiveError> {
         let process_id = self.0.get(id)?.id.clone();
-        self.0.environment.processes.resize(ResizeParams { process_id, rows, cols }).await?;
+        self.0
+            .environment
+            .processes
+            .resize(ResizeParams { process_id, rows, cols, session_id: None })
+            .await?;
         Ok(())
     }
 

@@ -19,6 +19,9 @@ impl Process {
         answer: impl FnOnce(Result<WriteStatus, RpcError>) + Send + 'static,
     ) {
         let mut state = self.lock();
+        if params.attachment_id.as_ref().is_some_and(|id| !state.writes_for(id)) {
+            return answer(Ok(WriteStatus::TakenOver));
+        }
         if let Some(id) = &params.write_id
             && state.writes.knows(id)
         {

@@ -92,6 +92,8 @@ pub struct OutputLog {
     follower: Option<Follower>,
     /// After a lost connection, or for one reader: nothing from this number on is evicted.
     held: Option<NonZero<Seq>>,
+    /// What somebody who sets the pace has read: nothing behind this number is evicted. The largest number for nobody.
+    reader: Seq,
     /// What the last follower had seen when its connection ended.
     seen: Seq,
     /// Everything is kept on disk as well: the first number that is not there yet.
@@ -113,6 +115,7 @@ impl OutputLog {
             closed: None,
             follower: None,
             held: None,
+            reader: Seq::MAX,
             seen: 0,
             unkept: None,
         }
@@ -152,7 +155,7 @@ impl OutputLog {
     fn oldest_may_go(&self) -> bool {
         let received = self.follower.map_or(Seq::MAX, |follower| follower.received);
         // What is on disk can be read there, so nothing has to be held.
-        let pace = received.min(self.last_kept().or(self.last_free()).unwrap_or(Seq::MAX));
+        let pace = received.min(self.last_kept().or(self.last_free()).unwrap_or(Seq::MAX)).min(self.reader);
         self.chunks.front().is_none_or(|chunk| chunk.seq <= pace)
     }
 
@@ -220,6 +223,12 @@ impl OutputLog {
     /// Ends the hold: with nobody attached, the oldest output goes from now on.
     pub fn release(&mut self) {
         self.held = None;
+        self.evict();
+    }
+
+    /// Somebody reads, and has everything up to this number; with the largest, nobody sets the pace any more.
+    pub fn set_reader(&mut self, reader: Seq) {
+        self.reader = reader;
         self.evict();
     }
 

@@ -1,5 +1,6 @@
 //! Runs programs on pipes or a terminal, and keeps their output.
 
+mod attachment;
 pub mod child_env;
 mod controls;
 mod denied;
@@ -25,6 +26,7 @@ mod table;
 mod wildcard;
 mod write_memory;
 
+pub(crate) use attachment::{Attachment, check_attachment};
 pub(crate) use controls::{check_resize, check_write};
 pub use foreground::{ForegroundNetwork, OpenNetwork};
 pub use groups::Groups;

@@ -35,6 +35,8 @@ pub struct Process {
     id: ProcessId,
     argv: Vec<String>,
     tty: bool,
+    /// Nothing is pushed, and no connection follows.
+    pull_only: bool,
     /// It was asked for with a sandbox, even one that restricts nothing.
     pub(super) sandboxed: bool,
     state: Mutex<State>,
@@ -46,7 +48,7 @@ pub struct Process {
 }
 
 /// What is left of an ended process until it is forgotten is this and a few strings, so it stays small.
-const _: () = assert!(size_of::<Process>() <= 576);
+const _: () = assert!(size_of::<Process>() <= 608);
 
 pub(super) struct State {
     pub(super) phase: Phase,
@@ -61,6 +63,8 @@ pub(super) struct State {
     pub(super) last_typed: u8,
     /// Writes to its input so far.
     pub(super) inputs: u64,
+    /// Who writes, of those that say who they are.
+    pub(super) attachment: Option<Arc<String>>,
     in_news: bool,
     /// Somebody asked for the end.
     pub(super) terminated: bool,
@@ -125,6 +129,7 @@ impl Process {
             id: params.process_id.clone(),
             argv: params.argv.clone(),
             tty: params.tty,
+            pull_only: params.pull_only,
             sandboxed,
             state: Mutex::new(State {
                 phase: Phase::Starting,
@@ -135,6 +140,7 @@ impl Process {
                 keeping: None,
                 last_typed: b'\n',
                 inputs: 0,
+                attachment: None,
                 in_news: false,
                 terminated: false,
                 timed_out: false,
@@ -361,6 +367,9 @@ impl Process {
 
     /// Changes the log's followers; the pump looks again.
     pub(super) fn follow(&self, change: impl FnOnce(&mut OutputLog)) {
+        if self.pull_only {
+            return;
+        }
         let mut state = self.lock();
         change(&mut state.log);
         drop(state);
@@ -369,11 +378,47 @@ impl Process {
 
     /// A connection follows from now on.
     pub(super) fn attach(&self) {
+        if self.pull_only {
+            return;
+        }
         let mut state = self.lock();
         state.in_news = false;
         state.log.attach();
         drop(state);
         self.pump.notify_one();
+    }
+
+    // ---- who writes
+
+    /// Another writes from now on, and reads behind `after`.
+    pub(super) fn take_over(&self, id: Arc<String>, after: Seq) {
+        let mut state = self.lock();
+        state.attachment = Some(id);
+        state.log.set_reader(after);
+        drop(state);
+        self.changed.notify_waiters();
+        self.pump.notify_one();
+    }
+
+    /// An attachment has everything up to `seq`.
+    pub(crate) fn attachment_has(&self, id: &str, seq: Seq) {
+        let mut state = self.lock();
+        if state.writes_for(id) {
+            state.log.set_reader(seq);
+            drop(state);
+            self.pump.notify_one();
+        }
+    }
+
+    /// An attachment goes.
+    pub(super) fn let_go(&self, id: &str) {
+        let mut state = self.lock();
+        if state.writes_for(id) {
+            state.attachment = None;
+            state.log.set_reader(Seq::MAX);
+            drop(state);
+            self.pump.notify_one();
+        }
     }
 
     /// Hands over what outlived the child.
@@ -390,6 +435,11 @@ impl State {
 
     pub(super) fn disk_log(&self) -> Option<Arc<DiskLog>> {
         self.keeping.as_ref().map(|keeping| Arc::clone(keeping.log()))
+    }
+
+    /// Whether this attachment is the one that writes.
+    pub(super) fn writes_for(&self, attachment: &str) -> bool {
+        self.attachment.as_ref().is_some_and(|id| **id == attachment)
     }
 
     pub(super) fn output(&mut self, stream: Stream, bytes: Bytes) {

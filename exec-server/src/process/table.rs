@@ -54,6 +54,8 @@ struct Entries {
     expiring: VecDeque<(Instant, u64)>,
     /// Forgets them, as long as there are any.
     evictor: Option<AbortHandle>,
+    /// How long ended processes are remembered at least.
+    kept_for: Duration,
     /// Starts so far, for the order of a list.
     started: u64,
     /// Whether a connection is attached to the session and follows its output.
@@ -309,7 +311,8 @@ impl ProcessTable {
         let Some(entry) = entries.numbered(process.id(), number) else { return };
         entry.pump = None;
         entries.closed.insert(number, process);
-        entries.expiring.push_back((Instant::now() + self.limits.process.ended_process_time, number));
+        let time = self.limits.process.ended_process_time.max(entries.kept_for);
+        entries.expiring.push_back((Instant::now() + time, number));
         // Those that made room for others before their time.
         if entries.expiring.len() > 2 * entries.closed.len() + 64 {
             let Entries { expiring, closed, .. } = &mut *entries;
@@ -338,6 +341,13 @@ impl ProcessTable {
     pub fn get(&self, id: &str) -> Result<Arc<Process>, RpcError> {
         let found = self.lock().by_id.get_key_value(id).map(|(ById(process), _)| Arc::clone(process));
         found.ok_or_else(|| unknown_process(id))
+    }
+
+    /// Ended processes are remembered for at least this long from now on: as long as somebody may come back for them.
+    pub fn keep_ended_for(&self, time: Duration) {
+        let mut entries = self.lock();
+        // Never less than before, since they are forgotten in the order of their ends.
+        entries.kept_for = entries.kept_for.max(time);
     }
 
     /// Everything that is not evicted, in order of start.

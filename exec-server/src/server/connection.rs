@@ -12,7 +12,7 @@ use super::answer::{Answer, Request};
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
-use super::session::Session;
+use super::session::{Neighbourhood, Session};
 use super::session_life::ConnectionId;
 use super::shared::Shared;
 use super::{routes, sending};
@@ -20,7 +20,7 @@ use crate::environment::machine::Machine;
 use crate::network::Overseer;
 use crate::process::Event as ProcessEvent;
 use crate::rpc::{Message, Outbox};
-use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, ReadError};
+use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, Owner, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
 const OUTPUT_BATCH: usize = 256 << 10;
@@ -41,6 +41,7 @@ const GOING_AWAY: u16 = 1001;
 /// What the handlers of one connection share.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
+    pub(super) owner: Owner,
     pub(super) server: Arc<Shared>,
     pub(super) outbox: Arc<Outbox>,
     lent: OnceLock<Lent>,
@@ -69,11 +70,12 @@ enum End {
 
 /// Serves a connection until it ends, then detaches its session.
 pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrier) {
-    let Carrier { mut reader, sink, framing } = carrier;
+    let Carrier { mut reader, sink, framing, owner } = carrier;
     let limits = &server.common.limits;
     let outbox = Outbox::new(framing, limits);
     let connection = Arc::new(Connection {
         id,
+        owner,
         oversight: Arc::new(Oversight::new(Arc::clone(&outbox), limits)),
         outbox,
         lent: OnceLock::new(),
@@ -400,7 +402,9 @@ impl Connection {
         let outbox = Arc::clone(&self.outbox);
         let fired =
             move |watch_id| outbox.notify::<files::MissingChanged>(&files::MissingChangedParams { watch_id });
-        let machine = Machine::new(&self.server.common, Arc::clone(&session.processes), fired);
+        let others = Neighbourhood { sessions: Arc::clone(&self.server.sessions), owner: self.owner };
+        let machine =
+            Machine::new(&self.server.common, Arc::clone(&session.processes), fired, Box::new(others));
         let _ = self.lent.set(Lent { session, machine });
     }
 

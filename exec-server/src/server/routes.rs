@@ -1,6 +1,7 @@
 //! The routing table: which method of the machine answers which request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::{
@@ -128,11 +129,17 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
         }
         let session = match &params.resume_session_id {
             Some(id) => c.server.sessions.resume(id, c.id)?,
-            None => c.server.sessions.create(c.id)?,
+            None => c.server.sessions.create(c.id, c.owner)?,
         };
+        let asked = params.detached_ms.map(Duration::from_millis);
+        let detached = asked.map(|asked| c.server.sessions.set_detached_time(&session, asked));
         let session_id = session.id().clone();
         c.lend(session);
-        Ok(session::InitializeResult { session_id, environment_info: Some(c.server.info().clone()) })
+        Ok(session::InitializeResult {
+            session_id,
+            environment_info: Some(c.server.info().clone()),
+            detached_ms: detached.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        })
     });
     request.answer.answer(result);
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use codex_exec_protocol::{ErrorCode, RpcError, SessionId};
 use parking_lot::{Mutex, MutexGuard};
@@ -10,12 +11,16 @@ use tokio::sync::Notify;
 
 use super::session_life::{ConnectionId, Life, ResumeRefusal};
 use crate::blocking;
-use crate::environment::machine::Common;
+use crate::environment::machine::{Common, Neighbour, Neighbours};
 use crate::process::ProcessTable;
+use crate::transport::Owner;
 
 /// One session: an unguessable id and the processes it owns.
 pub(super) struct Session {
     id: SessionId,
+    owner: Owner,
+    /// In the order in which sessions were made.
+    number: u64,
     pub(super) processes: Arc<ProcessTable>,
     life: Mutex<Life>,
     /// Sets off a ping on the connection that has the session.
@@ -34,6 +39,11 @@ impl Session {
         tokio::spawn(async move { processes.end().await });
     }
 
+    /// Whether its client asked for a time that it may stay away.
+    fn is_left(&self) -> bool {
+        self.life().was_asked()
+    }
+
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock()
     }
@@ -42,12 +52,13 @@ impl Session {
 /// All sessions of a server.
 pub(super) struct Sessions {
     by_id: Mutex<HashMap<SessionId, Arc<Session>>>,
+    made: AtomicU64,
     common: Arc<Common>,
 }
 
 impl Sessions {
     pub(super) fn new(common: Arc<Common>) -> Self {
-        Self { by_id: Mutex::default(), common }
+        Self { by_id: Mutex::default(), made: AtomicU64::new(0), common }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
@@ -58,7 +69,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `-32600` when all are in use.
-    pub(super) fn create(&self, connection: ConnectionId) -> Result<Arc<Session>, RpcError> {
+    pub(super) fn create(&self, connection: ConnectionId, owner: Owner) -> Result<Arc<Session>, RpcError> {
         let mut sessions = self.lock();
         if sessions.len() >= self.common.limits.session.sessions && !self.make_room(&mut sessions) {
             return Err(RpcError::invalid_request(format!(
@@ -68,6 +79,8 @@ impl Sessions {
         }
         let session = Arc::new(Session {
             id: uuid::Uuid::new_v4().to_string().into(),
+            owner,
+            number: self.made.fetch_add(1, Ordering::Relaxed),
             processes: self.common.processes(),
             life: Mutex::new(Life::new(connection, self.common.limits.session.detached_time)),
             challenge: Notify::new(),
@@ -132,12 +145,24 @@ impl Sessions {
         Ok(session)
     }
 
+    /// How long the session is to live without a connection, as its client asks; how long it will.
+    pub(super) fn set_detached_time(&self, session: &Session, asked: Duration) -> Duration {
+        let time = asked.clamp(Duration::from_millis(1), self.common.limits.session.longest_detached_time);
+        session.life().set_detached_time(time);
+        session.processes.keep_ended_for(time);
+        time
+    }
+
     /// A connection is gone: its session waits for a resume, and ends when none comes in time.
     /// After an `orderly` end its client has seen what was sent.
     pub(super) fn detach(self: &Arc<Self>, session: &Arc<Session>, connection: ConnectionId, orderly: bool) {
         let since = Instant::now();
         let Some(deadline) = session.life().detach(connection, since) else { return };
         session.processes.detach(orderly);
+        // Who left on purpose, for long, has no hold on programs.
+        if orderly && session.is_left() {
+            session.processes.release();
+        }
         let (sessions, session) = (Arc::clone(self), Arc::clone(session));
         // Ends by itself at the deadline; a resumed session makes it stop earlier.
         tokio::spawn(async move {
@@ -175,5 +200,31 @@ impl Sessions {
         if blocking::spawn(move || logs.flush()).await.is_err() {
             tracing::warn!("some output may not be written to disk");
         }
+    }
+}
+
+/// What connections of one owner may see: all sessions that any of them has made.
+pub(super) struct Neighbourhood {
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) owner: Owner,
+}
+
+impl Neighbours for Neighbourhood {
+    fn processes(&self, session: &str) -> Option<Arc<ProcessTable>> {
+        let sessions = self.sessions.lock();
+        let session = sessions.get(session).filter(|session| session.owner == self.owner)?;
+        Some(Arc::clone(&session.processes))
+    }
+
+    fn all(&self) -> Vec<Neighbour> {
+        let mut all: Vec<Arc<Session>> =
+            self.sessions.lock().values().filter(|session| session.owner == self.owner).cloned().collect();
+        all.sort_unstable_by_key(|session| session.number);
+        let neighbour = |session: Arc<Session>| Neighbour {
+            session: session.id.clone(),
+            attached: session.life().is_attached(),
+            processes: Arc::clone(&session.processes),
+        };
+        all.into_iter().map(neighbour).collect()
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Life {
     state: State,
     last_detached: Option<Instant>,
     detached_time: Duration,
+    /// The client has asked for that time.
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,23 @@ pub(super) enum ResumeRefusal {
 
 impl Life {
     pub(super) fn new(connection: ConnectionId, detached_time: Duration) -> Self {
-        Self { state: State::Attached(connection), last_detached: None, detached_time }
+        Self { state: State::Attached(connection), last_detached: None, detached_time, asked: false }
+    }
+
+    /// How long it lives without a connection, from its next loss on.
+    pub(super) fn set_detached_time(&mut self, time: Duration) {
+        self.detached_time = time;
+        self.asked = true;
+    }
+
+    /// Whether the client asked for the time.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Whether a connection has it.
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.state, State::Attached(_))
     }
 
     /// A connection resumes the session. At the deadline the end wins (5.3).

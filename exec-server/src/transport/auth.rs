@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::jwt::SignedBearer;
+use super::carrier::Owner;
+use super::jwt::{self, SignedBearer};
 
 /// Clock skew granted to a signed token when nothing else is said (2.4).
 pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(30);
@@ -161,6 +162,19 @@ impl Auth {
             Mode::Signed(signed) => &|token| signed.check(token, now),
         };
         valid(bearer_token(header.ok_or("missing websocket bearer token")?)?)
+    }
+}
+
+impl Auth {
+    /// Whose connection it is that [`Self::check`] let in with this header.
+    pub(super) fn owner(&self, header: Option<&[u8]>) -> Owner {
+        let Mode::Signed(_) = &self.0 else { return Owner::default() };
+        let token = header.and_then(|header| bearer_token(header).ok()).unwrap_or_default();
+        let digest = match jwt::subject(token) {
+            Some(subject) => Sha256::digest([b"subject ", subject.as_bytes()].concat()),
+            None => Sha256::digest([b"token ", token.as_bytes()].concat()),
+        };
+        Owner(Some(digest.into()))
     }
 }
 

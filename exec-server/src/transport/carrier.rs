@@ -13,7 +13,14 @@ pub struct Carrier {
     pub sink: Box<dyn AsyncWrite + Send + Unpin>,
     /// How messages are told apart on this connection.
     pub framing: Framing,
+    /// Whose connection it is.
+    pub owner: Owner,
 }
+
+/// Who a connection belongs to: those of one owner may see each other's sessions. Where one token lets in, or none is asked
+/// for, all are one; signed tokens are told apart by their subject, or else each is an owner of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner(pub(super) Option<[u8; 32]>);
 
 impl std::fmt::Debug for Carrier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -6,6 +6,7 @@ pub(super) use codex_websocket::upgrade::has_head_end;
 use codex_websocket::upgrade::{Answer, HeadError, NoUpgrade, RequestHead, switching};
 
 use super::auth::Auth;
+use super::carrier::Owner;
 
 /// What a request head comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) enum Outcome {
     /// The head has not arrived in full.
     Partial,
     /// The connection becomes a websocket once `answer` is sent; `head` bytes were the request.
-    Upgrade { answer: Vec<u8>, head: usize },
+    Upgrade { answer: Vec<u8>, head: usize, owner: Owner },
     /// The connection ends once `answer` is sent; `head` bytes were the request, 0 when it is none.
     Answer { answer: Vec<u8>, head: usize },
 }
@@ -23,7 +24,7 @@ pub(super) fn respond(bytes: &[u8], auth: &Auth, now: SystemTime) -> Outcome {
     match RequestHead::read(bytes) {
         Ok(None) => Outcome::Partial,
         Ok(Some((request, head))) => match decide(&request, auth, now) {
-            Ok(key) => Outcome::Upgrade { answer: switching(key, now), head },
+            Ok((key, owner)) => Outcome::Upgrade { answer: switching(key, now), head, owner },
             Err(answer) => Outcome::Answer { answer: answer.encode(now), head },
         },
         Err(HeadError::TooManyHeaders) => Outcome::Answer { answer: head_too_large(now), head: 0 },
@@ -46,8 +47,8 @@ pub(super) fn full(now: SystemTime) -> Vec<u8> {
     Answer { status: "503 Service Unavailable", text, ..Answer::default() }.encode(now)
 }
 
-/// Gives the client's key when the request is an upgrade that is let in.
-fn decide<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result<&'a [u8], Answer> {
+/// Gives the client's key, and whose connection it is, when the request is an upgrade that is let in.
+fn decide<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result<(&'a [u8], Owner), Answer> {
     let head_only = request.method == "HEAD";
     let empty = |status| Answer { status, head_only, ..Answer::default() };
     if request.values("origin").next().is_some() {
@@ -62,9 +63,13 @@ fn decide<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result
     }
 }
 
-fn upgrade<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result<&'a [u8], NoUpgrade> {
+fn upgrade<'a>(
+    request: &RequestHead<'a>,
+    auth: &Auth,
+    now: SystemTime,
+) -> Result<(&'a [u8], Owner), NoUpgrade> {
     let key = request.websocket_key()?;
     let token = request.values("authorization").next();
     auth.check(token, now).map_err(|text| NoUpgrade { status: "401 Unauthorized", text })?;
-    Ok(key)
+    Ok((key, auth.owner(token)))
 }

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::address::ListenAddress;
 use super::auth::Auth;
 use super::bind_error::BindError;
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::http::{self, Outcome};
 use super::inherited;
@@ -229,7 +229,7 @@ impl Pending {
 /// What the first bytes of a connection ask for.
 enum Wish {
     Lines(Vec<u8>),
-    WebSocket { answer: Vec<u8>, rest: Vec<u8> },
+    WebSocket { answer: Vec<u8>, rest: Vec<u8>, owner: Owner },
     Refused(Vec<u8>),
     Gone,
 }
@@ -262,9 +262,9 @@ where
                     return self.refuse(&refusal_line(&full)).await.map(|()| None);
                 };
                 let reader = MessageReader::lines(self.read, read, limits);
-                Ok(Some(carrier(reader, self.write, place, Framing::Lines)))
+                Ok(Some(carrier(reader, self.write, place, Framing::Lines, Owner::default())))
             }
-            Wish::WebSocket { answer, rest } => {
+            Wish::WebSocket { answer, rest, owner } => {
                 let Some(place) = self.place() else {
                     return self.refuse(&http::full(SystemTime::now())).await.map(|()| None);
                 };
@@ -273,7 +273,7 @@ where
                 if !self.lines && self.shared.auth.is_open() {
                     reader = reader.of_stranger();
                 }
-                Ok(Some(carrier(reader, self.write, place, Framing::WebSocket)))
+                Ok(Some(carrier(reader, self.write, place, Framing::WebSocket, owner)))
             }
         }
     }
@@ -307,9 +307,9 @@ where
                     Outcome::Upgrade { head, .. } | Outcome::Answer { head, .. } if head > limit => {
                         return Ok(Wish::Refused(http::head_too_large(now)));
                     }
-                    Outcome::Upgrade { answer, head } => {
+                    Outcome::Upgrade { answer, head, owner } => {
                         let rest = bytes.split_off(head);
-                        return Ok(Wish::WebSocket { answer, rest });
+                        return Ok(Wish::WebSocket { answer, rest, owner });
                     }
                     Outcome::Answer { answer, .. } => return Ok(Wish::Refused(answer)),
                     Outcome::Partial => {}
@@ -342,8 +342,9 @@ fn carrier(
     sink: impl AsyncWrite + Send + Unpin + 'static,
     place: OwnedSemaphorePermit,
     framing: Framing,
+    owner: Owner,
 ) -> Carrier {
-    Carrier { reader, sink: Box::new(Counted { sink, _place: place }), framing }
+    Carrier { reader, sink: Box::new(Counted { sink, _place: place }), framing, owner }
 }
 
 /// A refusal for a peer that speaks lines (4.3).

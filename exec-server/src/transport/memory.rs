@@ -2,7 +2,7 @@
 
 use tokio::io::{DuplexStream, duplex, split};
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::reader::MessageReader;
 use crate::Limits;
@@ -20,5 +20,5 @@ pub fn pair_with(limits: &Limits) -> (Carrier, DuplexStream) {
     let (server, client) = duplex(PIPE_BYTES);
     let (read, write) = split(server);
     let reader = MessageReader::lines(read, Vec::new(), limits);
-    (Carrier { reader, sink: Box::new(write), framing: Framing::Lines }, client)
+    (Carrier { reader, sink: Box::new(write), framing: Framing::Lines, owner: Owner::default() }, client)
 }

@@ -23,7 +23,7 @@ mod waiting_room;
 pub use address::{AddressError, ListenAddress};
 pub use auth::{Auth, AuthConfig, AuthError};
 pub use bind_error::BindError;
-pub use carrier::Carrier;
+pub use carrier::{Carrier, Owner};
 pub use event::{Event, ReadError};
 pub use fragments::{Fragments, Piece};
 pub use frame::{FrameBuffer, Framing};

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::unix::pipe;
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::reader::MessageReader;
 use crate::Limits;
@@ -50,7 +50,7 @@ pub fn over(input: BorrowedFd<'_>, output: BorrowedFd<'_>, limits: &Limits) -> i
         }
         Way::Blocking(fd) => MessageReader::lines(file(fd), Vec::new(), limits),
     };
-    Ok(Carrier { reader, sink, framing: Framing::Lines })
+    Ok(Carrier { reader, sink, framing: Framing::Lines, owner: Owner::default() })
 }
 
 fn sink(output: BorrowedFd<'_>) -> io::Result<Box<dyn AsyncWrite + Send + Unpin>> {

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::AsyncWrite;
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Owner};
 use super::frame::{Framing, LENGTH_BYTES, Prefix};
 use super::inlet::{Inlet, inlet};
 use super::reader::MessageReader;
@@ -39,6 +39,8 @@ pub fn stream(bounds: StreamBounds, news: impl Fn() + Send + Sync + 'static) -> 
         reader: MessageReader::stream(inbox),
         sink: Box::new(Sink { outgoing: Arc::clone(&outgoing), partial: BytesMut::new() }),
         framing: Framing::Stream { longest_message: bounds.longest_message },
+        // Whoever the registry lets through to this executor may do on the machine what any other may.
+        owner: Owner::default(),
     };
     (carrier, inlet, Outlet { outgoing })
 }

@@ -77,12 +77,17 @@ async fn carry_input(environment: Environment, process_id: ProcessId, mut from: 
             _ => break,
         };
         let chunk = buffer.get(..count).unwrap_or_default().to_vec().into();
-        let params =
-            WriteParams { process_id: process_id.clone(), chunk, write_id: Some(number.to_string()) };
+        let params = WriteParams {
+            process_id: process_id.clone(),
+            chunk,
+            write_id: Some(number.to_string()),
+            session_id: None,
+            attachment_id: None,
+        };
         if environment.processes.write(params).await.is_err() {
             return;
         }
     }
     // A server ends by itself when its input does; one that does not ends with the transport.
-    let _ = environment.processes.close_stdin(CloseStdinParams { process_id }).await;
+    let _ = environment.processes.close_stdin(CloseStdinParams { process_id, session_id: None }).await;
 }

@@ -79,5 +79,6 @@ pub(crate) fn program(argv: Vec<String>, cwd: PathBuf, sandbox: Option<Sandbox>)
         login_environment: None,
         limits: None,
         log: LogPlace::Memory,
+        pull_only: false,
     }
 }

@@ -258,10 +258,10 @@ async fn a_query_is_no_token() {
     assert_eq!(status_of(&ask(server.address(), &request).await), 401);
 }
 
-const SECRET: &str = codex_e2e::secret!("0123456789abcdef0123456789abcdef");
+pub(crate) const SECRET: &str = codex_e2e::secret!("0123456789abcdef0123456789abcdef");
 
 /// A signed token: `HS256`, `HS384` or `HS512`.
-fn token(algorithm: &str, secret: &str, claims: &Value) -> String {
+pub(crate) fn token(algorithm: &str, secret: &str, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode_to_string(value.to_string());
     let message = format!("{}.{}", part(&json!({"typ": "JWT", "alg": algorithm})), part(claims));
     let key = match algorithm {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ProcessId;
+use crate::ids::{ProcessId, SessionId};
 use crate::{Base64Bytes, WireEncode, encode};
 
 /// Params of `process/read`.
@@ -27,6 +27,12 @@ pub struct ReadParams {
     /// Extension: read this log on disk; `process_id` says nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_id: Option<String>,
+    /// Extension: the session that has the process, where it is not one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Extension: the attachment that reads; what it has not read is not dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment_id: Option<String>,
 }
 
 /// Where output comes from.

@@ -76,6 +76,9 @@ pub struct StartParams {
     /// Extension: where the output is kept.
     #[serde(default, skip_serializing_if = "LogPlace::is_memory")]
     pub log: LogPlace,
+    /// Extension: output and end are only read, never pushed, and no connection slows the program but one that attaches.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull_only: bool,
 }
 
 /// Where the state of a login shell comes from.

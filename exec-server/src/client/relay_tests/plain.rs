@@ -52,7 +52,7 @@ async fn a_url_with_the_harness_role_carries_plain_relay_frames_and_is_resumed_o
         let mut answered = 0;
         while answered < 3 {
             // One that was under way during a loss fails, and may be asked again.
-            match client.call::<List>(&ListParams {}).await {
+            match client.call::<List>(&ListParams::default()).await {
                 Ok(_) => answered += 1,
                 Err(ClientError::Lost(_)) => {}
                 Err(other) => panic!("{other}"),
@@ -78,13 +78,15 @@ async fn a_request_that_no_frame_carries_fails_alone() {
             process_id: "p".into(),
             chunk: vec![0; 16 << 20].into(),
             write_id: Some("w".into()),
+            session_id: None,
+            attachment_id: None,
         };
         let refused = client.call::<Write>(&params).await.unwrap_err();
         assert!(
             matches!(&refused, ClientError::Usage(sentence) if sentence.contains("in parts")),
             "{refused}"
         );
-        client.call::<List>(&ListParams {}).await.unwrap();
+        client.call::<List>(&ListParams::default()).await.unwrap();
         client
     };
     tokio::join!(script, use_it);

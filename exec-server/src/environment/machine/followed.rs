@@ -48,6 +48,8 @@ impl Followed {
                 wait_ms,
                 from_offset: None,
                 log_id: None,
+                session_id: None,
+                attachment_id: None,
             };
             match self.process.read(&after, LONGEST_WAIT).await {
                 Ok(result) => self.take(result),

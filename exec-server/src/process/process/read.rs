@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codex_exec_protocol::RpcError;
-use codex_exec_protocol::process::{ProcessInfo, ProcessState, ReadParams, ReadResult, WaitResult};
+use codex_exec_protocol::process::{
+    AttachmentEnd, ProcessInfo, ProcessState, ReadParams, ReadResult, WaitResult,
+};
 
-use super::{Phase, Process, State, number, unknown_process};
+use super::{Input, Phase, Process, State, millis, number, unknown_process};
 use crate::limits::Limits;
 use crate::process::log::{OutputLog, Seq};
 use crate::process::{denied, stored};
@@ -231,6 +233,16 @@ impl Process {
         self.lock().log.is_closed()
     }
 
+    /// Waits until another writes, or the program is over and all of its output seen.
+    pub(in crate::process) async fn attachment_ended(&self, id: &str) -> AttachmentEnd {
+        let is_over = |state: &State| state.log.is_closed() || matches!(state.phase, Phase::Failed(_));
+        self.until(|state| is_over(state) || !state.writes_for(id)).await;
+        match self.lock().writes_for(id) {
+            true => AttachmentEnd::Closed,
+            false => AttachmentEnd::TakenOver,
+        }
+    }
+
     async fn until(&self, reached: impl Fn(&State) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -253,6 +265,16 @@ impl Process {
             Phase::Ended { pid } => (Some(pid), ProcessState::Exited),
         };
         let exit = state.log.exit().cloned();
+        let running_ms = match state.phase {
+            Phase::Running { since, .. } => Some(millis(since.elapsed())),
+            _ => None,
+        };
+        let size = match &state.input {
+            Input::Terminal(_, terminal) if running_ms.is_some() => {
+                codex_children::terminal::size(terminal).ok()
+            }
+            _ => None,
+        };
         ProcessInfo {
             process_id: self.id.clone(),
             pid: pid.map(number),
@@ -266,6 +288,11 @@ impl Process {
             totals: state.log.totals(),
             leftovers: state.leftovers.iter().map(describe).collect(),
             limits_enforced: state.kept.enforced,
+            session_id: None,
+            attached: false,
+            running_ms,
+            rows: size.map(|(rows, _)| rows),
+            cols: size.map(|(_, cols)| cols),
         }
     }
 }

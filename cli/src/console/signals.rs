@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// Ctrl-C: SIGINT for the program.
     Interrupt,
     /// An end with time to say goodbye.
@@ -27,10 +27,10 @@ pub(super) enum Asked {
 }
 
 /// The signals that this command acts on.
-pub(super) struct Signals(Vec<(Asked, Signal)>);
+pub(crate) struct Signals(Vec<(Asked, Signal)>);
 
 impl Signals {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let mut wanted = vec![
             (Asked::Interrupt, SignalKind::interrupt()),
             (Asked::Terminate, SignalKind::terminate()),
@@ -48,7 +48,7 @@ impl Signals {
     }
 
     /// The next one. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(crate) async fn next(&mut self) -> Asked {
         std::future::poll_fn(|cx| {
             let mut all = self.0.iter_mut();
             match all.find_map(|(asked, signal)| signal.poll_recv(cx).is_ready().then_some(*asked)) {
@@ -62,16 +62,16 @@ impl Signals {
 
 /// How often, and how fast, Ctrl-C was pressed.
 #[derive(Debug, Default)]
-pub(super) struct Presses {
+pub(crate) struct Presses {
     in_a_row: u32,
     last: Option<Instant>,
     /// The program is to be ended then, should it still run.
-    pub(super) end_at: Option<Instant>,
+    pub(crate) end_at: Option<Instant>,
 }
 
 impl Presses {
     /// Ctrl-C at `now`. True when the program is to be ended at once.
-    pub(super) fn press(&mut self, now: Instant) -> bool {
+    pub(crate) fn press(&mut self, now: Instant) -> bool {
         let repeated = self.last.is_some_and(|last| now.saturating_duration_since(last) <= REPEATED);
         self.in_a_row = if repeated { self.in_a_row + 1 } else { 1 };
         self.last = Some(now);

@@ -16,18 +16,18 @@ const QUEUED_INPUT: usize = 4;
 /// each one of a flood.
 const QUEUED_OUTPUT: usize = 32;
 
-/// Says one sentence to the user on stderr.
-pub(super) fn say(sentence: &str) {
+/// Says one sentence to the user on stderr, as this command.
+pub(crate) fn say(command: &str, sentence: &str) {
     // Without a stderr there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "codex exec-server run: {sentence}");
+    let _ = writeln!(std::io::stderr(), "codex exec-server {command}: {sentence}");
 }
 
 /// Chunks of our stdin, read on a thread of its own.
-pub(super) struct Input(mpsc::Receiver<io::Result<Vec<u8>>>);
+pub(crate) struct Input(mpsc::Receiver<io::Result<Vec<u8>>>);
 
 impl Input {
     /// Reads on a thread of its own: a read that never returns ends with the command.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (sender, receiver) = mpsc::channel(QUEUED_INPUT);
         std::thread::spawn(move || read_stdin(&sender));
         Self(receiver)
@@ -37,7 +37,7 @@ impl Input {
     ///
     /// # Errors
     /// Stdin can't be read, a directory for example.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.0.recv().await.transpose()
     }
 }
@@ -69,14 +69,14 @@ fn read_stdin(sender: &mpsc::Sender<io::Result<Vec<u8>>>) {
 
 /// Where a program's output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Out {
+pub(crate) enum Out {
     Stdout,
     Stderr,
 }
 
 /// Why output was not written.
 #[derive(Debug)]
-pub(super) enum Unwritten {
+pub(crate) enum Unwritten {
     /// Nobody reads our stdout any more.
     NobodyReads,
     /// The operating system refused.
@@ -84,17 +84,17 @@ pub(super) enum Unwritten {
 }
 
 /// A place in the queue for one chunk.
-pub(super) type Room = mpsc::OwnedPermit<(Out, Vec<u8>)>;
+pub(crate) type Room = mpsc::OwnedPermit<(Out, Vec<u8>)>;
 
 /// Our stdout and stderr, written in the order of arrival.
-pub(super) struct Output(mpsc::Sender<(Out, Vec<u8>)>);
+pub(crate) struct Output(mpsc::Sender<(Out, Vec<u8>)>);
 
 /// What has become of the output.
-pub(super) struct Outcome(oneshot::Receiver<Result<(), Unwritten>>);
+pub(crate) struct Outcome(oneshot::Receiver<Result<(), Unwritten>>);
 
 impl Output {
     /// Writes on a thread of its own, so that a full pipe stops neither signals nor the connection.
-    pub(super) fn start() -> (Self, Outcome) {
+    pub(crate) fn start() -> (Self, Outcome) {
         let (sender, receiver) = mpsc::channel(QUEUED_OUTPUT);
         let (tell, done) = oneshot::channel();
         // Nobody asks any more when the command was aborted.
@@ -103,17 +103,17 @@ impl Output {
     }
 
     /// Waits for room for one chunk; none when output can't be written any more. Cancel-safe.
-    pub(super) async fn room(&self) -> Option<Room> {
+    pub(crate) async fn room(&self) -> Option<Room> {
         self.0.clone().reserve_owned().await.ok()
     }
 
     /// Whether writing is behind by all that may wait.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.0.capacity() == 0
     }
 
     /// Waits until all is written.
-    pub(super) async fn finish(self, outcome: Outcome) -> Result<(), Unwritten> {
+    pub(crate) async fn finish(self, outcome: Outcome) -> Result<(), Unwritten> {
         drop(self.0);
         outcome.0.await.unwrap_or(Err(Unwritten::NobodyReads))
     }
@@ -121,7 +121,7 @@ impl Output {
 
 impl Outcome {
     /// Waits until output can't be written any more. Cancel-safe; not to be asked again once it has answered.
-    pub(super) async fn failure(&mut self) -> Unwritten {
+    pub(crate) async fn failure(&mut self) -> Unwritten {
         match (&mut self.0).await {
             Ok(Err(unwritten)) => unwritten,
             // As long as there is an `Output`, the thread ends only with a reason.
@@ -173,11 +173,11 @@ fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
 }
 
 /// Tells when nobody reads our stdout any more, also while nothing is written.
-pub(super) struct Watch(Option<oneshot::Receiver<()>>);
+pub(crate) struct Watch(Option<oneshot::Receiver<()>>);
 
 impl Watch {
     /// Watches on a thread of its own. A terminal is not watched: that it is gone is told by SIGHUP.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (tell, gone) = oneshot::channel();
         if !isatty(rustix::stdio::stdout()) {
             std::thread::spawn(move || {
@@ -193,7 +193,7 @@ impl Watch {
     }
 
     /// Waits for that. Cancel-safe.
-    pub(super) async fn gone(&mut self) {
+    pub(crate) async fn gone(&mut self) {
         if let Some(gone) = &mut self.0
             && gone.await.is_ok()
         {

@@ -4,7 +4,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Rows and columns of the terminal at any of our three descriptors.
-pub(super) fn size() -> Option<(u16, u16)> {
+pub(crate) fn size() -> Option<(u16, u16)> {
     [stdout(), stdin(), stderr()]
         .into_iter()
         .find_map(|fd| tcgetwinsize(fd).ok())
@@ -13,16 +13,16 @@ pub(super) fn size() -> Option<(u16, u16)> {
 }
 
 /// Whether what the program writes is shown by a terminal, whose answers it gets.
-pub(super) fn is_real() -> bool {
+pub(crate) fn is_real() -> bool {
     isatty(stdin()) && isatty(stdout())
 }
 
 /// Keeps the terminal raw; dropping it gives back what was.
-pub(super) struct RawMode(Termios);
+pub(crate) struct RawMode(Termios);
 
 impl RawMode {
     /// Sets stdin's terminal to raw; none when stdin is no terminal.
-    pub(super) fn enter() -> std::io::Result<Option<Self>> {
+    pub(crate) fn enter() -> std::io::Result<Option<Self>> {
         if !isatty(stdin()) {
             return Ok(None);
         }

@@ -1,0 +1,149 @@
+//! Programs that are left running: `run -d`, `ps`, `logs`, `wait` and `kill`, on the built binary.
+
+use codex_e2e::Server;
+use codex_e2e::login::{Ended, Home, Running};
+
+/// A home directory in which a server is the environment in use.
+async fn at(server: &Server) -> Home {
+    let home = Home::new();
+    let added = home.run(&["exec-server", "env", "add", "box", &server.url, "--use"]).await;
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    home
+}
+
+async fn run(home: &Home, words: &[&str]) -> Ended {
+    home.run(&[&["exec-server"], words].concat()).await
+}
+
+/// Runs it, and gives what it printed.
+async fn ok(home: &Home, words: &[&str]) -> String {
+    let ended = run(home, words).await;
+    assert_eq!(ended.status.code(), Some(0), "{words:?}: {ended:?}");
+    assert_eq!(ended.stderr, "", "{words:?}");
+    ended.stdout
+}
+
+/// Waits until a running command has printed this.
+async fn printed(running: &Running, words: &str) {
+    running.wait_for(words, |stdout, _| stdout.contains(words).then_some(())).await;
+}
+
+fn refused(ended: &Ended, code: i32, words: &str) {
+    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+    assert!(ended.stderr.contains(words) && ended.stderr.lines().count() == 1, "{words}: {ended:?}");
+}
+
+#[tokio::test]
+async fn a_program_is_left_found_read_waited_for_and_ended() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    let id = ok(
+        &home,
+        &["run", "-d", "-e", "WORD=there", "--", "sh", "-c", "echo out $WORD; echo err >&2; exec sleep 1000"],
+    )
+    .await;
+    let id = id.trim_end();
+    assert!(id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?} alone is printed");
+    assert_eq!(ok(&home, &["run", "-d", "--name", "short", "--", "sh", "-c", "exit 7"]).await, "short\n");
+    assert_eq!(ok(&home, &["wait", "short"]).await, "7\n");
+
+    assert_eq!(ok(&home, &["ps", "-q"]).await, format!("{id}\n"));
+    let all = ok(&home, &["ps", "-a"]).await;
+    assert!(all.contains("short\texited 7 after ") && all.lines().count() == 2, "{all}");
+    assert_eq!(ok(&home, &["ps", "-aq", "-f", "state=closed"]).await, "short\n");
+    assert_eq!(ok(&home, &["ps", "-q", "-f", "command=sleep 1000"]).await, format!("{id}\n"));
+    assert_eq!(
+        ok(&home, &["ps", "--format", "{{.ID}}\\t{{.State}} {{.Tty}}"]).await,
+        format!("{id}\trunning false\n")
+    );
+    let json: serde_json::Value = serde_json::from_str(&ok(&home, &["ps", "-a", "--json"]).await).unwrap();
+    assert_eq!((json[1]["processId"].as_str(), json[1]["exitCode"].as_i64()), (Some("short"), Some(7)));
+
+    let begin = &id[..5];
+    let both = run(&home, &["logs", begin]).await;
+    assert_eq!((both.stdout.as_str(), both.stderr.as_str()), ("out there\n", "err\n"));
+    assert_eq!(ok(&home, &["logs", "--stream", "stdout", "--from", "4", begin]).await, "there\n");
+    assert_eq!(ok(&home, &["logs", "--stream", "stdout", "--from", "99", begin]).await, "");
+    assert_eq!(run(&home, &["wait", "--timeout", "0", id]).await.status.code(), Some(124));
+
+    assert_eq!(ok(&home, &["kill", begin]).await, format!("{begin}\n"));
+    assert_eq!(ok(&home, &["wait", id]).await, "143\n");
+    assert_eq!(ok(&home, &["ps", "-q"]).await, "");
+    refused(&run(&home, &["kill", id]).await, 1, "has ended already");
+}
+
+#[tokio::test]
+async fn what_is_printed_from_now_on_is_followed_to_the_end() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    let script = "i=0; while read line; do echo $line; done; printf last";
+    ok(&home, &["run", "-d", "--name", "p", "--", "sh", "-c", &format!("printf 'one\\ntwo\\nthree\\n' | {{ {script}; }}; while [ ! -e go ]; do sleep 0.01; done; echo; echo end")]).await;
+    let follow = home.start(&["exec-server", "logs", "-f", "--tail", "2", "p"]);
+    printed(&follow, "last").await;
+    let ps = ok(&home, &["ps", "-q"]).await;
+    assert_eq!(ps, "p\n");
+    // The server's own directory is where the program works.
+    std::fs::write("go", "").unwrap();
+    let ended = follow.end().await;
+    std::fs::remove_file("go").unwrap();
+    assert_eq!(ended.stdout, "three\nlast\nend\n", "{ended:?}");
+    assert_eq!(ok(&home, &["logs", "--tail", "1", "p"]).await, "end\n");
+    assert_eq!(ok(&home, &["logs", "-n", "0", "p"]).await, "");
+}
+
+#[tokio::test]
+async fn a_signal_is_sent_by_any_of_its_names_and_the_grace_ends_in_a_kill() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    let script = "trap 'echo usr1' USR1; trap '' TERM; echo ready; while :; do sleep 0.01; done";
+    ok(&home, &["run", "-d", "--name", "p", "--", "sh", "-c", script]).await;
+    let follow = home.start(&["exec-server", "logs", "-f", "p"]);
+    printed(&follow, "ready").await;
+    for name in ["USR1", "sigusr1", "10"] {
+        ok(&home, &["kill", "-s", name, "p"]).await;
+    }
+    printed(&follow, "usr1").await;
+    ok(&home, &["kill", "--grace", "0", "p"]).await;
+    assert_eq!(ok(&home, &["wait", "p"]).await, "137\n");
+    assert_eq!(follow.end().await.status.code(), Some(0));
+    assert_eq!(run(&home, &["kill", "-s", "NOSUCH", "p"]).await.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn what_can_not_be_is_told_with_what_there_is() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    ok(&home, &["run", "-d", "--name", "ab1", "--", "sleep", "1000"]).await;
+    ok(&home, &["run", "-d", "--name", "ab2", "--", "sleep", "1000"]).await;
+    for verb in ["logs", "wait", "kill", "attach"] {
+        refused(&run(&home, &[verb, "nosuch"]).await, 1, "no program \"nosuch\"; running are: ab1, ab2");
+        refused(&run(&home, &[verb, "ab"]).await, 1, "may be any of ab1, ab2");
+    }
+    refused(
+        &run(&home, &["run", "-d", "--name", "ab1", "--", "true"]).await,
+        1,
+        "\"ab1\" is running already",
+    );
+    refused(&run(&home, &["run", "-d", "--", "nosuch-program"]).await, 127, "can't start");
+    let alone = Home::new();
+    for words in [&["ps"][..], &["run", "-d", "--", "true"], &["logs", "x"], &["attach", "x"]] {
+        refused(&run(&alone, words).await, 1, "no environment is in use");
+    }
+    refused(&run(&alone, &["ps", "--url", "ws://127.0.0.1:1"]).await, 1, "can't reach");
+}
+
+#[tokio::test]
+async fn variables_of_a_file_go_behind_those_of_the_command_line() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    let file = home.beside("variables");
+    std::fs::write(&file, "# some\nA=file\nB=file\n").unwrap();
+    let file = file.to_str().unwrap();
+    let words = ["run", "--env-file", file, "-e", "B=flag", "-w", "/", "--", "sh", "-c", "echo $A $B $PWD"];
+    assert_eq!(ok(&home, &words).await, "file flag /\n");
+    refused(
+        &run(&home, &["run", "--env-file", "/nosuch", "--", "true"]).await,
+        1,
+        "can't read the variables",
+    );
+}
