@@ -39,6 +39,7 @@ fn methods() -> BTreeMap<&'static str, (Check, Check)> {
         entry::<process::Resize>(),
         entry::<process::CloseStdin>(),
         entry::<process::List>(),
+        entry::<process::ListLogs>(),
         entry::<process::Wait>(),
         entry::<files::ReadFile>(),
         entry::<files::WriteFile>(),
