@@ -12,3 +12,11 @@ pub(crate) const NOT_EXECUTABLE: u8 = 126;
 pub(crate) const NOT_FOUND: u8 = 127;
 /// No connection, or it was lost; for commands that stand for a program.
 pub(crate) const UNREACHABLE: u8 = 255;
+/// 128 + SIGPIPE: nobody reads our stdout any more.
+pub(crate) const BROKEN_PIPE: u8 = 141;
+/// `--timeout` ended the program.
+pub(crate) const TIMED_OUT: u8 = 124;
+/// 128 + SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+/// 128 + SIGTERM.
+pub(crate) const TERMINATED: u8 = 143;

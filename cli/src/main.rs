@@ -1,20 +1,25 @@
 //! The `codex` binary: the argument tree, and one file for each subcommand.
 
 mod attach;
+mod cat;
 mod closed_stdout;
 mod codes;
 mod completion;
 mod conformance;
 mod connect;
 mod console;
+mod cp;
 mod doctor;
+mod edit;
 mod env;
+mod exit_codes;
 mod hidden_entry;
 mod kill;
 mod login;
 mod logout;
 mod logs;
 mod mcp;
+mod ls;
 mod output;
 mod port_forward;
 mod programs;
@@ -31,7 +36,10 @@ mod shell;
 mod table;
 mod target;
 mod wait;
+mod there;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -107,6 +115,14 @@ enum ExecServerCommand {
     Kill(kill::KillArgs),
     /// Name machines once, for -E NAME everywhere, and say which one is in use.
     Env(env::EnvArgs),
+    /// Copy files and trees to and from other machines, and between them.
+    Cp(cp::CpArgs),
+    /// List files of the server's machine.
+    Ls(ls::LsArgs),
+    /// Print files of the server's machine.
+    Cat(cat::CatArgs),
+    /// Edit a file of the server's machine with the editor here.
+    Edit(edit::EditArgs),
     /// Make ports of the server's machine reachable here, or ports of this machine there.
     PortForward(port_forward::PortForwardArgs),
     /// Lend an environment to an agent that speaks MCP: its programs, files and HTTP as tools.
@@ -119,9 +135,9 @@ enum ExecServerCommand {
     Rendezvous(rendezvous::RendezvousArgs),
     /// Offer a server that runs already to a registry.
     Forward(Box<serve::ForwardArgs>),
-    /// Print this help, or that of a subcommand.
+    /// Print this help, or that of a subcommand; `help exit-codes` tells what every exit code means.
     Help {
-        /// The subcommand to explain.
+        /// The subcommand to explain, or exit-codes.
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
     },
@@ -143,9 +159,25 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches()?;
+    let matches = Cli::command().try_get_matches_from(words(std::env::args_os()))?;
     refuse_server_flags_for_subcommands(&matches)?;
     Cli::from_arg_matches(&matches)
+}
+
+/// The name under which this program is its subcommand `exec-server`, so that it can stand beside a released `codex`.
+const ALIAS: &str = "codex-exec-server";
+
+/// The words of the command line, with the subcommand that the program's name stands for.
+fn words(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = arguments.collect();
+    let is_alias = words.first().and_then(|own| Path::new(own).file_name()).is_some_and(|name| name == ALIAS);
+    // A server that is started as a child has the word already; the version is the program's.
+    let is_told =
+        words.get(1).is_some_and(|word| ["exec-server", "--version", "-V"].iter().any(|own| word == own));
+    if is_alias && !is_told {
+        words.insert(1, "exec-server".into());
+    }
+    words
 }
 
 /// The server's own flags mean nothing to a subcommand. (clap could refuse them by itself, but it would refuse -c and --strict-config as well.)
@@ -186,6 +218,12 @@ fn wrong_usage_of_forward(kind: ErrorKind, text: &str) -> clap::Error {
 
 /// Prints the help of `codex exec-server`, or of a subcommand of it, as `--help` does.
 fn help(subcommand: Option<&str>) -> ExitCode {
+    if subcommand == Some(exit_codes::TOPIC) {
+        return match output::bytes(exit_codes::page().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("can't print on stdout: {error}")),
+        };
+    }
     let words = ["codex", "exec-server"].into_iter().chain(subcommand).chain(["--help"]);
     match Cli::command().try_get_matches_from(words) {
         Err(shown) => shown.exit(),
@@ -256,9 +294,29 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     config.extend(args.take_config());
                     start(config, strict_config, surroundings, |setup| env::env(args, setup))
                 }
+                Some(ExecServerCommand::Cp(mut args)) => {
+                    let reach = args.reach.take_config(&mut strict_config);
+                    config.extend(reach);
+                    start(config, strict_config, surroundings, |setup| cp::cp(args, setup))
+                }
+                Some(ExecServerCommand::Ls(mut args)) => {
+                    let reach = args.reach.take_config(&mut strict_config);
+                    config.extend(reach);
+                    start(config, strict_config, surroundings, |setup| ls::ls(args, setup))
+                }
+                Some(ExecServerCommand::Cat(mut args)) => {
+                    let reach = args.reach.take_config(&mut strict_config);
+                    config.extend(reach);
+                    start(config, strict_config, surroundings, |setup| cat::cat(args, setup))
+                }
+                Some(ExecServerCommand::Edit(mut args)) => {
+                    let reach = args.reach.take_config(&mut strict_config);
+                    config.extend(reach);
+                    start(config, strict_config, surroundings, |setup| edit::edit(args, setup))
+                }
                 Some(ExecServerCommand::PortForward(mut args)) => {
-                    config.extend(std::mem::take(&mut args.reach.config));
-                    strict_config |= args.reach.strict_config;
+                    let reach = args.reach.take_config(&mut strict_config);
+                    config.extend(reach);
                     start(config, strict_config, surroundings, |setup| {
                         port_forward::port_forward(args, setup)
                     })
@@ -362,6 +420,21 @@ fn ended(result: anyhow::Result<u8>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_the_program_stands_for_its_subcommand() {
+        let of = |line: &str| words(line.split(' ').map(OsString::from)).join(&OsString::from(" "));
+        for (line, meant) in [
+            ("codex exec-server run", "codex exec-server run"),
+            ("/usr/bin/codex-exec-server run", "/usr/bin/codex-exec-server exec-server run"),
+            ("codex-exec-server", "codex-exec-server exec-server"),
+            ("codex-exec-server exec-server --listen stdio", "codex-exec-server exec-server --listen stdio"),
+            ("codex-exec-server --version", "codex-exec-server --version"),
+            ("codex-exec-server-2 run", "codex-exec-server-2 run"),
+        ] {
+            assert_eq!(of(line), meant);
+        }
+    }
 
     #[test]
     fn the_argument_tree_is_sound_at_every_level() {

@@ -18,6 +18,14 @@ pub(crate) struct ReachArgs {
     pub(crate) target: TargetArgs,
 }
 
+impl ReachArgs {
+    /// Takes out what changes the configuration.
+    pub(crate) fn take_config(&mut self, strict: &mut bool) -> ConfigArgs {
+        *strict |= self.strict_config;
+        std::mem::take(&mut self.config)
+    }
+}
+
 /// Why a verb can't go on.
 #[derive(Debug)]
 pub(crate) struct Unreached {

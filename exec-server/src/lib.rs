@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod server;
 mod statx;
 mod tcp;
+pub mod transfer;
 pub mod transport;
 pub mod withheld;
 
@@ -29,7 +30,7 @@ pub use codex_limits::server as limits;
 pub use limits::Limits;
 pub use logs::Logs;
 
-/// The examples of the README, compiled as tests.
+/// The examples of the reference, compiled as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-mod readme {}
+#[doc = include_str!("../../docs/reference.md")]
+mod reference {}

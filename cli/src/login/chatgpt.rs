@@ -8,11 +8,9 @@ use super::context::Context;
 use super::refusal::{CHATGPT_DISABLED, Refusal};
 use super::save::check_writable;
 use super::{browser, prompt};
+use crate::codes::INTERRUPTED;
 use crate::output;
 use crate::setup::Setup;
-
-/// The exit code after Ctrl-C: 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
 
 /// How one signs in with ChatGPT.
 pub(super) enum Way {

@@ -7,19 +7,11 @@ use codex_exec_server::protocol::ErrorCode;
 use codex_exec_server::protocol::process::{ExitDetails, SignalName, Stream};
 
 use super::RunArgs;
-use crate::codes::{FAILURE, UNREACHABLE};
+use crate::codes::{BROKEN_PIPE, FAILURE, INTERRUPTED, TERMINATED, TIMED_OUT, UNREACHABLE};
 use crate::console::io::{Input, Out, Outcome, Output, Room, Unwritten, Watch};
 use crate::console::signals::{Asked, Presses, Signals};
 use crate::console::terminal;
 
-/// `--timeout` ended the program.
-const TIMED_OUT: u8 = 124;
-/// 128 + SIGPIPE: nobody reads our stdout any more.
-const BROKEN_PIPE: u8 = 141;
-/// 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
-/// 128 + SIGTERM.
-const TERMINATED: u8 = 143;
 /// The server ends the program at `--timeout`; one that does not know the option gets this much longer until we do.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 /// Background programs may hold the output open after the program's end. On a terminal they are waited for no longer than

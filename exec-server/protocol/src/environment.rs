@@ -87,6 +87,8 @@ pub struct Capabilities {
     /// Output is kept on disk for who asks (an addition).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disk_logs: bool,
+    /// What copies are made with works: `fs/stat`, `fs/list`, `fs/hash`, `fs/link`, `fs/place` (an addition).
+    pub file_transfer: bool,
 }
 
 /// Result of `environment/status`.

@@ -347,6 +347,8 @@ pub enum OpenMode {
     Read,
     /// Create or truncate, then write.
     Replace,
+    /// Write into what is there, or create it for its owner alone; the last name is no symlink (an addition).
+    Update,
 }
 
 /// Result of `fs/open`.
@@ -490,3 +492,10 @@ encode_with_serde!(
     OpenResult,
     WatchMissingResult,
 );
+
+mod transfer;
+
+pub use transfer::{
+    Entry, Hash, HashParams, HashResult, Kind, Link, LinkParams, List, ListParams, ListResult, Place,
+    PlaceParams, Stat, StatParams,
+};

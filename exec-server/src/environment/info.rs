@@ -48,6 +48,7 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
             file_write_streaming: true,
             shell_snapshot_v2: true,
             tcp_streams: true,
+            file_transfer: true,
             ..Capabilities::default()
         },
     }
@@ -134,6 +135,7 @@ mod tests {
             on,
             [
                 "detachedSessions",
+                "fileTransfer",
                 "fileWriteStreaming",
                 "fsWatchMissing",
                 "httpHeaderEnvVars",

@@ -16,6 +16,7 @@ mod copy;
 mod directory;
 mod error;
 mod handles;
+mod hash;
 mod kind;
 mod local_mounts;
 mod metadata;
@@ -23,8 +24,10 @@ mod method;
 mod open;
 mod order;
 mod path;
+mod place;
 mod read;
 mod remove;
+mod stat;
 mod tree;
 mod walk;
 mod watch;
@@ -64,6 +67,16 @@ macro_rules! whole_file_methods {
             remove: fs::Remove;
             /// Copies a file or a tree (10.9).
             copy: fs::Copy;
+            /// All that a copy keeps of a file (an addition).
+            stat: fs::Stat;
+            /// The names in a directory, with all that a copy keeps of each (an addition).
+            list_entries: fs::List;
+            /// The hash of a file, or of its beginning (an addition).
+            hash: fs::Hash;
+            /// Makes a symlink (an addition).
+            link: fs::Link;
+            /// Gives a file its mode, time, size and name (an addition).
+            place: fs::Place;
             $($others)*
         }
     };

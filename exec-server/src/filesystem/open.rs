@@ -6,6 +6,7 @@ use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use super::path::local;
+use super::write::open_to_update;
 use super::{open_regular, open_to_replace};
 use crate::protocol::filesystem::{OpenMode, OpenParams, ReadFileParams, WriteFileParams};
 use crate::protocol::{RpcError, WirePath};
@@ -32,12 +33,13 @@ impl ToOpen {
         match self.mode {
             OpenMode::Read => open_regular(path, self.follow),
             OpenMode::Replace => Ok((open_to_replace(path, self.follow)?, 0)),
+            OpenMode::Update => Ok((open_to_update(path)?, 0)),
         }
     }
 
     /// Whether a name may come to exist by it.
     pub(crate) fn creates(&self) -> bool {
-        self.mode == OpenMode::Replace
+        matches!(self.mode, OpenMode::Replace | OpenMode::Update)
     }
 }
 

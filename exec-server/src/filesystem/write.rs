@@ -15,6 +15,9 @@ use crate::protocol::{RpcError, bytes, encode::Empty};
 /// The mode of a new file, from which the umask is still taken away.
 pub(super) const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
 
+/// The mode of a new file that is not whole yet.
+const OWNERS: Mode = Mode::from_raw_mode(0o600);
+
 /// What a file is to hold.
 ///
 /// # Errors
@@ -44,6 +47,20 @@ pub(crate) fn empty(file: &OwnedFd) -> Result<(), RpcError> {
         ftruncate(file, 0).map_err(rpc_error)?;
     }
     Ok(())
+}
+
+/// Creates a file for its owner alone, or opens it for writing with what it holds still in it. A symlink that has the name is
+/// not followed: others may have put it there.
+///
+/// # Errors
+/// `-32600` for what is no regular file; the system's otherwise.
+pub(super) fn open_to_update(path: &Path) -> Result<OwnedFd, RpcError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags | OFlags::NOCTTY, OWNERS).map_err(rpc_error)?;
+    match FileType::from_raw_mode(fstat(&file).map_err(rpc_error)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        _ => Err(not_a_file(path)),
+    }
 }
 
 /// Creates a file or opens it for writing, with what it holds still in it. A character device such as `/dev/null` is fine, and is never waited for.
