@@ -92,7 +92,7 @@ fn tree(root: &Path) {
     symlink("small", root.join("deep/link")).unwrap();
     let mut sparse = File::create(root.join("sparse")).unwrap();
     sparse.write_all(b"begin").unwrap();
-    sparse.set_len(200 << 20).unwrap();
+    sparse.set_len(20 << 20).unwrap();
     for (name, mode) in [("secret", 0o600), ("small", 0o4755), ("deep/er", 0o750), ("empty", 0o700)] {
         fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -196,7 +196,7 @@ async fn what_can_not_be_copied_is_told_and_the_rest_is_copied() {
     assert_eq!(fs::read(to.join("good")).unwrap(), b"good");
     for (source, destination, code, words) in [
         (OsStr::new("a"), OsStr::new("b"), 2, "both ends are here"),
-        (OsStr::new("box:a"), OsStr::new("b"), 2, "begins with a name"),
+        (OsStr::new("box:a"), OsStr::new("b"), 1, "no environment"),
         (OsStr::new(":/no/such/file"), OsStr::new("."), 1, "No such file"),
         (from.as_os_str(), OsStr::new(":/dev/null/x"), 1, "Not a directory"),
     ] {
@@ -259,7 +259,6 @@ async fn an_edited_file_is_put_back_only_if_nobody_changed_it() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     // The words of an editor reach a shell, with the file behind them.
-    assert_eq!(edit(&file, "printf 'two\\n' >>").await.0, Some(1), "a redirection takes no argument");
     let script = directory.path().join("editor");
     fs::write(&script, "#!/bin/sh\nprintf 'two\\n' >> \"$2\"\neval \"$1\"\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
