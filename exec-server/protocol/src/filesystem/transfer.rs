@@ -22,6 +22,7 @@ methods! {
 }
 
 /// Params of `fs/stat`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatParams {
@@ -39,6 +40,7 @@ pub struct StatParams {
 }
 
 /// What a name stands for.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -53,6 +55,7 @@ pub enum Kind {
 }
 
 /// A name, and all that a copy keeps of what it stands for.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
@@ -75,6 +78,7 @@ pub struct Entry {
 }
 
 /// Params of `fs/list`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListParams {
@@ -86,6 +90,7 @@ pub struct ListParams {
 }
 
 /// Result of `fs/list`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListResult {
     /// Sorted bytewise by name, without `.` and `..`.
@@ -93,6 +98,7 @@ pub struct ListResult {
 }
 
 /// Params of `fs/hash`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HashParams {
@@ -107,6 +113,7 @@ pub struct HashParams {
 }
 
 /// Result of `fs/hash`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashResult {
     /// 64 hexadecimal digits.
@@ -116,6 +123,7 @@ pub struct HashResult {
 }
 
 /// Params of `fs/link`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkParams {
@@ -132,6 +140,7 @@ pub struct LinkParams {
 }
 
 /// Params of `fs/place`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaceParams {
