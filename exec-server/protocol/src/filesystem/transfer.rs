@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Sandboxed;
 use crate::encode::{Empty, encode_with_serde};
 use crate::path::WirePath;
 use crate::sandbox::Sandbox;
