@@ -35,8 +35,8 @@ mod setup;
 mod shell;
 mod table;
 mod target;
-mod wait;
 mod there;
+mod wait;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -143,7 +143,7 @@ mod tests {
                 "tcpStreams"
             ]
         );
-        assert_eq!(announced.len(), 18);
+        assert_eq!(announced.len(), 19);
     }
 
     #[test]
