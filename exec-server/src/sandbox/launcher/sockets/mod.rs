@@ -26,8 +26,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-pub(super) use supervisor::serve;
-
 use crate::sandbox::task::{NetworkWalls, Walls};
 use crate::sandbox::wire;
 
@@ -77,4 +75,9 @@ pub(super) fn take(link: impl AsFd) -> io::Result<Option<Handed>> {
     let [listener, root, mounts] = <[OwnedFd; 3]>::try_from(received.descriptors)
         .map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
     Ok(Some(Handed { listener, root, mounts, no_network }))
+}
+
+/// Answers until nobody is left who could ask; `program` watches the program.
+pub(super) fn serve(handed: Handed, program: Option<&OwnedFd>) -> io::Result<()> {
+    supervisor::serve(handed, program)
 }

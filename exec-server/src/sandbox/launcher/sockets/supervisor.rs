@@ -24,7 +24,7 @@ use crate::sandbox::launcher::capabilities;
 const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// Once the program has ended: how long until a look at who is left. Most often the kernel tells before.
 const LATER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-/// The most names at a time. A safeguard, far from any real use: each takes a descriptor of this process.
+/// The most names at a time, each of which takes a descriptor of this process. A safeguard, far from any real use.
 const MOST_NAMES: usize = 512;
 /// The most connections that wait at a time. A safeguard, far from any real use.
 const MOST_WAITING: usize = 256;
@@ -34,7 +34,7 @@ const LONGEST: usize = 128;
 const HEAD: usize = 2;
 
 /// Answers until nobody is left who could ask.
-pub(in super::super) fn serve(handed: Handed, program: Option<&OwnedFd>) -> io::Result<()> {
+pub(super) fn serve(handed: Handed, program: Option<&OwnedFd>) -> io::Result<()> {
     let Handed { listener, root, mounts, no_network } = handed;
     let listener = Listener(listener);
     keep_rights(CapabilitySet::SYS_ADMIN)?;
