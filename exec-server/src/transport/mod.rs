@@ -39,7 +39,7 @@ pub use stream::{Outbound, Outlet, StreamBounds};
 #[cfg(feature = "fuzzing")]
 pub fn first_answer(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     match http::respond(bytes, &Auth::open(), std::time::SystemTime::UNIX_EPOCH) {
-        http::Outcome::Upgrade { answer, head } | http::Outcome::Answer { answer, head } => {
+        http::Outcome::Upgrade { answer, head, .. } | http::Outcome::Answer { answer, head, .. } => {
             Some((answer, head))
         }
         http::Outcome::Partial => None,
