@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use codex_exec_server::environment::CallError;
 use codex_exec_server::protocol::ErrorCode;
-use codex_exec_server::protocol::filesystem::{CanonicalizeParams, Entry, Kind, StatParams};
+use codex_exec_server::protocol::filesystem::{CanonicalizeParams, Entry, GetEntryParams, Kind};
 use codex_exec_server::transfer::{self, explained};
 
 use crate::codes::FAILURE;
@@ -104,7 +104,7 @@ async fn looked_up(there: &There, path: PathBuf) -> anyhow::Result<(PathBuf, Opt
         Err(error) => return Err(error).with_context(|| shown(path.as_os_str())),
     };
     let stat =
-        StatParams { path: real.clone().into(), follow_symlinks: false, extents: false, sandbox: None };
+        GetEntryParams { path: real.clone().into(), follow_symlinks: false, extents: false, sandbox: None };
     let entry = there.files.stat(stat).await.map_err(explained)?;
     anyhow::ensure!(entry.kind == Kind::File, "{} is no regular file", shown(path.as_os_str()));
     Ok((real, Some(entry)))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use codex_exec_server::environment::CallError;
 use codex_exec_server::protocol::WirePath;
-use codex_exec_server::protocol::filesystem::{Entry, Kind, ListParams, StatParams};
+use codex_exec_server::protocol::filesystem::{Entry, GetEntryParams, Kind, ListParams};
 use codex_exec_server::transfer::explained;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -75,7 +75,7 @@ pub(crate) async fn ls(args: LsArgs, setup: Setup) -> anyhow::Result<u8> {
 
 async fn list(there: &There, path: &Path) -> Result<Vec<Entry>, CallError> {
     let wire = WirePath::from(path.to_owned());
-    let stat = StatParams { path: wire.clone(), follow_symlinks: true, extents: false, sandbox: None };
+    let stat = GetEntryParams { path: wire.clone(), follow_symlinks: true, extents: false, sandbox: None };
     let entry = there.files.stat(stat).await.map_err(explained)?;
     match entry.kind {
         Kind::Directory => {

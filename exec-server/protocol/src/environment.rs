@@ -87,7 +87,7 @@ pub struct Capabilities {
     /// Output is kept on disk for who asks (an addition).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disk_logs: bool,
-    /// What copies are made with works: `fs/stat`, `fs/list`, `fs/hash`, `fs/link`, `fs/place` (an addition).
+    /// What copies are made with works: `fs/getEntry`, `fs/list`, `fs/hash`, `fs/link`, `fs/place` (an addition).
     pub file_transfer: bool,
 }
 

@@ -496,6 +496,6 @@ encode_with_serde!(
 mod transfer;
 
 pub use transfer::{
-    Entry, Hash, HashParams, HashResult, Kind, Link, LinkParams, List, ListParams, ListResult, Place,
-    PlaceParams, Stat, StatParams,
+    Entry, GetEntry, GetEntryParams, Hash, HashParams, HashResult, Kind, Link, LinkParams, List, ListParams,
+    ListResult, Place, PlaceParams,
 };

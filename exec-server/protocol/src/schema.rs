@@ -91,7 +91,7 @@ fn schema() -> Value {
     each!(page.method("client"): environment::Info, environment::Status);
     each!(page.method("client"): fs::ReadFile, fs::WriteFile, fs::CreateDirectory, fs::GetMetadata, fs::Canonicalize,
         fs::ReadDirectory, fs::Walk, fs::Remove, fs::Copy, fs::Open, fs::ReadBlock, fs::WriteBlock, fs::Close,
-        fs::WatchMissing, fs::Stat, fs::List, fs::Hash, fs::Link, fs::Place);
+        fs::WatchMissing, fs::GetEntry, fs::List, fs::Hash, fs::Link, fs::Place);
     each!(page.method("client"): http::Request);
     each!(page.method("client"): discovery::ReadConfig, discovery::DiscoverRoots, discovery::Discover);
     each!(page.method("client"): tcp::Connect, tcp::Listen, tcp::Accept, tcp::Read, tcp::Write, tcp::Shutdown, tcp::Close);

@@ -68,7 +68,7 @@ macro_rules! whole_file_methods {
             /// Copies a file or a tree (10.9).
             copy: fs::Copy;
             /// All that a copy keeps of a file (an addition).
-            stat: fs::Stat;
+            stat: fs::GetEntry;
             /// The names in a directory, with all that a copy keeps of each (an addition).
             list_entries: fs::List;
             /// The hash of a file, or of its beginning (an addition).

@@ -1,4 +1,4 @@
-//! `fs/stat` and `fs/list`: all that a copy keeps of what a name stands for.
+//! `fs/getEntry` and `fs/list`: all that a copy keeps of what a name stands for.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ use super::{How, PathMethod, PathUse};
 use crate::Limits;
 use crate::budget::answer_bytes;
 use crate::protocol::RpcError;
-use crate::protocol::filesystem::{Entry, Kind, List, ListParams, ListResult, Stat, StatParams};
+use crate::protocol::filesystem::{Entry, GetEntry, GetEntryParams, Kind, List, ListParams, ListResult};
 
 /// A block of `st_blocks`, in bytes. Fixed by the kernel.
 const BLOCK: u64 = 512;
@@ -32,8 +32,8 @@ const LARGE_ANSWER: u64 = 1 << 20;
 const SECOND: i64 = 1_000_000_000;
 
 /// Errors: the system's.
-impl PathMethod for Stat {
-    fn run(params: &StatParams, _: &Limits) -> Result<Entry, RpcError> {
+impl PathMethod for GetEntry {
+    fn run(params: &GetEntryParams, _: &Limits) -> Result<Entry, RpcError> {
         let path = local(&params.path)?;
         let flags = if params.follow_symlinks { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let found = statat(CWD, path, flags).map_err(rpc_error)?;
@@ -44,7 +44,7 @@ impl PathMethod for Stat {
         Ok(entry)
     }
 
-    fn paths(params: &StatParams) -> Vec<PathUse<'_>> {
+    fn paths(params: &GetEntryParams) -> Vec<PathUse<'_>> {
         vec![if params.follow_symlinks {
             How::Reads.of(&params.path)
         } else {

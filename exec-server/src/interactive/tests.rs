@@ -69,7 +69,8 @@ async fn a_long_program_is_come_back_to_written_to_and_interrupted() {
         programs.write(&id, b"one\n".to_vec()).await.unwrap();
         until(&programs, &id, "got one").await;
         programs.signal(&id, SignalName::Interrupt).await.unwrap();
-        programs.write(&id, b"two\n".to_vec()).await.unwrap();
+        // Some shells go on reading, and some have ended by now.
+        let _ = programs.write(&id, b"two\n".to_vec()).await;
         let rest = programs.read(&id, &whole()).await.unwrap();
         let State::Exited { code: 7, .. } = rest.state else { panic!("{name}: {:?}", rest.state) };
         assert!(rest.output.contains("stopped"), "{name}: {}", rest.output);

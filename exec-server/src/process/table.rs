@@ -60,6 +60,8 @@ struct Entries {
     started: u64,
     /// Whether a connection is attached to the session and follows its output.
     attached: bool,
+    /// Connections of other sessions have looked at its processes.
+    visited: bool,
     /// Nothing is started any more.
     ended: bool,
     /// What evicted processes left behind.
@@ -348,6 +350,16 @@ impl ProcessTable {
         let mut entries = self.lock();
         // Never less than before, since they are forgotten in the order of their ends.
         entries.kept_for = entries.kept_for.max(time);
+    }
+
+    /// A connection of another session looks at one of them.
+    pub fn visit(&self) {
+        self.lock().visited = true;
+    }
+
+    /// Whether connections of other sessions have looked at any of them.
+    pub fn was_visited(&self) -> bool {
+        self.lock().visited
     }
 
     /// Everything that is not evicted, in order of start.

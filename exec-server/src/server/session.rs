@@ -115,9 +115,13 @@ impl Sessions {
         ends
     }
 
-    /// The connection's client needs its session no more.
-    pub(super) fn close(&self, session: &Arc<Session>, connection: ConnectionId) {
-        if session.life().end_attached(connection) {
+    /// The connection's client needs its session no more. Others who have looked at its programs, all of which have ended, may
+    /// be about to read their ends, and get the usual time for that.
+    pub(super) fn close(self: &Arc<Self>, session: &Arc<Session>, connection: ConnectionId) {
+        if session.processes.was_visited() && session.processes.is_over() {
+            session.life().set_detached_time(self.common.limits.session.detached_time);
+            self.detach(session, connection, true);
+        } else if session.life().end_attached(connection) {
             self.lock().remove(&session.id);
             session.forget();
         }

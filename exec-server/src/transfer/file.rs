@@ -12,8 +12,8 @@ use super::stream::handle;
 use super::{Transfer, is_missing, stat_params};
 use crate::environment::{CallError, Files};
 use crate::protocol::filesystem::{
-    CloseParams, Entry, HashParams, OpenMode, OpenParams, PlaceParams, ReadBlockParams, ReadFileParams,
-    RemoveParams, StatParams, WriteBlockParams,
+    CloseParams, Entry, GetEntryParams, HashParams, OpenMode, OpenParams, PlaceParams, ReadBlockParams,
+    ReadFileParams, RemoveParams, WriteBlockParams,
 };
 use crate::protocol::{ErrorCode, WirePath};
 
@@ -110,7 +110,7 @@ impl Transfer {
     async fn in_blocks(&self, entry: &Entry, part: &Path, destination: &Path) -> Result<(), Stopped> {
         let start = self.resume(entry, part).await?;
         let known =
-            StatParams { path: entry.path.clone(), follow_symlinks: true, extents: true, sandbox: None };
+            GetEntryParams { path: entry.path.clone(), follow_symlinks: true, extents: true, sandbox: None };
         let extents = self.from.stat(known).await?.extents.unwrap_or_else(|| vec![(0, entry.size)]);
         // Both sides read from the memory that the system has just filled.
         let hashing = self.from.hash(HashParams { path: entry.path.clone(), length: None, sandbox: None });

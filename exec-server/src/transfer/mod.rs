@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::environment::{CallError, Files};
-use crate::protocol::filesystem::{Entry, Kind, LinkParams, StatParams};
+use crate::protocol::filesystem::{Entry, GetEntryParams, Kind, LinkParams};
 use crate::protocol::{ErrorCode, WirePath};
 
 /// Failures that are told one by one; more are counted. A safeguard, far from any real use.
@@ -116,8 +116,8 @@ pub fn explained(error: CallError) -> CallError {
     }
 }
 
-fn stat_params(path: &Path, follow_symlinks: bool) -> StatParams {
-    StatParams { path: path.to_owned().into(), follow_symlinks, extents: false, sandbox: None }
+fn stat_params(path: &Path, follow_symlinks: bool) -> GetEntryParams {
+    GetEntryParams { path: path.to_owned().into(), follow_symlinks, extents: false, sandbox: None }
 }
 
 fn is_missing(error: &CallError) -> bool {

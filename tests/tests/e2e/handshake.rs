@@ -174,7 +174,7 @@ async fn unknown_methods_are_32601_with_the_requests_id() {
         "process/closed",
         "process/kill",
         "fs/rename",
-        "fs/chmod",
+        "fs/stat",
         "fs/unwatch",
         "http/cancel",
         "Process/start",

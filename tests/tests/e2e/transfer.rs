@@ -38,7 +38,7 @@ async fn files_are_examined_hashed_and_placed() {
     client.ok("fs/place", all).await;
     let found = here.join("b").metadata().unwrap();
     assert_eq!((found.mode() & 0o7777, found.mtime(), found.mtime_nsec()), (0o4640, 1, 1));
-    let stat = client.ok("fs/stat", json!({"path": path(here, "b")})).await;
+    let stat = client.ok("fs/getEntry", json!({"path": path(here, "b")})).await;
     assert_eq!((&stat["kind"], &stat["size"], &stat["mode"]), (&json!("file"), &json!(5), &json!(0o4640)));
     assert_eq!(stat["modifiedAtNs"], 1_000_000_001_i64);
     // An editor's question: is it still what it was?
@@ -65,7 +65,7 @@ async fn links_and_holes_are_told_and_made() {
     let file = std::fs::File::create(here.join("s")).unwrap();
     file.set_len(64 << 20).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"data", 32 << 20).unwrap();
-    let stat = client.ok("fs/stat", json!({"path": path(here, "s"), "extents": true})).await;
+    let stat = client.ok("fs/getEntry", json!({"path": path(here, "s"), "extents": true})).await;
     let extents = stat["extents"].as_array().unwrap();
     assert_eq!(extents.len(), 1, "{stat}");
     assert!(extents[0][0].as_u64().unwrap() <= 32 << 20 && extents[0][1].as_u64().unwrap() < 1 << 20);
@@ -74,7 +74,7 @@ async fn links_and_holes_are_told_and_made() {
         listed["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["directory", "symlink", "file"]);
     assert_eq!(listed["entries"][1]["target"], base64("two"));
-    let stat = client.ok("fs/stat", json!({"path": path(here, "l"), "followSymlinks": false})).await;
+    let stat = client.ok("fs/getEntry", json!({"path": path(here, "l"), "followSymlinks": false})).await;
     assert_eq!((&stat["kind"], &stat["modifiedAtNs"]), (&json!("symlink"), &json!(5)));
 }
 
@@ -123,5 +123,5 @@ async fn a_sandbox_holds_for_copies_too() {
     let link = json!({"path": closed.join("l"), "target": base64("x"), "sandbox": sandbox});
     assert!(client.call("fs/link", link).await.is_err());
     let stat = json!({"path": open.join("b"), "sandbox": sandbox});
-    assert_eq!(client.ok("fs/stat", stat).await["size"], 5);
+    assert_eq!(client.ok("fs/getEntry", stat).await["size"], 5);
 }

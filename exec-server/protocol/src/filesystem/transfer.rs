@@ -9,7 +9,7 @@ use crate::{Base64Bytes, methods};
 
 methods! {
     /// All that a copy keeps of a file.
-    Stat: "fs/stat" (StatParams) -> Entry;
+    GetEntry: "fs/getEntry" (GetEntryParams) -> Entry;
     /// The names in a directory, each with all that a copy keeps of it.
     List: "fs/list" (ListParams) -> ListResult;
     /// The SHA-256 of a file, or of its beginning.
@@ -20,11 +20,11 @@ methods! {
     Place: "fs/place" (PlaceParams) -> Empty;
 }
 
-/// Params of `fs/stat`.
+/// Params of `fs/getEntry`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StatParams {
+pub struct GetEntryParams {
     /// The name to examine.
     pub path: WirePath,
     /// A symlink as last name means what it leads to; default false.
@@ -168,6 +168,6 @@ pub struct PlaceParams {
     pub sandbox: Option<Sandbox>,
 }
 
-sandboxed!(StatParams, ListParams, HashParams, LinkParams, PlaceParams,);
+sandboxed!(GetEntryParams, ListParams, HashParams, LinkParams, PlaceParams,);
 
 encode_with_serde!(Entry, ListResult, HashResult);

@@ -188,7 +188,11 @@ impl Machine {
             None => self.processes.get(id),
             Some(session) => {
                 let unknown = || RpcError::invalid_request(format!("unknown session id {session}"));
-                self.neighbours.processes(session).ok_or_else(unknown)?.get(id)
+                let processes = self.neighbours.processes(session).ok_or_else(unknown)?;
+                if !Arc::ptr_eq(&processes, &self.processes) {
+                    processes.visit();
+                }
+                processes.get(id)
             }
         }
     }

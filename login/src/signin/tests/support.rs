@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use codex_secret::Secret;
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{StatusCode, redirect};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use url::Url;
@@ -16,11 +16,17 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::signin::{Browser, Issuer, Notice, SignIn, SignInError, SignedIn, Waits, sign_in_by_browser};
 
+/// A client that follows no redirect, for servers on this machine.
+fn client() -> reqwest::Client {
+    let local = codex_outgoing::Outgoing::local_http().unwrap();
+    local.redirect(redirect::Policy::none()).build().unwrap()
+}
+
 /// What a sign-in needs, with short waits that only a test of slowness meets.
 pub(super) fn sign_in(issuer: &str) -> SignIn {
     SignIn {
         issuer: Issuer { url: issuer.to_owned(), client_id: "app_test".to_owned() },
-        http: Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap(),
+        http: client(),
         workspaces: None,
         waits: Waits { request: Duration::from_secs(30), device_code: Duration::from_secs(30) },
     }
@@ -120,8 +126,7 @@ impl Visitor {
     }
 
     pub(super) async fn get_at(&self, url: &str) -> Visited {
-        let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
-        let response = client.get(url).send().await.unwrap();
+        let response = client().get(url).send().await.unwrap();
         let header = |name| response.headers().get(name).map(|value: &_| value.to_str().unwrap().to_owned());
         Visited {
             status: response.status(),
