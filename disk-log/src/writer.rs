@@ -193,13 +193,18 @@ impl LogWriter {
         self.gap.is_some()
     }
 
-    /// Ends the log: `position` is behind the program's last event, kept or not; `exit` what there is to say of its end, if
-    /// that is not in the log.
+    /// Ends the log: `position` is behind the program's last event, kept or not; `exit` what there is to say of its end.
+    /// It counts before what the log holds of that, which was said before all output was seen.
     ///
     /// # Errors
     /// Of the system. A later server ends the log then.
     pub fn finish(mut self, position: Position, exit: Option<Vec<u8>>, time: u64) -> Result<LogId, LogError> {
-        let end = End { outcome: Outcome::Closed, time, position, exit: self.exit.take().or(exit) };
+        let end = End {
+            outcome: Outcome::Closed,
+            time,
+            position,
+            exit: exit.filter(|said| !said.is_empty()).or(self.exit.take()),
+        };
         finish(&self.places, &self.directory, self.id, self.started, &end, self.size())?;
         Ok(self.id)
     }
