@@ -76,16 +76,17 @@ async fn a_program_is_left_found_read_waited_for_and_ended() {
 async fn what_is_printed_from_now_on_is_followed_to_the_end() {
     let server = Server::start().await;
     let home = at(&server).await;
-    let script = "i=0; while read line; do echo $line; done; printf last";
-    ok(&home, &["run", "-d", "--name", "p", "--", "sh", "-c", &format!("printf 'one\\ntwo\\nthree\\n' | {{ {script}; }}; while [ ! -e go ]; do sleep 0.01; done; echo; echo end")]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    let until_told = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    let script = format!("printf 'one\\ntwo\\nthree\\nlast'; {until_told}; echo; echo end");
+    ok(&home, &["run", "-d", "--name", "p", "--", "sh", "-c", &script]).await;
     let follow = home.start(&["exec-server", "logs", "-f", "--tail", "2", "p"]);
     printed(&follow, "last").await;
     let ps = ok(&home, &["ps", "-q"]).await;
     assert_eq!(ps, "p\n");
-    // The server's own directory is where the program works.
-    std::fs::write("go", "").unwrap();
+    std::fs::write(&go, "").unwrap();
     let ended = follow.end().await;
-    std::fs::remove_file("go").unwrap();
     assert_eq!(ended.stdout, "three\nlast\nend\n", "{ended:?}");
     assert_eq!(ok(&home, &["logs", "--tail", "1", "p"]).await, "end\n");
     assert_eq!(ok(&home, &["logs", "-n", "0", "p"]).await, "");
