@@ -10,8 +10,9 @@ use codex_conformance::{Subject, examine};
 use codex_exec_server::client::{ClientOptions, Command, Endpoint, Stderr};
 
 use crate::output;
-use crate::setup::{ConfigArgs, Setup};
-use crate::target::{TargetArgs, tell};
+use crate::reach::ReachArgs;
+use crate::setup::Setup;
+use crate::target::tell;
 
 /// For each answer of the server. Our own pace: nothing outside depends on it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,12 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConformanceArgs {
     #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
-    #[arg(long)]
-    pub(crate) strict_config: bool,
-    #[command(flatten)]
-    target: TargetArgs,
+    pub(crate) reach: ReachArgs,
     /// Only the rules of this section of docs/protocol.md, such as 8 or 8.4; x for additions.
     #[arg(long, value_name = "SECTION")]
     section: Option<String>,
@@ -44,7 +40,7 @@ pub(crate) async fn conformance(args: ConformanceArgs, setup: Setup) -> anyhow::
         Some((program, arguments)) => of_command(program.into(), arguments.to_vec()),
         None => {
             // A slip in the flags is told once, and not as the fault of every rule.
-            let found = match args.target.find(&setup) {
+            let found = match args.reach.target.find(&setup) {
                 Ok(found) => found,
                 Err(error) => return Ok(tell(&error)),
             };
@@ -54,7 +50,7 @@ pub(crate) async fn conformance(args: ConformanceArgs, setup: Setup) -> anyhow::
                 Endpoint::WebSocket { url, bearer: None } if url.starts_with("ws://") => Some(url),
                 _ => None,
             };
-            let (target, setup) = (args.target.clone(), Arc::new(setup));
+            let (target, setup) = (args.reach.target.clone(), Arc::new(setup));
             let nowhere = || Endpoint::Unix { path: PathBuf::from("/"), bearer: None };
             let endpoint =
                 move || target.find(&setup).map_or_else(|_| nowhere(), |found| found.into_parts().0);

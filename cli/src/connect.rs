@@ -3,19 +3,15 @@
 use codex_exec_server::client::CarryEnd;
 
 use crate::output;
-use crate::setup::{ConfigArgs, Setup};
-use crate::target::{TargetArgs, tell};
+use crate::reach::ReachArgs;
+use crate::setup::Setup;
+use crate::target::tell;
 
 /// Speaks the protocol of an environment over stdin and stdout, for programs that know nothing of registries and relays.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
     #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
-    #[arg(long)]
-    pub(crate) strict_config: bool,
-    #[command(flatten)]
-    target: TargetArgs,
+    pub(crate) reach: ReachArgs,
     /// Carry it over stdin and stdout, one message on each line.
     #[arg(long, required = true)]
     stdio: bool,
@@ -27,7 +23,7 @@ pub(crate) struct ConnectArgs {
 /// None: what goes wrong is told on stderr, and by the exit code.
 pub(crate) async fn connect(args: ConnectArgs, setup: Setup) -> anyhow::Result<u8> {
     debug_assert!(args.stdio, "the parser asks for it");
-    let target = match args.target.find(&setup) {
+    let target = match args.reach.target.find(&setup) {
         Ok(target) => target,
         Err(error) => return Ok(tell(&error)),
     };

@@ -322,18 +322,15 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     })
                 }
                 Some(ExecServerCommand::Mcp(mut args)) => {
-                    config.extend(std::mem::take(&mut args.config));
-                    strict_config |= args.strict_config;
+                    config.extend(args.reach.take_config(&mut strict_config));
                     start(config, strict_config, surroundings, |setup| mcp::mcp(*args, setup))
                 }
                 Some(ExecServerCommand::Connect(mut args)) => {
-                    config.extend(std::mem::take(&mut args.config));
-                    strict_config |= args.strict_config;
+                    config.extend(args.reach.take_config(&mut strict_config));
                     start(config, strict_config, surroundings, |setup| connect::connect(args, setup))
                 }
                 Some(ExecServerCommand::Conformance(mut args)) => {
-                    config.extend(std::mem::take(&mut args.config));
-                    strict_config |= args.strict_config;
+                    config.extend(args.reach.take_config(&mut strict_config));
                     start(config, strict_config, surroundings, |setup| conformance::conformance(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {

@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::codes::WRONG_USAGE;
 use crate::output;
-use crate::setup::{ConfigArgs, Setup};
+use crate::reach::ReachArgs;
+use crate::setup::Setup;
 use crate::target::{TargetArgs, tell};
 
 /// Holds the token that clients over HTTP have to show; never handed on to programs.
@@ -26,12 +27,7 @@ const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_MCP_TOKEN";
 #[derive(Debug, clap::Args)]
 pub(crate) struct McpArgs {
     #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
-    #[arg(long)]
-    pub(crate) strict_config: bool,
-    #[command(flatten)]
-    target: TargetArgs,
+    pub(crate) reach: ReachArgs,
     /// Another environment that the tools may use, by its name. Repeatable.
     #[arg(long, value_name = "NAME")]
     also: Vec<String>,
@@ -90,7 +86,7 @@ pub(crate) async fn mcp(args: McpArgs, setup: Setup) -> anyhow::Result<u8> {
         return Ok(WRONG_USAGE);
     }
     // A slip in the flags is told now, not to the first caller of a tool.
-    let target = match args.target.find(&setup) {
+    let target = match args.reach.target.find(&setup) {
         Ok(target) => target,
         Err(error) => return Ok(tell(&error)),
     };
@@ -120,7 +116,7 @@ fn environments(args: &McpArgs, name: String, setup: Arc<Setup>) -> Environments
     let mut environments = Environments::default();
     let others =
         args.also.iter().filter(|also| **also != name).map(|also| (also.clone(), TargetArgs::named(also)));
-    for (name, target) in [(name.clone(), args.target.clone())].into_iter().chain(others) {
+    for (name, target) in [(name.clone(), args.reach.target.clone())].into_iter().chain(others) {
         let setup = Arc::clone(&setup);
         environments.add(name, move || match target.find(&setup) {
             Ok(found) => Ok(found.into_parts()),

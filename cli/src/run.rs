@@ -1,6 +1,6 @@
 //! `codex exec-server run`: runs one program through an exec-server, as if it ran here.
 
-mod args;
+pub(crate) mod args;
 mod env_file;
 mod session;
 
@@ -11,9 +11,7 @@ use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::environment::Info;
 use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{
-    EnvInherit, EnvPolicy, LogPlace, LoginEnvironment, Start, StartParams,
-};
+use codex_exec_server::protocol::process::{EnvPolicy, LogPlace, LoginEnvironment, Start, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 
 pub(crate) use args::{RunArgs, name};
@@ -177,13 +175,7 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> Result<StartParams, u8> {
         tty: args.tty,
         arg0: None,
         pipe_stdin: !args.tty,
-        env_policy: Some(EnvPolicy {
-            inherit: EnvInherit::All,
-            ignore_default_excludes: true,
-            exclude: Vec::new(),
-            set: BTreeMap::new(),
-            include_only: Vec::new(),
-        }),
+        env_policy: Some(EnvPolicy::inherit_all()),
         sandbox: None,
         enforce_managed_network: false,
         managed_network: None,

@@ -8,7 +8,7 @@ use codex_exec_server::protocol::WirePath;
 use codex_exec_server::protocol::encode::NoParams;
 use codex_exec_server::protocol::environment::{EnvironmentInfo, Info};
 use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{EnvInherit, EnvPolicy, LogPlace, Start, StartParams};
+use codex_exec_server::protocol::process::{EnvPolicy, LogPlace, Start, StartParams};
 
 use crate::attach::{Ended, Keys, Session, Way, finish};
 use crate::codes::FAILURE;
@@ -129,13 +129,7 @@ async fn start(client: &Client, args: &ShellArgs, id: &str) -> Result<(), String
         env: BTreeMap::from([("TERM".to_owned(), term)]),
         tty: true,
         pipe_stdin: false,
-        env_policy: Some(EnvPolicy {
-            inherit: EnvInherit::All,
-            ignore_default_excludes: true,
-            exclude: Vec::new(),
-            set: BTreeMap::new(),
-            include_only: Vec::new(),
-        }),
+        env_policy: Some(EnvPolicy::inherit_all()),
         sandbox: None,
         enforce_managed_network: false,
         managed_network: None,

@@ -8,6 +8,7 @@ use codex_config::environments::Place;
 use codex_exec_server::client::RegistryEnvironment;
 
 use super::write::change;
+use crate::run::args::variable;
 use crate::setup::Setup;
 use crate::target::read_token;
 
@@ -102,13 +103,6 @@ fn place(args: &AddArgs) -> anyhow::Result<Place> {
             "{target:?} is no address of an environment: expected ws://HOST:PORT, wss://HOST, unix:///PATH, a registry's \
              https:// address with --environment-id, or a program after two hyphens"
         ),
-    }
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".into()),
     }
 }
 

@@ -84,7 +84,8 @@ fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time as 90, 90s, 15m, 8h or 2d".into())
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+/// A variable as a flag gives it.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".into()),

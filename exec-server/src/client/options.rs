@@ -11,8 +11,6 @@ pub struct ClientOptions {
     pub client_name: String,
     /// How long the session is to live without a connection, where the server knows that; its own time by default (5.3).
     pub detached_time: Option<Duration>,
-    /// Sent as `X-Request-ID` with the upgrade of a websocket.
-    pub request_id: Option<String>,
     /// For the connection and, on a websocket, its upgrade.
     pub connect_time: Duration,
     /// For `initialize` and its answer.
@@ -46,7 +44,6 @@ impl Default for ClientOptions {
         Self {
             client_name: "codex-environment".into(),
             detached_time: None,
-            request_id: None,
             connect_time: Duration::from_secs(10),
             initialize_time: Duration::from_secs(10),
             recovery_time: Duration::from_secs(25),

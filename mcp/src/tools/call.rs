@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::path::LocalPath;
-use codex_exec_protocol::process::{EnvInherit, EnvPolicy, LogPlace, StartParams};
+use codex_exec_protocol::process::{EnvPolicy, LogPlace, StartParams};
 use codex_exec_protocol::sandbox::Sandbox;
 use rmcp::RoleServer;
 use rmcp::model::ProgressNotificationParam;
@@ -58,13 +58,7 @@ pub(crate) fn program(argv: Vec<String>, cwd: PathBuf, sandbox: Option<Sandbox>)
         tty: false,
         arg0: None,
         pipe_stdin: false,
-        env_policy: Some(EnvPolicy {
-            inherit: EnvInherit::All,
-            ignore_default_excludes: true,
-            exclude: Vec::new(),
-            set: Default::default(),
-            include_only: Vec::new(),
-        }),
+        env_policy: Some(EnvPolicy::inherit_all()),
         sandbox,
         enforce_managed_network: false,
         managed_network: None,

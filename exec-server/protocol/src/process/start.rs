@@ -180,6 +180,20 @@ pub struct EnvPolicy {
     pub include_only: Vec<String>,
 }
 
+impl EnvPolicy {
+    /// All variables of the server, but for those that no program gets.
+    #[must_use]
+    pub fn inherit_all() -> Self {
+        Self {
+            inherit: EnvInherit::All,
+            ignore_default_excludes: true,
+            exclude: Vec::new(),
+            set: BTreeMap::new(),
+            include_only: Vec::new(),
+        }
+    }
+}
+
 /// What an environment starts from.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
