@@ -36,6 +36,7 @@ mod shell;
 mod table;
 mod target;
 mod there;
+mod values;
 mod wait;
 
 use std::ffi::OsString;

@@ -8,9 +8,9 @@ use codex_config::environments::Place;
 use codex_exec_server::client::RegistryEnvironment;
 
 use super::write::change;
-use crate::run::args::variable;
 use crate::setup::Setup;
 use crate::target::read_token;
+use crate::values::variable;
 
 /// Names an environment.
 #[derive(Debug, clap::Args)]

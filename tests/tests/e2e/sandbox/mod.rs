@@ -114,7 +114,12 @@ impl Ground {
         let mut names = Vec::new();
         let mut queue = vec![self.root.clone()];
         while let Some(directory) = queue.pop() {
-            for entry in std::fs::read_dir(directory).expect("readable") {
+            // What is free may go while this looks.
+            let entries = match std::fs::read_dir(directory) {
+                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => continue,
+                entries => entries.expect("readable"),
+            };
+            for entry in entries {
                 let path = entry.expect("an entry").path();
                 let name = path.strip_prefix(&self.root).expect("below").to_str().expect("text").to_owned();
                 if path.is_dir() && !path.is_symlink() {
