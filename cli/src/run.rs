@@ -1,6 +1,6 @@
 //! `codex exec-server run`: runs one program through an exec-server, as if it ran here.
 
-pub(crate) mod args;
+mod args;
 mod env_file;
 mod session;
 
@@ -14,7 +14,7 @@ use codex_exec_server::protocol::path::LocalPath;
 use codex_exec_server::protocol::process::{EnvPolicy, LogPlace, LoginEnvironment, Start, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 
-pub(crate) use args::{RunArgs, name};
+pub(crate) use args::RunArgs;
 
 use crate::codes::{FAILURE, NOT_EXECUTABLE, NOT_FOUND, UNREACHABLE};
 use crate::console::io;

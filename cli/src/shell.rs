@@ -38,7 +38,7 @@ pub(crate) struct ShellArgs {
     #[arg(value_name = "NAME", conflicts_with_all = ["environment", "url", "registry"])]
     environment_name: Option<String>,
     /// The id of the shell, instead of one that is made up: letters, digits, `-`, `_` and `.`.
-    #[arg(long, value_name = "ID", value_parser = crate::run::name)]
+    #[arg(long, value_name = "ID", value_parser = crate::values::name)]
     name: Option<String>,
     /// The directory to begin in; the user's home directory there if not given.
     #[arg(short = 'w', long, alias = "workdir", value_name = "DIR")]
