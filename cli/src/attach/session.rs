@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError, ClientOptions};
+use codex_exec_server::protocol::Seq;
 use codex_exec_server::protocol::process::{
     Attach, AttachParams, AttachResult, AttachmentEnd, CloseStdin, CloseStdinParams, Read, ReadParams,
     ReadResult, Resize, ResizeParams, Signal, SignalName, SignalParams, Stream, Terminate, TerminateParams,
@@ -131,7 +132,7 @@ pub(crate) struct Session<'a> {
     read_only: bool,
     escapes: Escapes,
     /// The last number that was shown.
-    after: u64,
+    after: Seq,
     /// The screen has to be shown first: made at this size.
     show: Option<(u16, u16)>,
     output: Option<Output>,
@@ -155,7 +156,7 @@ impl<'a> Session<'a> {
             tty,
             read_only: false,
             escapes,
-            after: 0,
+            after: Seq::NONE,
             show: None,
             output: None,
         }
@@ -380,7 +381,7 @@ impl<'a> Session<'a> {
 
     /// Brings our terminal to what the program's shows, made at this size. The exit code of a program that is over.
     async fn show_screen(&mut self, made_at: (u16, u16)) -> Result<Option<u8>, ClientError> {
-        let read = read(self.client.clone(), self.place.clone(), None, 0, 0).await?;
+        let read = read(self.client.clone(), self.place.clone(), None, Seq::NONE, 0).await?;
         let mut screen = Screen::new(made_at.0, made_at.1);
         for chunk in &read.chunks {
             screen.take(&chunk.chunk.0);
@@ -388,7 +389,7 @@ impl<'a> Session<'a> {
         let ours = terminal::size();
         let (rows, cols) = ours.unwrap_or(made_at);
         self.put(Out::Stdout, screen.shown(rows, cols)).await;
-        self.after = read.next_seq.saturating_sub(1);
+        self.after = read.next_seq.previous();
         if let Some((rows, cols)) = ours.filter(|_| !self.read_only) {
             if read.lost_bytes > 0 && ours == Some(made_at) {
                 // What made the screen is not whole: a change of size has the program draw it anew.
@@ -410,7 +411,7 @@ impl<'a> Session<'a> {
         if read.lost_bytes > 0 && !self.tty {
             notice(&format!("{} bytes of output are gone", read.lost_bytes));
         }
-        self.after = read.next_seq.saturating_sub(1).max(self.after);
+        self.after = read.next_seq.previous().max(self.after);
         true
     }
 
@@ -498,7 +499,7 @@ fn failed(error: ClientError) -> Served {
 }
 
 /// Takes the program's input over, and waits until somebody else does; for ever for a watcher.
-async fn attached(client: &Client, place: &Place, id: &str, after: u64, read_only: bool) -> AttachmentEnd {
+async fn attached(client: &Client, place: &Place, id: &str, after: Seq, read_only: bool) -> AttachmentEnd {
     if !read_only {
         let params = AttachParams {
             process_id: place.process.clone(),
@@ -557,7 +558,7 @@ async fn read(
     client: Client,
     place: Place,
     attachment_id: Option<String>,
-    after: u64,
+    after: Seq,
     wait_ms: u64,
 ) -> Result<ReadResult, ClientError> {
     let params = ReadParams {

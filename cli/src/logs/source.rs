@@ -2,6 +2,7 @@
 //! same pieces and offsets.
 
 use codex_exec_server::client::{Client, ClientError};
+use codex_exec_server::protocol::Seq;
 use codex_exec_server::protocol::process::{Read, ReadParams, ReadResult, Stream, StreamTotals};
 
 use crate::programs::Place;
@@ -71,13 +72,13 @@ pub(super) struct Retained<'a> {
     place: Place,
     /// The one that is looked at; none for all.
     stream: Option<Stream>,
-    after: u64,
+    after: Seq,
     over: bool,
 }
 
 impl<'a> Retained<'a> {
     pub(super) fn new(client: &'a Client, place: Place, stream: Option<Stream>) -> Self {
-        Self { client, place, stream, after: 0, over: false }
+        Self { client, place, stream, after: Seq::NONE, over: false }
     }
 
     /// All that is kept now.
@@ -112,7 +113,7 @@ impl<'a> Retained<'a> {
             wait_ms: Some(wait_ms),
         };
         let read = self.client.call::<Read>(&params).await?;
-        self.after = read.next_seq.saturating_sub(1).max(self.after);
+        self.after = read.next_seq.previous().max(self.after);
         self.over = read.closed;
         Ok(read)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Base64Bytes, WireEncode, encode, methods, notifications};
+use crate::{Base64Bytes, Seq, WireEncode, encode, methods, notifications};
 
 methods! {
     /// Makes one HTTP request (11.1).
@@ -123,8 +123,8 @@ impl WireEncode for RequestResult {
 pub struct BodyDeltaParams {
     /// Id of the streamed request.
     pub request_id: String,
-    /// From 1, without gaps.
-    pub seq: u64,
+    /// Its number.
+    pub seq: Seq,
     /// What arrived; empty in the last one.
     #[serde(rename = "deltaBase64")]
     pub delta: Base64Bytes,
@@ -143,7 +143,7 @@ impl WireEncode for BodyDeltaParams {
         out.extend_from_slice(b"{\"requestId\":");
         encode::json(&self.request_id, out);
         out.extend_from_slice(b",\"seq\":");
-        encode::number(self.seq, out);
+        encode::number(self.seq.0, out);
         out.extend_from_slice(b",\"deltaBase64\":");
         encode::base64_string(&self.delta.0, out);
         out.extend_from_slice(b",\"done\":");

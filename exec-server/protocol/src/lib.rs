@@ -19,6 +19,7 @@ pub mod relay;
 pub mod sandbox;
 #[cfg(test)]
 mod schema;
+pub mod seq;
 pub mod session;
 pub mod tcp;
 
@@ -28,6 +29,7 @@ pub use envelope::{Incoming, RequestId};
 pub use error::{ErrorCode, RpcError, StartFailure};
 pub use ids::{EnvironmentId, ProcessId, SessionId};
 pub use path::WirePath;
+pub use seq::Seq;
 
 /// Ties a request's name, params and result together (section 1.1).
 pub trait Method {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encode::{Empty, encode_with_serde};
 use crate::ids::{ProcessId, SessionId};
-use crate::{Base64Bytes, methods, notifications};
+use crate::{Base64Bytes, Seq, methods, notifications};
 
 pub use logs::*;
 pub use output::*;
@@ -221,7 +221,7 @@ pub struct ProcessInfo {
     /// How it ended; null while the program runs.
     pub exit: Option<ExitDetails>,
     /// The number the next event will have.
-    pub next_seq: u64,
+    pub next_seq: Seq,
     /// Each stream's total since the start.
     pub totals: StreamTotals,
     /// Descendants that outlived it.
@@ -331,7 +331,7 @@ pub struct AttachParams {
     pub attachment_id: String,
     /// The last number that the client has; from there on nothing is dropped that it has not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after_seq: Option<u64>,
+    pub after_seq: Option<Seq>,
 }
 
 /// How an attachment ended (extension).

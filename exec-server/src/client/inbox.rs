@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::order::Follow;
 use crate::environment::{BodyError, ProcessEvent};
+use crate::protocol::Seq;
 use crate::protocol::http::BodyDeltaParams;
 use crate::protocol::process::{ExitedParams, OutputParams, ReadResult};
 
@@ -114,7 +115,7 @@ impl ProcessInbox {
     }
 
     /// Where a recovery reads from; none when everything was seen.
-    pub(super) fn recover_after(&self) -> Option<u64> {
+    pub(super) fn recover_after(&self) -> Option<Seq> {
         let follow = self.follow.lock();
         (!follow.is_closed()).then(|| follow.published())
     }
@@ -129,7 +130,7 @@ impl ProcessInbox {
         self.feed(|follow, out| follow.accept(exited.seq, event, held_bytes, out));
     }
 
-    pub(super) fn closed(&self, seq: u64, held_bytes: usize) {
+    pub(super) fn closed(&self, seq: Seq, held_bytes: usize) {
         self.feed(|follow, out| follow.accept(seq, ProcessEvent::Closed, held_bytes, out));
     }
 
@@ -166,12 +167,12 @@ pub(super) type Piece = Result<Vec<u8>, BodyError>;
 #[derive(Debug)]
 pub(super) struct BodyInbox {
     pub(super) queue: Inbox<Piece>,
-    expected: Mutex<u64>,
+    expected: Mutex<Seq>,
 }
 
 impl BodyInbox {
     pub(super) fn new() -> Self {
-        Self { queue: Inbox::new(), expected: Mutex::new(1) }
+        Self { queue: Inbox::new(), expected: Mutex::new(Seq::FIRST) }
     }
 
     /// Takes a delta; true when it was the last.
@@ -182,7 +183,7 @@ impl BodyInbox {
             self.fail(error);
             return true;
         }
-        *expected += 1;
+        *expected = expected.next();
         if !delta.delta.0.is_empty() {
             let weight = delta.delta.0.len();
             self.queue.push(Ok(delta.delta.0), weight);

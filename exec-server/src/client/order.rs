@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::environment::ProcessEvent;
+use crate::protocol::Seq;
 use crate::protocol::process::ReadResult;
 
 /// Orders the events of one process.
 #[derive(Debug, Default)]
 pub(super) struct Follow {
     /// The last number handed on.
-    published: u64,
+    published: Seq,
     /// What came after a gap.
-    held: BTreeMap<u64, ProcessEvent>,
+    held: BTreeMap<Seq, ProcessEvent>,
     held_bytes: usize,
     exited: bool,
     closed: bool,
@@ -19,7 +20,7 @@ pub(super) struct Follow {
 
 impl Follow {
     /// The last number handed on: where a recovery reads from.
-    pub(super) const fn published(&self) -> u64 {
+    pub(super) const fn published(&self) -> Seq {
         self.published
     }
 
@@ -32,7 +33,7 @@ impl Follow {
     /// `bound` bytes behind a gap give the gap up as lost.
     pub(super) fn accept(
         &mut self,
-        seq: u64,
+        seq: Seq,
         event: ProcessEvent,
         bound: usize,
         out: &mut Vec<ProcessEvent>,
@@ -53,16 +54,16 @@ impl Follow {
             self.hold(chunk.seq, ProcessEvent::Output { stream: chunk.stream, bytes: chunk.chunk.0 });
         }
         let highest = self.held.last_key_value().map_or(self.published, |(seq, _)| *seq);
-        let mut target = read.next_seq.saturating_sub(1).max(self.published);
+        let mut target = read.next_seq.previous().max(self.published);
         if read.closed && !self.closed && !self.held_any(|event| *event == ProcessEvent::Closed) {
             // Servers of the first family count up to the last chunk only; the close still comes after the exit.
             let exit_known = self.exited || self.held_any(is_exit);
-            let after_known = highest + if exit_known { 1 } else { 2 };
+            let after_known = if exit_known { highest.next() } else { highest.next().next() };
             target = target.max(if target <= highest { after_known } else { target });
             self.hold(target, ProcessEvent::Closed);
         }
         if read.exited && !self.exited && !self.held_any(is_exit) {
-            let place = self.last_missing(target).unwrap_or_else(|| target.max(highest) + 1);
+            let place = self.last_missing(target).unwrap_or_else(|| target.max(highest).next());
             let code = read.exit_code.unwrap_or(-1);
             self.hold(place, ProcessEvent::Exited { code, details: read.exit.unwrap_or_default() });
         }
@@ -77,7 +78,7 @@ impl Follow {
         }
     }
 
-    fn hold(&mut self, seq: u64, event: ProcessEvent) {
+    fn hold(&mut self, seq: Seq, event: ProcessEvent) {
         if seq <= self.published || self.closed || self.held.contains_key(&seq) {
             return;
         }
@@ -90,20 +91,20 @@ impl Follow {
     }
 
     /// The highest number up to `target` that nothing is known of.
-    fn last_missing(&self, target: u64) -> Option<u64> {
+    fn last_missing(&self, target: Seq) -> Option<Seq> {
         let mut expected = target;
         for seq in self.held.range(..=target).rev().map(|(seq, _)| *seq) {
             if seq < expected {
                 break;
             }
-            expected = seq.saturating_sub(1);
+            expected = seq.previous();
         }
         (expected > self.published).then_some(expected)
     }
 
     fn publish(&mut self, out: &mut Vec<ProcessEvent>) {
         while let Some(entry) = self.held.first_entry() {
-            if *entry.key() != self.published + 1 {
+            if *entry.key() != self.published.next() {
                 break;
             }
             self.published = *entry.key();
@@ -120,13 +121,13 @@ impl Follow {
     }
 
     fn skip_gap(&mut self, bytes: Option<u64>, out: &mut Vec<ProcessEvent>) {
-        self.skip_gap_until(u64::MAX, bytes, out);
+        self.skip_gap_until(Seq::MAX, bytes, out);
     }
 
     /// Gives up the numbers before the first held event, or up to `target` if that comes first.
-    fn skip_gap_until(&mut self, target: u64, bytes: Option<u64>, out: &mut Vec<ProcessEvent>) {
-        let first = self.held.first_key_value().map_or(u64::MAX, |(seq, _)| *seq);
-        self.published = first.saturating_sub(1).min(target);
+    fn skip_gap_until(&mut self, target: Seq, bytes: Option<u64>, out: &mut Vec<ProcessEvent>) {
+        let first = self.held.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
+        self.published = first.previous().min(target);
         out.push(ProcessEvent::Lost { bytes });
     }
 }

@@ -148,7 +148,7 @@ async fn output_of(programs: &dyn Processes, id: &str) -> String {
             .await
             .unwrap();
         read.chunks.iter().for_each(|chunk| text.extend_from_slice(&chunk.chunk.0));
-        after = read.next_seq - 1;
+        after = read.next_seq.previous().0;
         if read.closed {
             return String::from_utf8(text).unwrap();
         }

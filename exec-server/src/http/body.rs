@@ -1,8 +1,8 @@
 //! A response's body as it arrives, and its notifications (section 11.2).
 
 use bytes::Bytes;
-use codex_exec_protocol::Base64Bytes;
 use codex_exec_protocol::http::BodyDeltaParams;
+use codex_exec_protocol::{Base64Bytes, Seq};
 
 use super::decoding::{BROKEN, Broken, Unpacker};
 use super::{Deadline, Response, failure};
@@ -78,14 +78,14 @@ impl BodyStream {
 pub struct Deltas<'b> {
     stream: &'b mut BodyStream,
     request_id: String,
-    seq: u64,
+    seq: Seq,
     done: bool,
 }
 
 impl<'b> Deltas<'b> {
     /// The deltas of a body that was asked for as `request_id`.
     pub fn new(stream: &'b mut BodyStream, request_id: String) -> Self {
-        Self { stream, request_id, seq: 0, done: false }
+        Self { stream, request_id, seq: Seq::NONE, done: false }
     }
 
     /// The next delta; none behind the last one.
@@ -98,7 +98,7 @@ impl<'b> Deltas<'b> {
             Some(Err(why)) => (Vec::new(), Some(why)),
             None => (Vec::new(), None),
         };
-        self.seq += 1;
+        self.seq = self.seq.next();
         self.done = delta.is_empty();
         let request_id = self.request_id.clone();
         Some(BodyDeltaParams { request_id, seq: self.seq, delta: Base64Bytes(delta), done: self.done, error })

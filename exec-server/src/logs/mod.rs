@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use codex_disk_log::{Bounds, Kind, LogError, LogId, LogReader, LogWriter, Position, Store};
+use codex_exec_protocol::Seq;
 use parking_lot::{Condvar, Mutex};
 
 use crate::limits::LogLimits;
@@ -63,7 +64,7 @@ pub(crate) trait Kept: Send + Sync + 'static {
     /// What is not written yet, or a part of it.
     fn unkept(&self) -> Unkept;
     /// Everything up to this number is written.
-    fn kept(&self, seq: u64);
+    fn kept(&self, seq: Seq);
     /// Nothing more is to be written: the disk failed.
     fn keep_no_more(&self);
 }
@@ -83,7 +84,7 @@ pub(crate) struct Unkept {
 #[derive(Debug)]
 pub(crate) struct Event {
     /// Its number.
-    pub(crate) seq: u64,
+    pub(crate) seq: Seq,
     /// What it was.
     pub(crate) kind: Kind,
     /// The output, or what there is to say.

@@ -7,7 +7,7 @@ use codex_disk_log::{From, Outcome};
 struct Played {
     log: Arc<DiskLog>,
     state: Mutex<Vec<Event>>,
-    kept: Mutex<u64>,
+    kept: Mutex<Seq>,
     end: Option<Position>,
     gave_up: Mutex<bool>,
 }
@@ -22,7 +22,7 @@ impl Kept for Played {
         Unkept { events: event.into_iter().collect(), more, end }
     }
 
-    fn kept(&self, seq: u64) {
+    fn kept(&self, seq: Seq) {
         *self.kept.lock() = seq;
     }
 
@@ -32,7 +32,7 @@ impl Kept for Played {
 }
 
 fn event(seq: u64, text: &'static str) -> Event {
-    Event { seq, kind: Kind::Stdout, content: Bytes::from_static(text.as_bytes()) }
+    Event { seq: Seq(seq), kind: Kind::Stdout, content: Bytes::from_static(text.as_bytes()) }
 }
 
 fn played(open: &Arc<OpenLogs>, events: Vec<Event>, end: Option<Position>) -> Arc<Played> {
@@ -58,7 +58,7 @@ fn what_a_program_says_is_written_and_its_end_ends_the_log() {
         program.log.news_of(Arc::clone(program) as Arc<dyn Kept>);
     }
     logs.flush();
-    assert_eq!((*over.kept.lock(), *goes_on.kept.lock()), (2, 1));
+    assert_eq!((*over.kept.lock(), *goes_on.kept.lock()), (Seq(2), Seq(1)));
     let ended = open.store().reader(over.log.id()).expect("a reader");
     let page = ended.page(From::Seq(1), u64::MAX).expect("a page");
     assert_eq!(page.records.len(), 2);
@@ -84,7 +84,7 @@ fn a_disk_that_fails_is_told_to_the_program_and_its_end_is_kept_when_it_works_ag
     std::fs::create_dir(&in_the_way).expect("something in the way");
     program.log.news_of(Arc::clone(&program) as Arc<dyn Kept>);
     logs.flush();
-    assert!(*program.gave_up.lock() && *program.kept.lock() == 0);
+    assert!(*program.gave_up.lock() && *program.kept.lock() == Seq::NONE);
 }
 
 #[test]

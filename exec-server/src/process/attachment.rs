@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::process::{AttachParams, AttachmentEnd};
+use codex_exec_protocol::{RpcError, Seq};
 
-use super::log::Seq;
 use super::process::Process;
 
 /// Longest id of an attachment, in bytes: a UUID has 36. A safeguard, far from any real use.

@@ -59,7 +59,7 @@ pub(super) fn unkept(log: &OutputLog) -> Unkept {
         events.push(event);
     }
     let end = (!more && log.is_closed()).then(|| {
-        let position = Position { seq: log.next_seq(), offset: totals.sum() };
+        let position = Position { seq: log.next_seq().0, offset: totals.sum() };
         (position, log.exit().map(|exit| said_of(exit, totals)).unwrap_or_default())
     });
     Unkept { events, more, end }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 
 use bytes::Bytes;
+use codex_exec_protocol::Seq;
 use codex_exec_protocol::process::{Chunk, ExitDetails, Stream, StreamTotals};
 
 /// Chunks that are retained at most, so that a program that writes single bytes costs no more than another.
@@ -15,9 +16,6 @@ const MOST_CHUNKS: usize = 16 << 10;
 
 /// How many evicted positions are remembered to count a reader's loss.
 const REMEMBERED_POSITIONS: usize = 512;
-
-/// An event's number: from 1, without gaps, over output, exit and close together (8.6).
-pub type Seq = u64;
 
 /// How a process ended, as the wire has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +48,25 @@ struct Follower {
     sent: Seq,
     /// The last number that it is known to have received: only that may be forgotten.
     received: Seq,
+}
+
+/// The number of an event that there is or will be: never 0, so that an absent one takes no room in a process's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct EventNumber(NonZero<u64>);
+
+impl EventNumber {
+    /// The first one after `seq`.
+    const fn after(seq: Seq) -> Self {
+        Self(NonZero::<u64>::MIN.saturating_add(seq.0))
+    }
+
+    const fn seq(self) -> Seq {
+        Seq(self.0.get())
+    }
+
+    const fn previous(self) -> Seq {
+        self.seq().previous()
+    }
 }
 
 /// Evicted bytes up to and with some numbers, ascending; thinned out when there are too many.
@@ -88,16 +105,16 @@ pub struct OutputLog {
     /// Where chunks were evicted. Most programs have none.
     positions: Option<Box<Positions>>,
     exit: Option<(Seq, Exit)>,
-    closed: Option<NonZero<Seq>>,
+    closed: Option<EventNumber>,
     follower: Option<Follower>,
     /// After a lost connection, or for one reader: nothing from this number on is evicted.
-    held: Option<NonZero<Seq>>,
+    held: Option<EventNumber>,
     /// What somebody who sets the pace has read: nothing behind this number is evicted. The largest number for nobody.
     reader: Seq,
     /// What the last follower had seen when its connection ended.
     seen: Seq,
     /// Everything is kept on disk as well: the first number that is not there yet.
-    unkept: Option<NonZero<Seq>>,
+    unkept: Option<EventNumber>,
 }
 
 impl OutputLog {
@@ -107,7 +124,7 @@ impl OutputLog {
             capacity,
             chunks: VecDeque::new(),
             retained: 0,
-            next_seq: 1,
+            next_seq: Seq::FIRST,
             totals: StreamTotals::default(),
             evicted: 0,
             positions: None,
@@ -116,7 +133,7 @@ impl OutputLog {
             follower: None,
             held: None,
             reader: Seq::MAX,
-            seen: 0,
+            seen: Seq::NONE,
             unkept: None,
         }
     }
@@ -159,9 +176,13 @@ impl OutputLog {
         self.chunks.front().is_none_or(|chunk| chunk.seq <= pace)
     }
 
+    fn last_seq(&self) -> Seq {
+        self.next_seq.previous()
+    }
+
     fn take_seq(&mut self) -> Seq {
         let seq = self.next_seq;
-        self.next_seq += 1;
+        self.next_seq = seq.next();
         seq
     }
 
@@ -196,13 +217,13 @@ impl OutputLog {
 
     /// Records the close: always the last event.
     pub fn closed(&mut self) {
-        let seq = self.take_seq();
-        self.closed = NonZero::new(seq);
+        self.closed = Some(EventNumber::after(self.last_seq()));
+        self.take_seq();
     }
 
     /// A connection follows from now on; what it missed it reads (5.3). A hold stays until then.
     pub fn attach(&mut self) {
-        let last = self.next_seq - 1;
+        let last = self.last_seq();
         self.follower = Some(Follower { came: last, sent: last, received: last });
     }
 
@@ -212,12 +233,12 @@ impl OutputLog {
         let seen = |follower: Follower| if orderly { follower.sent } else { follower.received };
         // What an earlier follower missed is still to be read.
         self.seen = self.follower.take().map_or(self.seen, seen).min(self.last_free().unwrap_or(Seq::MAX));
-        self.held = NonZero::new(self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq));
+        self.held = Some(EventNumber::after(self.before_oldest()));
     }
 
     /// Nothing is forgotten before [`Self::was_read`] names it: for a reader in this process, which sets the program's pace.
     pub fn hold(&mut self) {
-        self.held = NonZero::new(self.next_seq);
+        self.held = Some(EventNumber::after(self.last_seq()));
     }
 
     /// Ends the hold: with nobody attached, the oldest output goes from now on.
@@ -254,7 +275,12 @@ impl OutputLog {
 
     /// Whether the follower was sent everything.
     pub fn all_sent(&self) -> bool {
-        self.follower.is_none_or(|follower| follower.sent + 1 >= self.next_seq)
+        self.follower.is_none_or(|follower| follower.sent >= self.last_seq())
+    }
+
+    /// The number before the oldest chunk that is retained.
+    fn before_oldest(&self) -> Seq {
+        self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq).previous()
     }
 
     fn first_after(&self, seq: Seq) -> usize {
@@ -264,7 +290,7 @@ impl OutputLog {
     fn events_after(&self, seq: Seq) -> impl Iterator<Item = Event<'_>> {
         let mut chunks = self.chunks.range(self.first_after(seq)..).peekable();
         let mut exit = self.exit.as_ref().filter(|(at, _)| *at > seq);
-        let mut closed = self.closed.map(NonZero::get).filter(|at| *at > seq);
+        let mut closed = self.closed.map(EventNumber::seq).filter(|at| *at > seq);
         std::iter::from_fn(move || {
             let chunk_first = match (chunks.peek(), exit) {
                 (Some(chunk), Some((at, _))) => chunk.seq < *at,
@@ -282,17 +308,17 @@ impl OutputLog {
 
     /// Everything is kept on disk as well: nothing goes before it is there.
     pub fn keep(&mut self) {
-        self.unkept = NonZero::new(self.next_seq);
+        self.unkept = Some(EventNumber::after(self.last_seq()));
     }
 
     /// The last number that is not held, if others are.
     fn last_free(&self) -> Option<Seq> {
-        self.held.map(|held| held.get() - 1)
+        self.held.map(EventNumber::previous)
     }
 
     /// The last number that is on disk, if all are to be.
     fn last_kept(&self) -> Option<Seq> {
-        self.unkept.map(|unkept| unkept.get() - 1)
+        self.unkept.map(EventNumber::previous)
     }
 
     /// What is on its way to the disk, in order.
@@ -302,13 +328,13 @@ impl OutputLog {
 
     /// Whether something is on its way to the disk.
     pub fn has_unkept(&self) -> bool {
-        self.unkept.is_some_and(|unkept| unkept.get() < self.next_seq)
+        self.unkept.is_some_and(|unkept| unkept.seq() < self.next_seq)
     }
 
     /// Everything up to `seq` is on disk.
     pub fn kept(&mut self, seq: Seq) {
         if let Some(unkept) = &mut self.unkept {
-            *unkept = NonZero::<Seq>::MIN.saturating_add(seq);
+            *unkept = EventNumber::after(seq);
             self.evict();
         }
     }
@@ -323,7 +349,7 @@ impl OutputLog {
     /// next chunk it does not want, and how many that it wants are gone.
     pub fn place_of(&self, offset: u64) -> (Seq, usize, u64) {
         let mut begins = self.evicted;
-        let mut after = self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq) - 1;
+        let mut after = self.before_oldest();
         let gone = begins.saturating_sub(offset);
         for chunk in &self.chunks {
             let ends = begins + chunk.chunk.len() as u64;
@@ -354,7 +380,7 @@ impl OutputLog {
             chunks.push(chunk.clone());
         }
         let next = match (max_bytes, chunks.last()) {
-            (Some(_), Some(last)) => last.seq + 1,
+            (Some(_), Some(last)) => last.seq.next(),
             _ => self.next_seq,
         };
         (chunks, next)
@@ -367,7 +393,7 @@ impl OutputLog {
 
     /// Whether something happened that the last follower had not seen.
     pub fn has_unseen(&self) -> bool {
-        self.seen + 1 < self.next_seq
+        self.seen < self.last_seq()
     }
 
     /// Whether output is held for a connection that was lost.
@@ -380,7 +406,7 @@ impl OutputLog {
         let caught_up = self.follower.is_some_and(|follower| seq >= follower.came);
         match &mut self.held {
             Some(_) if caught_up => self.held = None,
-            Some(held) => *held = (*held).max(NonZero::<Seq>::MIN.saturating_add(seq)),
+            Some(held) => *held = (*held).max(EventNumber::after(seq)),
             None => return,
         }
         self.evict();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codex_exec_protocol::process::{ExitDetails, LimitsEnforced, StartParams, Stream};
-use codex_exec_protocol::{ProcessId, RpcError};
+use codex_exec_protocol::{ProcessId, RpcError, Seq};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::denied;
 use super::groups::Group;
 use super::kept::Keeping;
-use super::log::{Event, Exit, OutputLog, Seq};
+use super::log::{Event, Exit, OutputLog};
 use super::news::News;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;

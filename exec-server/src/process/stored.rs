@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use codex_disk_log::{From, Kind, Listed, LogError, LogId, LogReader, Outcome, Page, Record, Start, Store};
-use codex_exec_protocol::RpcError;
+use codex_exec_protocol::{RpcError, Seq};
 use codex_exec_protocol::process::{
     Chunk, ListLogsParams, ListLogsResult, LogInfo, LogPlace, LoggedExit, ReadParams, ReadResult,
     StartParams, Stream,
@@ -79,7 +79,7 @@ pub(crate) fn read(
     let retained = limits.process.retained_output_bytes as u64;
     let from = match params.from_offset {
         Some(offset) => From::Offset(offset),
-        None => From::Seq(params.after_seq.unwrap_or(0).saturating_add(1)),
+        None => From::Seq(params.after_seq.unwrap_or_default().next().0),
     };
     let page = reader.page(from, params.max_bytes.unwrap_or(retained)).map_err(|error| refusal(&error))?;
     Ok(result(page))
@@ -93,7 +93,7 @@ fn result(page: Page) -> ReadResult<Bytes> {
     let failure = end.as_ref().filter(|_| exit.is_none()).map(|end| unknown_end(end.outcome).to_owned());
     ReadResult {
         chunks: page.records.into_iter().filter_map(chunk).collect(),
-        next_seq: page.next.seq,
+        next_seq: Seq(page.next.seq),
         exited: exit.is_some() || end.is_some(),
         exit_code: exit.as_ref().map(|exit| exit.code),
         closed: end.is_some(),
@@ -117,7 +117,7 @@ fn chunk(record: Record) -> Option<Chunk<Bytes>> {
         Kind::Pty => Stream::Pty,
         _ => return None,
     };
-    Some(Chunk { seq: record.head.seq, stream, chunk: record.content.into() })
+    Some(Chunk { seq: Seq(record.head.seq), stream, chunk: record.content.into() })
 }
 
 /// Why nobody knows how a program ended.

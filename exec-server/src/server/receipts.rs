@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::process::{Process, Seq};
+use codex_exec_protocol::Seq;
+
+use crate::process::Process;
 use crate::transport::Framing;
 
 /// A ping follows every so many bytes of output; a log has room for several of these. Chosen for speed.
@@ -64,7 +66,7 @@ enum Answers {
 impl Reach {
     fn confirm(self) {
         let Some(process) = self.process.upgrade() else { return };
-        if self.sent > 0 {
+        if self.sent > Seq::NONE {
             process.received(self.sent);
         }
         if let Some(read) = self.read {
@@ -113,7 +115,7 @@ impl Receipts {
         let this = Arc::as_ptr(process);
         let known = self.reached.iter().position(|reach| reach.process.as_ptr() == this);
         let at = known.unwrap_or_else(|| {
-            self.reached.push(Reach { process: Arc::downgrade(process), sent: 0, read: None });
+            self.reached.push(Reach { process: Arc::downgrade(process), sent: Seq::NONE, read: None });
             self.reached.len() - 1
         });
         &mut self.reached[at]

@@ -160,7 +160,7 @@ impl Reply<Reading> for ReadAnswer {
             Ok(reading) => reading,
             Err(error) => return self.answer.fail(error),
         };
-        let read = result.next_seq - 1;
+        let read = result.next_seq.previous();
         self.answer.answer(Ok(result));
         drop(hold);
         if let Some(process) = process.filter(|process| process.awaits_reading()) {

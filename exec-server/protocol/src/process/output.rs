@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ProcessId, SessionId};
-use crate::{Base64Bytes, WireEncode, encode};
+use crate::{Base64Bytes, Seq, WireEncode, encode};
 
 /// Params of `process/read`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -14,7 +14,7 @@ pub struct ReadParams {
     pub process_id: ProcessId,
     /// Return what comes after this number; default 0.
     #[serde(default)]
-    pub after_seq: Option<u64>,
+    pub after_seq: Option<Seq>,
     /// Bound on decoded bytes; at least one chunk is returned.
     #[serde(default)]
     pub max_bytes: Option<u64>,
@@ -64,7 +64,7 @@ impl Stream {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Chunk<B = Base64Bytes> {
     /// Sequence number of the chunk.
-    pub seq: u64,
+    pub seq: Seq,
     /// Where it came from.
     pub stream: Stream,
     /// The output itself.
@@ -141,7 +141,7 @@ pub struct ReadResult<B = Base64Bytes> {
     /// Retained output after `afterSeq`, in order.
     pub chunks: Vec<Chunk<B>>,
     /// What to read after, as 8.3 defines it.
-    pub next_seq: u64,
+    pub next_seq: Seq,
     /// The child was reaped.
     pub exited: bool,
     /// The exit code; null until `exited`.
@@ -181,7 +181,7 @@ impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
                 out.push(b',');
             }
             out.extend_from_slice(b"{\"seq\":");
-            encode::number(chunk.seq, out);
+            encode::number(chunk.seq.0, out);
             out.extend_from_slice(b",\"stream\":\"");
             out.extend_from_slice(chunk.stream.as_str().as_bytes());
             out.extend_from_slice(b"\",\"chunk\":");
@@ -189,7 +189,7 @@ impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
             out.push(b'}');
         }
         out.extend_from_slice(b"],\"nextSeq\":");
-        encode::number(self.next_seq, out);
+        encode::number(self.next_seq.0, out);
         let mut rest = serde_json::json!({
             "exited": self.exited, "exitCode": self.exit_code, "closed": self.closed,
             "failure": self.failure, "sandboxDenied": self.sandbox_denied,
@@ -221,7 +221,7 @@ pub struct OutputParams {
     /// The process that printed it.
     pub process_id: ProcessId,
     /// Sequence number of the output.
-    pub seq: u64,
+    pub seq: Seq,
     /// Where it came from.
     pub stream: Stream,
     /// The output itself.
@@ -229,11 +229,11 @@ pub struct OutputParams {
 }
 
 /// Appends a whole `process/output` notification.
-pub fn encode_output(process_id: &ProcessId, seq: u64, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
+pub fn encode_output(process_id: &ProcessId, seq: Seq, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"method\":\"process/output\",\"params\":{\"processId\":");
     encode::json(process_id.as_str(), out);
     out.extend_from_slice(b",\"seq\":");
-    encode::number(seq, out);
+    encode::number(seq.0, out);
     out.extend_from_slice(b",\"stream\":\"");
     out.extend_from_slice(stream.as_str().as_bytes());
     out.extend_from_slice(b"\",\"chunk\":");
@@ -249,7 +249,7 @@ pub struct ExitedParams {
     /// The process that ended.
     pub process_id: ProcessId,
     /// Sequence number of the exit.
-    pub seq: u64,
+    pub seq: Seq,
     /// 0 to 255, 128 + n for a signal, 1 for a signal on a terminal (8.6).
     pub exit_code: i32,
     /// The sandbox was in the way.
@@ -268,5 +268,5 @@ pub struct ClosedParams {
     /// The process that is closed.
     pub process_id: ProcessId,
     /// Its number, always the last.
-    pub seq: u64,
+    pub seq: Seq,
 }

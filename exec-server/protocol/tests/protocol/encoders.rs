@@ -5,7 +5,7 @@ use codex_exec_protocol::http::{BodyDeltaParams, RequestResult, ResponseHeader};
 use codex_exec_protocol::process::{
     Chunk, ExitDetails, Output, OutputParams, ReadResult, Stream, StreamTotals, encode_output,
 };
-use codex_exec_protocol::{Base64Bytes, WireEncode, envelope};
+use codex_exec_protocol::{Base64Bytes, Seq, WireEncode, envelope};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ fn bytes() -> impl Strategy<Value = Base64Bytes> {
 
 fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
     let chunk =
-        (any::<u64>(), stream(), bytes()).prop_map(|(seq, stream, chunk)| Chunk { seq, stream, chunk });
+        (any::<u64>(), stream(), bytes()).prop_map(|(seq, stream, chunk)| Chunk { seq: Seq(seq), stream, chunk });
     proptest::collection::vec(chunk, 0..4)
 }
 
@@ -48,7 +48,7 @@ proptest! {
 
     #[test]
     fn body_deltas(request_id in "\\PC*", seq: u64, delta in bytes(), done: bool, error in any::<Option<String>>()) {
-        check(&BodyDeltaParams { request_id, seq, delta, done, error });
+        check(&BodyDeltaParams { request_id, seq: Seq(seq), delta, done, error });
     }
 
     #[test]
@@ -56,7 +56,7 @@ proptest! {
         let [stdout, stderr, pty] = totals;
         let exit = exit_code.map(|_| ExitDetails { signal: exit_code, duration_ms: stdout, ..ExitDetails::default() });
         check(&ReadResult {
-            chunks, next_seq, exited: exit_code.is_some(), exit_code, closed, failure: None, sandbox_denied: closed,
+            chunks, next_seq: Seq(next_seq), exited: exit_code.is_some(), exit_code, closed, failure: None, sandbox_denied: closed,
             lost_bytes: pty, totals: StreamTotals { stdout, stderr, pty }, exit, next_offset,
         });
     }
@@ -64,9 +64,9 @@ proptest! {
     #[test]
     fn output_notifications_are_the_same_bytes(process_id in "\\PC*", seq: u64, stream in stream(), chunk in bytes()) {
         let mut hand = Vec::new();
-        encode_output(&process_id.as_str().into(), seq, stream, &chunk.0, &mut hand);
+        encode_output(&process_id.as_str().into(), Seq(seq), stream, &chunk.0, &mut hand);
         let mut serde = Vec::new();
-        envelope::notification::<Output>(&OutputParams { process_id: process_id.into(), seq, stream, chunk }, &mut serde);
+        envelope::notification::<Output>(&OutputParams { process_id: process_id.into(), seq: Seq(seq), stream, chunk }, &mut serde);
         prop_assert_eq!(String::from_utf8(hand).unwrap(), String::from_utf8(serde).unwrap());
     }
 

@@ -23,14 +23,14 @@ fn read(
     let chunks = chunks
         .iter()
         .map(|(seq, text)| Chunk {
-            seq: *seq,
+            seq: Seq(*seq),
             stream: Stream::Stdout,
             chunk: text.as_bytes().to_vec().into(),
         })
         .collect();
     ReadResult {
         chunks,
-        next_seq,
+        next_seq: Seq(next_seq),
         exited: exit_code.is_some(),
         exit_code,
         closed,
@@ -67,7 +67,7 @@ fn recoveries_cover_every_number_or_say_what_is_lost() {
     for (name, read, expected) in cases {
         let mut follow = Follow::default();
         let mut out = Vec::new();
-        follow.accept(1, output("a"), 1 << 20, &mut out);
+        follow.accept(Seq(1), output("a"), 1 << 20, &mut out);
         follow.recover(read, &mut out);
         assert_eq!(out[1..], expected, "{name}");
     }
@@ -77,9 +77,9 @@ fn recoveries_cover_every_number_or_say_what_is_lost() {
 fn a_gap_that_never_closes_is_reported_once_too_much_is_held() {
     let mut follow = Follow::default();
     let mut out = Vec::new();
-    follow.accept(2, output("b"), 100, &mut out);
+    follow.accept(Seq(2), output("b"), 100, &mut out);
     assert_eq!(out, []);
-    follow.accept(3, output("c"), 100, &mut out);
+    follow.accept(Seq(3), output("c"), 100, &mut out);
     assert_eq!(out, [ProcessEvent::Lost { bytes: None }, output("b"), output("c")]);
 }
 
@@ -93,10 +93,10 @@ proptest! {
         let mut follow = Follow::default();
         let mut out = Vec::new();
         for (at, seq) in order.iter().enumerate() {
-            follow.accept(*seq, event(*seq), 1 << 20, &mut out);
+            follow.accept(Seq(*seq), event(*seq), 1 << 20, &mut out);
             if let Some(again) = repeats.get(at) {
                 let seq = order[*again.min(&at)];
-                follow.accept(seq, event(seq), 1 << 20, &mut out);
+                follow.accept(Seq(seq), event(seq), 1 << 20, &mut out);
             }
         }
         prop_assert_eq!(out, (1..=20).map(event).collect::<Vec<_>>());
@@ -110,13 +110,13 @@ proptest! {
         let event = |seq| match seq { 20 => ProcessEvent::Closed, 19 => exited(3), n => output(&n.to_string()) };
         let mut follow = Follow::default();
         let mut out = Vec::new();
-        for seq in 1..=cut { follow.accept(seq, event(seq), 1 << 20, &mut out); }
-        for seq in early.iter().filter(|seq| **seq > cut) { follow.accept(*seq, event(*seq), 1 << 20, &mut out); }
+        for seq in 1..=cut { follow.accept(Seq(seq), event(seq), 1 << 20, &mut out); }
+        for seq in early.iter().filter(|seq| **seq > cut) { follow.accept(Seq(*seq), event(*seq), 1 << 20, &mut out); }
         let seen = seen_by_read.max(cut);
         let texts: Vec<_> = (cut + 1..=seen.min(18)).map(|n| (n, n.to_string())).collect();
         let chunks: Vec<_> = texts.iter().map(|(n, text)| (*n, text.as_str())).collect();
         follow.recover(read(&chunks, seen + 1, (seen >= 19).then_some(3), seen == 20, 0), &mut out);
-        for seq in seen + 1..=20 { follow.accept(seq, event(seq), 1 << 20, &mut out); }
+        for seq in seen + 1..=20 { follow.accept(Seq(seq), event(seq), 1 << 20, &mut out); }
         prop_assert_eq!(out, (1..=20).map(event).collect::<Vec<_>>());
     }
 }

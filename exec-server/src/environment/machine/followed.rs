@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_exec_protocol::Seq;
 use codex_exec_protocol::process::{ReadParams, ReadResult};
 
 use crate::environment::ProcessEvent;
@@ -17,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub(crate) struct Followed {
     process: Arc<Process>,
     /// The last number that was read.
-    read: u64,
+    read: Seq,
     ready: VecDeque<ProcessEvent>,
     exit_told: bool,
     closed: bool,
@@ -26,7 +27,7 @@ pub(crate) struct Followed {
 impl Followed {
     /// A process whose output is held for this reader since its start.
     pub(super) fn new(process: Arc<Process>) -> Self {
-        Self { process, read: 0, ready: VecDeque::new(), exit_told: false, closed: false }
+        Self { process, read: Seq::NONE, ready: VecDeque::new(), exit_told: false, closed: false }
     }
 
     /// The next event; none after [`ProcessEvent::Closed`]. Cancel-safe.
@@ -68,7 +69,7 @@ impl Followed {
         for chunk in result.chunks {
             self.ready.push_back(ProcessEvent::Output { stream: chunk.stream, bytes: chunk.chunk.into() });
         }
-        self.read = result.next_seq.saturating_sub(1);
+        self.read = result.next_seq.previous();
         if let (Some(code), false) = (result.exit_code, self.exit_told) {
             self.exit_told = true;
             let details = result.exit.unwrap_or_default();

@@ -31,7 +31,7 @@ impl Machine {
         }
         let found = self.process(params.session_id.as_ref(), &params.process_id);
         if let (Ok(process), Some(id)) = (&found, &params.attachment_id) {
-            process.attachment_has(id, params.after_seq.unwrap_or(0));
+            process.attachment_has(id, params.after_seq.unwrap_or_default());
         }
         let found = found.and_then(|process| Ok((process.read_now(&params, false)?, process)));
         let process = match found {
@@ -173,7 +173,7 @@ impl Machine {
             Err(error) => return reply.answer(Err(error)),
             Ok(process) => process,
         };
-        let attachment = Attachment::begin(process, params.attachment_id, params.after_seq.unwrap_or(0));
+        let attachment = Attachment::begin(process, params.attachment_id, params.after_seq.unwrap_or_default());
         self.beside(async move {
             tokio::select! {
                 reason = attachment.ended() => reply.answer(Ok(AttachResult { reason })),

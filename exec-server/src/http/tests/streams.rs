@@ -17,7 +17,7 @@ async fn deltas(http: &LocalHttp, params: RequestParams) -> Vec<BodyDeltaParams>
 }
 
 fn check(all: &[BodyDeltaParams], body: &[u8], error: Option<&str>) {
-    let seqs: Vec<u64> = all.iter().map(|d| d.seq).collect();
+    let seqs: Vec<u64> = all.iter().map(|d| d.seq.0).collect();
     assert_eq!(seqs, (1..=all.len() as u64).collect::<Vec<_>>());
     let (last, before) = all.split_last().unwrap();
     assert!(last.done && last.delta.0.is_empty());

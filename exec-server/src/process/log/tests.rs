@@ -25,8 +25,8 @@ fn events_come_in_the_order_of_their_numbers() {
             Event::Exited(seq, _) | Event::Closed(seq) => seq,
         })
         .collect();
-    assert_eq!(seqs, [1, 2, 3, 4]);
-    log.sent(4);
+    assert_eq!(seqs, [1, 2, 3, 4].map(Seq));
+    log.sent(Seq(4));
     assert!(log.all_sent());
 }
 
@@ -38,14 +38,14 @@ fn a_follower_that_lags_a_whole_log_behind_stalls_the_program() {
     assert!(log.has_room(), "as much again may be on its way");
     log.append(Stream::Stdout, bytes(10));
     assert!(!log.has_room());
-    log.sent(2);
+    log.sent(Seq(2));
     assert!(!log.has_room(), "what is sent may still be lost on its way");
-    log.received(1);
+    log.received(Seq(1));
     assert!(log.has_room());
     log.append(Stream::Stdout, bytes(10));
-    assert_eq!((log.lost_after(0), log.lost_after(1)), (10, 0));
-    log.received(9);
-    assert_eq!(log.lost_after(0), 20, "nothing is received that was not sent");
+    assert_eq!((log.lost_after(Seq(0)), log.lost_after(Seq(1))), (10, 0));
+    log.received(Seq(9));
+    assert_eq!(log.lost_after(Seq(0)), 20, "nothing is received that was not sent");
 }
 
 #[test]
@@ -55,10 +55,10 @@ fn with_nobody_attached_the_oldest_output_goes() {
         assert!(log.has_room());
         log.append(Stream::Stdout, bytes(5));
     }
-    assert_eq!(log.read(0, None).0.len(), 2);
-    assert_eq!(log.lost_after(0), 998 * 5);
-    assert_eq!(log.lost_after(998), 0);
-    assert_eq!(log.lost_after(997), 5);
+    assert_eq!(log.read(Seq::NONE, None).0.len(), 2);
+    assert_eq!(log.lost_after(Seq(0)), 998 * 5);
+    assert_eq!(log.lost_after(Seq(998)), 0);
+    assert_eq!(log.lost_after(Seq(997)), 5);
 }
 
 #[test]
@@ -66,17 +66,17 @@ fn a_hold_keeps_every_byte_until_it_is_read_or_released() {
     let mut log = OutputLog::new(10);
     log.attach();
     log.append(Stream::Stdout, bytes(6));
-    log.sent(1);
+    log.sent(Seq(1));
     log.detach(false);
     log.append(Stream::Stdout, bytes(6));
     assert!(!log.has_room(), "the log is full and held");
     log.attach();
     assert!(!log.has_room(), "the newcomer has not read yet");
-    assert_eq!(log.read(0, None).0.len(), 2);
+    assert_eq!(log.read(Seq::NONE, None).0.len(), 2);
     log.append(Stream::Stdout, bytes(1));
-    log.was_read(1);
+    log.was_read(Seq(1));
     assert!(log.is_held(), "half of what it missed is missing still");
-    log.was_read(2);
+    log.was_read(Seq(2));
     assert!(log.has_room() && !log.is_held(), "the rest comes as notifications");
     log.detach(false);
     log.release();
@@ -98,21 +98,21 @@ fn a_read_returns_whole_chunks_and_at_least_one() {
         (3, Some(1), 0, 4),
         (9, None, 0, 4),
     ] {
-        let (chunks, got) = log.read(after, max);
-        assert_eq!((chunks.len(), got), (count, next), "after {after} max {max:?}");
+        let (chunks, got) = log.read(Seq(after), max);
+        assert_eq!((chunks.len(), got), (count, Seq(next)), "after {after} max {max:?}");
     }
 }
 
 #[test]
 fn news_after_a_number_is_a_chunk_an_exit_or_the_close() {
     let mut log = OutputLog::new(100);
-    assert!(!log.has_news_after(0));
+    assert!(!log.has_news_after(Seq(0)));
     log.append(Stream::Stdout, bytes(1));
-    assert!(log.has_news_after(0) && !log.has_news_after(1));
+    assert!(log.has_news_after(Seq(0)) && !log.has_news_after(Seq(1)));
     log.exited(exit());
-    assert!(log.has_news_after(1) && !log.has_news_after(2));
+    assert!(log.has_news_after(Seq(1)) && !log.has_news_after(Seq(2)));
     log.closed();
-    assert!(log.has_news_after(99));
+    assert!(log.has_news_after(Seq(99)));
 }
 
 #[test]
@@ -128,8 +128,8 @@ fn what_the_last_follower_saw_is_known_after_its_connection() {
             log.attach();
         }
         log.append(Stream::Stdout, Bytes::from_static(b"two"));
-        log.sent(2);
-        log.received(confirmed);
+        log.sent(Seq(2));
+        log.received(Seq(confirmed));
         log.detach(orderly);
         assert_eq!(log.has_unseen(), unseen, "orderly {orderly}, confirmed {confirmed}, missed {missed}");
         log.append(Stream::Stdout, Bytes::from_static(b"three"));

@@ -1,9 +1,11 @@
 //! A process as the thread sees it that writes logs to disk.
 
+use codex_exec_protocol::Seq;
+
 use super::Process;
 use crate::logs::{Kept, Unkept};
 use crate::process::kept;
-use crate::process::log::{OutputLog, Seq};
+use crate::process::log::OutputLog;
 
 impl Kept for Process {
     fn unkept(&self) -> Unkept {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_exec_protocol::RpcError;
+use codex_exec_protocol::{RpcError, Seq};
 use codex_exec_protocol::process::{
     AttachmentEnd, ProcessInfo, ProcessState, ReadParams, ReadResult, WaitResult,
 };
 
 use super::{Input, Phase, Process, State, millis, number, unknown_process};
 use crate::limits::Limits;
-use crate::process::log::{OutputLog, Seq};
+use crate::process::log::OutputLog;
 use crate::process::{denied, stored};
 use codex_children::orphans::{self, Leftover};
 
@@ -35,7 +35,7 @@ impl Wanted {
                 Self { after, skip, lost }
             }
             None => {
-                let after = params.after_seq.unwrap_or(0);
+                let after = params.after_seq.unwrap_or_default();
                 Self { after, skip: 0, lost: log.lost_after(after) }
             }
         }
