@@ -10,7 +10,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_fuzz::target;
 use codex_relay::frame;
-use codex_relay::{Event, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict};
+use codex_relay::{RelayEvent, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict};
 use codex_secret::Secret;
 
 #[derive(Debug, Arbitrary)]
@@ -131,20 +131,20 @@ target!(|input: Input<'_>| {
         }
         while let Some(event) = executor.next_event() {
             match event {
-                Event::Validate(handshake) => {
+                RelayEvent::Validate(handshake) => {
                     assert_eq!(&handshake.harness_public_key, OWN.public_key());
                     assert_eq!(handshake.authorization.expose(), input.authorization);
                     asked.push_back(handshake.stream);
                 }
                 // A handshake that is repeated after its stream's end opens one that nobody can talk on.
-                Event::Opened { stream, .. } => opened = opened.or(Some(stream)),
-                Event::Message { stream, message } => {
+                RelayEvent::Opened { stream, .. } => opened = opened.or(Some(stream)),
+                RelayEvent::Message { stream, message } => {
                     assert_eq!(Some(stream), opened, "only the harness' own handshake can be spoken on");
                     assert_eq!(Some(&message), sent[0].get(received[0]), "what was sent, in order");
                     received[0] += 1;
                 }
-                Event::Closed { stream } => asked.retain(|other| *other != stream),
-                Event::Room { .. } | Event::Acked { .. } => {}
+                RelayEvent::Closed { stream } => asked.retain(|other| *other != stream),
+                RelayEvent::Room { .. } | RelayEvent::Acked { .. } => {}
             }
         }
         while let Some(message) = harness.next_message() {

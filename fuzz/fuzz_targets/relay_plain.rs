@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_fuzz::target;
 use codex_relay::frame::{self, Body};
-use codex_relay::{Event, ExecutorStreams, RelayLimits, SendError, StreamKey};
+use codex_relay::{RelayEvent, ExecutorStreams, RelayLimits, SendError, StreamKey};
 
 const LIMITS: usize = 3;
 
@@ -73,16 +73,16 @@ target!(|acts: Vec<Act<'_>>| {
         }
         while let Some(event) = streams.next_event() {
             match event {
-                Event::Opened { stream, .. } => {
+                RelayEvent::Opened { stream, .. } => {
                     assert!(!ever.contains(&stream) && alive.insert(stream), "a key is used once");
                     ever.push(stream);
                 }
-                Event::Message { stream, message } => {
+                RelayEvent::Message { stream, message } => {
                     assert!(alive.contains(&stream) && message.starts_with(b"{") || !message.is_empty());
                 }
-                Event::Room { stream } | Event::Acked { stream, .. } => assert!(alive.contains(&stream)),
-                Event::Closed { stream } => assert!(alive.remove(&stream), "closed once, and not by us"),
-                Event::Validate(_) => panic!("a plain relay has no handshake"),
+                RelayEvent::Room { stream } | RelayEvent::Acked { stream, .. } => assert!(alive.contains(&stream)),
+                RelayEvent::Closed { stream } => assert!(alive.remove(&stream), "closed once, and not by us"),
+                RelayEvent::Validate(_) => panic!("a plain relay has no handshake"),
             }
         }
         assert!(alive.len() <= LIMITS);

@@ -46,7 +46,7 @@ impl From<ClientError> for PersonalTokenError {
 }
 
 #[derive(serde::Deserialize)]
-struct Answer {
+struct TokenOwner {
     email: Option<String>,
     chatgpt_user_id: String,
     chatgpt_account_id: String,
@@ -74,7 +74,7 @@ pub async fn look_up(
         return Err(PersonalTokenError::Status(answer.status()));
     }
     let body = http_error::body(answer).await.map_err(PersonalTokenError::Request)?;
-    let answer: Answer = serde_json::from_slice(&body)
+    let answer: TokenOwner = serde_json::from_slice(&body)
         .map_err(|error| PersonalTokenError::Decode(http_error::json_place(&error)))?;
     Ok(PersonalToken {
         email: answer.email,

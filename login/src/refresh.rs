@@ -88,7 +88,7 @@ impl RefreshError {
 
 /// What a refresh brings. What is absent stays as it was.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct RefreshedTokens {
     pub(crate) id_token: Option<Secret>,
     pub(crate) access_token: Option<Secret>,
     pub(crate) refresh_token: Option<Secret>,
@@ -131,7 +131,7 @@ pub(crate) async fn request(
     variables: &Variables,
     tokens: &Tokens,
     reason: RefreshReason,
-) -> Result<Answer, RefreshError> {
+) -> Result<RefreshedTokens, RefreshError> {
     #[derive(Serialize)]
     struct Body<'a> {
         client_id: &'a str,

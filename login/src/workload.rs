@@ -214,11 +214,11 @@ fn read(path: PathBuf) -> Result<Secret, WorkloadError> {
 /// The token of an answer. It has to name the account that it is for: nothing else does.
 fn understood(body: &[u8], now: Timestamp) -> Option<WorkloadToken> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct TokenAnswer {
         access_token: Secret,
         expires_in: i64,
     }
-    let Answer { access_token: bearer, expires_in } = serde_json::from_slice(body).ok()?;
+    let TokenAnswer { access_token: bearer, expires_in } = serde_json::from_slice(body).ok()?;
     let claims = IdClaims::read(bearer.expose()).ok()?;
     claims.account_id.as_ref()?;
     let expires =

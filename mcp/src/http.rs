@@ -36,7 +36,7 @@ pub struct HttpAccess {
 }
 
 type Service = StreamableHttpService<Lender, LocalSessionManager>;
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+type HttpResponse = Response<BoxBody<Bytes, Infallible>>;
 
 /// Serves the tools on a listener, until this is dropped.
 pub async fn serve_http(listener: TcpListener, lender: Lender, access: HttpAccess) {
@@ -87,7 +87,7 @@ async fn answer(
     mut service: Service,
     access: Arc<HttpAccess>,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+) -> Result<HttpResponse, Infallible> {
     if request.uri().path() != PATH {
         return Ok(plain(StatusCode::NOT_FOUND, "the tools are at /mcp\n"));
     }
@@ -100,7 +100,7 @@ async fn answer(
     service.call(request).await
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Answer {
+fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
     let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed());
     *answer.status_mut() = status;
     answer

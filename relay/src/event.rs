@@ -8,7 +8,7 @@ use crate::stream_id::{StreamId, StreamKey};
 
 /// What the executor's side has to act on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum RelayEvent {
     /// Noise: the registry is to be asked (6.3); the answer goes to [`crate::ExecutorStreams::validated`].
     Validate(Handshake),
     /// A new JSON-RPC connection.

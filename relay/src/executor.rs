@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::event::{Event, Verdict};
+use crate::event::{RelayEvent, Verdict};
 use crate::frame;
 use crate::limits::RelayLimits;
 use crate::noise::Identity;
@@ -60,7 +60,7 @@ impl ExecutorStreams {
     }
 
     /// What to act on next; to be asked until there is nothing, after every other call.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<RelayEvent> {
         both!(self, streams => streams.open.next_event())
     }
 
@@ -89,7 +89,7 @@ impl ExecutorStreams {
     }
 
     /// How many data frames of the stream were given to the websocket, and the frame that asks its harness how many of
-    /// them it has taken ([`Event::Acked`]; released harnesses say nothing).
+    /// them it has taken ([`RelayEvent::Acked`]; released harnesses say nothing).
     pub fn ask(&self, stream: StreamKey) -> Option<(u64, Bytes)> {
         let (id, frames) = match &self.0 {
             Kind::Plain(streams) => streams.open.sent(stream),

@@ -123,6 +123,11 @@ pub fn parse(message: Bytes, longest_stream_id: usize) -> Result<Frame, FrameErr
     Ok(Frame { stream_id: frame.stream_id, body })
 }
 
+/// The same for an executor, which drops what is no frame and goes on (4.2, 8).
+pub(crate) fn parse_or_drop(message: Bytes, longest_stream_id: usize) -> Option<Frame> {
+    parse(message, longest_stream_id).inspect_err(|error| tracing::debug!(%error, "frame dropped")).ok()
+}
+
 fn filled(payload: Bytes) -> Result<Bytes, FrameError> {
     if payload.is_empty() { Err(FrameError::Empty) } else { Ok(payload) }
 }

@@ -8,7 +8,7 @@ use codex_secret::Secret;
 
 use crate::frame::{self, Body, Frame, FrameError};
 use crate::limits::RelayLimits;
-use crate::noise::{self, Answer, Channel, Identity, Initiated, NoiseError, Parties};
+use crate::noise::{self, HandshakeAnswer, Channel, Identity, Initiated, NoiseError, Parties};
 use crate::queue::{Queue, SendError};
 use crate::stream_id::StreamId;
 
@@ -155,12 +155,12 @@ impl HarnessStream {
         };
         let initiated = initiated.take().ok_or(HarnessError::OutOfPlace("a second handshake"))?;
         match initiated.finish(message)? {
-            Answer::Admitted(channel) => {
+            HandshakeAnswer::Admitted(channel) => {
                 self.state = State::Open(channel);
                 self.owes_ack = true;
                 Ok(())
             }
-            Answer::CredentialRefused => Err(HarnessError::ExecutorCredential),
+            HandshakeAnswer::CredentialRefused => Err(HarnessError::ExecutorCredential),
         }
     }
 

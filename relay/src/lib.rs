@@ -1,7 +1,7 @@
 //! The relay (`remote.md` sections 4, 7, 8 and 9): frames, virtual streams, their state machines, the encrypted channel.
 //!
 //! Nothing here does I/O or knows a clock: a machine is handed the websocket's messages and the time, gives
-//! [`Event`]s to act on, and is asked for the next frame whenever the socket takes one. So the streams have fair
+//! [`RelayEvent`]s to act on, and is asked for the next frame whenever the socket takes one. So the streams have fair
 //! turns: a frame of each stream that has something to send, then the next of the first, whatever their sizes.
 
 mod event;
@@ -19,7 +19,7 @@ mod plain_streams;
 mod queue;
 mod stream_id;
 
-pub use event::{Event, Handshake, Verdict};
+pub use event::{RelayEvent, Handshake, Verdict};
 pub use executor::ExecutorStreams;
 pub use frame::EXECUTOR_STOPPED;
 pub use harness::{HarnessError, HarnessStream, Target};

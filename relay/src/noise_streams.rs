@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use codex_exec_protocol::registry::PublicKey;
 
-use crate::event::{Event, Handshake, Verdict};
+use crate::event::{RelayEvent, Handshake, Verdict};
 use crate::failures::Failures;
 use crate::frame::{self, Body, Frame};
 use crate::json;
@@ -69,12 +69,8 @@ impl NoiseStreams {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, message: Bytes) {
-        let Frame { stream_id, body } = match frame::parse(message, self.limits.stream_id_bytes) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::debug!(%error, "frame dropped");
-                return;
-            }
+        let Some(Frame { stream_id, body }) = frame::parse_or_drop(message, self.limits.stream_id_bytes) else {
+            return;
         };
         match body {
             Body::Handshake(message) => self.handshake(now, &stream_id, &message),
@@ -132,7 +128,7 @@ impl NoiseStreams {
         if let Some(Pending { id, .. }) = self.pending.remove(&given_up) {
             tracing::info!(stream_id = %id, "handshake refused: its harness has the most that wait, and another came");
             self.open.release(id.as_str());
-            self.open.tell(Event::Closed { stream: given_up });
+            self.open.tell(RelayEvent::Closed { stream: given_up });
             self.reset(id.as_str());
         }
         true
@@ -141,7 +137,7 @@ impl NoiseStreams {
     fn ask(&mut self, stream_id: &str, accepted: Accepted) {
         let id = StreamId::from(stream_id);
         let stream = self.open.claim(&id);
-        self.open.tell(Event::Validate(Handshake {
+        self.open.tell(RelayEvent::Validate(Handshake {
             stream,
             id: id.clone(),
             harness_public_key: accepted.harness.clone(),
@@ -159,7 +155,7 @@ impl NoiseStreams {
         let Some(pending) = self.pending.remove(&key) else { return false };
         self.open.release(pending.id.as_str());
         self.failures.add(&pending.accepted.harness, now, &self.limits);
-        self.open.tell(Event::Closed { stream: key });
+        self.open.tell(RelayEvent::Closed { stream: key });
         true
     }
 
@@ -220,7 +216,7 @@ impl NoiseStreams {
         tracing::info!(stream_id = %stream.id, %error, "stream closed");
         self.reset(stream.id.as_str());
         if !stream.ending {
-            self.open.tell(Event::Closed { stream: key });
+            self.open.tell(RelayEvent::Closed { stream: key });
         }
     }
 
@@ -238,7 +234,7 @@ impl NoiseStreams {
             return;
         }
         if self.remove(key).is_some_and(|stream| !stream.ending) {
-            self.open.tell(Event::Closed { stream: key });
+            self.open.tell(RelayEvent::Closed { stream: key });
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::event::Event;
+use crate::event::RelayEvent;
 use crate::queue::{Queue, SendError, Turns};
 use crate::stream_id::{StreamId, StreamKey};
 
@@ -33,7 +33,7 @@ pub(crate) struct Open<C> {
     streams: HashMap<StreamKey, Stream<C>>,
     last_key: u64,
     turns: Turns,
-    events: VecDeque<Event>,
+    events: VecDeque<RelayEvent>,
 }
 
 impl<C: Carrier> Open<C> {
@@ -82,7 +82,7 @@ impl<C: Carrier> Open<C> {
         self.ids.insert(id.clone(), key);
         let stream = Stream { id: id.clone(), carrier, queue: Queue::default(), ending: false };
         self.streams.insert(key, stream);
-        self.tell(Event::Opened { stream: key, id });
+        self.tell(RelayEvent::Opened { stream: key, id });
     }
 
     pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream<C>> {
@@ -100,18 +100,18 @@ impl<C: Carrier> Open<C> {
         Some(stream)
     }
 
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: RelayEvent) {
         self.events.push_back(event);
     }
 
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
+    pub(crate) fn next_event(&mut self) -> Option<RelayEvent> {
         self.events.pop_front()
     }
 
     /// Passes a message on, unless the stream has ended here.
     pub(crate) fn deliver(&mut self, key: StreamKey, message: Bytes) {
         if self.lasting(key).is_some() {
-            self.tell(Event::Message { stream: key, message });
+            self.tell(RelayEvent::Message { stream: key, message });
         }
     }
 
@@ -119,7 +119,7 @@ impl<C: Carrier> Open<C> {
     pub(crate) fn acked(&mut self, id: &str, ack: u32) {
         let Some(key) = self.key(id) else { return };
         if let Some(frames) = self.sent(key).and_then(|(_, sent)| acked(sent, ack)) {
-            self.tell(Event::Acked { stream: key, frames });
+            self.tell(RelayEvent::Acked { stream: key, frames });
         }
     }
 
@@ -170,7 +170,7 @@ impl<C: Carrier> Open<C> {
         let Some(stream) = self.streams.get_mut(&key) else { return false };
         let (empty, ending) = (stream.queue.is_empty(), stream.ending);
         if stream.queue.room_again(self.queued_bytes) && !ending {
-            self.tell(Event::Room { stream: key });
+            self.tell(RelayEvent::Room { stream: key });
         }
         if !empty {
             self.turns.join(key);

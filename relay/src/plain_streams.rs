@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::event::Event;
+use crate::event::RelayEvent;
 use crate::frame::{self, Body, Frame};
 use crate::json;
 use crate::limits::RelayLimits;
@@ -38,12 +38,8 @@ impl PlainStreams {
     }
 
     pub(crate) fn receive(&mut self, _now: Instant, message: Bytes) {
-        let Frame { stream_id, body } = match frame::parse(message, self.limits.stream_id_bytes) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::debug!(%error, "frame dropped");
-                return;
-            }
+        let Some(Frame { stream_id, body }) = frame::parse_or_drop(message, self.limits.stream_id_bytes) else {
+            return;
         };
         match body {
             Body::Data { payload, .. } => self.data(&stream_id, payload),
@@ -82,7 +78,7 @@ impl PlainStreams {
         self.dead.retain(|id| id.as_str() != stream_id);
         let Some(key) = self.open.key(stream_id) else { return };
         if self.open.remove(key).is_some_and(|stream| !stream.ending) {
-            self.open.tell(Event::Closed { stream: key });
+            self.open.tell(RelayEvent::Closed { stream: key });
         }
     }
 

@@ -12,7 +12,7 @@ pub enum SendError {
     /// The stream has ended; its `Closed` event is there or was taken.
     #[error("the stream has ended")]
     Ended,
-    /// The stream's queue is full; the message comes back, [`crate::Event::Room`] follows.
+    /// The stream's queue is full; the message comes back, [`crate::RelayEvent::Room`] follows.
     #[error("the stream's queue is full; wait for room")]
     Full(Bytes),
     /// Longer than any receiver takes.

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::metrics::{Direction, Metrics};
 use crate::outlet::{Closing, Outlet};
 use crate::switch::{Passed, Port};
-use crate::websocket::{Batch, Event, ReadError, Reader};
+use crate::websocket::{Batch, ClientMessage, ReadError, Reader};
 
 /// A socket that is attached to the switch.
 pub struct Socket {
@@ -69,7 +69,7 @@ impl Socket {
             };
             life.seen.store(true, Ordering::Relaxed);
             match event {
-                Event::Binary(frame) => {
+                ClientMessage::Binary(frame) => {
                     self.metrics.passed(self.direction, frame.len());
                     match self.port.pass(frame) {
                         Passed::Sent => {}
@@ -81,10 +81,10 @@ impl Socket {
                         }
                     }
                 }
-                Event::Text => self.metrics.dropped(crate::switch::Dropped::Malformed),
-                Event::Ping(payload) => self.outlet.pong(payload),
-                Event::Pong => {}
-                Event::Close => return Closing::PeerGone,
+                ClientMessage::Text => self.metrics.dropped(crate::switch::Dropped::Malformed),
+                ClientMessage::Ping(payload) => self.outlet.pong(payload),
+                ClientMessage::Pong => {}
+                ClientMessage::Close => return Closing::PeerGone,
             }
         }
     }

@@ -137,7 +137,7 @@ fn date(now: SystemTime) -> String {
 
 /// An answer that ends the connection.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// The status with its reason.
     pub status: &'static str,
     /// The methods that `Allow` lists.
@@ -148,7 +148,7 @@ pub struct Answer {
     pub head_only: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The whole answer as bytes, with a `date` header for `now`.
     pub fn encode(self, now: SystemTime) -> Vec<u8> {
         let mut out = format!("HTTP/1.1 {}\r\n", self.status);

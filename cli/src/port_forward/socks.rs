@@ -25,7 +25,7 @@ const CONNECT: u8 = 1;
 
 /// The answers of RFC 1928, section 6, that are given here.
 #[derive(Debug, Clone, Copy)]
-enum Answer {
+enum SocksReply {
     Granted = 0,
     Failed = 1,
     Refused = 5,
@@ -87,16 +87,16 @@ async fn serve(hub: &Hub, mut stream: TcpStream) -> io::Result<()> {
     };
     match Way::Forward.connect(hub, &target).await {
         Ok(there) => {
-            answer(&mut stream, Answer::Granted).await?;
+            answer(&mut stream, SocksReply::Granted).await?;
             Connection::Here(stream).join(there).await.map_err(io::Error::other)
         }
-        Err(Trouble::Nobody(_)) => answer(&mut stream, Answer::Refused).await,
-        Err(_) => answer(&mut stream, Answer::Failed).await,
+        Err(Trouble::Nobody(_)) => answer(&mut stream, SocksReply::Refused).await,
+        Err(_) => answer(&mut stream, SocksReply::Failed).await,
     }
 }
 
 /// Reads the greeting and where to go.
-async fn ask(stream: &mut TcpStream) -> io::Result<Result<Place, Answer>> {
+async fn ask(stream: &mut TcpStream) -> io::Result<Result<Place, SocksReply>> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "no SOCKS5");
     let [version, methods] = array(stream).await?;
     if version != VERSION {
@@ -122,16 +122,16 @@ async fn ask(stream: &mut TcpStream) -> io::Result<Result<Place, Answer>> {
             stream.read_exact(&mut name).await?;
             match String::from_utf8(name) {
                 Ok(name) => name,
-                Err(_) => return Ok(Err(Answer::NoSuchAddress)),
+                Err(_) => return Ok(Err(SocksReply::NoSuchAddress)),
             }
         }
-        _ => return Ok(Err(Answer::NoSuchAddress)),
+        _ => return Ok(Err(SocksReply::NoSuchAddress)),
     };
     let port = u16::from_be_bytes(array(stream).await?);
     Ok(match (command, port) {
         (CONNECT, 1..) => Ok(Place { host, port }),
-        (CONNECT, 0) => Err(Answer::Failed),
-        _ => Err(Answer::NoSuchCommand),
+        (CONNECT, 0) => Err(SocksReply::Failed),
+        _ => Err(SocksReply::NoSuchCommand),
     })
 }
 
@@ -142,6 +142,6 @@ async fn array<const N: usize>(stream: &mut TcpStream) -> io::Result<[u8; N]> {
 }
 
 /// Which address the connection was made from is nobody's business.
-async fn answer(stream: &mut TcpStream, answer: Answer) -> io::Result<()> {
+async fn answer(stream: &mut TcpStream, answer: SocksReply) -> io::Result<()> {
     stream.write_all(&[VERSION, answer as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await
 }

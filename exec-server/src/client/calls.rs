@@ -32,10 +32,10 @@ impl Retry {
 }
 
 /// The raw JSON of a result, or why there is none.
-pub(super) type Answer = Result<String, ClientError>;
+pub(super) type RawResult = Result<String, ClientError>;
 
 struct Pending {
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<RawResult>,
     message: Bytes,
     retry: Retry,
     sent: bool,
@@ -66,7 +66,7 @@ impl Calls {
         self.pending.values().any(|pending| pending.sent)
     }
 
-    pub(super) fn register(&mut self, id: i64, message: Bytes, retry: Retry) -> oneshot::Receiver<Answer> {
+    pub(super) fn register(&mut self, id: i64, message: Bytes, retry: Retry) -> oneshot::Receiver<RawResult> {
         let (answer, receiver) = oneshot::channel();
         self.pending.insert(id, Pending { answer, message, retry, sent: false });
         receiver

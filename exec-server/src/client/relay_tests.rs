@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::registry::{NOISE_PROFILE, PublicKey};
-use codex_relay::{Event, ExecutorStreams, Identity, RelayLimits, StreamKey, Verdict, frame};
+use codex_relay::{RelayEvent, ExecutorStreams, Identity, RelayLimits, StreamKey, Verdict, frame};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -129,18 +129,18 @@ impl Executor {
         loop {
             while let Some(event) = self.streams.next_event() {
                 match event {
-                    Event::Validate(handshake) => {
+                    RelayEvent::Validate(handshake) => {
                         assert_eq!(handshake.authorization.expose(), "granted");
                         self.harness = Some(handshake.harness_public_key);
                         self.streams.validated(Instant::now(), handshake.stream, self.verdict);
                     }
-                    Event::Opened { stream, id } => (self.stream, self.id) = (Some(stream), id.to_string()),
-                    Event::Message { stream, message } => {
+                    RelayEvent::Opened { stream, id } => (self.stream, self.id) = (Some(stream), id.to_string()),
+                    RelayEvent::Message { stream, message } => {
                         assert_eq!(Some(stream), self.stream);
                         return Some(serde_json::from_slice(&message).unwrap());
                     }
-                    Event::Room { .. } | Event::Acked { .. } => {}
-                    Event::Closed { .. } => return None,
+                    RelayEvent::Room { .. } | RelayEvent::Acked { .. } => {}
+                    RelayEvent::Closed { .. } => return None,
                 }
             }
             self.transmit().await;

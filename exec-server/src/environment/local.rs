@@ -80,10 +80,10 @@ impl Drop for Owner {
 }
 
 /// An answer, and what it holds until it is taken.
-type Answer<R> = (Result<R, RpcError>, Option<Box<dyn Send>>);
+type HeldAnswer<R> = (Result<R, RpcError>, Option<Box<dyn Send>>);
 
 /// The way back to the caller, who may have gone.
-struct Caller<R>(oneshot::Sender<Answer<R>>);
+struct Caller<R>(oneshot::Sender<HeldAnswer<R>>);
 
 impl<R: Send + 'static> Reply<R> for Caller<R> {
     fn answer(self, result: Result<R, RpcError>) {

@@ -73,7 +73,7 @@ pub(crate) trait Kept: Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub(crate) struct Unkept {
     /// What happened, in order.
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<DiskEvent>,
     /// There is more.
     pub(crate) more: bool,
     /// With the last of it: behind the last event of all, and what there is to say of the exit.
@@ -82,7 +82,7 @@ pub(crate) struct Unkept {
 
 /// Something that happened to a program.
 #[derive(Debug)]
-pub(crate) struct Event {
+pub(crate) struct DiskEvent {
     /// Its number.
     pub(crate) seq: Seq,
     /// What it was.

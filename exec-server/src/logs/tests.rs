@@ -6,7 +6,7 @@ use codex_disk_log::{From, Outcome};
 /// A program whose events are given.
 struct Played {
     log: Arc<DiskLog>,
-    state: Mutex<Vec<Event>>,
+    state: Mutex<Vec<DiskEvent>>,
     kept: Mutex<Seq>,
     end: Option<Position>,
     gave_up: Mutex<bool>,
@@ -31,11 +31,11 @@ impl Kept for Played {
     }
 }
 
-fn event(seq: u64, text: &'static str) -> Event {
-    Event { seq: Seq(seq), kind: Kind::Stdout, content: Bytes::from_static(text.as_bytes()) }
+fn event(seq: u64, text: &'static str) -> DiskEvent {
+    DiskEvent { seq: Seq(seq), kind: Kind::Stdout, content: Bytes::from_static(text.as_bytes()) }
 }
 
-fn played(open: &Arc<OpenLogs>, events: Vec<Event>, end: Option<Position>) -> Arc<Played> {
+fn played(open: &Arc<OpenLogs>, events: Vec<DiskEvent>, end: Option<Position>) -> Arc<Played> {
     let log = open.begin(b"about").expect("a log");
     Arc::new(Played {
         log,

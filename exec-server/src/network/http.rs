@@ -176,7 +176,7 @@ impl Conversation {
                 "The host changed the protocol without being asked.".into(),
             ));
         }
-        Ok(response.map(|body| Answer { body, _connection: connection }.boxed()))
+        Ok(response.map(|body| HostBody { body, _connection: connection }.boxed()))
     }
 }
 
@@ -289,12 +289,12 @@ impl Drop for Connection {
 }
 
 /// A host's answer, with the connection that it comes over.
-struct Answer {
+struct HostBody {
     body: Incoming,
     _connection: Connection,
 }
 
-impl Body for Answer {
+impl Body for HostBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

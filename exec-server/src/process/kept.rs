@@ -6,7 +6,7 @@ use bytes::Bytes;
 use codex_disk_log::{Kind, Position};
 use codex_exec_protocol::process::{LoggedExit, Stream, StreamTotals};
 
-use super::log::{Event, Exit, OutputLog};
+use super::log::{LogEvent, Exit, OutputLog};
 use crate::logs::{self, DiskLog, Unkept};
 
 /// Bytes that are handed over at once. Chosen for speed.
@@ -65,20 +65,20 @@ pub(super) fn unkept(log: &OutputLog) -> Unkept {
     Unkept { events, more, end }
 }
 
-fn written(event: Event<'_>, totals: StreamTotals) -> logs::Event {
+fn written(event: LogEvent<'_>, totals: StreamTotals) -> logs::DiskEvent {
     match event {
-        Event::Output(chunk) => {
+        LogEvent::Output(chunk) => {
             let kind = match chunk.stream {
                 Stream::Stdout => Kind::Stdout,
                 Stream::Stderr => Kind::Stderr,
                 Stream::Pty => Kind::Pty,
             };
-            logs::Event { seq: chunk.seq, kind, content: chunk.chunk.clone() }
+            logs::DiskEvent { seq: chunk.seq, kind, content: chunk.chunk.clone() }
         }
-        Event::Exited(seq, exit) => {
-            logs::Event { seq, kind: Kind::Exited, content: said_of(exit, totals).into() }
+        LogEvent::Exited(seq, exit) => {
+            logs::DiskEvent { seq, kind: Kind::Exited, content: said_of(exit, totals).into() }
         }
-        Event::Closed(seq) => logs::Event { seq, kind: Kind::Closed, content: Bytes::new() },
+        LogEvent::Closed(seq) => logs::DiskEvent { seq, kind: Kind::Closed, content: Bytes::new() },
     }
 }
 

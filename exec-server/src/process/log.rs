@@ -30,7 +30,7 @@ pub struct Exit {
 
 /// One event, as a follower sees it.
 #[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
+pub enum LogEvent<'a> {
     /// A piece of output.
     Output(&'a Chunk<Bytes>),
     /// The child was reaped.
@@ -254,7 +254,7 @@ impl OutputLog {
     }
 
     /// What the follower has not been sent yet, in order.
-    pub fn unsent(&self) -> impl Iterator<Item = Event<'_>> {
+    pub fn unsent(&self) -> impl Iterator<Item = LogEvent<'_>> {
         self.events_after(self.follower.map_or(self.next_seq, |follower| follower.sent))
     }
 
@@ -287,7 +287,7 @@ impl OutputLog {
         self.chunks.partition_point(|chunk| chunk.seq <= seq)
     }
 
-    fn events_after(&self, seq: Seq) -> impl Iterator<Item = Event<'_>> {
+    fn events_after(&self, seq: Seq) -> impl Iterator<Item = LogEvent<'_>> {
         let mut chunks = self.chunks.range(self.first_after(seq)..).peekable();
         let mut exit = self.exit.as_ref().filter(|(at, _)| *at > seq);
         let mut closed = self.closed.map(EventNumber::seq).filter(|at| *at > seq);
@@ -297,12 +297,12 @@ impl OutputLog {
                 (chunk, _) => chunk.is_some(),
             };
             if chunk_first {
-                return chunks.next().map(Event::Output);
+                return chunks.next().map(LogEvent::Output);
             }
             if let Some((at, exit)) = exit.take() {
-                return Some(Event::Exited(*at, exit));
+                return Some(LogEvent::Exited(*at, exit));
             }
-            closed.take().map(Event::Closed)
+            closed.take().map(LogEvent::Closed)
         })
     }
 
@@ -322,7 +322,7 @@ impl OutputLog {
     }
 
     /// What is on its way to the disk, in order.
-    pub fn unkept(&self) -> impl Iterator<Item = Event<'_>> {
+    pub fn unkept(&self) -> impl Iterator<Item = LogEvent<'_>> {
         self.events_after(self.last_kept().unwrap_or(Seq::MAX))
     }
 

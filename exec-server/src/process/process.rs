@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::denied;
 use super::groups::Group;
 use super::kept::Keeping;
-use super::log::{Event, Exit, OutputLog};
+use super::log::{LogEvent, Exit, OutputLog};
 use super::news::News;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;
@@ -312,13 +312,13 @@ impl Process {
     /// Hands the follower what it has not been sent, as long as `take` says to go on.
     /// What is left puts the process at the end of the news again.
     /// The last number that was handed over.
-    pub fn send_unsent(self: &Arc<Self>, mut take: impl FnMut(Event<'_>) -> bool) -> Option<Seq> {
+    pub fn send_unsent(self: &Arc<Self>, mut take: impl FnMut(LogEvent<'_>) -> bool) -> Option<Seq> {
         let mut state = self.lock();
         let mut last = None;
         for event in state.log.unsent() {
             last = Some(match &event {
-                Event::Output(chunk) => chunk.seq,
-                Event::Exited(seq, _) | Event::Closed(seq) => *seq,
+                LogEvent::Output(chunk) => chunk.seq,
+                LogEvent::Exited(seq, _) | LogEvent::Closed(seq) => *seq,
             });
             if !take(event) {
                 break;

@@ -40,7 +40,7 @@ pub(super) enum RequestError {
 
 /// What a registry answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct RegistryAnswer {
     pub(super) status: StatusCode,
     /// Cut off at a bound: what is cut can't be decoded, and errors show less anyway.
     pub(super) body: Vec<u8>,
@@ -82,13 +82,13 @@ impl RegistryClient {
         &self,
         url: Url,
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Answer, RequestError> {
+    ) -> Result<RegistryAnswer, RequestError> {
         let request = self.http().await?.post(url).timeout(REQUEST_TIME);
         let response = fill(request).send().await?;
         let status = response.status();
         tracing::debug!(%status, "the registry answered");
         let (body, cut) = read(response).await?;
-        Ok(Answer { status, body, cut })
+        Ok(RegistryAnswer { status, body, cut })
     }
 
     async fn http(&self) -> Result<&Client, RequestError> {

@@ -14,7 +14,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::answer::{self, Registration};
-use super::client::{Answer, RegistryClient};
+use super::client::{RegistryAnswer, RegistryClient};
 use super::contract::Contract;
 use super::credential::CredentialOrigin;
 use super::error::RemoteError;
@@ -133,7 +133,7 @@ impl DirectRegistry {
         let headers = self.signer.sign("POST", &url, Some(JSON), &body).await.map_err(unsigned)?;
         let asked =
             self.client.post(url, |request| request.header(CONTENT_TYPE, JSON).headers(headers).body(body));
-        let Answer { status, body, .. } = asked.await.map_err(|error| unanswered(Contract::Direct, error))?;
+        let RegistryAnswer { status, body, .. } = asked.await.map_err(|error| unanswered(Contract::Direct, error))?;
         if status.is_success() {
             return answer::registration(Contract::Direct, self.target.id(), &body);
         }

@@ -10,7 +10,7 @@ mod contract;
 mod credential;
 mod direct;
 mod error;
-mod pulse;
+mod last_heard;
 mod register;
 mod target;
 mod upgrade;
@@ -27,6 +27,6 @@ pub use target::Target;
 
 pub(crate) use connect::{ConnectRefusal, HarnessRegistry};
 pub(crate) use direct::DirectRegistry;
-pub(crate) use pulse::Pulse;
+pub(crate) use last_heard::LastHeard;
 pub(crate) use register::ExecutorRegistry;
 pub(crate) use upgrade::{Socket, UpgradeError, bounds, in_brackets, is_nobody, refused, request, upgrade};

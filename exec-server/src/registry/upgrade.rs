@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
-use super::pulse::{Heard, Pulse};
+use super::last_heard::{HeardStream, LastHeard};
 
 /// Read at once; several small frames, or a good part of a large one. Chosen for speed.
 const READ_BYTES: usize = 64 << 10;
@@ -37,7 +37,7 @@ const REJECTIONS: [&str; 17] = [
 ];
 
 /// An open websocket over whatever stream leads to the peer.
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Heard<Stream>>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<HeardStream<Stream>>>;
 
 /// Why a websocket was not made.
 #[derive(Debug, thiserror::Error)]
@@ -68,17 +68,17 @@ pub(crate) async fn upgrade(
     request: Request,
     longest: usize,
     outgoing: &Outgoing,
-) -> Result<(Socket, Pulse), UpgradeError> {
+) -> Result<(Socket, LastHeard), UpgradeError> {
     let other = |error: &dyn std::fmt::Display| UpgradeError::Other(error.to_string());
     let stream = outgoing.dial(url).await.map_err(|error| match error {
         DialError::Server(error) if is_nobody(&error) => UpgradeError::Nobody(error),
         error => other(&error),
     })?;
-    let (stream, pulse) = Heard::new(stream);
+    let (stream, last_heard) = HeardStream::new(stream);
     let connector = Some(outgoing.connector(url).await.map_err(|error| other(&error))?);
     let config = Some(bounds(longest));
     match tokio_tungstenite::client_async_tls_with_config(request, stream, config, connector).await {
-        Ok((socket, _)) => Ok((socket, pulse)),
+        Ok((socket, _)) => Ok((socket, last_heard)),
         Err(error) => Err(refused(error)),
     }
 }

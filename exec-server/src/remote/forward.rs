@@ -18,7 +18,7 @@ use crate::Limits;
 use crate::bearer;
 use crate::registry::{self, Socket};
 use crate::server::{Due, Liveness};
-use crate::transport::{Carrier, Event, FrameBuffer, MessageReader};
+use crate::transport::{Carrier, Inbound, FrameBuffer, MessageReader};
 
 /// From the first packet to the answer of the upgrade. Our own pace: nothing outside depends on it.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -132,9 +132,9 @@ async fn send(
     loop {
         let message = tokio::select! {
             event = reader.next() => match event {
-                Ok(Event::Message(message)) => Message::Binary(Bytes::copy_from_slice(message)),
-                Ok(Event::Ping(_) | Event::Pong(_)) => continue,
-                Ok(Event::Close(_) | Event::End) | Err(_) => return None,
+                Ok(Inbound::Message(message)) => Message::Binary(Bytes::copy_from_slice(message)),
+                Ok(Inbound::Ping(_) | Inbound::Pong(_)) => continue,
+                Ok(Inbound::Close(_) | Inbound::End) | Err(_) => return None,
             },
             Some(()) = pings.recv() => Message::Ping(Bytes::new()),
         };

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use codex_relay::{Event, ExecutorStreams, Handshake, StreamKey, Verdict};
+use codex_relay::{RelayEvent, ExecutorStreams, Handshake, StreamKey, Verdict};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -117,20 +117,20 @@ impl Relay<'_> {
         }
     }
 
-    fn act(&self, event: Event, lanes: &Lanes, work: &mut Work) {
+    fn act(&self, event: RelayEvent, lanes: &Lanes, work: &mut Work) {
         match event {
-            Event::Opened { stream, id } => {
+            RelayEvent::Opened { stream, id } => {
                 tracing::debug!(%id, "stream opened");
                 let carrier = lanes.open(stream);
                 let lent = self.lent.clone();
                 let task = work.connections.spawn(async move { lent.serve(carrier).await });
                 work.served.insert(task.id(), stream);
             }
-            Event::Message { stream, message } => lanes.deliver(stream, message),
-            Event::Validate(handshake) => self.validate(handshake, work),
-            Event::Room { stream } => lanes.fill(stream),
-            Event::Acked { stream, frames } => lanes.acked(stream, frames),
-            Event::Closed { stream } => {
+            RelayEvent::Message { stream, message } => lanes.deliver(stream, message),
+            RelayEvent::Validate(handshake) => self.validate(handshake, work),
+            RelayEvent::Room { stream } => lanes.fill(stream),
+            RelayEvent::Acked { stream, frames } => lanes.acked(stream, frames),
+            RelayEvent::Closed { stream } => {
                 if let Some(asking) = work.asked.remove(&stream) {
                     asking.abort();
                 }

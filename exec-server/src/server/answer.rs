@@ -11,24 +11,24 @@ use crate::rpc::{InFlight, Outbox};
 /// A request that has been read and not begun.
 pub(super) struct Request<'a> {
     pub(super) params: &'a str,
-    pub(super) answer: Answer,
+    pub(super) answer: AnswerSlot,
 }
 
 /// Where a request's answer goes.
-pub(super) struct Answer {
+pub(super) struct AnswerSlot {
     pub(super) outbox: Arc<Outbox>,
     pub(super) id: RequestId,
     pub(super) in_flight: InFlight,
 }
 
-impl Answer {
+impl AnswerSlot {
     /// Answers with an error.
     pub(super) fn fail(self, error: RpcError) {
         self.answer(Err::<Empty, _>(error));
     }
 }
 
-impl<R: WireEncode> Reply<R> for Answer {
+impl<R: WireEncode> Reply<R> for AnswerSlot {
     fn answer(self, result: Result<R, RpcError>) {
         self.outbox.answer_any(&self.id, result);
     }

@@ -8,7 +8,7 @@ use codex_exec_protocol::{Incoming, ProcessId, RequestId, RpcError, envelope, fi
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::answer::{Answer, Request};
+use super::answer::{AnswerSlot, Request};
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
@@ -18,9 +18,9 @@ use super::shared::Shared;
 use super::{routes, sending};
 use crate::environment::machine::Machine;
 use crate::network::Overseer;
-use crate::process::Event as ProcessEvent;
+use crate::process::LogEvent;
 use crate::rpc::{Message, Outbox};
-use crate::transport::{Carrier, Event, FrameBuffer, Framing, MessageReader, Owner, ReadError};
+use crate::transport::{Carrier, Inbound, FrameBuffer, Framing, MessageReader, Owner, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
 const OUTPUT_BATCH: usize = 256 << 10;
@@ -103,7 +103,7 @@ pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrie
 /// Closing with unread bytes would reset the connection, and the peer might never read the goodbye. So what the peer sends
 /// is read until it hangs up or is silent; who is idle holds up nobody.
 async fn farewell(writer: impl Future<Output = ()>, reader: &mut MessageReader) {
-    let over = |event: &Result<Event, _>| matches!(event, Ok(Event::End | Event::Close(_)) | Err(_));
+    let over = |event: &Result<Inbound, _>| matches!(event, Ok(Inbound::End | Inbound::Close(_)) | Err(_));
     let mut writer = std::pin::pin!(writer);
     loop {
         tokio::select! {
@@ -167,11 +167,11 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                 };
                 may_read = false;
                 // A pong on a virtual stream is the rendezvous's, and says nothing about the peer behind it.
-                if !matches!((&event, outbox.framing()), (Ok(Event::Pong(_)), Framing::Stream { .. })) {
+                if !matches!((&event, outbox.framing()), (Ok(Inbound::Pong(_)), Framing::Stream { .. })) {
                     live.heard(Instant::now());
                 }
                 match event {
-                    Ok(Event::Message(message)) => {
+                    Ok(Inbound::Message(message)) => {
                         if let Err(end) = receive(connection, message) {
                             return end;
                         }
@@ -179,13 +179,13 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                             reader.trust();
                         }
                     }
-                    Ok(Event::Ping(payload)) => outbox.put_control(|frame| frame.pong(payload)),
-                    Ok(Event::Pong(payload)) => connection.receipts().confirmed(payload),
-                    Ok(Event::Close(code)) => {
+                    Ok(Inbound::Ping(payload)) => outbox.put_control(|frame| frame.pong(payload)),
+                    Ok(Inbound::Pong(payload)) => connection.receipts().confirmed(payload),
+                    Ok(Inbound::Close(code)) => {
                         outbox.put(|frame| frame.close(code.unwrap_or(1000)));
                         return End::Closed;
                     }
-                    Ok(Event::End) => return End::Closed,
+                    Ok(Inbound::End) => return End::Closed,
                     Err(error) => {
                         log_end(&error);
                         return End::Gone;
@@ -228,7 +228,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
 }
 
 /// The next event; where none may be taken, none once the peer has closed. Cancel-safe.
-async fn next(reader: &mut MessageReader, may_read: bool) -> Option<Result<Event<'_>, ReadError>> {
+async fn next(reader: &mut MessageReader, may_read: bool) -> Option<Result<Inbound<'_>, ReadError>> {
     if may_read {
         return Some(reader.next().await);
     }
@@ -253,7 +253,7 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
     match Incoming::parse(message) {
         Ok(Incoming::Request { id, method, params }) => {
             let in_flight = connection.outbox.begin(message.len());
-            let answer = Answer { outbox: Arc::clone(&connection.outbox), id, in_flight };
+            let answer = AnswerSlot { outbox: Arc::clone(&connection.outbox), id, in_flight };
             routes::dispatch(connection, Request { params, answer }, &method);
             Ok(())
         }
@@ -367,13 +367,13 @@ fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
     }
 }
 
-fn encode_event(id: &ProcessId, event: ProcessEvent<'_>, buffer: &mut FrameBuffer) {
+fn encode_event(id: &ProcessId, event: LogEvent<'_>, buffer: &mut FrameBuffer) {
     match event {
-        ProcessEvent::Output(chunk) => {
+        LogEvent::Output(chunk) => {
             let expected = chunk.chunk.len().div_ceil(3) * 4 + id.len() + 110;
             buffer.message(expected, |out| encode_output(id, chunk.seq, chunk.stream, &chunk.chunk, out));
         }
-        ProcessEvent::Exited(seq, exit) => {
+        LogEvent::Exited(seq, exit) => {
             let params = ExitedParams {
                 process_id: id.clone(),
                 seq,
@@ -383,7 +383,7 @@ fn encode_event(id: &ProcessId, event: ProcessEvent<'_>, buffer: &mut FrameBuffe
             };
             buffer.message(300, |out| envelope::notification::<process::Exited>(&params, out));
         }
-        ProcessEvent::Closed(seq) => {
+        LogEvent::Closed(seq) => {
             let params = ClosedParams { process_id: id.clone(), seq };
             buffer.message(100, |out| envelope::notification::<process::Closed>(&params, out));
         }

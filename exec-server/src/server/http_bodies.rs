@@ -5,13 +5,13 @@ use std::sync::Arc;
 use codex_exec_protocol::http::{BodyDelta, BodyDeltaParams, RequestParams};
 use codex_exec_protocol::{Notification, WireEncode};
 
-use super::answer::Answer;
+use super::answer::AnswerSlot;
 use crate::environment::machine::{Machine, OpenBody, Reply};
 use crate::http::Deltas;
 use crate::rpc::Outbox;
 
 /// Begins a request whose body is streamed.
-pub(super) fn begin(machine: &Arc<Machine>, params: RequestParams, answer: Answer) {
+pub(super) fn begin(machine: &Arc<Machine>, params: RequestParams, answer: AnswerSlot) {
     let id = params.request_id.clone();
     let opening = match machine.stream(params) {
         Ok(opening) => opening,

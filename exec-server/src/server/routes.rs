@@ -8,7 +8,7 @@ use codex_exec_protocol::{
     Method, RpcError, discovery, environment, filesystem as fs, http, process, session, tcp,
 };
 
-use super::answer::{Answer, Request};
+use super::answer::{AnswerSlot, Request};
 use super::connection::Connection;
 use super::{http_bodies, sending};
 use crate::environment::machine::{Machine, Reading, Reply};
@@ -47,7 +47,7 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             machine.read(params, ReadAnswer { connection: Arc::clone(c), answer });
         }),
         fs::ReadFile::NAME => begin::<fs::ReadFile>(c, request, FILES, |machine, params, answer| {
-            machine.send_file(params, answer, |Answer { outbox, id, in_flight }, blocks, hold| {
+            machine.send_file(params, answer, |AnswerSlot { outbox, id, in_flight }, blocks, hold| {
                 outbox.pour(&id, sending::file_answer(&id, blocks), (hold, in_flight));
             });
         }),
@@ -114,7 +114,7 @@ fn begin<M: Method>(
     c: &Arc<Connection>,
     request: Request<'_>,
     family: &str,
-    method: impl FnOnce(&Arc<Machine>, M::Params, Answer),
+    method: impl FnOnce(&Arc<Machine>, M::Params, AnswerSlot),
 ) {
     match decode::<M>(request.params).and_then(|params| Ok((c.ready(family)?, params))) {
         Ok((machine, params)) => method(machine, params, request.answer),
@@ -147,7 +147,7 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
 /// The answer to a read. What was held for a reader that was away may go once this has arrived.
 struct ReadAnswer {
     connection: Arc<Connection>,
-    answer: Answer,
+    answer: AnswerSlot,
 }
 
 impl Reply<Reading> for ReadAnswer {

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 pub(super) use codex_websocket::upgrade::has_head_end;
-use codex_websocket::upgrade::{Answer, HeadError, NoUpgrade, RequestHead, switching};
+use codex_websocket::upgrade::{HttpAnswer, HeadError, NoUpgrade, RequestHead, switching};
 
 use super::auth::Auth;
 use super::carrier::Owner;
@@ -29,7 +29,7 @@ pub(super) fn respond(bytes: &[u8], auth: &Auth, now: SystemTime) -> Outcome {
         },
         Err(HeadError::TooManyHeaders) => Outcome::Answer { answer: head_too_large(now), head: 0 },
         Err(HeadError::Malformed) => {
-            let answer = Answer { status: "400 Bad Request", ..Answer::default() };
+            let answer = HttpAnswer { status: "400 Bad Request", ..HttpAnswer::default() };
             Outcome::Answer { answer: answer.encode(now), head: 0 }
         }
     }
@@ -38,27 +38,27 @@ pub(super) fn respond(bytes: &[u8], auth: &Auth, now: SystemTime) -> Outcome {
 /// The answer to a head over its bound.
 pub(super) fn head_too_large(now: SystemTime) -> Vec<u8> {
     let status = "431 Request Header Fields Too Large";
-    Answer { status, ..Answer::default() }.encode(now)
+    HttpAnswer { status, ..HttpAnswer::default() }.encode(now)
 }
 
 /// The answer to a connection too many.
 pub(super) fn full(now: SystemTime) -> Vec<u8> {
     let text = Some("this exec-server has as many connections as it may; try again later");
-    Answer { status: "503 Service Unavailable", text, ..Answer::default() }.encode(now)
+    HttpAnswer { status: "503 Service Unavailable", text, ..HttpAnswer::default() }.encode(now)
 }
 
 /// Gives the client's key, and whose connection it is, when the request is an upgrade that is let in.
-fn decide<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result<(&'a [u8], Owner), Answer> {
+fn decide<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result<(&'a [u8], Owner), HttpAnswer> {
     let head_only = request.method == "HEAD";
-    let empty = |status| Answer { status, head_only, ..Answer::default() };
+    let empty = |status| HttpAnswer { status, head_only, ..HttpAnswer::default() };
     if request.values("origin").next().is_some() {
         return Err(empty("403 Forbidden"));
     }
     match request.path() {
         "/" => upgrade(request, auth, now)
-            .map_err(|NoUpgrade { status, text }| Answer { text: Some(text), ..empty(status) }),
+            .map_err(|NoUpgrade { status, text }| HttpAnswer { text: Some(text), ..empty(status) }),
         "/readyz" if request.method == "GET" || head_only => Err(empty("200 OK")),
-        "/readyz" => Err(Answer { allow: Some("GET,HEAD"), ..empty("405 Method Not Allowed") }),
+        "/readyz" => Err(HttpAnswer { allow: Some("GET,HEAD"), ..empty("405 Method Not Allowed") }),
         _ => Err(empty("404 Not Found")),
     }
 }

@@ -14,7 +14,7 @@ const DETAIL_CHARS: usize = 2000;
 const SECRET_CHARS: usize = 4;
 
 /// An answer with its whole body.
-pub(super) struct Answer {
+pub(super) struct IssuerAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -25,10 +25,10 @@ pub(super) struct Answer {
 pub(super) struct NoAnswer(String);
 
 /// Sends a request, within `time`, and reads the whole answer.
-pub(super) async fn ask(request: RequestBuilder, time: Duration) -> Result<Answer, NoAnswer> {
+pub(super) async fn ask(request: RequestBuilder, time: Duration) -> Result<IssuerAnswer, NoAnswer> {
     let exchange = async {
         let response = request.send().await.map_err(http_error::cause)?;
-        Ok(Answer { status: response.status(), body: http_error::body(response).await? })
+        Ok(IssuerAnswer { status: response.status(), body: http_error::body(response).await? })
     };
     match tokio::time::timeout(time, exchange).await {
         Ok(answer) => answer.map_err(NoAnswer),

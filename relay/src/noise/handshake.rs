@@ -171,7 +171,7 @@ impl std::fmt::Debug for Initiated {
 
 /// What message 2 says.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum HandshakeAnswer {
     /// The stream is open.
     Admitted(Box<Channel>),
     /// The registry refused the executor itself: another attempt would end the same way.
@@ -195,11 +195,11 @@ pub(crate) fn initiate(
 
 impl Initiated {
     /// Reads message 2.
-    pub(crate) fn finish(mut self, message: &[u8]) -> Result<Answer, NoiseError> {
+    pub(crate) fn finish(mut self, message: &[u8]) -> Result<HandshakeAnswer, NoiseError> {
         let payload = read(&mut self.0, message, SECOND_BYTES, CREDENTIAL_REFUSED.len())?;
         match payload.as_slice() {
-            b"" => Ok(Answer::Admitted(Box::new(split(self.0)?))),
-            CREDENTIAL_REFUSED => Ok(Answer::CredentialRefused),
+            b"" => Ok(HandshakeAnswer::Admitted(Box::new(split(self.0)?))),
+            CREDENTIAL_REFUSED => Ok(HandshakeAnswer::CredentialRefused),
             _ => Err(NoiseError::Payload),
         }
     }

@@ -8,7 +8,7 @@ mod tests;
 
 pub use identity::Identity;
 
-pub(super) use handshake::{Accepted, Answer, Initiated, Parties, accept, initiate};
+pub(super) use handshake::{Accepted, HandshakeAnswer, Initiated, Parties, accept, initiate};
 pub(super) use records::Channel;
 
 use clatter::crypto::kem::rust_crypto_ml_kem::MlKem768;

@@ -246,7 +246,7 @@ fn a_harness_is_known_by_its_key_and_brings_its_authorization() {
         assert_eq!(accepted.authorization.expose(), authorization);
         let (second, _) = accepted.admit().unwrap();
         assert_eq!((first.len(), second.len()), (3568 + authorization.len(), 3424));
-        assert!(matches!(initiated.finish(&second), Ok(Answer::Admitted(_))));
+        assert!(matches!(initiated.finish(&second), Ok(HandshakeAnswer::Admitted(_))));
     }
     let long = initiate(&harness, executor.public_key(), &named("s"), &text(&"x".repeat(4097)));
     assert_eq!(long.unwrap_err(), NoiseError::Authorization { limit: 4096 });
@@ -258,7 +258,7 @@ fn the_executors_own_refusal_is_told_inside_the_handshake() {
     let (initiated, first) = initiate(&harness, executor.public_key(), &named("s"), &text("a")).unwrap();
     let second = accept(&executor, &named("s"), &first).unwrap().refuse_credential().unwrap();
     assert_eq!(second.len(), 3465);
-    assert!(matches!(initiated.finish(&second), Ok(Answer::CredentialRefused)));
+    assert!(matches!(initiated.finish(&second), Ok(HandshakeAnswer::CredentialRefused)));
 }
 
 #[test]
@@ -313,8 +313,8 @@ fn channels() -> (Channel, Channel) {
     let (initiated, first) = initiate(&harness, executor.public_key(), &named("s"), &text("")).unwrap();
     let (second, back) = accept(&executor, &named("s"), &first).unwrap().admit().unwrap();
     match initiated.finish(&second).unwrap() {
-        Answer::Admitted(forth) => (*forth, back),
-        Answer::CredentialRefused => panic!("refused"),
+        HandshakeAnswer::Admitted(forth) => (*forth, back),
+        HandshakeAnswer::CredentialRefused => panic!("refused"),
     }
 }
 

@@ -135,13 +135,13 @@ fn run(lengths: &[Vec<usize>], fates: &[Fate]) -> Vec<Side> {
         }
         while let Some(event) = world.streams.open.next_event() {
             match event {
-                Event::Message { stream, message } => {
+                RelayEvent::Message { stream, message } => {
                     sides.iter_mut().find(|side| side.key == stream).unwrap().arrived_forth.push(message);
                 }
-                Event::Closed { stream } => {
+                RelayEvent::Closed { stream } => {
                     sides.iter_mut().find(|side| side.key == stream).unwrap().closed = true;
                 }
-                Event::Room { .. } | Event::Acked { .. } => {}
+                RelayEvent::Room { .. } | RelayEvent::Acked { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -204,12 +204,12 @@ proptest! {
             streams.receive(now, message);
             while let Some(event) = streams.next_event() {
                 match event {
-                    Event::Opened { stream, .. } => prop_assert!(open.insert(stream)),
-                    Event::Message { stream, .. } | Event::Acked { stream, .. } => {
+                    RelayEvent::Opened { stream, .. } => prop_assert!(open.insert(stream)),
+                    RelayEvent::Message { stream, .. } | RelayEvent::Acked { stream, .. } => {
                         prop_assert!(open.contains(&stream));
                     }
-                    Event::Closed { stream } => prop_assert!(open.remove(&stream)),
-                    Event::Room { .. } | Event::Validate(_) => prop_assert!(false, "out of nothing"),
+                    RelayEvent::Closed { stream } => prop_assert!(open.remove(&stream)),
+                    RelayEvent::Room { .. } | RelayEvent::Validate(_) => prop_assert!(false, "out of nothing"),
                 }
             }
             prop_assert!(open.len() <= 3);
@@ -249,6 +249,6 @@ fn a_loss_closes_the_stream_once_the_window_is_over() {
     for _ in 0..64 {
         assert_eq!(send(&mut world, true), None);
     }
-    assert_eq!(send(&mut world, true), Some(Event::Closed { stream }));
+    assert_eq!(send(&mut world, true), Some(RelayEvent::Closed { stream }));
     assert!(world.streams.has_transmit(), "the reset");
 }

@@ -40,12 +40,12 @@ impl World {
         HarnessStream::noise(&self.harness, &target, id.into(), limits).unwrap()
     }
 
-    fn receive(&mut self, message: impl Into<Bytes>) -> Vec<Event> {
+    fn receive(&mut self, message: impl Into<Bytes>) -> Vec<RelayEvent> {
         self.streams.receive(self.now, message.into());
         self.events()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<RelayEvent> {
         std::iter::from_fn(|| self.streams.open.next_event()).collect()
     }
 
@@ -54,7 +54,7 @@ impl World {
         let mut harness = self.harness(id);
         assert_eq!(self.receive(harness.next_transmit().unwrap().unwrap()), [], "resume");
         let events = self.receive(harness.next_transmit().unwrap().unwrap());
-        let [Event::Validate(handshake)] = events.as_slice() else { panic!("{events:?}") };
+        let [RelayEvent::Validate(handshake)] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(handshake.id.as_str(), id);
         assert_eq!(&handshake.harness_public_key, self.harness.public_key());
         assert_eq!(handshake.authorization.expose(), "granted");
@@ -65,11 +65,11 @@ impl World {
     pub(super) fn open(&mut self, id: &str) -> (HarnessStream, StreamKey) {
         let (mut harness, stream) = self.pending(id);
         self.streams.validated(self.now, stream, Verdict::Valid);
-        assert_eq!(self.events(), [Event::Opened { stream, id: id.into() }]);
+        assert_eq!(self.events(), [RelayEvent::Opened { stream, id: id.into() }]);
         harness.receive(self.streams.next_transmit().unwrap()).unwrap();
         assert!(harness.is_open());
         let ack = harness.next_transmit().unwrap().unwrap();
-        assert_eq!(self.receive(ack), [Event::Acked { stream, frames: 0 }]);
+        assert_eq!(self.receive(ack), [RelayEvent::Acked { stream, frames: 0 }]);
         (harness, stream)
     }
 
@@ -78,7 +78,7 @@ impl World {
         let message = Bytes::from_static(HELLO);
         harness.send(message.clone()).unwrap();
         let record = harness.next_transmit().unwrap().unwrap();
-        assert_eq!(self.receive(record), [Event::Message { stream, message }]);
+        assert_eq!(self.receive(record), [RelayEvent::Message { stream, message }]);
     }
 
     /// What is sent is a reset for this id, and nothing else.
@@ -147,7 +147,7 @@ fn a_second_handshake_or_data_while_one_is_pending_drops_it() {
     for second in [frame::handshake("S", Bytes::from_static(b"x")), frame::data("S", 0, b"x")] {
         let mut world = world();
         let (_, stream) = world.pending("S");
-        assert_eq!(world.receive(second), [Event::Closed { stream }]);
+        assert_eq!(world.receive(second), [RelayEvent::Closed { stream }]);
         world.is_reset("S");
         world.streams.validated(world.now, stream, Verdict::Valid);
         world.is_silent();
@@ -221,7 +221,7 @@ fn data_that_fails_closes_its_stream_and_no_other() {
     for make in broken {
         let (mut harness, stream) = world.open("S");
         let record = make(&mut harness);
-        assert_eq!(world.receive(record), [Event::Closed { stream }]);
+        assert_eq!(world.receive(record), [RelayEvent::Closed { stream }]);
         world.is_reset("S");
         world.speaks(&mut other, alive);
     }
@@ -232,11 +232,11 @@ fn a_reset_closes_a_stream_or_a_pending_handshake_and_its_id_is_free_at_once() {
     let mut world = world();
     let (_, stream) = world.open("S");
     world.streams.open.send(stream, Bytes::from_static(HELLO)).unwrap();
-    assert_eq!(world.receive(frame::reset("S", "bye")), [Event::Closed { stream }]);
+    assert_eq!(world.receive(frame::reset("S", "bye")), [RelayEvent::Closed { stream }]);
     world.is_silent();
     assert_eq!(world.streams.open.send(stream, Bytes::from_static(HELLO)), Err(SendError::Ended));
     let (_, stream) = world.pending("S");
-    assert_eq!(world.receive(frame::reset("S", "bye")), [Event::Closed { stream }]);
+    assert_eq!(world.receive(frame::reset("S", "bye")), [RelayEvent::Closed { stream }]);
     world.is_silent();
     let (mut harness, stream) = world.open("S");
     world.speaks(&mut harness, stream);
@@ -305,9 +305,9 @@ fn after_eight_failures_a_harness_is_reset_for_ten_seconds_and_no_other() {
         let (_, stream) = world.pending("S");
         match n % 3 {
             0 => world.streams.validated(world.now, stream, Verdict::Invalid),
-            1 => assert_eq!(world.receive(frame::data("S", 0, b"x")), [Event::Closed { stream }]),
+            1 => assert_eq!(world.receive(frame::data("S", 0, b"x")), [RelayEvent::Closed { stream }]),
             // Whoever drops a handshake made us work for it; nothing is sent then.
-            _ => assert_eq!(world.receive(frame::reset("S", "bye")), [Event::Closed { stream }]),
+            _ => assert_eq!(world.receive(frame::reset("S", "bye")), [RelayEvent::Closed { stream }]),
         }
         assert_eq!(world.streams.next_transmit().is_some(), n % 3 != 2);
         world.now += Duration::from_secs(3600);
@@ -337,7 +337,7 @@ fn a_harness_that_takes_all_places_before_the_registry_gives_one_up_to_another()
         let mut harness = world.harness(id);
         harness.next_transmit().unwrap();
         let events = world.receive(harness.next_transmit().unwrap().unwrap());
-        let [Event::Closed { stream }, Event::Validate(handshake)] = events.as_slice() else {
+        let [RelayEvent::Closed { stream }, RelayEvent::Validate(handshake)] = events.as_slice() else {
             panic!("{events:?}")
         };
         assert_eq!((*stream, handshake.id.as_str()), (crowd[given_up], id));
@@ -355,7 +355,7 @@ fn a_harness_that_takes_all_places_before_the_registry_gives_one_up_to_another()
     refused(&mut world);
     // What was given up is no failure of its harness: its others still get their answer.
     world.streams.validated(world.now, crowd[0], Verdict::Valid);
-    assert!(matches!(world.events()[..], [Event::Opened { .. }]));
+    assert!(matches!(world.events()[..], [RelayEvent::Opened { .. }]));
 }
 
 #[test]
@@ -378,7 +378,7 @@ fn a_large_message_does_not_hold_up_a_small_one() {
         slow.receive(frame.clone()).unwrap();
     }
     assert_eq!(slow.next_message(), Some(file));
-    assert_eq!(world.events(), [Event::Room { stream: large }]);
+    assert_eq!(world.events(), [RelayEvent::Room { stream: large }]);
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn a_peer_that_opens_and_resets_streams_and_does_not_read_costs_bounded_memory()
         let mut harness = world.harness(&id);
         world.receive(harness.next_transmit().unwrap().unwrap());
         for event in world.receive(harness.next_transmit().unwrap().unwrap()) {
-            let Event::Validate(handshake) = event else { panic!("{event:?}") };
+            let RelayEvent::Validate(handshake) = event else { panic!("{event:?}") };
             world.streams.validated(world.now, handshake.stream, Verdict::Valid);
         }
         world.receive(frame::reset(&id, "again"));
@@ -422,13 +422,13 @@ fn incomplete_messages_of_all_streams_share_one_bound() {
     };
     assert_eq!(next(&mut a), []);
     assert_eq!(next(&mut b), []);
-    assert!(matches!(next(&mut a)[..], [Event::Message { .. }]));
-    assert!(matches!(next(&mut b)[..], [Event::Message { .. }]), "what is whole frees its memory");
+    assert!(matches!(next(&mut a)[..], [RelayEvent::Message { .. }]));
+    assert!(matches!(next(&mut b)[..], [RelayEvent::Message { .. }]), "what is whole frees its memory");
     a.send(long).unwrap();
     world.streams.limits.assembled_bytes = 100_000;
     let record = a.next_transmit().unwrap().unwrap();
     assert_eq!(world.receive(record), []);
     let record = b.next_transmit().unwrap().unwrap();
-    assert_eq!(world.receive(record), [Event::Closed { stream: second }]);
+    assert_eq!(world.receive(record), [RelayEvent::Closed { stream: second }]);
     world.is_reset("B");
 }

@@ -21,22 +21,22 @@ impl Server {
     }
 
     /// What one message sets off.
-    fn receive(&mut self, message: impl Into<Bytes>) -> Vec<Event> {
+    fn receive(&mut self, message: impl Into<Bytes>) -> Vec<RelayEvent> {
         self.0.receive(Instant::now(), message.into());
         self.events()
     }
 
-    fn data(&mut self, id: &str) -> Vec<Event> {
+    fn data(&mut self, id: &str) -> Vec<RelayEvent> {
         self.receive(frame::data(id, 0, HELLO))
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<RelayEvent> {
         std::iter::from_fn(|| self.0.open.next_event()).collect()
     }
 
     fn open(&mut self, id: &str) -> StreamKey {
         match self.data(id).as_slice() {
-            [Event::Opened { stream, id: name }, Event::Message { stream: to, message }] => {
+            [RelayEvent::Opened { stream, id: name }, RelayEvent::Message { stream: to, message }] => {
                 assert_eq!((name.as_str(), to, &message[..]), (id, stream, HELLO));
                 *stream
             }
@@ -62,7 +62,7 @@ fn data_on_a_new_id_opens_a_connection_and_further_data_goes_to_it() {
     let mut server = Server::new();
     let stream = server.open("A");
     let message = Bytes::from_static(HELLO);
-    assert_eq!(server.data("A"), [Event::Message { stream, message }]);
+    assert_eq!(server.data("A"), [RelayEvent::Message { stream, message }]);
     let other = server.open(" A");
     assert_ne!(stream, other, "white space makes another id");
     server.open(&"x".repeat(5000));
@@ -74,7 +74,7 @@ fn sequence_numbers_are_ignored_and_duplicates_are_executed_twice() {
     let stream = server.open("A");
     for seq in [0, 0, 7, 3, u32::MAX] {
         let events = server.receive(frame::data("A", seq, HELLO));
-        assert_eq!(events, [Event::Message { stream, message: Bytes::from_static(HELLO) }]);
+        assert_eq!(events, [RelayEvent::Message { stream, message: Bytes::from_static(HELLO) }]);
     }
 }
 
@@ -118,7 +118,7 @@ fn bad_frames_and_idle_frames_are_dropped_and_make_no_stream() {
     assert_eq!(server.sent(), None, "nothing is ever answered");
     let spaced = [b" \n", HELLO, b"\t"].concat();
     let events = server.receive(frame::data("A", 0, &spaced));
-    assert_eq!(events, [Event::Message { stream, message: spaced.into() }]);
+    assert_eq!(events, [RelayEvent::Message { stream, message: spaced.into() }]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_reset_ends_a_stream_and_its_id_is_fresh_again() {
     server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     server.sent().unwrap();
     server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
-    assert_eq!(server.receive(frame::reset("A", "bye")), [Event::Closed { stream }]);
+    assert_eq!(server.receive(frame::reset("A", "bye")), [RelayEvent::Closed { stream }]);
     assert_eq!(server.sent(), None, "what was queued is gone");
     assert_eq!(server.0.open.send(stream, Bytes::from_static(b"{}")), Err(SendError::Ended));
     let again = server.open("A");
@@ -200,7 +200,7 @@ fn streams_have_turns_and_a_full_one_waits_for_room() {
     let order: Vec<_> = std::iter::from_fn(|| server.sent()).map(|(id, seq, _)| (id, seq)).collect();
     let expected = [("A", 0), ("B", 0), ("A", 1), ("A", 2), ("A", 3)];
     assert_eq!(order, expected.map(|(id, seq)| (id.to_owned(), seq)));
-    assert_eq!(server.events(), [Event::Room { stream: a }], "told once");
+    assert_eq!(server.events(), [RelayEvent::Room { stream: a }], "told once");
     let long = Bytes::from(vec![b' '; (16 << 20) + 1]);
     assert!(matches!(server.0.open.send(b, long), Err(SendError::TooLong { .. })));
 }
@@ -215,11 +215,11 @@ fn our_harness_and_our_executor_understand_each_other() {
     assert_eq!(sent[0], frame::resume(harness.id().as_str()));
     assert_eq!(server.receive(sent[0].clone()), []);
     let events = server.receive(sent[1].clone());
-    let [Event::Opened { stream, .. }, Event::Message { .. }] = events[..] else { panic!("{events:?}") };
+    let [RelayEvent::Opened { stream, .. }, RelayEvent::Message { .. }] = events[..] else { panic!("{events:?}") };
     server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     harness.receive(frame::data("another", 0, b"x")).unwrap();
     harness.receive(server.0.next_transmit().unwrap()).unwrap();
     assert_eq!(harness.next_message(), Some(Bytes::from_static(b"{}")));
     assert_eq!(harness.next_message(), None);
-    assert_eq!(server.receive(harness.goodbye()), [Event::Closed { stream }]);
+    assert_eq!(server.receive(harness.goodbye()), [RelayEvent::Closed { stream }]);
 }

@@ -8,7 +8,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{Event, ReadError, Reader};
+pub use reader::{ClientMessage, ReadError, Reader};
 pub use writer::Batch;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const SCRATCH_BYTES: usize = 4 << 10;
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ClientMessage {
     /// A binary message: one relay frame.
     Binary(Bytes),
     /// A text message; nothing here is sent as text.
@@ -73,7 +73,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     ///
     /// # Errors
     /// When the connection ends or breaks, and for what RFC 6455 or the bound forbids.
-    pub async fn next(&mut self) -> Result<Event, ReadError> {
+    pub async fn next(&mut self) -> Result<ClientMessage, ReadError> {
         loop {
             if let Some(payload) = &mut self.payload {
                 let missing = payload.head.length - payload.bytes.len();
@@ -96,7 +96,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     pub async fn drain(&mut self) {
         loop {
             match self.next().await {
-                Ok(Event::Close) | Err(ReadError::Ended | ReadError::Broken(_)) => return,
+                Ok(ClientMessage::Close) | Err(ReadError::Ended | ReadError::Broken(_)) => return,
                 Ok(_) => {}
                 // No frame can be told from another any more.
                 Err(ReadError::TooBig(_) | ReadError::Protocol(_)) => break,
@@ -144,13 +144,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Makes a message of a payload that is complete, when it is the message's last.
-    fn finish(&mut self) -> Result<Option<Event>, ReadError> {
+    fn finish(&mut self) -> Result<Option<ClientMessage>, ReadError> {
         let Some(Payload { head, mut bytes }) = self.payload.take() else { return Ok(None) };
         unmask(&mut bytes, head.mask);
         let (opcode, message) = match head.opcode {
-            Opcode::Close => return Ok(Some(Event::Close)),
-            Opcode::Ping => return Ok(Some(Event::Ping(bytes.freeze()))),
-            Opcode::Pong => return Ok(Some(Event::Pong)),
+            Opcode::Close => return Ok(Some(ClientMessage::Close)),
+            Opcode::Ping => return Ok(Some(ClientMessage::Ping(bytes.freeze()))),
+            Opcode::Pong => return Ok(Some(ClientMessage::Pong)),
             Opcode::Continuation => {
                 let Some((opcode, mut message)) = self.fragments.take() else {
                     return Err(FrameError::Continuation.into());
@@ -164,6 +164,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.fragments = Some((opcode, message));
             return Ok(None);
         }
-        Ok(Some(if opcode == Opcode::Binary { Event::Binary(message.freeze()) } else { Event::Text }))
+        Ok(Some(if opcode == Opcode::Binary { ClientMessage::Binary(message.freeze()) } else { ClientMessage::Text }))
     }
 }

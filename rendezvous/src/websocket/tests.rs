@@ -45,9 +45,9 @@ proptest! {
             let server = async {
                 let mut reader = Reader::new(ours, 100_000);
                 for size in &sizes {
-                    assert_eq!(reader.next().await.unwrap(), Event::Binary(payload(*size)));
+                    assert_eq!(reader.next().await.unwrap(), ClientMessage::Binary(payload(*size)));
                 }
-                assert_eq!(reader.next().await.unwrap(), Event::Ping(Bytes::from_static(b"?")));
+                assert_eq!(reader.next().await.unwrap(), ClientMessage::Ping(Bytes::from_static(b"?")));
             };
             tokio::join!(client, server);
         });
@@ -144,7 +144,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-async fn read_all(wire: &[u8]) -> (Vec<Event>, ReadError) {
+async fn read_all(wire: &[u8]) -> (Vec<ClientMessage>, ReadError) {
     let mut reader = Reader::new(wire, 10);
     let mut events = Vec::new();
     loop {
@@ -161,7 +161,7 @@ async fn fragments_become_one_message_and_control_frames_may_come_between() {
         [frame(0x02, b"ab"), frame(0x89, b"?"), frame(0x00, b"cd"), frame(0x80, b"e"), frame(0x81, b"t")];
     let (events, _) = read_all(&wire.concat()).await;
     let expected =
-        [Event::Ping(Bytes::from_static(b"?")), Event::Binary(Bytes::from_static(b"abcde")), Event::Text];
+        [ClientMessage::Ping(Bytes::from_static(b"?")), ClientMessage::Binary(Bytes::from_static(b"abcde")), ClientMessage::Text];
     assert_eq!(events, expected);
 }
 
@@ -192,7 +192,7 @@ async fn half_read_messages_survive_a_reader_that_stops_waiting() {
         assert!(futures_util::FutureExt::now_or_never(reader.next()).is_none());
         theirs.write_all(&[byte]).await.unwrap();
     }
-    assert_eq!(reader.next().await.unwrap(), Event::Binary(Bytes::from_static(b"slowly")));
+    assert_eq!(reader.next().await.unwrap(), ClientMessage::Binary(Bytes::from_static(b"slowly")));
 }
 
 #[tokio::test]

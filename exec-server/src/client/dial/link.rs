@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use super::pings::pings;
 use super::relayed::{RelayReader, RelayWriter};
 use crate::client::options::ClientOptions;
-use crate::registry::Pulse;
+use crate::registry::LastHeard;
 
 /// A received message or line may have this many bytes, enough for the largest file in base64 (10.1). A longer one
 /// ends the connection. A safeguard, far from any real use.
@@ -33,7 +33,7 @@ pub(in crate::client) enum LinkReader {
         /// The server said that it ends.
         going_away: bool,
         /// Tells when it has said nothing for too long (how long); none where the system tells that it is gone.
-        silence: Option<(Pulse, Duration)>,
+        silence: Option<(LastHeard, Duration)>,
     },
     Relay(Box<RelayReader>),
     Lines {
@@ -56,15 +56,15 @@ pub(in crate::client) enum LinkWriter {
 
 /// How a silent server is noticed: it is asked, and has to say something in time.
 pub(in crate::client) struct Watch {
-    pulse: Pulse,
+    last_heard: LastHeard,
     silence: Duration,
     ping: Interval,
 }
 
 impl Watch {
     /// As often, and for as long, as the options say.
-    pub(in crate::client) fn new(pulse: Pulse, options: &ClientOptions) -> Self {
-        Self { pulse, silence: options.silence_time, ping: pings(options) }
+    pub(in crate::client) fn new(last_heard: LastHeard, options: &ClientOptions) -> Self {
+        Self { last_heard, silence: options.silence_time, ping: pings(options) }
     }
 }
 
@@ -74,16 +74,16 @@ pub(in crate::client) fn websocket(
     watch: Option<Watch>,
 ) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    let (silence, ping) = watch.map(|watch| ((watch.pulse, watch.silence), watch.ping)).unzip();
+    let (silence, ping) = watch.map(|watch| ((watch.last_heard, watch.silence), watch.ping)).unzip();
     let reader = LinkReader::WebSocket { stream: Box::new(stream), going_away: false, silence };
     (reader, LinkWriter::WebSocket { sink: Box::new(sink), ping })
 }
 
 /// Returns once the server has said nothing for too long.
-async fn silent(silence: Option<&(Pulse, Duration)>) -> io::Error {
+async fn silent(silence: Option<&(LastHeard, Duration)>) -> io::Error {
     match silence {
-        Some((pulse, bound)) => {
-            pulse.stops(*bound).await;
+        Some((last_heard, bound)) => {
+            last_heard.silent_for(*bound).await;
             let words = format!("the exec-server has shown no sign of life for {bound:?}");
             io::Error::new(io::ErrorKind::TimedOut, words)
         }

@@ -13,7 +13,7 @@ use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Watch, websocket};
 use super::relayed;
 use crate::bearer;
 use crate::client::options::ClientOptions;
-use crate::registry::{Pulse, Socket, UpgradeError, bounds, is_nobody, refused, request, upgrade};
+use crate::registry::{LastHeard, Socket, UpgradeError, bounds, is_nobody, refused, request, upgrade};
 
 /// A server, or one stream through a rendezvous when the URL says so.
 pub(in crate::client) async fn open_websocket(
@@ -21,9 +21,9 @@ pub(in crate::client) async fn open_websocket(
     bearer: Option<&Secret>,
     options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
-    let (socket, pulse) = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
+    let (socket, last_heard) = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
     if !is_relay(url) {
-        return Ok(websocket(socket, Some(Watch::new(pulse, options))));
+        return Ok(websocket(socket, Some(Watch::new(last_heard, options))));
     }
     let stream = HarnessStream::plain(StreamId::random(), RelayLimits::default());
     let (reader, writer) = relayed::open(socket, stream, options)
@@ -66,7 +66,7 @@ pub(in crate::client) async fn open_socket(
     bearer: Option<&Secret>,
     longest: usize,
     outgoing: &Outgoing,
-) -> Result<(Socket, Pulse), UpgradeError> {
+) -> Result<(Socket, LastHeard), UpgradeError> {
     let parsed = check_url(url, bearer.is_some()).map_err(UpgradeError::Other)?;
     upgrade(&parsed, request(url, headers(bearer)?)?, longest, outgoing).await
 }

@@ -21,8 +21,8 @@ fn events_come_in_the_order_of_their_numbers() {
     let seqs: Vec<Seq> = log
         .unsent()
         .map(|event| match event {
-            Event::Output(chunk) => chunk.seq,
-            Event::Exited(seq, _) | Event::Closed(seq) => seq,
+            LogEvent::Output(chunk) => chunk.seq,
+            LogEvent::Exited(seq, _) | LogEvent::Closed(seq) => seq,
         })
         .collect();
     assert_eq!(seqs, [1, 2, 3, 4].map(Seq));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use codex_relay::{Event, ExecutorStreams, SendError, StreamKey, Verdict};
+use codex_relay::{RelayEvent, ExecutorStreams, SendError, StreamKey, Verdict};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -31,7 +31,7 @@ struct State {
     /// Pings of the streams that are not answered yet: their number, whose they are, and what that one sent.
     pings: VecDeque<(u64, StreamKey, Bytes)>,
     last_ping: u64,
-    events: VecDeque<Event>,
+    events: VecDeque<RelayEvent>,
 }
 
 struct Lane {
@@ -99,7 +99,7 @@ impl Lanes {
     }
 
     /// What to act on next.
-    pub(super) fn next_event(&self) -> Option<Event> {
+    pub(super) fn next_event(&self) -> Option<RelayEvent> {
         let mut state = self.lock();
         state.events.pop_front().or_else(|| state.streams.next_event())
     }
@@ -224,7 +224,7 @@ impl Lanes {
         let frame = state.streams.next_transmit();
         while let Some(event) = state.streams.next_event() {
             match event {
-                Event::Room { stream } => state.fill(stream),
+                RelayEvent::Room { stream } => state.fill(stream),
                 other => state.events.push_back(other),
             }
         }
@@ -304,7 +304,7 @@ mod tests {
             let head = [&[8, 1, 0x12, 1], id.as_bytes(), &[0x2a, length + 4, 0x18, 1, 0x22, length]].concat();
             lanes.receive([&head[..], message].concat().into());
             while let Some(event) = lanes.next_event() {
-                if let Event::Opened { stream, .. } = event {
+                if let RelayEvent::Opened { stream, .. } = event {
                     keys.push((stream, lanes.open(stream)));
                 }
             }

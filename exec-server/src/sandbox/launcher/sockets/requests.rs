@@ -66,7 +66,7 @@ pub(super) struct Request {
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum CallOutcome {
     /// It succeeds, and nothing is done.
     Done,
     /// It fails.
@@ -103,11 +103,11 @@ impl Listener {
     }
 
     /// Lets a call return. Nothing comes of it if it waits no more.
-    pub(super) fn answer(&self, request: &Request, answer: Answer) {
+    pub(super) fn answer(&self, request: &Request, answer: CallOutcome) {
         let (error, flags) = match answer {
-            Answer::Done => (0, 0),
-            Answer::Fails(errno) => (-errno.raw_os_error(), 0),
-            Answer::GoesOn => (0, u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0)),
+            CallOutcome::Done => (0, 0),
+            CallOutcome::Fails(errno) => (-errno.raw_os_error(), 0),
+            CallOutcome::GoesOn => (0, u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0)),
         };
         let mut response = libc::seccomp_notif_resp { id: request.id, val: 0, error, flags };
         let _ = self.control(libc::SECCOMP_IOCTL_NOTIF_SEND, &mut response);

@@ -17,7 +17,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 use super::Handed;
 use super::asker::{Asker, Identity, Meant};
 use super::private::{self, Number, Private};
-use super::requests::{Answer, Listener, Request, number};
+use super::requests::{CallOutcome, Listener, Request, number};
 use crate::sandbox::launcher::capabilities;
 
 /// How long a connection waits before it is tried anew, where too many wait for the listening socket.
@@ -76,7 +76,7 @@ pub(super) fn serve(handed: Handed, program: Option<&OwnedFd>) -> io::Result<()>
                 Ok(Some(answer)) => listener.answer(&request, answer),
                 Ok(None) => {}
                 Err(Errno::AGAIN) if waiting.len() < MOST_WAITING => waiting.push(request),
-                Err(errno) => listener.answer(&request, Answer::Fails(errno)),
+                Err(errno) => listener.answer(&request, CallOutcome::Fails(errno)),
             }
         }
     }
@@ -128,7 +128,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// What the call fails with. `EAGAIN` means later.
-    fn decide(&mut self, listener: &Listener, request: &Request) -> Result<Option<Answer>, Errno> {
+    fn decide(&mut self, listener: &Listener, request: &Request) -> Result<Option<CallOutcome>, Errno> {
         let [first, second, third, ..] = request.arguments;
         let asker = Asker::open(request.thread);
         if !listener.is_waiting(request) {
@@ -144,7 +144,7 @@ impl Supervisor {
             Ok(Address::Other) | Err(Errno::ACCESS | Errno::PERM) if self.no_network => {
                 return Err(Errno::PERM);
             }
-            Ok(Address::Other) | Err(Errno::ACCESS | Errno::PERM) => return Ok(Some(Answer::GoesOn)),
+            Ok(Address::Other) | Err(Errno::ACCESS | Errno::PERM) => return Ok(Some(CallOutcome::GoesOn)),
             Ok(Address::Abstract) if request.call == libc::SYS_bind => return Err(Errno::PERM),
             Ok(Address::Abstract) => return Err(Errno::CONNREFUSED),
             Ok(Address::Path(path)) => path,
@@ -169,7 +169,7 @@ impl Supervisor {
         } else {
             match self.connect(&identity, kind, &meant) {
                 // Its own `connect` would not wait either.
-                Err(Errno::AGAIN) if !blocks(&old)? => return Ok(Some(Answer::Fails(Errno::AGAIN))),
+                Err(Errno::AGAIN) if !blocks(&old)? => return Ok(Some(CallOutcome::Fails(Errno::AGAIN))),
                 other => other?,
             }
         };
@@ -177,7 +177,7 @@ impl Supervisor {
         let at = number(first);
         let close_at_exec = asker.closes_at_exec(at)?;
         listener.replace(request, new.as_fd(), at.cast_unsigned(), close_at_exec)?;
-        Ok(Some(Answer::Done))
+        Ok(Some(CallOutcome::Done))
     }
 
     fn make(&mut self, listener: &Listener, request: &Request, kind: i32) -> Result<(), Errno> {

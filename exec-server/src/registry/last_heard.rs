@@ -1,4 +1,4 @@
-//! Tells whether anything comes from a peer, in the middle of a large message too.
+//! When a peer was last heard: any byte counts, also in the middle of a large message.
 
 use std::io;
 use std::pin::Pin;
@@ -10,23 +10,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// When something last came over a connection. Clones tell the same.
+/// When something last came over a connection. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Pulse {
+pub(crate) struct LastHeard {
     opened: Instant,
     /// Milliseconds from then on.
     last: Arc<AtomicU64>,
 }
 
-impl Pulse {
-    fn beat(&self) {
+impl LastHeard {
+    fn note(&self) {
         let millis = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(millis, Ordering::Relaxed);
     }
 
-    /// Returns once nothing has come for `bound`. What did not come before the call counts for nothing, since maybe nobody was
-    /// listening.
-    pub(crate) async fn stops(&self, bound: Duration) {
+    /// Returns once nothing has come for `bound`. Silence before this call does not count: maybe nobody was reading then.
+    pub(crate) async fn silent_for(&self, bound: Duration) {
         let began = Instant::now();
         loop {
             let last = self.opened + Duration::from_millis(self.last.load(Ordering::Relaxed));
@@ -39,21 +38,21 @@ impl Pulse {
     }
 }
 
-/// A connection that tells when something comes.
+/// A connection that notes when something comes.
 #[derive(Debug)]
-pub(crate) struct Heard<S> {
+pub(crate) struct HeardStream<S> {
     stream: S,
-    pulse: Pulse,
+    last_heard: LastHeard,
 }
 
-impl<S> Heard<S> {
-    pub(crate) fn new(stream: S) -> (Self, Pulse) {
-        let pulse = Pulse { opened: Instant::now(), last: Arc::default() };
-        (Self { stream, pulse: pulse.clone() }, pulse)
+impl<S> HeardStream<S> {
+    pub(crate) fn new(stream: S) -> (Self, LastHeard) {
+        let last_heard = LastHeard { opened: Instant::now(), last: Arc::default() };
+        (Self { stream, last_heard: last_heard.clone() }, last_heard)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HeardStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -62,13 +61,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.pulse.beat();
+            self.last_heard.note();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HeardStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
