@@ -10,7 +10,9 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_fuzz::target;
 use codex_relay::frame;
-use codex_relay::{RelayEvent, ExecutorStreams, HarnessStream, Identity, RelayLimits, StreamKey, Target, Verdict};
+use codex_relay::{
+    ExecutorStreams, HarnessStream, Identity, RelayEvent, RelayLimits, StreamKey, Target, Verdict,
+};
 use codex_secret::Secret;
 
 #[derive(Debug, Arbitrary)]

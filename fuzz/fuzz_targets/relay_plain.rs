@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use codex_fuzz::target;
 use codex_relay::frame::{self, Body};
-use codex_relay::{RelayEvent, ExecutorStreams, RelayLimits, SendError, StreamKey};
+use codex_relay::{ExecutorStreams, RelayEvent, RelayLimits, SendError, StreamKey};
 
 const LIMITS: usize = 3;
 
@@ -80,7 +80,9 @@ target!(|acts: Vec<Act<'_>>| {
                 RelayEvent::Message { stream, message } => {
                     assert!(alive.contains(&stream) && message.starts_with(b"{") || !message.is_empty());
                 }
-                RelayEvent::Room { stream } | RelayEvent::Acked { stream, .. } => assert!(alive.contains(&stream)),
+                RelayEvent::Room { stream } | RelayEvent::Acked { stream, .. } => {
+                    assert!(alive.contains(&stream))
+                }
                 RelayEvent::Closed { stream } => assert!(alive.remove(&stream), "closed once, and not by us"),
                 RelayEvent::Validate(_) => panic!("a plain relay has no handshake"),
             }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use codex_exec_server::transport::{Inbound, MessageReader};
+use codex_exec_server::transport::{MessageReader, PeerEvent};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Gives its bytes in pieces of this many, so that every parser has to take up where it left off.
@@ -41,14 +41,14 @@ pub fn read_all(mut reader: MessageReader, longest: usize) {
     runtime.block_on(async {
         loop {
             match reader.next().await {
-                Ok(Inbound::Message(message)) => {
+                Ok(PeerEvent::Message(message)) => {
                     assert!(message.len() <= longest, "a message beyond its bound")
                 }
-                Ok(Inbound::Ping(payload) | Inbound::Pong(payload)) => assert!(payload.len() <= 125),
-                Ok(Inbound::Close(_) | Inbound::End) | Err(_) => break,
+                Ok(PeerEvent::Ping(payload) | PeerEvent::Pong(payload)) => assert!(payload.len() <= 125),
+                Ok(PeerEvent::Close(_) | PeerEvent::End) | Err(_) => break,
             }
         }
-        assert!(matches!(reader.next().await, Ok(Inbound::End)));
+        assert!(matches!(reader.next().await, Ok(PeerEvent::End)));
     });
 }
 

@@ -8,7 +8,7 @@ use codex_secret::Secret;
 
 use crate::frame::{self, Body, Frame, FrameError};
 use crate::limits::RelayLimits;
-use crate::noise::{self, HandshakeAnswer, Channel, Identity, Initiated, NoiseError, Parties};
+use crate::noise::{self, Channel, HandshakeAnswer, Identity, Initiated, NoiseError, Parties};
 use crate::queue::{Queue, SendError};
 use crate::stream_id::StreamId;
 

@@ -19,7 +19,7 @@ mod plain_streams;
 mod queue;
 mod stream_id;
 
-pub use event::{RelayEvent, Handshake, Verdict};
+pub use event::{Handshake, RelayEvent, Verdict};
 pub use executor::ExecutorStreams;
 pub use frame::EXECUTOR_STOPPED;
 pub use harness::{HarnessError, HarnessStream, Target};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use codex_exec_protocol::registry::PublicKey;
 
-use crate::event::{RelayEvent, Handshake, Verdict};
+use crate::event::{Handshake, RelayEvent, Verdict};
 use crate::failures::Failures;
 use crate::frame::{self, Body, Frame};
 use crate::json;
@@ -69,7 +69,8 @@ impl NoiseStreams {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, message: Bytes) {
-        let Some(Frame { stream_id, body }) = frame::parse_or_drop(message, self.limits.stream_id_bytes) else {
+        let Some(Frame { stream_id, body }) = frame::parse_or_drop(message, self.limits.stream_id_bytes)
+        else {
             return;
         };
         match body {

@@ -38,7 +38,8 @@ impl PlainStreams {
     }
 
     pub(crate) fn receive(&mut self, _now: Instant, message: Bytes) {
-        let Some(Frame { stream_id, body }) = frame::parse_or_drop(message, self.limits.stream_id_bytes) else {
+        let Some(Frame { stream_id, body }) = frame::parse_or_drop(message, self.limits.stream_id_bytes)
+        else {
             return;
         };
         match body {

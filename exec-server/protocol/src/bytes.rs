@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::{WireEncode, encode};
+
 /// Bytes that travel as base64.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Base64Bytes(pub Vec<u8>);
@@ -55,5 +57,29 @@ impl<'de> Deserialize<'de> for Base64Bytes {
             }
         }
         deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// The next bytes of an open file or of a stream.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The bytes. Of a file, fewer than were asked for only at its end; of a stream, none only at its end.
+    pub chunk: Base64Bytes,
+    /// Whether the end was reached.
+    pub eof: bool,
+}
+
+impl WireEncode for Block {
+    fn expected_len(&self) -> usize {
+        encode::base64_len(self.chunk.0.len()) + 64
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"chunk\":");
+        encode::base64_string(&self.chunk.0, out);
+        out.extend_from_slice(b",\"eof\":");
+        encode::json(&self.eof, out);
+        out.push(b'}');
     }
 }

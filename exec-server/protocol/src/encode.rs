@@ -37,15 +37,6 @@ pub fn base64_string(data: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends the object of a chunk that may be the last.
-pub fn chunk_and_eof(chunk: &[u8], eof: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"chunk\":");
-    base64_string(chunk, out);
-    out.extend_from_slice(b",\"eof\":");
-    json(&eof, out);
-    out.push(b'}');
-}
-
 /// Appends a decimal number.
 pub fn number(value: u64, out: &mut Vec<u8>) {
     json(&value, out);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::encode::{Empty, encode_with_serde};
 use crate::path::WirePath;
 use crate::sandbox::Sandbox;
-use crate::{Base64Bytes, WireEncode, bytes, encode, methods, notifications};
+use crate::{Base64Bytes, WireEncode, bytes, encode, methods};
 
 methods! {
     /// A whole file (10.1).
@@ -20,28 +20,11 @@ methods! {
     Canonicalize: "fs/canonicalize" (CanonicalizeParams) -> CanonicalizeResult;
     /// The names in a directory (10.6).
     ReadDirectory: "fs/readDirectory" (ReadDirectoryParams) -> ReadDirectoryResult;
-    /// A tree, breadth first (10.7).
-    Walk: "fs/walk" (WalkParams) -> WalkResult;
     /// Removes a file or a tree (10.8).
     Remove: "fs/remove" (RemoveParams) -> Empty;
     /// Copies a file or a tree (10.9).
     Copy: "fs/copy" (CopyParams) -> Empty;
-    /// Opens a handle (10.10).
-    Open: "fs/open" (OpenParams) -> OpenResult;
-    /// Reads a block of an open file.
-    ReadBlock: "fs/readBlock" (ReadBlockParams) -> ReadBlockResult;
-    /// Writes a block of an open file.
-    WriteBlock: "fs/writeBlock" (WriteBlockParams) -> Empty;
-    /// Closes a handle.
-    Close: "fs/close" (CloseParams) -> Empty;
-    /// Watches paths that do not exist (10.11).
-    WatchMissing: "fs/watchMissing" (WatchMissingParams) -> WatchMissingResult;
 }
-notifications! {
-    /// A watched path came to be; sent once.
-    MissingChanged: "fs/missingChanged" (MissingChangedParams);
-}
-
 /// Params of `fs/readFile`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -208,81 +191,6 @@ pub struct DirectoryEntry {
     pub is_file: bool,
 }
 
-/// Params of `fs/walk`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WalkParams {
-    /// The root, itself not listed.
-    pub path: WirePath,
-    /// How far to go.
-    pub options: WalkOptions,
-    /// What the operation may touch.
-    #[serde(default)]
-    pub sandbox: Option<Sandbox>,
-}
-
-/// How far a walk goes.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WalkOptions {
-    /// 0 lists the root's children.
-    pub max_depth: u64,
-    /// Directories entered, at most.
-    pub max_directories: u64,
-    /// Entries listed, at most.
-    pub max_entries: u64,
-    /// Enter directories through symlinks, each once.
-    pub follow_directory_symlinks: bool,
-    /// List, but do not enter, directories whose name starts with a dot.
-    #[serde(default)]
-    pub prune_hidden_directories: bool,
-}
-
-/// Result of `fs/walk`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct WalkResult {
-    /// Breadth first, sorted bytewise within a directory.
-    pub entries: Vec<WalkEntry>,
-    /// What could not be examined.
-    pub errors: Vec<WalkError>,
-    /// A bound was hit.
-    pub truncated: bool,
-}
-
-/// A file or directory that a walk found.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WalkEntry {
-    /// Where the entry is.
-    pub path: WirePath,
-    /// Whether it is a file or a directory.
-    pub kind: WalkKind,
-}
-
-/// What a walk lists.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WalkKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-}
-
-/// Something that a walk could not examine.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WalkError {
-    /// The path that could not be examined.
-    pub path: WirePath,
-    /// The reason, for people.
-    pub message: String,
-}
-
 /// Params of `fs/remove`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -320,132 +228,6 @@ pub struct CopyParams {
     pub sandbox: Option<Sandbox>,
 }
 
-/// Params of `fs/open`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OpenParams {
-    /// Chosen by the client, at most 32 bytes.
-    pub handle_id: String,
-    /// The file to open.
-    pub path: WirePath,
-    /// For reading or for replacing.
-    #[serde(default)]
-    pub mode: OpenMode,
-    /// What the operation may touch.
-    #[serde(default)]
-    pub sandbox: Option<Sandbox>,
-}
-
-/// What a handle is for.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OpenMode {
-    /// Read a regular file.
-    #[default]
-    Read,
-    /// Create or truncate, then write.
-    Replace,
-    /// Write into what is there, or create it for its owner alone; the last name is no symlink (an addition).
-    Update,
-}
-
-/// Result of `fs/open`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OpenResult {
-    /// The handle's id, as the client chose it.
-    pub handle_id: String,
-}
-
-/// Params of `fs/readBlock`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReadBlockParams {
-    /// Id of a handle that is open for reading.
-    pub handle_id: String,
-    /// Bytes from the start.
-    pub offset: u64,
-    /// Bytes to read, 1 to 1,048,576.
-    pub len: u64,
-}
-
-/// Result of `fs/readBlock`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReadBlockResult {
-    /// The bytes that were read; fewer than `len` at the end of the file.
-    pub chunk: Base64Bytes,
-    /// Fewer than `len` bytes came back.
-    pub eof: bool,
-}
-
-impl WireEncode for ReadBlockResult {
-    fn expected_len(&self) -> usize {
-        encode::base64_len(self.chunk.0.len()) + 64
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode::chunk_and_eof(&self.chunk.0, self.eof, out);
-    }
-}
-
-/// Params of `fs/writeBlock`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WriteBlockParams {
-    /// Id of a handle that is open for writing.
-    pub handle_id: String,
-    /// Bytes from the start; a hole is filled with zeros.
-    pub offset: u64,
-    /// 1 to 1,048,576 bytes.
-    pub chunk: Base64Bytes,
-}
-
-/// Params of `fs/close`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CloseParams {
-    /// A handle; unknown ones are fine.
-    pub handle_id: String,
-}
-
-/// Params of `fs/watchMissing`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WatchMissingParams {
-    /// Greater than every id used before on the connection.
-    pub watch_id: u64,
-    /// Paths that do not exist, at most 64. A foreign one makes the answer false (10.11).
-    pub missing: Vec<WirePath>,
-    /// A path that exists.
-    #[serde(default)]
-    pub present: Option<WirePath>,
-}
-
-/// Result of `fs/watchMissing`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct WatchMissingResult {
-    /// Whether the watch runs.
-    pub watching: bool,
-}
-
-/// Params of `fs/missingChanged`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MissingChangedParams {
-    /// The watch that ended.
-    pub watch_id: u64,
-}
-
 /// Params that say under which sandbox the operation is to be done.
 pub trait Sandboxed: Send + 'static {
     /// What the operation may touch.
@@ -478,24 +260,24 @@ sandboxed!(
     GetMetadataParams,
     CanonicalizeParams,
     ReadDirectoryParams,
-    WalkParams,
     RemoveParams,
     CopyParams,
-    OpenParams,
 );
 
-encode_with_serde!(
-    Metadata,
-    CanonicalizeResult,
-    ReadDirectoryResult,
-    WalkResult,
-    OpenResult,
-    WatchMissingResult,
-);
+encode_with_serde!(Metadata, CanonicalizeResult, ReadDirectoryResult);
 
+mod handles;
 mod transfer;
+mod walk;
+mod watch;
 
+pub use handles::{
+    Close, CloseParams, Open, OpenMode, OpenParams, OpenResult, ReadBlock, ReadBlockParams, WriteBlock,
+    WriteBlockParams,
+};
 pub use transfer::{
     Entry, GetEntry, GetEntryParams, Hash, HashParams, HashResult, Kind, Link, LinkParams, List, ListParams,
     ListResult, Place, PlaceParams,
 };
+pub use walk::{Walk, WalkEntry, WalkError, WalkKind, WalkOptions, WalkParams, WalkResult};
+pub use watch::{MissingChanged, MissingChangedParams, WatchMissing, WatchMissingParams, WatchMissingResult};

@@ -23,7 +23,7 @@ pub mod seq;
 pub mod session;
 pub mod tcp;
 
-pub use bytes::Base64Bytes;
+pub use bytes::{Base64Bytes, Block};
 pub use encode::WireEncode;
 pub use envelope::{Incoming, RequestId};
 pub use error::{ErrorCode, RpcError, StartFailure};

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Block;
 use crate::encode::{Empty, encode_with_serde};
 use crate::sandbox::Sandbox;
-use crate::{Base64Bytes, WireEncode, encode, methods};
+use crate::{Base64Bytes, methods};
 
 methods! {
     /// Connects from the machine to a host.
@@ -14,7 +15,7 @@ methods! {
     /// Waits for the next connection to a port that is listened on.
     Accept: "tcp/accept" (AcceptParams) -> AcceptResult;
     /// Waits for the next bytes of a stream.
-    Read: "tcp/read" (ReadParams) -> ReadResult;
+    Read: "tcp/read" (ReadParams) -> Block;
     /// Sends bytes; answered once the system has taken them.
     Write: "tcp/write" (WriteParams) -> Empty;
     /// Says that nothing more is sent, after what was written before.
@@ -109,26 +110,6 @@ pub struct ReadParams {
     /// Bytes at most; 65,536 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
-}
-
-/// Result of `tcp/read`.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadResult {
-    /// What came; empty only at the end.
-    pub chunk: Base64Bytes,
-    /// The other end sends nothing more.
-    pub eof: bool,
-}
-
-impl WireEncode for ReadResult {
-    fn expected_len(&self) -> usize {
-        encode::base64_len(self.chunk.0.len()) + 64
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode::chunk_and_eof(&self.chunk.0, self.eof, out);
-    }
 }
 
 /// Params of `tcp/write`.

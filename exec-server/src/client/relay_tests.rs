@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::registry::{NOISE_PROFILE, PublicKey};
-use codex_relay::{RelayEvent, ExecutorStreams, Identity, RelayLimits, StreamKey, Verdict, frame};
+use codex_relay::{ExecutorStreams, Identity, RelayEvent, RelayLimits, StreamKey, Verdict, frame};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -134,7 +134,9 @@ impl Executor {
                         self.harness = Some(handshake.harness_public_key);
                         self.streams.validated(Instant::now(), handshake.stream, self.verdict);
                     }
-                    RelayEvent::Opened { stream, id } => (self.stream, self.id) = (Some(stream), id.to_string()),
+                    RelayEvent::Opened { stream, id } => {
+                        (self.stream, self.id) = (Some(stream), id.to_string())
+                    }
                     RelayEvent::Message { stream, message } => {
                         assert_eq!(Some(stream), self.stream);
                         return Some(serde_json::from_slice(&message).unwrap());

@@ -17,10 +17,8 @@ use super::close_later::close_later;
 use super::content::and;
 use super::error::{out_of_memory, rpc_error};
 use crate::Limits;
-use crate::protocol::filesystem::{
-    CloseParams, OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
-};
-use crate::protocol::{Base64Bytes, RpcError, encode::Empty};
+use crate::protocol::filesystem::{CloseParams, OpenParams, OpenResult, ReadBlockParams, WriteBlockParams};
+use crate::protocol::{Base64Bytes, Block, RpcError, encode::Empty};
 
 type Table = Arc<Mutex<HashMap<String, Arc<Slot>>>>;
 
@@ -165,7 +163,7 @@ impl Claim {
     ///
     /// # Errors
     /// `-32600` for a length out of bounds; the system's otherwise, which also closes the handle.
-    pub(crate) fn read_block(&self, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
+    pub(crate) fn read_block(&self, params: &ReadBlockParams) -> Result<Block, RpcError> {
         check_read_length(params.len, self.block_bytes)?;
         let file = self.slot.file().ok_or_else(|| unknown(&params.handle_id))?;
         let result = read_at(&file, params.offset, params.len);
@@ -241,7 +239,7 @@ fn check_length(what: &str, len: u64, limit: u64) -> Result<(), RpcError> {
     )))
 }
 
-fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<ReadBlockResult, RpcError> {
+fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<Block, RpcError> {
     let wanted = usize::try_from(len).map_err(|_| out_of_memory(len))?;
     let mut chunk = Vec::new();
     chunk.try_reserve_exact(wanted).map_err(|_| out_of_memory(len))?;
@@ -256,7 +254,7 @@ fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<ReadBlockResult, Rpc
     // The allocator may have given more room than asked for.
     chunk.truncate(wanted);
     let eof = chunk.len() < wanted;
-    Ok(ReadBlockResult { chunk: Base64Bytes(chunk), eof })
+    Ok(Block { chunk: Base64Bytes(chunk), eof })
 }
 
 fn write_at(file: &OwnedFd, offset: u64, bytes: &[u8]) -> Result<(), RpcError> {

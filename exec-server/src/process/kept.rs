@@ -6,7 +6,7 @@ use bytes::Bytes;
 use codex_disk_log::{Kind, Position};
 use codex_exec_protocol::process::{LoggedExit, Stream, StreamTotals};
 
-use super::log::{LogEvent, Exit, OutputLog};
+use super::log::{Exit, LogEvent, OutputLog};
 use crate::logs::{self, DiskLog, Unkept};
 
 /// Bytes that are handed over at once. Chosen for speed.

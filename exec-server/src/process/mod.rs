@@ -30,7 +30,7 @@ pub(crate) use attachment::{Attachment, check_attachment};
 pub(crate) use controls::{check_resize, check_write};
 pub use foreground::{ForegroundNetwork, OpenNetwork};
 pub use groups::Groups;
-pub use log::{LogEvent, Exit, OutputLog};
+pub use log::{Exit, LogEvent, OutputLog};
 pub(crate) use login_state::LoginShell;
 pub use login_state::LoginStates;
 pub use news::News;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::denied;
 use super::groups::Group;
 use super::kept::Keeping;
-use super::log::{LogEvent, Exit, OutputLog};
+use super::log::{Exit, LogEvent, OutputLog};
 use super::news::News;
 use super::stdin::Stdin;
 use super::write_memory::WriteMemory;

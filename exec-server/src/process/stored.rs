@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use codex_disk_log::{From, Kind, Listed, LogError, LogId, LogReader, Outcome, Page, Record, Start, Store};
-use codex_exec_protocol::{RpcError, Seq};
 use codex_exec_protocol::process::{
     Chunk, ListLogsParams, ListLogsResult, LogInfo, LogPlace, LoggedExit, ReadParams, ReadResult,
     StartParams, Stream,
 };
+use codex_exec_protocol::{RpcError, Seq};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;

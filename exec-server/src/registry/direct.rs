@@ -133,7 +133,8 @@ impl DirectRegistry {
         let headers = self.signer.sign("POST", &url, Some(JSON), &body).await.map_err(unsigned)?;
         let asked =
             self.client.post(url, |request| request.header(CONTENT_TYPE, JSON).headers(headers).body(body));
-        let RegistryAnswer { status, body, .. } = asked.await.map_err(|error| unanswered(Contract::Direct, error))?;
+        let RegistryAnswer { status, body, .. } =
+            asked.await.map_err(|error| unanswered(Contract::Direct, error))?;
         if status.is_success() {
             return answer::registration(Contract::Direct, self.target.id(), &body);
         }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::answer::{self, Registration};
-use super::client::{RegistryAnswer, REQUEST_TIME, RegistryClient, RequestError};
+use super::client::{REQUEST_TIME, RegistryAnswer, RegistryClient, RequestError};
 use super::contract::Contract;
 use super::credential::{self, Credential, CredentialOrigin, CredentialSource, NextTry};
 use super::error::{Cause, RemoteError};
@@ -156,7 +156,8 @@ impl ExecutorRegistry {
         let contract = self.target.contract();
         let headers = credential::headers(contract, &credential)?;
         let answered = self.client.post(url, |request| fill(request.headers(headers), &credential));
-        let RegistryAnswer { status, body, .. } = answered.await.map_err(|error| unanswered(contract, error))?;
+        let RegistryAnswer { status, body, .. } =
+            answered.await.map_err(|error| unanswered(contract, error))?;
         Ok(Answered { status, body, credential, mismatch: false })
     }
 }

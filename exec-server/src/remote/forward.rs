@@ -18,7 +18,7 @@ use crate::Limits;
 use crate::bearer;
 use crate::registry::{self, Socket};
 use crate::server::{Due, Liveness};
-use crate::transport::{Carrier, Inbound, FrameBuffer, MessageReader};
+use crate::transport::{Carrier, FrameBuffer, MessageReader, PeerEvent};
 
 /// From the first packet to the answer of the upgrade. Our own pace: nothing outside depends on it.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -132,9 +132,9 @@ async fn send(
     loop {
         let message = tokio::select! {
             event = reader.next() => match event {
-                Ok(Inbound::Message(message)) => Message::Binary(Bytes::copy_from_slice(message)),
-                Ok(Inbound::Ping(_) | Inbound::Pong(_)) => continue,
-                Ok(Inbound::Close(_) | Inbound::End) | Err(_) => return None,
+                Ok(PeerEvent::Message(message)) => Message::Binary(Bytes::copy_from_slice(message)),
+                Ok(PeerEvent::Ping(_) | PeerEvent::Pong(_)) => continue,
+                Ok(PeerEvent::Close(_) | PeerEvent::End) | Err(_) => return None,
             },
             Some(()) = pings.recv() => Message::Ping(Bytes::new()),
         };

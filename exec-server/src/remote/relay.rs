@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use codex_relay::{RelayEvent, ExecutorStreams, Handshake, StreamKey, Verdict};
+use codex_relay::{ExecutorStreams, Handshake, RelayEvent, StreamKey, Verdict};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};

@@ -20,7 +20,7 @@ use crate::environment::machine::Machine;
 use crate::network::Overseer;
 use crate::process::LogEvent;
 use crate::rpc::{Message, Outbox};
-use crate::transport::{Carrier, Inbound, FrameBuffer, Framing, MessageReader, Owner, ReadError};
+use crate::transport::{Carrier, FrameBuffer, Framing, MessageReader, Owner, PeerEvent, ReadError};
 
 /// Output is encoded up to this many bytes before it is written.
 const OUTPUT_BATCH: usize = 256 << 10;
@@ -103,7 +103,8 @@ pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrie
 /// Closing with unread bytes would reset the connection, and the peer might never read the goodbye. So what the peer sends
 /// is read until it hangs up or is silent; who is idle holds up nobody.
 async fn farewell(writer: impl Future<Output = ()>, reader: &mut MessageReader) {
-    let over = |event: &Result<Inbound, _>| matches!(event, Ok(Inbound::End | Inbound::Close(_)) | Err(_));
+    let over =
+        |event: &Result<PeerEvent, _>| matches!(event, Ok(PeerEvent::End | PeerEvent::Close(_)) | Err(_));
     let mut writer = std::pin::pin!(writer);
     loop {
         tokio::select! {
@@ -167,11 +168,11 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                 };
                 may_read = false;
                 // A pong on a virtual stream is the rendezvous's, and says nothing about the peer behind it.
-                if !matches!((&event, outbox.framing()), (Ok(Inbound::Pong(_)), Framing::Stream { .. })) {
+                if !matches!((&event, outbox.framing()), (Ok(PeerEvent::Pong(_)), Framing::Stream { .. })) {
                     live.heard(Instant::now());
                 }
                 match event {
-                    Ok(Inbound::Message(message)) => {
+                    Ok(PeerEvent::Message(message)) => {
                         if let Err(end) = receive(connection, message) {
                             return end;
                         }
@@ -179,13 +180,13 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                             reader.trust();
                         }
                     }
-                    Ok(Inbound::Ping(payload)) => outbox.put_control(|frame| frame.pong(payload)),
-                    Ok(Inbound::Pong(payload)) => connection.receipts().confirmed(payload),
-                    Ok(Inbound::Close(code)) => {
+                    Ok(PeerEvent::Ping(payload)) => outbox.put_control(|frame| frame.pong(payload)),
+                    Ok(PeerEvent::Pong(payload)) => connection.receipts().confirmed(payload),
+                    Ok(PeerEvent::Close(code)) => {
                         outbox.put(|frame| frame.close(code.unwrap_or(1000)));
                         return End::Closed;
                     }
-                    Ok(Inbound::End) => return End::Closed,
+                    Ok(PeerEvent::End) => return End::Closed,
                     Err(error) => {
                         log_end(&error);
                         return End::Gone;
@@ -228,7 +229,7 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
 }
 
 /// The next event; where none may be taken, none once the peer has closed. Cancel-safe.
-async fn next(reader: &mut MessageReader, may_read: bool) -> Option<Result<Inbound<'_>, ReadError>> {
+async fn next(reader: &mut MessageReader, may_read: bool) -> Option<Result<PeerEvent<'_>, ReadError>> {
     if may_read {
         return Some(reader.next().await);
     }

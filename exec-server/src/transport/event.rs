@@ -4,7 +4,7 @@ use codex_websocket::FrameError;
 
 /// What a peer sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Inbound<'a> {
+pub enum PeerEvent<'a> {
     /// One whole message, text or binary (they are treated alike).
     Message(&'a [u8]),
     /// A ping, to be answered with the same payload.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 pub(super) use codex_websocket::upgrade::has_head_end;
-use codex_websocket::upgrade::{HttpAnswer, HeadError, NoUpgrade, RequestHead, switching};
+use codex_websocket::upgrade::{HeadError, HttpAnswer, NoUpgrade, RequestHead, switching};
 
 use super::auth::Auth;
 use super::carrier::Owner;
@@ -48,7 +48,11 @@ pub(super) fn full(now: SystemTime) -> Vec<u8> {
 }
 
 /// Gives the client's key, and whose connection it is, when the request is an upgrade that is let in.
-fn decide<'a>(request: &RequestHead<'a>, auth: &Auth, now: SystemTime) -> Result<(&'a [u8], Owner), HttpAnswer> {
+fn decide<'a>(
+    request: &RequestHead<'a>,
+    auth: &Auth,
+    now: SystemTime,
+) -> Result<(&'a [u8], Owner), HttpAnswer> {
     let head_only = request.method == "HEAD";
     let empty = |status| HttpAnswer { status, head_only, ..HttpAnswer::default() };
     if request.values("origin").next().is_some() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use super::event::Inbound;
+use super::event::PeerEvent;
 
 /// What a waiting message costs besides its bytes: its place in the queue, and its allocation's own needs. So the bound
 /// in bytes is one in messages, too.
@@ -126,19 +126,19 @@ impl Inbox {
     }
 
     /// The next event; cancel-safe.
-    pub(super) async fn next(&mut self) -> Inbound<'_> {
+    pub(super) async fn next(&mut self) -> PeerEvent<'_> {
         match self.receiver.recv().await {
-            None => Inbound::End,
+            None => PeerEvent::End,
             Some(Inbound::Message(message)) => {
                 self.waiting.bytes.fetch_sub(weight(&message), Ordering::Relaxed);
                 self.waiting.taken.notify_one();
                 self.current = message;
-                Inbound::Message(&self.current)
+                PeerEvent::Message(&self.current)
             }
             Some(Inbound::Pong(payload)) => {
                 self.waiting.pongs.fetch_sub(1, Ordering::Relaxed);
                 self.current = payload;
-                Inbound::Pong(&self.current)
+                PeerEvent::Pong(&self.current)
             }
         }
     }

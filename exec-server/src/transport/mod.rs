@@ -24,7 +24,7 @@ pub use address::{AddressError, ListenAddress};
 pub use auth::{Auth, AuthConfig, AuthError};
 pub use bind_error::BindError;
 pub use carrier::{Carrier, Owner};
-pub use event::{Inbound, ReadError};
+pub use event::{PeerEvent, ReadError};
 pub use fragments::{Fragments, Piece};
 pub use frame::{FrameBuffer, Framing};
 pub use inherited::address_of;

@@ -215,7 +215,9 @@ fn our_harness_and_our_executor_understand_each_other() {
     assert_eq!(sent[0], frame::resume(harness.id().as_str()));
     assert_eq!(server.receive(sent[0].clone()), []);
     let events = server.receive(sent[1].clone());
-    let [RelayEvent::Opened { stream, .. }, RelayEvent::Message { .. }] = events[..] else { panic!("{events:?}") };
+    let [RelayEvent::Opened { stream, .. }, RelayEvent::Message { .. }] = events[..] else {
+        panic!("{events:?}")
+    };
     server.0.open.send(stream, Bytes::from_static(b"{}")).unwrap();
     harness.receive(frame::data("another", 0, b"x")).unwrap();
     harness.receive(server.0.next_transmit().unwrap()).unwrap();

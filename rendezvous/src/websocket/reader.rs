@@ -164,6 +164,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.fragments = Some((opcode, message));
             return Ok(None);
         }
-        Ok(Some(if opcode == Opcode::Binary { ClientMessage::Binary(message.freeze()) } else { ClientMessage::Text }))
+        Ok(Some(if opcode == Opcode::Binary {
+            ClientMessage::Binary(message.freeze())
+        } else {
+            ClientMessage::Text
+        }))
     }
 }

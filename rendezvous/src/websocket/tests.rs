@@ -160,8 +160,11 @@ async fn fragments_become_one_message_and_control_frames_may_come_between() {
     let wire =
         [frame(0x02, b"ab"), frame(0x89, b"?"), frame(0x00, b"cd"), frame(0x80, b"e"), frame(0x81, b"t")];
     let (events, _) = read_all(&wire.concat()).await;
-    let expected =
-        [ClientMessage::Ping(Bytes::from_static(b"?")), ClientMessage::Binary(Bytes::from_static(b"abcde")), ClientMessage::Text];
+    let expected = [
+        ClientMessage::Ping(Bytes::from_static(b"?")),
+        ClientMessage::Binary(Bytes::from_static(b"abcde")),
+        ClientMessage::Text,
+    ];
     assert_eq!(events, expected);
 }
 

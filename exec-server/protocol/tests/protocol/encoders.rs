@@ -1,11 +1,11 @@
 //! What is written by hand is what serde would have written.
 
-use codex_exec_protocol::filesystem::{ReadBlockResult, ReadFileResult};
+use codex_exec_protocol::filesystem::ReadFileResult;
 use codex_exec_protocol::http::{BodyDeltaParams, RequestResult, ResponseHeader};
 use codex_exec_protocol::process::{
     Chunk, ExitDetails, Output, OutputParams, ReadResult, Stream, StreamTotals, encode_output,
 };
-use codex_exec_protocol::{Base64Bytes, Seq, WireEncode, envelope};
+use codex_exec_protocol::{Base64Bytes, Block, Seq, WireEncode, envelope};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,8 +27,11 @@ fn bytes() -> impl Strategy<Value = Base64Bytes> {
 }
 
 fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
-    let chunk =
-        (any::<u64>(), stream(), bytes()).prop_map(|(seq, stream, chunk)| Chunk { seq: Seq(seq), stream, chunk });
+    let chunk = (any::<u64>(), stream(), bytes()).prop_map(|(seq, stream, chunk)| Chunk {
+        seq: Seq(seq),
+        stream,
+        chunk,
+    });
     proptest::collection::vec(chunk, 0..4)
 }
 
@@ -36,7 +39,7 @@ proptest! {
     #[test]
     fn file_results(data in bytes(), eof: bool) {
         check(&ReadFileResult { data: data.clone() });
-        check(&ReadBlockResult { chunk: data, eof });
+        check(&Block { chunk: data, eof });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::filesystem::{self as fs, Sandboxed};
 use codex_exec_protocol::sandbox::Sandbox;
-use codex_exec_protocol::{Method, RpcError};
+use codex_exec_protocol::{Block, Method, RpcError};
 
 use super::{Machine, Reply};
 use crate::blocking;
@@ -153,11 +153,7 @@ impl Machine {
     }
 
     /// `fs/readBlock` (10.10).
-    pub(crate) fn read_block(
-        self: &Arc<Self>,
-        params: fs::ReadBlockParams,
-        reply: impl Reply<fs::ReadBlockResult>,
-    ) {
+    pub(crate) fn read_block(self: &Arc<Self>, params: fs::ReadBlockParams, reply: impl Reply<Block>) {
         let claim = self.handles.claim(&params.handle_id);
         let bytes = answer_bytes(params.len.min(self.limits().files.block_bytes));
         self.on_handle(claim, How::Reads, bytes, reply, move |handle| handle.read_block(&params));

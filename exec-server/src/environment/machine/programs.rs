@@ -173,7 +173,8 @@ impl Machine {
             Err(error) => return reply.answer(Err(error)),
             Ok(process) => process,
         };
-        let attachment = Attachment::begin(process, params.attachment_id, params.after_seq.unwrap_or_default());
+        let attachment =
+            Attachment::begin(process, params.attachment_id, params.after_seq.unwrap_or_default());
         self.beside(async move {
             tokio::select! {
                 reason = attachment.ended() => reply.answer(Ok(AttachResult { reason })),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_exec_protocol::RpcError;
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::tcp::{
     AcceptParams, AcceptResult, CloseParams, ConnectParams, ConnectResult, ListenParams, ListenResult,
-    ReadParams, ReadResult, ShutdownParams, WriteParams,
+    ReadParams, ShutdownParams, WriteParams,
 };
+use codex_exec_protocol::{Block, RpcError};
 
 use super::{Machine, Reply};
 use crate::tcp::{self, Listener, Socket};
@@ -91,7 +91,7 @@ impl Machine {
     }
 
     /// `tcp/read`. Without a slot, as every request that only waits.
-    pub(crate) fn read_stream(self: &Arc<Self>, params: ReadParams, mut reply: impl Reply<ReadResult>) {
+    pub(crate) fn read_stream(self: &Arc<Self>, params: ReadParams, mut reply: impl Reply<Block>) {
         let largest = self.limits().tcp.tcp_piece_bytes;
         let asked = params.max_bytes.unwrap_or(DEFAULT_READ).min(largest as u64);
         let begin = || {
@@ -115,7 +115,7 @@ impl Machine {
             match read {
                 Ok((chunk, claim)) => {
                     let eof = chunk.is_empty();
-                    reply.answer_holding(Ok(ReadResult { chunk: chunk.into(), eof }), claim);
+                    reply.answer_holding(Ok(Block { chunk: chunk.into(), eof }), claim);
                 }
                 Err(error) => reply.answer(Err(error)),
             }

@@ -8,11 +8,9 @@ use serde_json::{Value, json};
 use super::{Fixture, limits, shown};
 use crate::filesystem::handles::Reservation;
 use crate::filesystem::{Handles, ToOpen, empty};
-use crate::protocol::RpcError;
 use crate::protocol::encode::Empty;
-use crate::protocol::filesystem::{
-    OpenMode, OpenParams, OpenResult, ReadBlockParams, ReadBlockResult, WriteBlockParams,
-};
+use crate::protocol::filesystem::{OpenMode, OpenParams, OpenResult, ReadBlockParams, WriteBlockParams};
+use crate::protocol::{Block, RpcError};
 
 fn open(handles: &Handles, params: &OpenParams) -> Result<OpenResult, RpcError> {
     settle(handles.reserve(params)?, params)
@@ -26,7 +24,7 @@ fn settle(reservation: Reservation, params: &OpenParams) -> Result<OpenResult, R
     Ok(reservation.settle(file))
 }
 
-fn read_block(handles: &Handles, params: &ReadBlockParams) -> Result<ReadBlockResult, RpcError> {
+fn read_block(handles: &Handles, params: &ReadBlockParams) -> Result<Block, RpcError> {
     handles.claim(&params.handle_id)?.read_block(params)
 }
 

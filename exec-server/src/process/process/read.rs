@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_exec_protocol::{RpcError, Seq};
 use codex_exec_protocol::process::{
     AttachmentEnd, ProcessInfo, ProcessState, ReadParams, ReadResult, WaitResult,
 };
+use codex_exec_protocol::{RpcError, Seq};
 
 use super::{Input, Phase, Process, State, millis, number, unknown_process};
 use crate::limits::Limits;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use codex_relay::{RelayEvent, ExecutorStreams, SendError, StreamKey, Verdict};
+use codex_relay::{ExecutorStreams, RelayEvent, SendError, StreamKey, Verdict};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message};

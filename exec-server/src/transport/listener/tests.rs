@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
-use crate::transport::{AuthConfig, Inbound, FrameBuffer};
+use crate::transport::{AuthConfig, FrameBuffer, PeerEvent};
 
 const KEY: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
@@ -41,11 +41,11 @@ async fn echo(mut carrier: Carrier) -> io::Result<()> {
     let mut out = FrameBuffer::new(carrier.framing);
     while let Ok(event) = carrier.reader.next().await {
         match event {
-            Inbound::Message(bytes) => out.message(bytes.len() / 2, |to| to.extend_from_slice(bytes)),
-            Inbound::Ping(payload) => out.pong(payload),
-            Inbound::Pong(_) => {}
-            Inbound::Close(code) => out.close(code.unwrap_or(1000)),
-            Inbound::End => break,
+            PeerEvent::Message(bytes) => out.message(bytes.len() / 2, |to| to.extend_from_slice(bytes)),
+            PeerEvent::Ping(payload) => out.pong(payload),
+            PeerEvent::Pong(_) => {}
+            PeerEvent::Close(code) => out.close(code.unwrap_or(1000)),
+            PeerEvent::End => break,
         }
         carrier.sink.write_all(out.bytes()).await?;
         out.clear(1 << 16);

@@ -7,7 +7,7 @@ mod websocket;
 
 use tokio::io::AsyncRead;
 
-use super::event::{Inbound, ReadError};
+use super::event::{PeerEvent, ReadError};
 use super::inlet::Inbox;
 use crate::Limits;
 use buffer::Buffer;
@@ -103,10 +103,10 @@ impl MessageReader {
     /// The next event. Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors
-    /// After an error, a close frame or [`Inbound::End`] nothing more comes: every later call gives `End`.
-    pub async fn next(&mut self) -> Result<Inbound<'_>, ReadError> {
+    /// After an error, a close frame or [`PeerEvent::End`] nothing more comes: every later call gives `End`.
+    pub async fn next(&mut self) -> Result<PeerEvent<'_>, ReadError> {
         if self.finished {
-            return Ok(Inbound::End);
+            return Ok(PeerEvent::End);
         }
         let reader = match &mut self.intake {
             Intake::Bytes(reader) => reader,
@@ -122,16 +122,16 @@ impl MessageReader {
         };
         let bytes = &reader.buffer.bytes;
         Ok(match found {
-            Some(Parsed::Message(range)) => Inbound::Message(&bytes[range]),
-            Some(Parsed::Ping(range)) => Inbound::Ping(&bytes[range]),
-            Some(Parsed::Pong(range)) => Inbound::Pong(&bytes[range]),
+            Some(Parsed::Message(range)) => PeerEvent::Message(&bytes[range]),
+            Some(Parsed::Ping(range)) => PeerEvent::Ping(&bytes[range]),
+            Some(Parsed::Pong(range)) => PeerEvent::Pong(&bytes[range]),
             Some(Parsed::Close(code)) => {
                 self.finished = true;
-                Inbound::Close(code)
+                PeerEvent::Close(code)
             }
             None => {
                 self.finished = true;
-                Inbound::End
+                PeerEvent::End
             }
         })
     }

@@ -41,7 +41,7 @@ async fn events(mut reader: MessageReader) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let text = match reader.next().await {
-            Ok(Inbound::End) => return all,
+            Ok(PeerEvent::End) => return all,
             Ok(event) => format!("{event:?}"),
             Err(error) => format!("{error}"),
         };
@@ -85,12 +85,12 @@ async fn fragments_are_joined_and_control_frames_come_between() {
     ]
     .concat();
     let expected: Vec<String> = [
-        Inbound::Ping(b"ping"),
-        Inbound::Pong(b""),
-        Inbound::Message(b"hello"),
-        Inbound::Message(b"\xff\x00"),
-        Inbound::Message(b""),
-        Inbound::Close(Some(1000)),
+        PeerEvent::Ping(b"ping"),
+        PeerEvent::Pong(b""),
+        PeerEvent::Message(b"hello"),
+        PeerEvent::Message(b"\xff\x00"),
+        PeerEvent::Message(b""),
+        PeerEvent::Close(Some(1000)),
     ]
     .iter()
     .map(|event| format!("{event:?}"))
@@ -129,7 +129,7 @@ async fn what_a_client_may_not_send_is_a_protocol_error() {
         let mut reader = MessageReader::web_socket(Cursor::new(wire), Vec::new(), &Limits::default());
         let error = reader.next().await.unwrap_err();
         assert!(matches!(error, ReadError::Protocol(_)) && error.to_string().contains(part), "{error}");
-        assert_eq!(reader.next().await.unwrap(), Inbound::End);
+        assert_eq!(reader.next().await.unwrap(), PeerEvent::End);
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_character_split_over_fragments_is_whole_again() {
     let (first, second) = "é".as_bytes().split_at(1);
     let wire = [frame(0x01, first), frame(0x80, second)].concat();
     let mut reader = MessageReader::web_socket(Cursor::new(wire), Vec::new(), &Limits::default());
-    assert_eq!(reader.next().await.unwrap(), Inbound::Message("é".as_bytes()));
+    assert_eq!(reader.next().await.unwrap(), PeerEvent::Message("é".as_bytes()));
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn frame_and_message_limits_are_exact_to_the_byte() {
             .collect();
         let mut reader = MessageReader::web_socket(Cursor::new(wire), Vec::new(), &limits);
         match (reader.next().await, what) {
-            (Ok(Inbound::Message(message)), None) => assert_eq!(message.len(), sizes.iter().sum::<usize>()),
+            (Ok(PeerEvent::Message(message)), None) => assert_eq!(message.len(), sizes.iter().sum::<usize>()),
             (Err(ReadError::TooLarge { what, .. }), Some(expected)) => assert_eq!(what, expected),
             (other, _) => panic!("{sizes:?}: {other:?}"),
         }
@@ -179,7 +179,7 @@ async fn the_default_limits_are_those_of_the_released_programs() {
         [&fragment[..], &middle[..], &middle[..], &last[..]].concat()
     };
     let mut reader = MessageReader::web_socket(Cursor::new(wire(16 * mib)), Vec::new(), &limits);
-    assert!(matches!(reader.next().await, Ok(Inbound::Message(message)) if message.len() == 64 * mib));
+    assert!(matches!(reader.next().await, Ok(PeerEvent::Message(message)) if message.len() == 64 * mib));
     let over = [&fragment[..], &middle[..], &middle[..], &middle[..], &frame(0x80, b"x")[..]].concat();
     let mut reader = MessageReader::web_socket(Cursor::new(over), Vec::new(), &limits);
     assert!(matches!(reader.next().await, Err(ReadError::TooLarge { limit: 67_108_864, .. })));
@@ -205,12 +205,12 @@ async fn an_idle_reader_holds_no_buffer() {
     let (mut near, far) = tokio::io::duplex(1 << 20);
     let mut reader = MessageReader::lines(far, Vec::new(), &Limits::default());
     near.write_all(&[&vec![b'x'; 500_000][..], b"\n"].concat()).await.unwrap();
-    assert!(matches!(reader.next().await, Ok(Inbound::Message(line)) if line.len() == 500_000));
+    assert!(matches!(reader.next().await, Ok(PeerEvent::Message(line)) if line.len() == 500_000));
     let waited = tokio::time::timeout(Duration::from_millis(20), reader.next()).await;
     assert!(waited.is_err());
     assert_eq!(held(&reader), 0);
     near.write_all(b"{}\n").await.unwrap();
-    assert_eq!(reader.next().await.unwrap(), Inbound::Message(b"{}"));
+    assert_eq!(reader.next().await.unwrap(), PeerEvent::Message(b"{}"));
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_dropped_call_loses_nothing() {
     drop(near);
     seen.extend(events(reader).await);
     let whole = [&[b'a'; 300][..], b"end"].concat();
-    assert_eq!(seen, [format!("{:?}", Inbound::Ping(b"p")), format!("{:?}", Inbound::Message(&whole))]);
+    assert_eq!(seen, [format!("{:?}", PeerEvent::Ping(b"p")), format!("{:?}", PeerEvent::Message(&whole))]);
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn lines_end_in_newlines_of_both_kinds_and_blank_ones_are_skipped() {
     let wire = b"{\"a\":1}\r\n\n   \n\t\r\n two \r\nlast";
     let expected: Vec<String> = [&b"{\"a\":1}"[..], b" two ", b"last"]
         .iter()
-        .map(|line| format!("{:?}", Inbound::Message(line)))
+        .map(|line| format!("{:?}", PeerEvent::Message(line)))
         .collect();
     for size in [1, 2, 5, 100] {
         let read = pieces(wire.to_vec(), vec![size]);
@@ -264,11 +264,11 @@ async fn recorded_lines_are_told_apart() {
     let mut ids = Vec::new();
     loop {
         match reader.next().await.unwrap() {
-            Inbound::Message(line) => {
+            PeerEvent::Message(line) => {
                 let json: Option<serde_json::Value> = serde_json::from_slice(line).ok();
                 ids.push(json.map_or(-1, |json| json["id"].as_i64().unwrap_or(0)));
             }
-            Inbound::End => break,
+            PeerEvent::End => break,
             other => panic!("{other:?}"),
         }
     }
@@ -291,7 +291,7 @@ async fn the_line_limit_is_exact_and_does_not_count_the_newline() {
             let read = pieces(wire.as_bytes().to_vec(), vec![size]);
             let got = events(MessageReader::lines(read, Vec::new(), &limits)).await;
             let expected = if passes {
-                format!("{:?}", Inbound::Message(b"0123456789"))
+                format!("{:?}", PeerEvent::Message(b"0123456789"))
             } else {
                 "line of more than 10 bytes".to_owned()
             };
@@ -338,9 +338,9 @@ proptest! {
             let mut got = Vec::new();
             loop {
                 match reader.next().await.unwrap() {
-                    Inbound::Message(message) => got.push(message.to_vec()),
-                    Inbound::Ping(payload) => assert_eq!(payload, b"between"),
-                    Inbound::End => return got,
+                    PeerEvent::Message(message) => got.push(message.to_vec()),
+                    PeerEvent::Ping(payload) => assert_eq!(payload, b"between"),
+                    PeerEvent::End => return got,
                     other => panic!("{other:?}"),
                 }
             }

@@ -8,7 +8,7 @@ use rustix::fs::fcntl_getfl;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::transport::Inbound;
+use crate::transport::PeerEvent;
 
 const LINES: &[u8] = b"{\"id\":1}\n{\"id\":2}";
 
@@ -17,9 +17,9 @@ fn is_non_blocking(fd: impl AsFd) -> bool {
 }
 
 async fn expect_lines(carrier: &mut Carrier) {
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::Message(b"{\"id\":1}"));
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::Message(b"{\"id\":2}"));
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::End);
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::Message(b"{\"id\":1}"));
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::Message(b"{\"id\":2}"));
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::End);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn files_serve_as_stdin_and_stdout() {
 async fn dev_null_is_an_end_at_once() {
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     let mut carrier = over(null.as_fd(), null.as_fd(), &Limits::default()).unwrap();
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::End);
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::End);
     carrier.sink.write_all(b"gone\n").await.unwrap();
 }
 
@@ -93,7 +93,7 @@ async fn a_terminal_is_read_line_by_line_and_keeps_its_flags() {
     let mut carrier = over(user.as_fd(), user.as_fd(), &Limits::default()).unwrap();
     let mut controller = File::from(controller);
     controller.write_all(b"{\"id\":1}\n").unwrap();
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::Message(b"{\"id\":1}"));
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::Message(b"{\"id\":1}"));
     carrier.sink.write_all(b"answer\n").await.unwrap();
     assert!(!is_non_blocking(&user));
     let mut seen = String::new();
@@ -103,7 +103,7 @@ async fn a_terminal_is_read_line_by_line_and_keeps_its_flags() {
         seen.push_str(std::str::from_utf8(&part[..read]).unwrap());
     }
     drop(controller);
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::End);
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::End);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::transport::{Inbound, FrameBuffer};
+use crate::transport::{FrameBuffer, PeerEvent};
 
 const BOUNDS: StreamBounds = StreamBounds { incoming_bytes: 100, outgoing_bytes: 10, longest_message: 1000 };
 
@@ -60,9 +60,9 @@ async fn a_dropped_outlet_fails_the_server_and_a_dropped_inlet_is_the_end() {
     inlet.push(Bytes::from_static(b"last")).unwrap();
     inlet.pong(Bytes::from_static(b"p"));
     drop(inlet);
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::Message(b"last"));
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::Pong(b"p"));
-    assert_eq!(carrier.reader.next().await.unwrap(), Inbound::End);
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::Message(b"last"));
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::Pong(b"p"));
+    assert_eq!(carrier.reader.next().await.unwrap(), PeerEvent::End);
     drop(outlet);
     assert!(carrier.sink.write_all(b"x").await.is_err());
 }
@@ -77,7 +77,7 @@ async fn a_full_inlet_gives_the_message_back_until_the_server_reads() {
         inlet.taken().await;
         inlet.push(refused.clone()).unwrap();
     };
-    let reading = async { assert!(matches!(carrier.reader.next().await.unwrap(), Inbound::Message(_))) };
+    let reading = async { assert!(matches!(carrier.reader.next().await.unwrap(), PeerEvent::Message(_))) };
     tokio::join!(waiting, reading);
 }
 
@@ -94,9 +94,9 @@ async fn messages_and_pongs_of_no_length_are_bounded_too() {
     drop(inlet);
     loop {
         match carrier.reader.next().await.unwrap() {
-            Inbound::Message(message) => messages += usize::from(message.is_empty()),
-            Inbound::Pong(_) => pongs += 1,
-            Inbound::End => break,
+            PeerEvent::Message(message) => messages += usize::from(message.is_empty()),
+            PeerEvent::Pong(_) => pongs += 1,
+            PeerEvent::End => break,
             other => panic!("{other:?}"),
         }
     }
