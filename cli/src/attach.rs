@@ -1,10 +1,12 @@
 //! `codex exec-server attach`: takes up a running program again.
 
 mod escape;
+mod keys;
 mod screen;
 mod session;
 
-pub(crate) use session::{Ended, Keys, Session, Way, finish};
+pub(crate) use keys::Keys;
+pub(crate) use session::{Ended, Session, Way, finish};
 
 use crate::console::signals::Signals;
 use crate::programs;

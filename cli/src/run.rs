@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::environment::Info;
-use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{EnvPolicy, LogPlace, LoginEnvironment, Start, StartParams};
+use codex_exec_server::protocol::process::{EnvPolicy, LoginEnvironment, Start, StartParams};
 use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
 
 pub(crate) use args::RunArgs;
@@ -168,29 +167,16 @@ fn start_params(args: &RunArgs, cwd: PathBuf) -> Result<StartParams, u8> {
         env.insert("TERM".into(), term);
     }
     Ok(StartParams {
-        process_id: args.name.as_deref().unwrap_or("run").into(),
-        argv: args.command.clone(),
-        cwd: LocalPath(cwd),
         env,
         tty: args.tty,
-        arg0: None,
         pipe_stdin: !args.tty,
         env_policy: Some(EnvPolicy::inherit_all()),
-        sandbox: None,
-        enforce_managed_network: false,
-        managed_network: None,
-        network_proxy: None,
-        shell_snapshot: None,
         login_environment: args.remembered_login.then_some(LoginEnvironment::Remembered),
-        metadata: None,
         rows: size.map(|(rows, _)| rows),
         cols: size.map(|(_, cols)| cols),
         timeout_ms: args.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)),
         real_terminal: args.tty && terminal::is_real(),
-        idle_timeout_ms: None,
-        limits: None,
-        log: LogPlace::Memory,
-        pull_only: false,
+        ..StartParams::new(args.name.as_deref().unwrap_or("run").into(), args.command.clone(), cwd)
     })
 }
 

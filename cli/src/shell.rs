@@ -7,8 +7,7 @@ use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::WirePath;
 use codex_exec_server::protocol::encode::NoParams;
 use codex_exec_server::protocol::environment::{EnvironmentInfo, Info};
-use codex_exec_server::protocol::path::LocalPath;
-use codex_exec_server::protocol::process::{EnvPolicy, LogPlace, Start, StartParams};
+use codex_exec_server::protocol::process::{EnvPolicy, Start, StartParams};
 
 use crate::attach::{Ended, Keys, Session, Way, finish};
 use crate::codes::FAILURE;
@@ -121,30 +120,16 @@ async fn start(client: &Client, args: &ShellArgs, id: &str) -> Result<(), String
     let size = terminal::size();
     let term = std::env::var("TERM").unwrap_or_else(|_| "xterm-256color".into());
     let params = StartParams {
-        process_id: id.into(),
         // The hyphen makes it a login shell.
         arg0: Some(format!("-{}", info.shell.name)),
-        argv: vec![info.shell.path],
-        cwd: LocalPath(cwd),
         env: BTreeMap::from([("TERM".to_owned(), term)]),
         tty: true,
-        pipe_stdin: false,
         env_policy: Some(EnvPolicy::inherit_all()),
-        sandbox: None,
-        enforce_managed_network: false,
-        managed_network: None,
-        network_proxy: None,
-        shell_snapshot: None,
-        login_environment: None,
-        metadata: None,
         rows: size.map(|(rows, _)| rows),
         cols: size.map(|(_, cols)| cols),
-        timeout_ms: None,
         real_terminal: terminal::is_real(),
-        idle_timeout_ms: None,
-        limits: None,
-        log: LogPlace::Memory,
         pull_only: true,
+        ..StartParams::new(id.into(), vec![info.shell.path], cwd)
     };
     client
         .call::<Start>(&params)

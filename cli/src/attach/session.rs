@@ -1,91 +1,38 @@
 //! One terminal, or pair of pipes, on a program that outlives it.
 
+mod reconnect;
+mod requests;
+
+pub(crate) use reconnect::Way;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
-use codex_exec_server::client::{Client, ClientError, ClientOptions};
+use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::Seq;
 use codex_exec_server::protocol::process::{
-    Attach, AttachParams, AttachResult, AttachmentEnd, CloseStdin, CloseStdinParams, Read, ReadParams,
-    ReadResult, Resize, ResizeParams, Signal, SignalName, SignalParams, Stream, Terminate, TerminateParams,
-    Write, WriteParams,
+    AttachmentEnd, ReadResult, Resize, ResizeParams, Signal, SignalName, SignalParams, Stream, Terminate,
+    TerminateParams,
 };
 use tokio::sync::mpsc;
 
 use super::escape::{Escapes, Typed};
+use super::keys::HELP;
 use super::screen::{GIVEN_BACK, Screen};
 use crate::codes::UNREACHABLE;
 use crate::console::io::{self, Input, Out, Output};
 use crate::console::signals::{Asked, Signals};
 use crate::console::terminal::{self, RawMode};
-use crate::programs::{self, Place};
-use crate::setup::Setup;
-use crate::target::{TargetArgs, TargetError};
+use crate::programs::Place;
 
 /// How long one request waits for output; then another is sent. Our own pace: nothing outside depends on it.
 const TURN_MS: u64 = 60_000;
 /// A second Ctrl-\ within this time is for the program. Our own pace: nothing outside depends on it.
 const SECOND_KEY_TIME: Duration = Duration::from_millis(500);
-/// Between attempts to come back, at first. Our own pace: nothing outside depends on it.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The same at last. Our own pace: nothing outside depends on it.
-const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Pieces of input on their way; then no more is read.
 const QUEUED_INPUT: usize = 16;
 /// The size of a terminal that says none.
 const USUAL_SIZE: (u16, u16) = (24, 80);
-/// What the keys are, for people.
-const HELP: &str = "Keys: Ctrl-\\ leaves the program running (twice: the program gets it). At the start of a line, ~d leaves \
-                    it running too, ~. ends the connection, ~~ is a ~, and ~? says this.";
-
-/// Which keys are ours.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Keys {
-    /// The character that begins a key of this command at the start of a line, or `none` to pass everything on.
-    #[arg(long, value_name = "CHAR", default_value = "~", value_parser = character)]
-    escape: EscapeCharacter,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct EscapeCharacter(Option<u8>);
-
-fn character(text: &str) -> Result<EscapeCharacter, String> {
-    match text.as_bytes() {
-        b"none" => Ok(EscapeCharacter(None)),
-        [byte] if byte.is_ascii_graphic() => Ok(EscapeCharacter(Some(*byte))),
-        _ => Err("expected one character of ASCII, or `none`".into()),
-    }
-}
-
-impl Keys {
-    /// The character; none when nothing is ours.
-    pub(crate) const fn character(&self) -> Option<u8> {
-        self.escape.0
-    }
-}
-
-/// How an environment is reached, also after its connection was lost for good.
-pub(crate) struct Way<'a> {
-    target: &'a TargetArgs,
-    setup: &'a Setup,
-}
-
-impl<'a> Way<'a> {
-    pub(crate) const fn new(target: &'a TargetArgs, setup: &'a Setup) -> Self {
-        Self { target, setup }
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// It can't be reached, or keeps no programs.
-    pub(crate) async fn connect(
-        &self,
-        adjust: impl FnOnce(&mut ClientOptions),
-    ) -> Result<Client, TargetError> {
-        programs::reach_with(self.target.find(self.setup)?, adjust).await
-    }
-}
 
 /// How it ended.
 #[derive(Debug)]
@@ -238,13 +185,13 @@ impl<'a> Session<'a> {
         let id = format!("{:032x}", rand::random::<u128>());
         let client = self.client.clone();
         let place = self.place.clone();
-        let mut attached = std::pin::pin!(attached(&client, &place, &id, self.after, self.read_only));
+        let mut attached = std::pin::pin!(requests::attached(&client, &place, &id, self.after, self.read_only));
         let (mut is_attached, mut writes_left) = (true, true);
         let (typed, queue) = mpsc::channel(QUEUED_INPUT);
-        let mut writing = std::pin::pin!(write_all(&client, &place, &id, queue, self.tty));
+        let mut writing = std::pin::pin!(requests::write_all(&client, &place, &id, queue, self.tty));
         let reading_id = (!self.read_only).then(|| id.clone());
         let mut reading =
-            Box::pin(read(client.clone(), place.clone(), reading_id.clone(), self.after, TURN_MS));
+            Box::pin(requests::read(client.clone(), place.clone(), reading_id.clone(), self.after, TURN_MS));
         loop {
             let leaving = self.escapes.is_leaving();
             tokio::select! {
@@ -291,7 +238,7 @@ impl<'a> Session<'a> {
                         return Served::Ended(Ended::Program(code_of(&read)));
                     }
                     reading =
-                        Box::pin(self::read(client.clone(), place.clone(), reading_id.clone(), self.after, TURN_MS));
+                        Box::pin(requests::read(client.clone(), place.clone(), reading_id.clone(), self.after, TURN_MS));
                 }
                 () = tokio::time::sleep(SECOND_KEY_TIME), if leaving => {
                     if let Some(ended) = self.leave() {
@@ -381,7 +328,7 @@ impl<'a> Session<'a> {
 
     /// Brings our terminal to what the program's shows, made at this size. The exit code of a program that is over.
     async fn show_screen(&mut self, made_at: (u16, u16)) -> Result<Option<u8>, ClientError> {
-        let read = read(self.client.clone(), self.place.clone(), None, Seq::NONE, 0).await?;
+        let read = requests::read(self.client.clone(), self.place.clone(), None, Seq::NONE, 0).await?;
         let mut screen = Screen::new(made_at.0, made_at.1);
         for chunk in &read.chunks {
             screen.take(&chunk.chunk.0);
@@ -426,68 +373,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits until the environment can be reached again. Keys of ours are heeded meanwhile; what is typed for the program is
-    /// dropped, since nobody sees what it does.
-    async fn come_back(
-        &mut self,
-        why: &str,
-        input: &mut Input,
-        input_open: &mut bool,
-        signals: &mut Signals,
-    ) -> Result<(), Ended> {
-        if self.way.is_none() {
-            return Err(Ended::Gone(format!("the connection to the exec-server was lost: {why}")));
-        }
-        notice(&format!("the connection is lost: {why}; coming back by itself (~. gives up)"));
-        let client = {
-            let way = self.way.as_ref();
-            let mut back = std::pin::pin!(again(way, self.client.clone()));
-            loop {
-                tokio::select! {
-                    back = &mut back => break back.map_err(Ended::Gone)?,
-                    next = input.next(), if *input_open => match next {
-                        Ok(Some(bytes)) => {
-                            let found = self.escapes.take(&bytes);
-                            if found.contains(&Typed::Cut) {
-                                return Err(Ended::Cut);
-                            }
-                            if found.contains(&Typed::Detach) || self.escapes.is_leaving() {
-                                return Err(Ended::Detached);
-                            }
-                        }
-                        Ok(None) | Err(_) => *input_open = false,
-                    },
-                    asked = signals.next() => match asked {
-                        Asked::Resize => {}
-                        _ => return Err(Ended::Detached),
-                    },
-                }
-            }
-        };
-        self.client = client;
-        notice("the connection is back");
-        Ok(())
-    }
-}
-
-/// The same client once it has resumed its session, else a new one.
-async fn again(way: Option<&Way<'_>>, client: Client) -> Result<Client, String> {
-    let mut linked = client.linked();
-    tokio::select! {
-        _ = linked.wait_for(|linked| *linked) => return Ok(client),
-        () = client.ended() => {}
-    }
-    let Some(way) = way else { return Err("there is no way back".into()) };
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match way.connect(|_| {}).await {
-            Ok(client) => return Ok(client),
-            Err(error @ TargetError::Unreachable(_)) => tracing::debug!(%error, "not back yet"),
-            Err(error) => return Err(error.to_string()),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_PAUSE);
-    }
 }
 
 /// What a failed request means for the connection.
@@ -496,82 +381,6 @@ fn failed(error: ClientError) -> Served {
         ClientError::Lost(why) => Served::Lost(why),
         other => Served::Ended(Ended::Gone(format!("the program can't be followed any more: {other}"))),
     }
-}
-
-/// Takes the program's input over, and waits until somebody else does; for ever for a watcher.
-async fn attached(client: &Client, place: &Place, id: &str, after: Seq, read_only: bool) -> AttachmentEnd {
-    if !read_only {
-        let params = AttachParams {
-            process_id: place.process.clone(),
-            session_id: Some(place.session.clone()),
-            attachment_id: id.to_owned(),
-            after_seq: Some(after),
-        };
-        if let Ok(AttachResult { reason }) = client.call::<Attach>(&params).await {
-            return reason;
-        }
-    }
-    // The connection's end is told elsewhere.
-    std::future::pending().await
-}
-
-/// Passes input on, and its end.
-async fn write_all(
-    client: &Client,
-    place: &Place,
-    id: &str,
-    mut queue: mpsc::Receiver<Option<Vec<u8>>>,
-    tty: bool,
-) -> Result<(), ClientError> {
-    let mut number = 0_u64;
-    while let Some(typed) = queue.recv().await {
-        let chunk = match typed {
-            Some(bytes) => bytes,
-            // The end-of-file key.
-            None if tty => vec![4],
-            None => {
-                let params = CloseStdinParams {
-                    process_id: place.process.clone(),
-                    session_id: Some(place.session.clone()),
-                };
-                return client.call::<CloseStdin>(&params).await.map(drop);
-            }
-        };
-        number += 1;
-        let params = WriteParams {
-            process_id: place.process.clone(),
-            session_id: Some(place.session.clone()),
-            attachment_id: Some(id.to_owned()),
-            chunk: chunk.into(),
-            write_id: Some(format!("{id}-{number}")),
-        };
-        match client.call::<Write>(&params).await {
-            // One that was terminated takes no more; its end is told elsewhere.
-            Ok(_) | Err(ClientError::Rpc(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-async fn read(
-    client: Client,
-    place: Place,
-    attachment_id: Option<String>,
-    after: Seq,
-    wait_ms: u64,
-) -> Result<ReadResult, ClientError> {
-    let params = ReadParams {
-        process_id: place.process,
-        session_id: Some(place.session),
-        attachment_id,
-        after_seq: Some(after),
-        max_bytes: None,
-        from_offset: None,
-        log_id: None,
-        wait_ms: Some(wait_ms),
-    };
-    client.call::<Read>(&params).await
 }
 
 /// As a shell has it: 128 and the number for a signal.

@@ -5,8 +5,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::ProcessId;
-use codex_exec_protocol::path::LocalPath;
-use codex_exec_protocol::process::{EnvPolicy, LogPlace, StartParams};
+use codex_exec_protocol::process::{EnvPolicy, StartParams};
 use codex_exec_protocol::sandbox::Sandbox;
 use rmcp::RoleServer;
 use rmcp::model::ProgressNotificationParam;
@@ -51,28 +50,8 @@ impl Call<'_> {
 /// A program that a tool runs for itself, with the variables of the server.
 pub(crate) fn program(argv: Vec<String>, cwd: PathBuf, sandbox: Option<Sandbox>) -> StartParams {
     StartParams {
-        process_id: ProcessId::default(),
-        argv,
-        cwd: LocalPath(cwd),
-        env: Default::default(),
-        tty: false,
-        arg0: None,
-        pipe_stdin: false,
         env_policy: Some(EnvPolicy::inherit_all()),
         sandbox,
-        enforce_managed_network: false,
-        managed_network: None,
-        network_proxy: None,
-        shell_snapshot: None,
-        metadata: None,
-        rows: None,
-        cols: None,
-        real_terminal: false,
-        timeout_ms: None,
-        idle_timeout_ms: None,
-        login_environment: None,
-        limits: None,
-        log: LogPlace::Memory,
-        pull_only: false,
+        ..StartParams::new(ProcessId::default(), argv, cwd)
     }
 }

@@ -1,6 +1,7 @@
 //! Starting a program (8.1).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,37 @@ pub struct StartParams {
     /// Extension: output and end are only read, never pushed, and no connection slows the program but one that attaches.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pull_only: bool,
+}
+
+impl StartParams {
+    /// A program on no terminal, without input and with no variables but its own; what else is wanted is set afterwards.
+    pub fn new(process_id: ProcessId, argv: Vec<String>, cwd: PathBuf) -> Self {
+        Self {
+            process_id,
+            argv,
+            cwd: LocalPath(cwd),
+            env: BTreeMap::new(),
+            tty: false,
+            arg0: None,
+            pipe_stdin: false,
+            env_policy: None,
+            sandbox: None,
+            enforce_managed_network: false,
+            managed_network: None,
+            network_proxy: None,
+            shell_snapshot: None,
+            metadata: None,
+            rows: None,
+            cols: None,
+            real_terminal: false,
+            timeout_ms: None,
+            idle_timeout_ms: None,
+            login_environment: None,
+            limits: None,
+            log: LogPlace::Memory,
+            pull_only: false,
+        }
+    }
 }
 
 /// Where the state of a login shell comes from.
