@@ -4,6 +4,7 @@ use crate::support::{
     GUARD, Home, Issuer, access_token, due, fresh, id_token, name_in, new_tokens, signed_in,
 };
 use codex_config::StoreMode;
+use codex_e2e::machine::eventually;
 use codex_login::{
     Auth, ClientSettings, HttpClient, Manager, PermanentFailure, RefreshError, Settings, Variables,
 };
@@ -231,12 +232,7 @@ async fn a_caller_that_gives_up_does_not_lose_the_new_tokens() {
         () = asked.notified() => {}
         _ = manager.auth() => panic!("the answer is late"),
     }
-    let saved = async {
-        while home.read()["tokens"]["refresh_token"] != "r2" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(GUARD, saved).await.unwrap();
+    eventually("the new tokens are stored", || home.read()["tokens"]["refresh_token"] == "r2").await;
     assert_eq!(name(&manager.auth().await.unwrap()), "new");
     assert_eq!(issuer.requests().await.len(), 1);
 }

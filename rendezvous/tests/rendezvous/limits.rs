@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Server, Socket, data, pair, patiently, text};
+use crate::support::{Server, Socket, data, eventually, pair, patiently, text};
 
 #[tokio::test]
 async fn a_token_that_asks_too_often_is_slowed_down_and_registrations_in_the_form_that_is_tried_again() {
@@ -32,10 +32,8 @@ async fn a_token_has_only_so_many_environments_but_those_away_make_room() {
     assert_eq!((status, text(&answer["error"]["code"]).as_str()), (429, "too_many_environments"));
     second.socket.close().await;
     // The server notes the end when its side of the socket is done.
-    patiently(async {
-        while server.post("/cloud/environment/c/register", &server.token, None).await.0 != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    eventually("b makes room for c", async || {
+        server.post("/cloud/environment/c/register", &server.token, None).await.0 == 200
     })
     .await;
     assert_eq!(Socket::open(&second.url).await.unwrap_err().0, 404, "b was forgotten");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Server, Socket, data, pair};
+use crate::support::{Server, Socket, data, eventually, pair};
 
 /// More than all buffers between two programs hold: the queue here, and what the system keeps for sockets.
 const FLOOD: usize = 40 << 20;
@@ -41,17 +41,12 @@ async fn a_harness_that_pauses_gets_every_byte_in_the_end() {
     open(&mut executor, &mut harness, "A").await;
     let sender = tokio::spawn(async move { (flood(&mut executor).await, executor) });
     // Wait until the queue is full and the executor is held: the gauge says so.
-    let full = async {
-        loop {
-            let (_, metrics) = server.get("/metrics").await;
-            let queued = metrics.lines().find_map(|line| line.strip_prefix("rendezvous_queued_bytes "));
-            if queued.unwrap().parse::<u64>().unwrap() > (1 << 20) - 2 * PIECE as u64 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    crate::support::patiently(full).await;
+    eventually("the queue is full", async || {
+        let (_, metrics) = server.get("/metrics").await;
+        let queued = metrics.lines().find_map(|line| line.strip_prefix("rendezvous_queued_bytes "));
+        queued.unwrap().parse::<u64>().unwrap() > (1 << 20) - 2 * PIECE as u64
+    })
+    .await;
     for at in 0..(FLOOD / PIECE) as u64 {
         assert_eq!(number(&harness.receive().await), at);
     }

@@ -24,6 +24,16 @@ pub async fn patiently<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("it took too long")
 }
 
+/// Waits until a question, asked again and again, is answered with yes.
+pub async fn eventually(what: &str, mut asked: impl AsyncFnMut() -> bool) {
+    let answered = async {
+        while !asked().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
 /// A token for these roles and environments, and its grant.
 pub fn mint(roles: &[Role], environments: &str) -> (String, Grant) {
     let roles: BTreeSet<_> = roles.iter().copied().collect();
