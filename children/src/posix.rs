@@ -99,7 +99,7 @@ pub fn replace<'a>(
     io::Error::last_os_error()
 }
 
-/// How far from a number its own file is kept meanwhile: beyond the others that are given away with it.
+/// How far above its number a file is kept meanwhile: beyond all numbers that are given away at the same time.
 const APART: c_int = 16;
 
 /// A file under a number that children inherit. Dropped, the number leads again to what it led to before.
@@ -130,7 +130,7 @@ pub fn inherit(fd: &OwnedFd, number: c_int) -> io::Result<Inherited> {
 
 impl Drop for Inherited {
     fn drop(&mut self) {
-        // SAFETY: whoever owned the number before gets the same file under it again; where there was nobody, it is closed.
+        // SAFETY: the previous owner gets the same file under this number again; without one, the number is closed.
         unsafe {
             match &self.before {
                 Some(before) => libc::dup3(before.as_raw_fd(), self.number, libc::O_CLOEXEC),

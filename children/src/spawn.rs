@@ -171,7 +171,7 @@ pub fn spawn_passing(program: &Program, more: &[BorrowedFd<'_>]) -> Result<Child
 pub struct ForegroundChild {
     /// The program's process. Its owner must wait for it.
     pub pid: Pid,
-    /// What tells its descendants from others.
+    /// How its descendants are told from other processes.
     pub origin: Origin,
 }
 

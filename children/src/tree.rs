@@ -11,8 +11,8 @@ use super::orphans::Origin;
 use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
 use super::{list, orphans, supervision};
 
-/// Looks at a tree that goes on growing; then what was found is signalled and the rest let be. A tree that is being
-/// stopped can't grow, so that many are only seen when signals other than SIGKILL meet endless forking.
+/// How often a tree that goes on growing is looked at. Then only what was found is signalled. A stopped tree can't grow, so
+/// this many looks happen only when a signal other than SIGKILL meets endless forking.
 /// A safeguard, far from any real use.
 const MOST_ROUNDS: usize = 100;
 
@@ -74,7 +74,7 @@ fn kill_hidden(root: Pid) {
     let Some(mark) = children.spawned.get(&root).copied() else { return };
     let _ = rustix::process::kill_process_group(root, Signal::KILL);
     if let Some(init) = children.init_of(root) {
-        // With it ends all of its namespace. It is a child that is not reaped, like the others.
+        // Its whole namespace ends with it. Like the others, it is a child that was not reaped.
         let _ = rustix::process::kill_process(init, Signal::KILL);
     }
     let orphans = ours.into_iter().flatten().filter(|pid| children.is_unclaimed(*pid));
@@ -98,8 +98,8 @@ pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<
     })
 }
 
-/// Kills a program and all that came from it, whoever their parents are by now, and returns when none of them runs. One that
-/// took its mark off is found only while what it came from runs.
+/// Kills a program and all of its descendants, also those with other parents by now, and returns when none of them runs. A
+/// descendant that took its mark off is found only while its own parent runs.
 ///
 /// # Errors
 /// The first refusal, or when `/proc` can't be read.
@@ -220,7 +220,7 @@ fn sweep(signal: Signal, members: impl Fn() -> io::Result<Vec<ProcessStamp>>) ->
         } else {
             sweep.signal(found, Signal::KILL);
         }
-        // Who was just forking has a child behind our last look. Who is being killed makes no more.
+        // A process that was just forking may have a child that the last look missed. One that is being killed makes no more.
     }
     sweep.reach(signal, &members);
     sweep.refused.map_or(Ok(sweep.reached.len()), Err)
@@ -264,7 +264,7 @@ impl Sweep {
     }
 }
 
-/// Signals exactly this process. False if it has ended, even if another has its number now.
+/// Signals exactly this process. False if it has ended, even if its number belongs to another by now.
 ///
 /// # Errors
 /// When the system refuses.
@@ -277,7 +277,7 @@ pub fn signal_process(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
         Err(error) if gone(error) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    // Whoever has the number after this look, the pidfd still means whoever had it before.
+    // If the number passes to another process after this look, the pidfd still means the first.
     if procfs::stat(stamp.pid)?.is_none_or(|stat| stat.stamp != stamp) {
         return Ok(false);
     }
@@ -289,8 +289,8 @@ pub fn signal_process(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
     }
 }
 
-/// The same without a pidfd (before Linux 5.3, or by a filter): between the look and the signal the number may go to
-/// another process, which takes that all numbers were given to others in that moment.
+/// The same without a pidfd (before Linux 5.3, or where a filter refuses it). Between the look and the signal the number
+/// might pass to another process, but only if all other numbers were handed out in that moment.
 fn signal_by_number(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
     if procfs::stat(stamp.pid)?.is_none_or(|stat| stat.stamp != stamp) {
         return Ok(false);

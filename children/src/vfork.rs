@@ -163,7 +163,7 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
         let default = Action::default();
         if steps.has_handlers {
             for signal in 1..=LAST_SIGNAL {
-                // Two of them can't be changed, which is as well.
+                // SIGKILL and SIGSTOP can't be changed, and need not be.
                 let none = std::ptr::null::<Action>();
                 libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, none, SIGNAL_SET);
             }
@@ -179,7 +179,7 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
         }
         let mut streams = steps.streams;
         if !steps.terminal.is_null() {
-            // It becomes the controlling one of the new session; its number is closed with all others.
+            // It becomes the new session's controlling terminal; its number is closed with all others.
             let terminal = libc::open(steps.terminal, libc::O_RDWR);
             if terminal < 0 {
                 return false;
@@ -199,7 +199,7 @@ unsafe fn prepare(steps: &mut Steps) -> bool {
             }
             next += 1;
         }
-        // Ours are close-on-exec, but whoever started the server may have left others open.
+        // Ours are close-on-exec, but the server may have been started with others open.
         if libc::syscall(libc::SYS_close_range, next, c_int::MAX, 0) < 0 && !close_each(next) {
             return false;
         }

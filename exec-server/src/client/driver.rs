@@ -100,7 +100,7 @@ impl Driver {
             () = &mut recovery => None,
             _ = self.stopped.wait_for(|stopped| *stopped) => None,
         };
-        // Answers that have come count as received over there: none may be dropped with the wait for it.
+        // The server counts answers that have come as received: none may be lost when a wait is dropped.
         let _ = recovery.now_or_never();
         ended
     }
@@ -112,7 +112,7 @@ impl Driver {
         let goodbye = async {
             shared.write_queued(&mut link.writer, queue).await?;
             if !shared.leaves.load(Ordering::Relaxed) {
-                // A server that does not know the method says so to nobody.
+                // An older server answers with an error, which nobody waits for.
                 shared.write_end(&mut link.writer).await?;
             }
             link.writer.close().await

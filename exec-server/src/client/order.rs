@@ -11,7 +11,7 @@ use crate::protocol::process::ReadResult;
 pub(super) struct Follow {
     /// The last number handed on.
     published: Seq,
-    /// What came after a gap.
+    /// Events whose predecessors are still missing.
     held: BTreeMap<Seq, ProcessEvent>,
     held_bytes: usize,
     exited: bool,

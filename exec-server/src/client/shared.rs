@@ -29,7 +29,7 @@ pub(super) struct Shared {
     pub(super) outgoing: mpsc::Sender<i64>,
     pub(super) processes: Mutex<HashMap<ProcessId, Arc<ProcessInbox>>>,
     pub(super) bodies: Mutex<HashMap<String, Arc<BodyInbox>>>,
-    /// What nobody holds a handle of any more, to be ended.
+    /// Something to end, since nobody holds its handle any more.
     pub(super) orphans: Mutex<Vec<Orphan>>,
     /// Answers to what the server asked, encoded.
     pub(super) answers: Mutex<Vec<Bytes>>,

@@ -1,7 +1,7 @@
 //! One process's output log: numbered events, bounded, read with cursors. No I/O.
 //!
-//! Bytes are stored once. The pace of an attached follower, or a hold after a lost connection,
-//! decides whether the oldest output may go or the program has to wait.
+//! Bytes are stored once. An attached follower's pace, or a hold after a lost connection, decides whether the oldest
+//! output may be evicted or the program has to wait.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use codex_exec_protocol::Seq;
 use codex_exec_protocol::process::{Chunk, ExitDetails, Stream, StreamTotals};
 
-/// Chunks that are retained at most, so that a program that writes single bytes costs no more than another.
+/// The most chunks that are retained, so that a program that writes single bytes costs no more memory than another.
 /// Chosen for speed.
 const MOST_CHUNKS: usize = 16 << 10;
 
@@ -24,7 +24,7 @@ pub struct Exit {
     pub code: i32,
     /// Everything else about the end.
     pub details: ExitDetails,
-    /// Its sandbox seems to be why (14.4), as far as the output until then tells.
+    /// The sandbox seems to be the reason (14.4), judging by the output so far.
     pub sandbox_denied: bool,
 }
 
@@ -42,11 +42,11 @@ pub enum LogEvent<'a> {
 /// The attached connection's place in the log.
 #[derive(Debug, Clone, Copy)]
 struct Follower {
-    /// The last number before it came: that far it has to read what it missed.
+    /// The last number before it attached: it has to read up to there what it missed.
     came: Seq,
     /// The last number that was sent to it.
     sent: Seq,
-    /// The last number that it is known to have received: only that may be forgotten.
+    /// The last number that it is known to have received: nothing later may be evicted.
     received: Seq,
 }
 
@@ -69,7 +69,7 @@ impl EventNumber {
     }
 }
 
-/// Evicted bytes up to and with some numbers, ascending; thinned out when there are too many.
+/// How many bytes were evicted up to certain numbers, in ascending order. Every second entry goes when there are too many.
 #[derive(Debug, Default)]
 struct Positions(VecDeque<(Seq, u64)>);
 
@@ -92,7 +92,7 @@ impl Positions {
     }
 }
 
-/// The log. See the module's text.
+/// The output log of one process.
 #[derive(Debug)]
 pub struct OutputLog {
     capacity: usize,
@@ -109,11 +109,11 @@ pub struct OutputLog {
     follower: Option<Follower>,
     /// After a lost connection, or for one reader: nothing from this number on is evicted.
     held: Option<EventNumber>,
-    /// What somebody who sets the pace has read: nothing behind this number is evicted. The largest number for nobody.
+    /// What the attachment that sets the pace has read: nothing after this number is evicted. [`Seq::MAX`] without one.
     reader: Seq,
     /// What the last follower had seen when its connection ended.
     seen: Seq,
-    /// Everything is kept on disk as well: the first number that is not there yet.
+    /// With a log on disk: the first number that is not written yet.
     unkept: Option<EventNumber>,
 }
 
@@ -160,8 +160,8 @@ impl OutputLog {
 
     /// Whether more output may be read from the program now.
     ///
-    /// What is on its way to a follower may take as much again as what is retained, so that the way's length does not
-    /// slow the program; a log that is held may not.
+    /// Output on its way to a follower may take the log's capacity once more, so that a long way does not slow the program.
+    /// A log that is held may not.
     pub fn has_room(&self) -> bool {
         let follows = self.unkept.is_some() || (self.follower.is_some() && self.held.is_none());
         let on_its_way = if follows { self.capacity } else { 0 };
@@ -186,7 +186,7 @@ impl OutputLog {
         seq
     }
 
-    /// Appends output; evicts the oldest whole chunks that may go until the sum fits.
+    /// Appends output, and evicts the oldest chunks that may go until the rest fits.
     pub fn append(&mut self, stream: Stream, bytes: Bytes) {
         let seq = self.take_seq();
         self.totals.add(stream, bytes.len() as u64);
@@ -221,33 +221,33 @@ impl OutputLog {
         self.take_seq();
     }
 
-    /// A connection follows from now on; what it missed it reads (5.3). A hold stays until then.
+    /// A connection follows from now on. It reads what it missed (5.3), and a hold lasts until it has.
     pub fn attach(&mut self) {
         let last = self.last_seq();
         self.follower = Some(Follower { came: last, sent: last, received: last });
     }
 
     /// The connection is gone: everything retained is held until [`Self::release`]. After an `orderly` end the follower has
-    /// seen what was sent, else no more than it confirmed.
+    /// seen all that was sent, otherwise only what it confirmed.
     pub fn detach(&mut self, orderly: bool) {
         let seen = |follower: Follower| if orderly { follower.sent } else { follower.received };
-        // What an earlier follower missed is still to be read.
+        // An earlier follower may have missed more, which still has to be read.
         self.seen = self.follower.take().map_or(self.seen, seen).min(self.last_free().unwrap_or(Seq::MAX));
         self.held = Some(EventNumber::after(self.before_oldest()));
     }
 
-    /// Nothing is forgotten before [`Self::was_read`] names it: for a reader in this process, which sets the program's pace.
+    /// Evicts nothing before [`Self::was_read`] names it: for a reader in this process, which sets the program's pace.
     pub fn hold(&mut self) {
         self.held = Some(EventNumber::after(self.last_seq()));
     }
 
-    /// Ends the hold: with nobody attached, the oldest output goes from now on.
+    /// Ends the hold: with nobody attached, the oldest output is evicted from now on.
     pub fn release(&mut self) {
         self.held = None;
         self.evict();
     }
 
-    /// Somebody reads, and has everything up to this number; with the largest, nobody sets the pace any more.
+    /// An attachment has read everything up to this number. [`Seq::MAX`] says that none sets the pace any more.
     pub fn set_reader(&mut self, reader: Seq) {
         self.reader = reader;
         self.evict();
@@ -306,27 +306,27 @@ impl OutputLog {
         })
     }
 
-    /// Everything is kept on disk as well: nothing goes before it is there.
+    /// Everything is written to disk as well from now on: nothing is evicted before.
     pub fn keep(&mut self) {
         self.unkept = Some(EventNumber::after(self.last_seq()));
     }
 
-    /// The last number that is not held, if others are.
+    /// The last number before those that are held, if any are.
     fn last_free(&self) -> Option<Seq> {
         self.held.map(EventNumber::previous)
     }
 
-    /// The last number that is on disk, if all are to be.
+    /// The last number that is on disk, if there is a log on disk.
     fn last_kept(&self) -> Option<Seq> {
         self.unkept.map(EventNumber::previous)
     }
 
-    /// What is on its way to the disk, in order.
+    /// What is not written to disk yet, in order.
     pub fn unkept(&self) -> impl Iterator<Item = LogEvent<'_>> {
         self.events_after(self.last_kept().unwrap_or(Seq::MAX))
     }
 
-    /// Whether something is on its way to the disk.
+    /// Whether something is not written to disk yet.
     pub fn has_unkept(&self) -> bool {
         self.unkept.is_some_and(|unkept| unkept.seq() < self.next_seq)
     }
@@ -339,14 +339,14 @@ impl OutputLog {
         }
     }
 
-    /// From here on nothing goes to the disk: it failed.
+    /// The disk failed: nothing is written to it any more.
     pub fn keep_no_more(&mut self) {
         self.unkept = None;
         self.evict();
     }
 
-    /// Where a read begins that wants the output from `offset` on, over all streams: after which number, how many bytes of the
-    /// next chunk it does not want, and how many that it wants are gone.
+    /// Where a read from byte `offset` of all streams begins: after which number, how many bytes of the next chunk it
+    /// skips, and how many of the bytes that it wants are gone.
     pub fn place_of(&self, offset: u64) -> (Seq, usize, u64) {
         let mut begins = self.evicted;
         let mut after = self.before_oldest();
@@ -361,7 +361,7 @@ impl OutputLog {
         (after, 0, gone)
     }
 
-    /// Whether a read after `seq` has something to tell (8.3): a chunk, the close, or a newer exit.
+    /// Whether a read after `seq` has something to return (8.3): a chunk, the close, or a newer exit.
     pub fn has_news_after(&self, seq: Seq) -> bool {
         self.closed.is_some()
             || self.exit.as_ref().is_some_and(|(at, _)| *at > seq)
@@ -386,7 +386,7 @@ impl OutputLog {
         (chunks, next)
     }
 
-    /// Bytes after `seq` that are gone: exact for what was evicted lately, else not too small.
+    /// How many bytes after `seq` are gone: exact for recent evictions, and never too few.
     pub fn lost_after(&self, seq: Seq) -> u64 {
         self.evicted - self.positions.as_ref().map_or(0, |positions| positions.known_up_to(seq))
     }

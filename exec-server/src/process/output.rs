@@ -1,9 +1,9 @@
-//! One open end that a program's output comes from: how it is read, and when it is worth reading.
+//! One pipe or terminal that a program's output comes from: how it is read, and when.
 //!
-//! A pipe or terminal wakes us at each write, and on a busy processor that keeps the program from making the next one: its
-//! output then comes in pieces of a few KiB, on a terminal of a few lines, each with its own way through every hop. So
-//! while output floods in, it is taken out of the event loop and looked at in short intervals instead, as a network
-//! driver polls under load (Linux's NAPI). What a terminal gives at each look is little: it is gathered for a moment.
+//! A pipe or terminal wakes us at each write. On a busy processor that keeps the program from its next write, so output
+//! comes in pieces of a few KiB, and each piece travels through every hop. So while output floods in, the descriptor
+//! leaves the event loop and is read at short intervals, as a network driver polls under load (Linux's NAPI). One read of
+//! a terminal gives little, so what a flooding terminal gives is gathered for a moment.
 
 mod gathered;
 
@@ -33,13 +33,13 @@ const FULL_READS: usize = 8;
 const TERMINAL_BUFFER: usize = 4096;
 /// A read of fewer bytes than this has emptied it.
 const FEW_OF_A_TERMINAL: usize = 1024;
-/// Output that follows the last so soon may be part of a flood.
+/// Output that comes within this time of the last may be part of a flood.
 const SOON: Duration = Duration::from_millis(1);
-/// So many in a row are one, when nothing was written to the program meanwhile: a dialogue must not wait.
+/// This many such pieces in a row are a flood, unless input was written meanwhile: a dialogue must not wait.
 const FLOOD: u32 = 16;
-/// How often a flooded pipe is looked at: what a program then waits for its reader at most.
+/// How often a flooded pipe is read. A program that fills the pipe waits no longer than this.
 const LOOK_EVERY: Duration = Duration::from_micros(100);
-/// So many looks in a row that find nothing end a flood.
+/// A flood ends after this many reads in a row that find nothing.
 const LOOKS_IN_VAIN: u32 = 3;
 
 /// One open end that output comes from.
@@ -47,8 +47,8 @@ pub(super) struct Output {
     source: Source,
     /// Which of the program's streams it is.
     pub(super) stream: Stream,
-    /// Nothing more comes. The descriptor is kept until the program has exited too: most often that follows at once, and
-    /// a close now would only hold up its end.
+    /// Nothing more comes. The descriptor stays open until the program has exited, which mostly follows at once: closing
+    /// it here would only delay the exit.
     pub(super) ended: bool,
     /// What answers the program's questions to its terminal, where no real one is behind.
     pub(super) queries: Option<Queries>,
@@ -60,7 +60,7 @@ pub(super) struct Output {
 enum Source {
     Awaited(AsyncFd<OwnedFd>),
     Flooded(Flooded),
-    /// While it becomes another.
+    /// Only while one of the others is replaced, or once the descriptor can't be watched.
     Gone,
 }
 
@@ -85,7 +85,7 @@ impl Source {
 struct Flooded {
     fd: OwnedFd,
     alarm: Alarm,
-    /// The last look left something.
+    /// The last read left something behind.
     more: bool,
     in_vain: u32,
 }
@@ -108,11 +108,11 @@ pub(super) enum When {
 
 /// What was read at once.
 pub(super) struct Chunk {
-    /// None of them at the end.
+    /// Empty at the end.
     pub(super) bytes: Bytes,
     /// How many reads it took.
     pub(super) reads: usize,
-    /// Nothing was left behind them.
+    /// Nothing was left to read.
     pub(super) emptied: bool,
 }
 
@@ -126,8 +126,8 @@ impl Output {
         Ok(Self { queries, ..Self::new(fd, Stream::Pty)? })
     }
 
-    /// The read end of a pipe, or a descriptor of a terminal's own for reading: input is written through another, so that
-    /// this one can leave the event loop alone.
+    /// The read end of a pipe, or a terminal's descriptor that is used for reading only: it can leave the event loop without
+    /// the one for input.
     ///
     /// # Errors
     /// When the event loop can't take it.
@@ -152,7 +152,7 @@ impl Output {
     /// Reads a chunk of at most `chunk_bytes`.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; others are the output's end too, as EIO is for a terminal.
+    /// `WouldBlock` when there is nothing yet. Any other error means the end of the output, as EIO does for a terminal.
     pub(super) fn read(&mut self, chunk_bytes: usize, when: When) -> Result<Chunk> {
         let chunk = match (self.source.awaited(), self.source.fd()) {
             (Some(fd), _) if when == When::Ready => read_ready(fd, self.stream, chunk_bytes)?,
@@ -163,8 +163,8 @@ impl Output {
         Ok(chunk)
     }
 
-    /// Takes what was read and is to be told, and gives what is to be told now. Of a flooding terminal that may be nothing;
-    /// the rest follows with a later call, by [`Self::due`] or [`Self::rest`].
+    /// Takes what was read, and returns what goes into the log now. For a flooding terminal that may be nothing; the rest
+    /// comes from a later call, or from [`Self::due`] or [`Self::rest`].
     pub(super) fn gather(&mut self, bytes: Bytes, now: Instant) -> Bytes {
         match self.source {
             Source::Flooded(_) if self.stream == Stream::Pty => self.gathered.take(bytes, now),
@@ -172,7 +172,7 @@ impl Output {
         }
     }
 
-    /// What was gathered and is to be told though nothing more was read: all of it once the flood is over.
+    /// What was gathered and has waited long enough: all of it once the flood is over.
     pub(super) fn due(&mut self, now: Instant) -> Bytes {
         match self.source {
             Source::Flooded(_) if !self.ended => self.gathered.take(Bytes::new(), now),
@@ -196,8 +196,8 @@ impl Output {
         }
     }
 
-    /// Behind a turn of reading at `now`, which got `read` bytes and may have left `more`: decides how the next is
-    /// awaited. `inputs`: writes to the program so far.
+    /// Decides after a turn of reading how the next one is awaited. `read` bytes came, and `more` may be left; `inputs`
+    /// counts the writes to the program so far.
     pub(super) fn settle(&mut self, now: Instant, inputs: u64, read: usize, more: bool) {
         let flood = read > 0 && self.pace.is_flood(now, inputs);
         self.source = match std::mem::replace(&mut self.source, Source::Gone) {
@@ -209,8 +209,7 @@ impl Output {
     }
 }
 
-/// Gives a pipe to the event loop. What can't be watched any more is as good as ended: the program is told by a broken
-/// pipe.
+/// Gives a pipe to the event loop. A pipe that can't be watched counts as ended; the program gets a broken pipe.
 fn awaited(fd: OwnedFd) -> Source {
     match register(fd, Interest::READABLE) {
         Ok(fd) => Source::Awaited(fd),
@@ -236,7 +235,7 @@ impl Flooded {
         if self.in_vain < LOOKS_IN_VAIN && (more || self.alarm.set(LOOK_EVERY).is_ok()) {
             return Source::Flooded(self);
         }
-        // First, for the kernel's watches may be used up but for this one.
+        // Dropped first: its descriptor may be the only one left for the event loop's watch.
         drop(self.alarm);
         awaited(self.fd)
     }
@@ -287,13 +286,13 @@ fn read_chunk(fd: &OwnedFd, stream: Stream, chunk_bytes: usize) -> std::result::
             let spare: &mut [MaybeUninit<u8>] = scratch.spare_capacity_mut();
             let count = match rustix::io::read(fd, spare.get_mut(..wanted).unwrap_or_default()) {
                 Ok((filled, _)) => filled.len(),
-                // What there is comes first, and then the same again.
+                // What was read so far comes first; the next read gets the same error.
                 Err(error) if reads > 0 => break error == Errno::AGAIN,
                 Err(error) => return Err(error),
             };
             reads += 1;
             let filled = scratch.len() + count;
-            // SAFETY: the kernel has initialised so many bytes of the spare capacity.
+            // SAFETY: the kernel has initialised this many bytes of the spare capacity.
             #[allow(unsafe_code)]
             unsafe {
                 scratch.set_len(filled);

@@ -309,9 +309,8 @@ impl Process {
         });
     }
 
-    /// Hands the follower what it has not been sent, as long as `take` says to go on.
-    /// What is left puts the process at the end of the news again.
-    /// The last number that was handed over.
+    /// Hands the follower what it has not been sent, as long as `take` says to go on. If something is left, the process
+    /// joins the end of the news again. Returns the last number that was handed over.
     pub fn send_unsent(self: &Arc<Self>, mut take: impl FnMut(LogEvent<'_>) -> bool) -> Option<Seq> {
         let mut state = self.lock();
         let mut last = None;
@@ -390,7 +389,7 @@ impl Process {
 
     // ---- who writes
 
-    /// Another writes from now on, and reads behind `after`.
+    /// Another attachment writes from now on, and reads after `after`.
     pub(super) fn take_over(&self, id: Arc<String>, after: Seq) {
         let mut state = self.lock();
         state.attachment = Some(id);

@@ -83,7 +83,7 @@ impl Stdin {
         self.start_draining(&mut queue);
     }
 
-    /// Writes, unless something waits already: then the bytes are lost.
+    /// Writes, unless other input waits already: then these bytes are dropped.
     pub(super) fn type_unless_full(self: &Arc<Self>, bytes: Vec<u8>) {
         if self.queue.lock().items.is_empty() {
             self.write(bytes, Box::new(|_| {}));

@@ -48,7 +48,7 @@ pub struct ProcessTable {
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<ById, Entry>,
-    /// Those that are over, by their numbers.
+    /// Processes that are over, by the order of their starts.
     closed: BTreeMap<u64, Arc<Process>>,
     /// When each of those is to be forgotten, in the order of that.
     expiring: VecDeque<(Instant, u64)>,
@@ -315,7 +315,7 @@ impl ProcessTable {
         entries.closed.insert(number, process);
         let time = self.limits.process.ended_process_time.max(entries.kept_for);
         entries.expiring.push_back((Instant::now() + time, number));
-        // Those that made room for others before their time.
+        // Processes that were forgotten early to make room.
         if entries.expiring.len() > 2 * entries.closed.len() + 64 {
             let Entries { expiring, closed, .. } = &mut *entries;
             expiring.retain(|(_, number)| closed.contains_key(number));

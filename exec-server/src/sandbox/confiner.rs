@@ -106,7 +106,7 @@ pub enum ConfineRefusal {
     /// A missing name that has to be kept from coming to exist.
     #[error("the sandbox protects {path:?}, which does not exist, and its place can't be held: {source}")]
     Place {
-        /// Which.
+        /// The name that is to stay missing.
         path: PathBuf,
         /// The system's answer.
         source: std::io::Error,

@@ -68,19 +68,19 @@ pub enum PolicyError {
         what: String,
         /// The bound.
         most: usize,
-        /// What helps.
+        /// What cures it.
         remedy: &'static str,
     },
     /// The older form, or an older client's wrapper, with something unknown in it.
     #[error("the sandbox's older form can't be read ({reason}); send permissions with a `type`")]
     OldForm {
-        /// What.
+        /// What is unknown in it.
         reason: String,
     },
     /// The file system doesn't tell.
     #[error("can't look up the sandbox's path {path:?}: {source}")]
     Lookup {
-        /// Which.
+        /// The path that was looked up.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,

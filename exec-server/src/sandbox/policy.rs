@@ -56,7 +56,7 @@ pub enum NetworkRight {
 /// One sandbox: files and network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Which files.
+    /// What may be done with which files.
     pub files: Files,
     /// Whether sockets are allowed.
     pub network: NetworkRight,

@@ -52,7 +52,7 @@ pub(super) enum Container {
     Kubernetes,
 }
 
-/// What helps.
+/// What cures it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Remedy {
     /// Why it is so, and what to do, as a clause.

@@ -50,7 +50,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// What it says.
+    /// The message itself.
     ///
     /// # Errors
     /// `EBADMSG` when it is no such message, whole and nothing else.

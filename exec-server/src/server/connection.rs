@@ -28,8 +28,8 @@ const OUTPUT_BATCH: usize = 256 << 10;
 const IDLE_BUFFER: usize = 4 << 10;
 /// How long a connection that ends waits for its last answers to be taken.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long requests of a peer that has closed may wait for those before them: it hears no answer, and its session waits
-/// for whoever resumes it.
+/// How long requests of a peer that has closed may wait for earlier ones. The peer hears no answer, and its session can't be
+/// resumed meanwhile.
 const LAST_TURN: Duration = Duration::from_millis(500);
 /// How long a server that ends waits for a peer to take the goodbye and hang up.
 const GOODBYE: Duration = Duration::from_millis(200);
@@ -100,8 +100,8 @@ pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrie
     }
 }
 
-/// Closing with unread bytes would reset the connection, and the peer might never read the goodbye. So what the peer sends
-/// is read until it hangs up or is silent; who is idle holds up nobody.
+/// Closing with unread bytes would reset the connection, and the peer might never read the goodbye. So its messages are
+/// read until it hangs up or falls silent. An idle peer delays nothing.
 async fn farewell(writer: impl Future<Output = ()>, reader: &mut MessageReader) {
     let over =
         |event: &Result<PeerEvent, _>| matches!(event, Ok(PeerEvent::End | PeerEvent::Close(_)) | Err(_));

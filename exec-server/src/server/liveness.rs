@@ -7,7 +7,7 @@ use crate::Limits;
 /// More than the system keeps for a connection whose peer takes nothing (the upper end of Linux' `tcp_wmem`).
 const KEPT_BY_SOCKET: u64 = 4 << 20;
 
-/// The state machine. Whoever owns it tells it what happens and when, and asks what to do.
+/// The state machine. Its owner tells it what happens and when, and asks what to do.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     ping_interval: Duration,
@@ -55,8 +55,8 @@ impl Liveness {
         self.challenged_until = None;
     }
 
-    /// So many bytes went out since this was last told. More than a dead peer's socket would have taken is a sign of
-    /// life: behind a large answer on a slow line, a ping and its pong come late.
+    /// This many bytes went out since the last call. More than a dead peer's socket would have taken is a sign of life:
+    /// after a large answer on a slow line, a ping and its pong come late.
     pub(crate) fn taken(&mut self, bytes: u64, now: Instant) {
         if bytes > KEPT_BY_SOCKET {
             self.heard(now);

@@ -16,11 +16,11 @@ use codex_exec_protocol::Seq;
 use crate::process::Process;
 use crate::transport::Framing;
 
-/// A ping follows every so many bytes of output; a log has room for several of these. Chosen for speed.
+/// A ping follows each time this many bytes of output went out; a log has room for several times as many. Chosen for speed.
 const PING_BYTES: usize = 256 << 10;
 /// The first one comes sooner: it tells early whether the peer answers at all. Chosen for speed.
 const FIRST_PING_BYTES: usize = 64 << 10;
-/// Pings that wait for their pongs; then no other goes out until one comes, and what is sent waits for the next.
+/// The most pings that wait for their pongs. No other goes out until a pong comes; the next ping covers what is sent meanwhile.
 /// Our own pace: nothing outside depends on it.
 const UNANSWERED: usize = 64;
 /// How long the first pong may take. Our own pace: nothing outside depends on it.
@@ -32,7 +32,7 @@ struct Reach {
     process: Weak<Process>,
     /// The last number that went out as a notification.
     sent: Seq,
-    /// As the answer to a `process/read`.
+    /// The last number that went out as the answer to a `process/read`.
     read: Option<Seq>,
 }
 
@@ -169,7 +169,7 @@ impl Receipts {
         pending.chain(std::mem::take(&mut self.reached)).for_each(Reach::confirm);
     }
 
-    /// A pong came. Others than to our numbered pings mean nothing.
+    /// A pong came. Only one that answers a numbered ping of ours means anything.
     pub(super) fn confirmed(&mut self, payload: &[u8]) {
         let Ok(number) = payload.try_into().map(u64::from_be_bytes) else { return };
         if number >= self.next {

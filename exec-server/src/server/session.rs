@@ -115,8 +115,8 @@ impl Sessions {
         ends
     }
 
-    /// The connection's client needs its session no more. Others who have looked at its programs, all of which have ended, may
-    /// be about to read their ends, and get the usual time for that.
+    /// The connection's client needs its session no more. Clients of other sessions that have looked at its programs may still
+    /// want to read how these ended, and get the usual time for that.
     pub(super) fn close(self: &Arc<Self>, session: &Arc<Session>, connection: ConnectionId) {
         if session.processes.was_visited() && session.processes.is_over() {
             session.life().set_detached_time(self.common.limits.session.detached_time);
@@ -163,7 +163,7 @@ impl Sessions {
         let since = Instant::now();
         let Some(deadline) = session.life().detach(connection, since) else { return };
         session.processes.detach(orderly);
-        // Who left on purpose, for long, has no hold on programs.
+        // A client that left on purpose, for long, does not make programs wait.
         if orderly && session.is_left() {
             session.processes.release();
         }

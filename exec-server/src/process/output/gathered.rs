@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-/// So many bytes are told at once. Chosen for speed.
+/// This many bytes make a message. Chosen for speed.
 const ENOUGH: usize = 32 << 10;
-/// How long the first of them waits at most: a quarter of a frame on a screen.
+/// The longest that a byte waits: a quarter of a frame on a screen.
 const LONGEST: Duration = Duration::from_millis(4);
 
 /// Bytes that wait for more.
@@ -21,7 +21,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Takes what came `now`; gives everything once that is enough, or has waited for long.
+    /// Takes what came at `now`. Returns everything once there is enough, or the first byte has waited long enough.
     pub(super) fn take(&mut self, bytes: Bytes, now: Instant) -> Bytes {
         if bytes.is_empty() && self.bytes.is_empty() {
             return bytes;
@@ -34,14 +34,14 @@ impl Gathered {
         Bytes::new()
     }
 
-    /// Everything, with these behind it.
+    /// Everything, followed by these bytes.
     pub(super) fn with(&mut self, bytes: Bytes) -> Bytes {
         self.since = None;
         if self.bytes.is_empty() {
             return bytes;
         }
         self.bytes.extend_from_slice(&bytes);
-        // A copy of the right size; the memory is used again as long as the flood lasts.
+        // A copy of the right size: the buffer is used again as long as the flood lasts.
         let all = Bytes::copy_from_slice(&self.bytes);
         self.bytes.clear();
         all

@@ -17,9 +17,9 @@ use codex_children::orphans::{self, Leftover};
 /// A start that takes longer hangs: a read then says that it goes on. A safeguard, far from any real use.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
-/// What a read asks for, as far as it is in memory.
+/// The part of the log in memory that a read asks for.
 struct Wanted {
-    /// After which number.
+    /// The read begins after this number.
     after: Seq,
     /// Bytes of the first chunk that it does not want.
     skip: usize,
@@ -43,8 +43,8 @@ impl Wanted {
 }
 
 impl Process {
-    /// Waits until a read has something to tell, or its `waitMs` is up; first, for a bounded time, for the end of the start,
-    /// as everything does that comes behind it.
+    /// Waits until a read has something to return, or its `waitMs` is up. Before that it waits, for a bounded time, until
+    /// the start has ended, as every request after a start does.
     pub async fn news_for(&self, params: &ReadParams, longest_wait: Duration) {
         let started = self.until(|state| !matches!(state.phase, Phase::Starting));
         if tokio::time::timeout(LONGEST_START.min(longest_wait), started).await.is_err() {
@@ -61,7 +61,7 @@ impl Process {
         let _ = tokio::time::timeout(wait, news).await;
     }
 
-    /// What a read returns that has waited.
+    /// The result of a read that has waited.
     ///
     /// # Errors
     /// The start failed meanwhile, or still goes on.
@@ -82,7 +82,7 @@ impl Process {
         self.read_at_last(params)
     }
 
-    /// What a read returns now; nothing when it would rather wait and may.
+    /// The result of a read now; none if it has to wait and may.
     ///
     /// # Errors
     /// The error of a start that failed, for every read of that process.
@@ -112,7 +112,7 @@ impl Process {
         let read = chunks.iter().map(|chunk| chunk.chunk.len() as u64).sum::<u64>();
         let exit = state.log.exit().cloned();
         let sandbox_denied = exit.as_ref().is_some_and(|exit| {
-            // The words may have come behind the exit.
+            // The program's words may have come after the exit.
             exit.sandbox_denied
                 || (self.sandboxed && denied::is_denied(exit.code, &exit.details, state.log.retained()))
         });
@@ -134,7 +134,7 @@ impl Process {
         Ok(Some(result))
     }
 
-    /// Instead of what a read found in memory, what is on disk, if that has more. Blocks.
+    /// Replaces what a read found in memory by what is on disk, if that is more. Blocks.
     pub(crate) fn read_on_disk(
         &self,
         params: &ReadParams,
@@ -173,7 +173,7 @@ impl Process {
         self.pump.notify_one();
     }
 
-    /// One reader in this process gets all of it, and says with [`Self::was_read`] what it has.
+    /// Keeps all output for one reader in this process, which says with [`Self::was_read`] what it has.
     pub(crate) fn hold(&self) {
         self.follow(OutputLog::hold);
     }
