@@ -185,7 +185,8 @@ impl<'a> Session<'a> {
         let id = format!("{:032x}", rand::random::<u128>());
         let client = self.client.clone();
         let place = self.place.clone();
-        let mut attached = std::pin::pin!(requests::attached(&client, &place, &id, self.after, self.read_only));
+        let mut attached =
+            std::pin::pin!(requests::attached(&client, &place, &id, self.after, self.read_only));
         let (mut is_attached, mut writes_left) = (true, true);
         let (typed, queue) = mpsc::channel(QUEUED_INPUT);
         let mut writing = std::pin::pin!(requests::write_all(&client, &place, &id, queue, self.tty));
@@ -372,7 +373,6 @@ impl<'a> Session<'a> {
             None => false,
         }
     }
-
 }
 
 /// What a failed request means for the connection.

@@ -266,10 +266,10 @@ sandboxed!(
 
 encode_with_serde!(Metadata, CanonicalizeResult, ReadDirectoryResult);
 
-mod handles;
-mod transfer;
-mod walk;
-mod watch;
+pub(crate) mod handles;
+pub(crate) mod transfer;
+pub(crate) mod walk;
+pub(crate) mod watch;
 
 pub use handles::{
     Close, CloseParams, Open, OpenMode, OpenParams, OpenResult, ReadBlock, ReadBlockParams, WriteBlock,

@@ -60,6 +60,12 @@ macro_rules! methods {
             type Params = $params;
             type Result = $result;
         })*
+
+        /// Puts these methods, which `from` calls, into the schema.
+        #[cfg(test)]
+        pub(crate) fn describe_methods(page: &mut $crate::schema::Page, from: &str) {
+            $(page.method::<$name>(from);)*
+        }
     };
 }
 pub(crate) use methods;
@@ -74,6 +80,12 @@ macro_rules! notifications {
             const NAME: &'static str = $wire;
             type Params = $params;
         })*
+
+        /// Puts these notifications, which `from` sends, into the schema.
+        #[cfg(test)]
+        pub(crate) fn describe_notifications(page: &mut $crate::schema::Page, from: &str) {
+            $(page.notification::<$name>(from);)*
+        }
     };
 }
 pub(crate) use notifications;

@@ -45,14 +45,14 @@ written! {
 }
 
 /// What the page is made from.
-struct Page {
+pub(crate) struct Page {
     generator: SchemaGenerator,
     methods: Map<String, Value>,
     notifications: Map<String, Value>,
 }
 
 impl Page {
-    fn method<M: Method>(&mut self, from: &str)
+    pub(crate) fn method<M: Method>(&mut self, from: &str)
     where
         M::Params: JsonSchema,
         M::Result: JsonSchema,
@@ -62,7 +62,7 @@ impl Page {
         self.methods.insert(M::NAME.into(), json!({"from": from, "params": params, "result": result}));
     }
 
-    fn notification<N: Notification>(&mut self, from: &str)
+    pub(crate) fn notification<N: Notification>(&mut self, from: &str)
     where
         N::Params: JsonSchema,
     {
@@ -78,27 +78,36 @@ fn unwrapped(schema: &mut Schema) {
     }
 }
 
-macro_rules! each {
-    ($page:ident.$kind:ident($from:literal): $($type:ty),* $(,)?) => { $($page.$kind::<$type>($from);)* };
-}
+/// What describes the words of one file, and which side says them.
+type Words = (fn(&mut Page, &str), &'static str);
+
+/// Each file of methods and notifications; its own table names them.
+const WORDS: &[Words] = &[
+    (session::describe_methods, "client"),
+    (session::describe_notifications, "client"),
+    (process::describe_methods, "client"),
+    (process::describe_notifications, "server"),
+    (environment::describe_methods, "client"),
+    (fs::describe_methods, "client"),
+    (fs::handles::describe_methods, "client"),
+    (fs::transfer::describe_methods, "client"),
+    (fs::walk::describe_methods, "client"),
+    (fs::watch::describe_methods, "client"),
+    (fs::watch::describe_notifications, "server"),
+    (http::describe_methods, "client"),
+    (http::describe_notifications, "server"),
+    (discovery::describe_methods, "client"),
+    (tcp::describe_methods, "client"),
+    (network::describe_methods, "server"),
+    (network::describe_notifications, "server"),
+];
 
 fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut page = Page { generator, methods: Map::new(), notifications: Map::new() };
-    each!(page.method("client"): session::Initialize, session::End);
-    each!(page.method("client"): process::Start, process::Read, process::Write, process::Signal, process::Terminate,
-        process::List, process::ListLogs, process::Wait, process::Resize, process::CloseStdin, process::Attach);
-    each!(page.method("client"): environment::Info, environment::Status);
-    each!(page.method("client"): fs::ReadFile, fs::WriteFile, fs::CreateDirectory, fs::GetMetadata, fs::Canonicalize,
-        fs::ReadDirectory, fs::Walk, fs::Remove, fs::Copy, fs::Open, fs::ReadBlock, fs::WriteBlock, fs::Close,
-        fs::WatchMissing, fs::GetEntry, fs::List, fs::Hash, fs::Link, fs::Place);
-    each!(page.method("client"): http::Request);
-    each!(page.method("client"): discovery::ReadConfig, discovery::DiscoverRoots, discovery::Discover);
-    each!(page.method("client"): tcp::Connect, tcp::Listen, tcp::Accept, tcp::Read, tcp::Write, tcp::Shutdown, tcp::Close);
-    each!(page.method("server"): network::PolicyRequest);
-    each!(page.notification("client"): session::Initialized);
-    each!(page.notification("server"): process::Output, process::Exited, process::Closed, http::BodyDelta,
-        fs::MissingChanged, network::PolicyDecision);
+    for (describe, from) in WORDS {
+        describe(&mut page, from);
+    }
     let mut definitions = page.generator.take_definitions(true);
     for definition in definitions.values_mut() {
         if let Ok(schema) = <&mut Schema>::try_from(definition) {

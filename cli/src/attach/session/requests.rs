@@ -3,15 +3,21 @@
 use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::Seq;
 use codex_exec_server::protocol::process::{
-    Attach, AttachParams, AttachResult, AttachmentEnd, CloseStdin, CloseStdinParams, Read, ReadParams, ReadResult, Write,
-    WriteParams,
+    Attach, AttachParams, AttachResult, AttachmentEnd, CloseStdin, CloseStdinParams, Read, ReadParams,
+    ReadResult, Write, WriteParams,
 };
 use tokio::sync::mpsc;
 
 use crate::programs::Place;
 
 /// Takes the program's input over, and waits until somebody else does; for ever for a watcher.
-pub(super) async fn attached(client: &Client, place: &Place, id: &str, after: Seq, read_only: bool) -> AttachmentEnd {
+pub(super) async fn attached(
+    client: &Client,
+    place: &Place,
+    id: &str,
+    after: Seq,
+    read_only: bool,
+) -> AttachmentEnd {
     if !read_only {
         let params = AttachParams {
             process_id: place.process.clone(),
