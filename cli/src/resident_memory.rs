@@ -1,14 +1,15 @@
-//! Which memory stays with this process: not the code that only its start needed, but room for the next message.
+//! Which memory stays with this process: not the code and the constants that only its start needed, but room for the next
+//! message.
 
 #![allow(unsafe_code)]
 
 use rustix::mm::{Advice, madvise};
 
-/// Takes this process's code out of its memory; what runs again comes back from the page cache, a few microseconds for
-/// every 64 KiB. Reading flags and configuration walks through megabytes that serving never sees again.
+/// Takes this process's code and constants out of its memory; what is used again comes back from the page cache, a few
+/// microseconds for every 64 KiB. Relocation, flags and configuration walk through megabytes that serving never sees again.
 pub(crate) fn forget_start() {
     let Ok(mappings) = std::fs::read_to_string("/proc/self/smaps") else { return };
-    for (start, length) in clean_code(&mappings) {
+    for (start, length) in clean_mappings(&mappings) {
         // SAFETY: the range is one private mapping of a file that nobody has written to, so that the kernel reads the
         // same bytes from the file again (madvise(2), MADV_DONTNEED).
         let given_back =
@@ -29,9 +30,9 @@ pub(crate) fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
 }
 
-/// Start and length of each mapping of code from a file that is as in the file (proc_pid_smaps(5)): readable and
-/// executable, neither writable nor shared, and without pages of its own, which debuggers and hooks make by writing.
-fn clean_code(mappings: &str) -> Vec<(usize, usize)> {
+/// Start and length of each mapping of code or constants that is as in its file (proc_pid_smaps(5)): neither writable nor
+/// shared, and without pages of its own, which relocations, debuggers and hooks make by writing.
+fn clean_mappings(mappings: &str) -> Vec<(usize, usize)> {
     let mut clean = Vec::new();
     let mut last = None;
     for line in mappings.lines() {
@@ -39,17 +40,17 @@ fn clean_code(mappings: &str) -> Vec<(usize, usize)> {
             let is_clean = changed.split_ascii_whitespace().next() == Some("0");
             clean.extend(last.take().filter(|_| is_clean));
         } else if line.split_ascii_whitespace().next().is_some_and(|first| !first.ends_with(':')) {
-            last = code(line);
+            last = unchanging(line);
         }
     }
     clean
 }
 
-/// Start and length of a mapping by its first line, if it is code from a file.
-fn code(line: &str) -> Option<(usize, usize)> {
+/// Start and length of a mapping by its first line, if it is of a file and can't be written.
+fn unchanging(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
-    if fields.next()? != "r-xp" || !fields.nth(3)?.starts_with('/') {
+    if !matches!(fields.next()?, "r-xp" | "r--p") || !fields.nth(3)?.starts_with('/') {
         return None;
     }
     let start = usize::from_str_radix(start, 16).ok()?;
@@ -62,11 +63,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_from_a_file_is_given_back() {
+    fn only_what_a_file_has_is_given_back() {
         for (line, expected) in [
             ("1000-3000 r-xp 00010000 fe:00 12 /usr/bin/codex", Some((0x1000, 0x2000))),
             ("1000-3000 r-xp 00010000 fe:00 12   /a b (deleted)", Some((0x1000, 0x2000))),
-            ("1000-3000 r--p 00010000 fe:00 12 /usr/bin/codex", None),
+            ("1000-3000 r--p 00010000 fe:00 12 /usr/bin/codex", Some((0x1000, 0x2000))),
+            ("1000-3000 rw-p 00010000 fe:00 12 /usr/bin/codex", None),
             ("1000-3000 rwxp 00010000 fe:00 12 /usr/bin/codex", None),
             ("1000-3000 r-xs 00010000 fe:00 12 /usr/bin/codex", None),
             ("1000-3000 r-xp 00000000 00:00 0 [vdso]", None),
@@ -74,16 +76,16 @@ mod tests {
             ("3000-1000 r-xp 00010000 fe:00 12 /usr/bin/codex", None),
             ("", None),
         ] {
-            assert_eq!(code(line), expected, "{line}");
+            assert_eq!(unchanging(line), expected, "{line}");
         }
     }
 
     #[test]
-    fn code_that_somebody_has_changed_stays() {
+    fn what_somebody_has_changed_stays() {
         let mappings = "1000-3000 r-xp 0 fe:00 12 /usr/bin/codex\nSize: 8 kB\nAnonymous: 0 kB\nVmFlags: rd ex\n\
                         4000-5000 r-xp 0 fe:00 12 /hooked.so\nAnonymous:         4 kB\n\
                         6000-7000 rw-p 0 fe:00 12 /usr/bin/codex\nAnonymous: 0 kB\n";
-        assert_eq!(clean_code(mappings), [(0x1000, 0x2000)]);
+        assert_eq!(clean_mappings(mappings), [(0x1000, 0x2000)]);
     }
 
     #[test]
