@@ -36,11 +36,12 @@ enum EnvCommand {
     Rm(OneArgs),
     /// Use this environment where none is named; `local` for this machine, `none` for none.
     Use(OneArgs),
-    /// Let an environment rest: nothing connects to it until it is resumed.
+    /// Let an environment rest: nothing connects to it until it is resumed, and what runs already, as a forward, an attached
+    /// terminal or the MCP tools, stops trying to come back to it. A connection that works stays.
     Pause(OneArgs),
     /// End the rest of an environment.
     Resume(OneArgs),
-    /// Connect to an environment and say what it is.
+    /// Connect to an environment and say what it is, or with --all to each and say how it stands.
     Status(status::StatusArgs),
 }
 
@@ -73,6 +74,6 @@ pub(crate) async fn env(args: EnvArgs, setup: Setup) -> anyhow::Result<u8> {
         EnvCommand::Use(OneArgs { name }) => change(&setup, |edited| edited.set_in_use(&name)),
         EnvCommand::Pause(OneArgs { name }) => change(&setup, |edited| edited.pause(&name, true)),
         EnvCommand::Resume(OneArgs { name }) => change(&setup, |edited| edited.pause(&name, false)),
-        EnvCommand::Status(args) => status::status(&args, &setup).await,
+        EnvCommand::Status(args) => status::status(&args, setup).await,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
+use codex_exec_server::client::{Dial, Rest};
 use codex_exec_server::protocol::sandbox::{Network, Permissions};
 use codex_mcp::{
     Agent, Confinement, Environments, HttpAccess, Lender, Limits, Way, print_config, serve_http, serve_stdio,
@@ -18,7 +19,7 @@ use crate::codes::WRONG_USAGE;
 use crate::output;
 use crate::reach::ReachArgs;
 use crate::setup::Setup;
-use crate::target::{TargetArgs, tell};
+use crate::target::{TargetArgs, rest_of, tell};
 
 /// Holds the token that clients over HTTP have to show; never handed on to programs.
 const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_MCP_TOKEN";
@@ -97,9 +98,10 @@ pub(crate) async fn mcp(args: McpArgs, setup: Setup) -> anyhow::Result<u8> {
             return Ok(WRONG_USAGE);
         }
     };
+    let is_named = target.name().is_some();
     let name = target.name().unwrap_or(if target.is_remote() { "remote" } else { "local" }).to_owned();
     let lender = Lender::new(
-        environments(&args, name, Arc::new(setup)),
+        environments(&args, name, is_named, Arc::new(setup))?,
         confinement,
         Limits::default(),
         env!("CARGO_PKG_VERSION"),
@@ -112,18 +114,22 @@ pub(crate) async fn mcp(args: McpArgs, setup: Setup) -> anyhow::Result<u8> {
     served.map(|()| 0)
 }
 
-fn environments(args: &McpArgs, name: String, setup: Arc<Setup>) -> Environments {
+fn environments(args: &McpArgs, name: String, is_named: bool, setup: Arc<Setup>) -> anyhow::Result<Environments> {
     let mut environments = Environments::default();
     let others =
         args.also.iter().filter(|also| **also != name).map(|also| (also.clone(), TargetArgs::named(also)));
-    for (name, target) in [(name.clone(), args.reach.target.clone())].into_iter().chain(others) {
+    let first = (name.clone(), args.reach.target.clone());
+    for (index, (name, target)) in [first].into_iter().chain(others).enumerate() {
+        // One that is given by its address has no mark.
+        let rest = if index > 0 || is_named { rest_of(&setup, &name) } else { Rest::default() };
         let setup = Arc::clone(&setup);
-        environments.add(name, move || match target.find(&setup) {
+        let dial = Dial::new(move || match target.find(&setup) {
             Ok(found) => Ok(found.into_parts()),
             Err(error) => Err(error.to_string()),
         });
+        environments.add(name, dial.resting_while(rest))?;
     }
-    environments
+    Ok(environments)
 }
 
 async fn serve(args: &McpArgs, token: Option<Secret>, lender: Lender) -> anyhow::Result<()> {

@@ -49,7 +49,7 @@ impl Unreached {
 
 impl From<TargetError> for Unreached {
     fn from(error: TargetError) -> Self {
-        let again = matches!(error, TargetError::Unreachable(_));
+        let again = error.may_pass();
         Self { code: error.code(), sentence: error.unsaid(), again }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use codex_config::environments::{self, Environments, InUse, LOCAL, NONE, Named, Place};
 use codex_exec_server::client::{
-    CarryEnd, Client, ClientError, ClientOptions, Command, Endpoint, RegistryEnvironment, Stderr, carry,
+    CarryEnd, Client, ClientError, ClientOptions, Command, Endpoint, RegistryEnvironment, Rest, Stderr, carry,
 };
 use codex_outgoing::Outgoing;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,6 +33,9 @@ pub(crate) struct TargetArgs {
     /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
     #[arg(long, value_name = "PATH", requires = "url", conflicts_with = "environment")]
     token_file: Option<PathBuf>,
+    /// Sent as X-Request-ID where the connection is a websocket, to find this command in the logs of what stands between.
+    #[arg(long, value_name = "ID", value_parser = request_id)]
+    request_id: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -46,6 +49,9 @@ pub(crate) enum TargetError {
     /// This side can't go on: a file can't be read, there is no such environment.
     #[error("{0}")]
     Here(String),
+    /// Somebody lets the environment of this name rest.
+    #[error("the environment {0:?} is paused; `codex exec-server env resume {0}` ends that")]
+    Paused(String),
     /// A token is missing, or was refused.
     #[error("{0}")]
     Credential(String),
@@ -63,7 +69,7 @@ impl TargetError {
     pub(crate) const fn code_of_program(&self) -> u8 {
         match self {
             Self::Usage(_) => WRONG_USAGE,
-            Self::Here(_) => FAILURE,
+            Self::Here(_) | Self::Paused(_) => FAILURE,
             Self::Credential(_) | Self::Unreachable(_) => UNREACHABLE,
             Self::ChildEnded(code) => *code,
         }
@@ -76,6 +82,11 @@ impl TargetError {
             Self::Unreachable(_) => FAILURE,
             other => other.code_of_program(),
         }
+    }
+
+    /// Whether another attempt may end otherwise.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Paused(_))
     }
 
     /// What is left to say, unless it has been said.
@@ -111,6 +122,12 @@ impl TargetArgs {
         if let Some(problem) = self.problem() {
             return Err(TargetError::Usage(problem));
         }
+        let mut target = self.find_any(setup)?;
+        target.options.request_id.clone_from(&self.request_id);
+        Ok(target)
+    }
+
+    fn find_any(&self, setup: &Setup) -> Result<Target, TargetError> {
         if let Some(endpoint) = self.registry.endpoint()? {
             return Ok(Target::at(endpoint));
         }
@@ -240,7 +257,15 @@ fn named_or_in_use(name: Option<&str>, setup: &Setup) -> Result<Target, TargetEr
         }
     };
     let named = found.get(name).ok_or_else(|| TargetError::Here(found.unknown(name)))?;
-    of_named(named)
+    let mut target = of_named(named)?;
+    target.options.rest = rest_of(setup, name);
+    Ok(target)
+}
+
+/// Tells at any time whether somebody lets the environment of this name rest, in whatever program they said so.
+pub(crate) fn rest_of(setup: &Setup, name: &str) -> Rest {
+    let (home, name) = (setup.own_home(), name.to_owned());
+    Rest::new(move || home.as_deref().is_some_and(|home| environments::is_paused(home, &name)))
 }
 
 /// The way to an environment that is written down.
@@ -250,9 +275,7 @@ fn named_or_in_use(name: Option<&str>, setup: &Setup) -> Result<Target, TargetEr
 pub(crate) fn of_named(named: &Named) -> Result<Target, TargetError> {
     let id = &named.id;
     if named.paused {
-        return Err(TargetError::Here(format!(
-            "the environment {id:?} is paused; `codex exec-server env resume {id}` ends that"
-        )));
+        return Err(TargetError::Paused(id.clone()));
     }
     let mut options = options();
     let endpoint = match &named.place {
@@ -320,6 +343,13 @@ pub(crate) fn tell(error: &TargetError) -> u8 {
     error.code()
 }
 
+fn request_id(text: &str) -> Result<String, String> {
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) && (1..=128).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected 1 to 128 characters of printable ASCII without spaces".into()),
+    }
+}
+
 fn url(text: &str) -> Result<String, String> {
     if ["ws://", "wss://", "unix:///"].iter().any(|scheme| text.starts_with(scheme)) {
         Ok(text.to_owned())
@@ -343,6 +373,7 @@ mod tests {
         for (error, program, other) in [
             (TargetError::Usage(String::new()), 2, 2),
             (TargetError::Here(String::new()), 1, 1),
+            (TargetError::Paused(String::new()), 1, 1),
             (TargetError::Credential(String::new()), 255, 4),
             (TargetError::Unreachable(String::new()), 255, 1),
             (TargetError::ChildEnded(3), 3, 3),

@@ -50,6 +50,11 @@ impl Backoff {
         Self::new(pause, pause.max(Duration::from_secs(5)), 0.5, 1.0)
     }
 
+    /// Between attempts to reach an environment that somebody asked for: 1, 2, 4 … 30 s and up to a quarter more (15.2).
+    pub(crate) fn of_environment() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(30), 1.0, 1.25)
+    }
+
     /// Always the same: between attempts to reach a server that is one's own.
     pub(crate) fn steady(pause: Duration) -> Self {
         Self::new(pause, pause, 1.0, 1.0)

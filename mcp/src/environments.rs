@@ -2,36 +2,35 @@
 
 use std::fmt;
 
+use codex_exec_protocol::SessionId;
 use codex_exec_protocol::encode::NoParams;
 use codex_exec_protocol::environment::{EnvironmentInfo, Info};
-use codex_exec_server::client::{Client, ClientOptions, Endpoint};
+use codex_exec_server::client::{self, Client, Dial, EnvironmentError, LOCAL, State, Status};
 use codex_exec_server::environment::Environment;
 use codex_exec_server::interactive::{Bounds, Interactive};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 use crate::outcome::Refused;
-
-/// Says where to connect to and how, once for each connection; else why not, as a sentence.
-type Dial = Box<dyn Fn() -> Result<(Endpoint, ClientOptions), String> + Send + Sync>;
 
 /// Environments by name: nobody who uses the tools reaches any other. The first one is the default.
 #[derive(Default)]
 pub struct Environments {
+    manager: client::Environments,
     entries: Vec<Entry>,
     bounds: Bounds,
 }
 
 struct Entry {
     name: String,
-    dial: Dial,
-    connected: Mutex<Option<Connected>>,
+    /// What is known of its last connection.
+    last: Mutex<Option<Connected>>,
 }
 
 /// One that is connected.
 #[derive(Clone)]
 pub(crate) struct Connected {
     pub(crate) name: String,
-    client: Client,
+    session: SessionId,
     /// What runs there.
     pub(crate) programs: Interactive,
     /// What the machine is, where its server says it.
@@ -54,17 +53,22 @@ impl fmt::Debug for Environments {
 impl Environments {
     /// None yet; `bounds` hold for the programs of each.
     pub fn new(bounds: Bounds) -> Self {
-        Self { entries: Vec::new(), bounds }
+        Self { bounds, ..Self::default() }
     }
 
     /// Lends the environment that `dial` leads to. It is connected to when it is first asked for, and again when it is asked
     /// for after its connection ended for good.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        dial: impl Fn() -> Result<(Endpoint, ClientOptions), String> + Send + Sync + 'static,
-    ) {
-        self.entries.push(Entry { name: name.into(), dial: Box::new(dial), connected: Mutex::default() });
+    ///
+    /// # Errors
+    /// A name that is taken or that can't be.
+    pub fn add(&mut self, name: impl Into<String>, dial: Dial) -> Result<(), EnvironmentError> {
+        let name = name.into();
+        match name == LOCAL {
+            true => self.manager.add_local_server(dial)?,
+            false => self.manager.add_remote(&name, dial)?,
+        }
+        self.entries.push(Entry { name, last: Mutex::default() });
+        Ok(())
     }
 
     /// Their names, the default first.
@@ -83,42 +87,47 @@ impl Environments {
             let asked: String = name.unwrap_or_default().chars().take(80).collect();
             return Err(Refused(format!("there is no environment {asked:?}; there are: {known}")));
         };
-        // Held while connecting, so that two who ask at once share one connection.
-        let mut connected = entry.connected.lock().await;
-        if let Some(there) = connected.as_ref().filter(|there| !there.client.has_ended()) {
-            return Ok(there.clone());
+        let unreachable = |why: String| {
+            Refused(format!("the environment {:?} can't be reached: {why}", entry.name))
+        };
+        let client = match self.manager.client(&entry.name).await {
+            Ok(Some(client)) => client,
+            Ok(None) => return Err(unreachable("it has no server".into())),
+            Err(error @ EnvironmentError::Paused(_)) => return Err(Refused(error.to_string())),
+            Err(error) => return Err(unreachable(error.to_string())),
+        };
+        let session = client.session_id();
+        let known = || entry.last.lock().clone().filter(|there| there.session == session);
+        if let Some(there) = known() {
+            return Ok(there);
         }
-        let there = self.connect(entry).await?;
-        *connected = Some(there.clone());
+        let info = info(&client).await;
+        let mut last = entry.last.lock();
+        // Another may have asked for it meanwhile: programs are looked for in one place.
+        if let Some(there) = last.clone().filter(|there| there.session == session) {
+            return Ok(there);
+        }
+        let programs = Interactive::new(Environment::remote(client), self.bounds.clone());
+        let there = Connected { name: entry.name.clone(), session, programs, info };
+        *last = Some(there.clone());
         Ok(there)
     }
 
-    async fn connect(&self, entry: &Entry) -> Result<Connected, Refused> {
-        let unreachable = |why| Refused(format!("the environment {:?} can't be reached: {why}", entry.name));
-        let (endpoint, options) = (entry.dial)().map_err(unreachable)?;
-        let client =
-            Client::connect(endpoint, options).await.map_err(|error| unreachable(error.to_string()))?;
-        let info = match client.environment_info() {
-            Some(info) => Some(info),
-            // Older servers tell it when they are asked, and the oldest do not know it.
-            None => client.call::<Info>(&NoParams).await.ok(),
-        };
-        let programs = Interactive::new(Environment::remote(client.clone()), self.bounds.clone());
-        Ok(Connected { name: entry.name.clone(), client, programs, info })
-    }
-
     /// What is known of each without connecting to it.
-    pub(crate) async fn known(&self) -> Vec<(&str, Option<Connected>)> {
-        let mut all = Vec::new();
-        for entry in &self.entries {
-            all.push((entry.name.as_str(), entry.connected.lock().await.clone()));
-        }
-        all
+    pub(crate) fn known(&self) -> Vec<(&str, Status, Option<Connected>)> {
+        let unknown = || Status { state: State::Unknown, paused: false, reason: None };
+        self.entries
+            .iter()
+            .map(|entry| {
+                let status = self.manager.status(&entry.name).unwrap_or_else(|_| unknown());
+                (entry.name.as_str(), status, entry.last.lock().clone())
+            })
+            .collect()
     }
 
     /// The environment where a program of this id was started.
     pub(crate) async fn with_program(&self, id: &str) -> Result<Connected, Refused> {
-        for (_, there) in self.known().await {
+        for (_, _, there) in self.known() {
             if let Some(there) = there.filter(|there| there.programs.knows(id)) {
                 return Ok(there);
             }
@@ -132,10 +141,17 @@ impl Environments {
 
     /// Ends the connections, and with them their sessions and what runs in those.
     pub async fn close(&self) {
+        self.manager.close().await;
         for entry in &self.entries {
-            if let Some(there) = entry.connected.lock().await.take() {
-                there.client.close().await;
-            }
+            drop(entry.last.lock().take());
         }
+    }
+}
+
+/// What the machine is; older servers tell it when they are asked, and the oldest do not know it.
+async fn info(client: &Client) -> Option<EnvironmentInfo> {
+    match client.environment_info() {
+        Some(info) => Some(info),
+        None => client.call::<Info>(&NoParams).await.ok(),
     }
 }

@@ -1,5 +1,7 @@
 //! `env status`: connects, and says what is there.
 
+mod all;
+
 use std::time::Instant;
 
 use codex_exec_server::client::Client;
@@ -23,20 +25,26 @@ pub(super) struct StatusArgs {
     /// The environment's name; without it, and without an address, that of the one in use.
     #[arg(value_name = "NAME", conflicts_with_all = ["environment", "url", "registry"])]
     name: Option<String>,
-    /// Print a JSON object.
+    /// Connect to all that are written down, at once, and say how each stands; the exit code is 0 if each is ready or paused.
+    #[arg(long, conflicts_with_all = ["name", "environment", "url", "registry", "request_id"])]
+    all: bool,
+    /// Print a JSON object; with --all an array of them.
     #[arg(long)]
     json: bool,
 }
 
 /// Connects, and says what is there.
-pub(super) async fn status(args: &StatusArgs, setup: &Setup) -> anyhow::Result<u8> {
+pub(super) async fn status(args: &StatusArgs, setup: Setup) -> anyhow::Result<u8> {
+    if args.all {
+        return all::all(args.json, setup).await;
+    }
     let asked = match &args.name {
         Some(name) => TargetArgs::named(name),
         None => args.target.clone(),
     };
     let began = Instant::now();
     let reached = async {
-        let target = asked.find(setup)?;
+        let target = asked.find(&setup)?;
         let name = target.name().map(str::to_owned);
         let client = target.connect().await?;
         Ok::<_, TargetError>((name, client))
@@ -44,7 +52,8 @@ pub(super) async fn status(args: &StatusArgs, setup: &Setup) -> anyhow::Result<u
     let (name, client) = match reached.await {
         Ok(reached) => reached,
         Err(error) if args.json => {
-            let told = json!({"state": "disconnected", "reason": error.to_string()});
+            let paused = matches!(error, TargetError::Paused(_));
+            let told = json!({"state": "disconnected", "paused": paused, "reason": error.to_string()});
             return Ok(printed(output::line(&told.to_string())).max(error.code()));
         }
         Err(error) => return Ok(target::tell(&error)),

@@ -66,21 +66,22 @@ impl Hub {
     /// Only what no further attempt can cure, such as a token that is not good any more.
     pub(super) async fn client(&self) -> Result<Client, Unreached> {
         let mut client = self.client.lock().await;
-        let (mut pause, mut told) = (Pause::new(), false);
+        let (mut pause, mut told) = (Pause::new(), None);
         while client.has_ended() {
             match reach::connect(&self.target, &self.setup).await {
                 Ok(new) => *client = new,
                 Err(unreached) if unreached.again => {
-                    if let (false, Some(reason)) = (told, &unreached.sentence) {
+                    // The reason may change: one that is paused was away before.
+                    if let Some(reason) = unreached.sentence.filter(|reason| told.as_ref() != Some(reason)) {
                         say(&format!("the exec-server is away, trying again: {reason}"));
-                        told = true;
+                        told = Some(reason);
                     }
                     pause.wait().await;
                 }
                 Err(unreached) => return Err(unreached),
             }
         }
-        if told {
+        if told.is_some() {
             say("the exec-server is back");
         }
         Ok(client.clone())

@@ -33,6 +33,13 @@ pub fn load(
     from_texts(home, shared, own, variable, check_url)
 }
 
+/// Whether somebody lets the environment of this id rest, as our own file says now; no where that can't be read.
+pub fn is_paused(home: &Path, id: &str) -> bool {
+    let path = home.join(OWN_FILE);
+    let text = read_text(&path).ok().flatten();
+    text.and_then(|text| parse_as::<Own>(&path, text).ok()).is_some_and(|own| own.paused.contains(id))
+}
+
 /// What the texts of both files, where there are any, come to.
 pub(super) fn from_texts(
     home: &Path,

@@ -8,7 +8,7 @@ mod list;
 mod tests;
 
 pub use edit::{EditError, Edited, edit};
-pub use file::{CheckUrl, load};
+pub use file::{CheckUrl, is_paused, load};
 pub use list::{
     Environments, EnvironmentsError, InUse, LOCAL, NONE, Named, OWN_FILE, Place, REMOTE, SHARED_FILE,
     check_id,

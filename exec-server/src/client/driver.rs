@@ -135,6 +135,10 @@ impl Driver {
         let mut last = String::from("no attempt was made");
         loop {
             match schedule.step(Instant::now()) {
+                Step::Try(_) if options.rest.now() => {
+                    last = "the environment is paused".into();
+                    schedule.failed(Instant::now(), &mut rand::random::<f64>);
+                }
                 Step::GiveUp => {
                     return Err(format!("it did not come back within {:?}: {last}", options.recovery_time));
                 }

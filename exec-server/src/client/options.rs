@@ -1,8 +1,31 @@
 //! What a client is told of waits and bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_outgoing::Outgoing;
+
+/// Says whether something rests at the moment. It is asked before each attempt and must not wait.
+#[derive(Clone, Default)]
+pub struct Rest(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Rest {
+    /// It rests while `rests` says so.
+    pub fn new(rests: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(rests)))
+    }
+
+    /// Whether it rests now; never by default.
+    pub fn now(&self) -> bool {
+        self.0.as_ref().is_some_and(|rests| rests())
+    }
+}
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rest").field(&self.0.is_some()).finish()
+    }
+}
 
 /// The waits and bounds of a client; the defaults are those of section 16.
 #[derive(Debug, Clone)]
@@ -35,6 +58,11 @@ pub struct ClientOptions {
     pub queued_requests: usize,
     /// For a server that was started as a child, from SIGTERM to SIGKILL.
     pub child_grace: Duration,
+    /// Sent as `X-Request-ID` with the upgrade of each websocket, for the logs of whatever stands between; nothing is sent
+    /// without one (15.2).
+    pub request_id: Option<String>,
+    /// While it says so, no attempt to come back is made after a loss.
+    pub rest: Rest,
     /// Whom TLS trusts, and through which proxies servers, registries and rendezvous are reached.
     pub outgoing: Outgoing,
 }
@@ -55,6 +83,8 @@ impl Default for ClientOptions {
             held_bytes: 4 << 20,
             queued_requests: 128,
             child_grace: Duration::from_secs(2),
+            request_id: None,
+            rest: Rest::default(),
             outgoing: Outgoing::default(),
         }
     }

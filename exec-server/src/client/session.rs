@@ -85,6 +85,11 @@ impl Client {
         *self.shared.finished.borrow() || self.owner.driver.is_finished()
     }
 
+    /// Why the connection has ended for good, as a sentence; none while it has not.
+    pub fn end_reason(&self) -> Option<String> {
+        self.shared.calls.lock().ended().map(str::to_owned)
+    }
+
     /// Tells whether there is a connection at the moment: false from its loss until the session is taken up again, and once
     /// all has ended.
     pub fn linked(&self) -> watch::Receiver<bool> {

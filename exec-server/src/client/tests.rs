@@ -15,10 +15,10 @@ use super::*;
 use crate::protocol::process::{List, ListParams};
 
 /// One accepted connection of a scripted server.
-struct Peer(WebSocketStream<TcpStream>);
+pub(super) struct Peer(pub(super) WebSocketStream<TcpStream>);
 
 impl Peer {
-    async fn accept(listener: &TcpListener) -> Self {
+    pub(super) async fn accept(listener: &TcpListener) -> Self {
         let (stream, _) = listener.accept().await.unwrap();
         Self(tokio_tungstenite::accept_async(stream).await.unwrap())
     }

@@ -13,7 +13,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::info::{MachineFacts, describe};
 use super::*;
 use crate::Limits;
-use crate::client::{Client, ClientOptions, Endpoint, EnvironmentError, Environments};
+use crate::client::{Client, ClientOptions, Dial, Endpoint, EnvironmentError, Environments};
 use crate::process::{Groups, LaunchContext, Leftovers, LoginStates};
 use crate::protocol::{Base64Bytes, ErrorCode};
 use crate::sandbox::{Confiner, NamespaceUse, launcher};
@@ -361,20 +361,20 @@ async fn a_local_environment_takes_its_programs_along() {
 async fn environments_are_known_by_name_and_connected_to_when_asked_for() {
     let (url, serving) = listening();
     let _server = Stop(serving);
-    let mut environments = Environments::default();
+    let environments = Environments::default();
     environments.add_local(config()).unwrap();
     let there = url.clone();
     let endpoint = move || Endpoint::WebSocket { url: there.clone(), bearer: None };
-    environments.add_remote("box-1", endpoint.clone(), ClientOptions::default()).unwrap();
+    environments.add_remote("box-1", Dial::to(endpoint.clone(), ClientOptions::default())).unwrap();
     let nowhere = || Endpoint::Unix { path: "/no/such/socket".into(), bearer: None };
-    environments.add_remote("away", nowhere, ClientOptions::default()).unwrap();
+    environments.add_remote("away", Dial::to(nowhere, ClientOptions::default())).unwrap();
     for bad in ["", "none", "local", "a b", "ä", &"x".repeat(65)] {
-        let refused = environments.add_remote(bad, endpoint.clone(), ClientOptions::default());
+        let refused = environments.add_remote(bad, Dial::to(endpoint.clone(), ClientOptions::default()));
         assert!(matches!(refused, Err(EnvironmentError::Name(_))), "{bad:?}");
     }
-    let again = environments.add_remote("box-1", endpoint, ClientOptions::default());
+    let again = environments.add_remote("box-1", Dial::to(endpoint, ClientOptions::default()));
     assert!(matches!(again, Err(EnvironmentError::Taken(_))));
-    assert_eq!(environments.names().collect::<Vec<_>>(), ["away", "box-1", "local"]);
+    assert_eq!(environments.names(), ["away", "box-1", "local"]);
     for name in ["local", "box-1"] {
         let environment = environments.get(name).await.unwrap();
         let metadata = environment.files.get_metadata(params(json!({"path": "/"}))).await.unwrap();

@@ -180,7 +180,7 @@ async fn rest(
 
 pub(crate) async fn exec_list(call: &Call<'_>, _: ListArgs) -> Result<Outcome, Refused> {
     let (mut text, mut lines) = (String::new(), Vec::new());
-    for (name, there) in call.lender.environments.known().await {
+    for (name, _, there) in call.lender.environments.known() {
         for line in there.iter().flat_map(|there| there.programs.list()) {
             text.push_str(&listed(name, &line));
             lines.push(json!({

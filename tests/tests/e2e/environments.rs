@@ -57,6 +57,25 @@ async fn a_machine_is_named_once_and_used_by_name_by_default_and_by_address() {
     env(&home, &["pause", "box"]).await;
     told(&run(&["-E", "box"]).await, 1, "\"box\" is paused; `codex exec-server env resume box` ends that");
     assert!(env(&home, &["ls"]).await.stdout.contains("\tpaused\n"));
+    env(&home, &["add", "gone", "ws://127.0.0.1:1"]).await;
+    let all = env(&home, &["status", "--all", "--json"]).await;
+    assert_eq!(all.status.code(), Some(1), "{all:?}");
+    let all: serde_json::Value = serde_json::from_str(&all.stdout).unwrap();
+    let all: Vec<_> = all.as_array().unwrap().iter().collect();
+    let states = all.iter().map(|one| (one["name"].as_str().unwrap(), one["state"].as_str().unwrap()));
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        [
+            ("local", "ready"),
+            ("box", "unknown"),
+            ("pipe", "ready"),
+            ("gone", "disconnected"),
+            ("sock", "ready")
+        ]
+    );
+    assert!(all[1]["paused"] == true && all[3]["reason"].as_str().unwrap().contains("can't reach"), "{all:?}");
+    env(&home, &["rm", "gone"]).await;
+    assert_eq!(env(&home, &["status", "--all"]).await.status.code(), Some(0));
     env(&home, &["resume", "box"]).await;
     assert_eq!(run(&["-E", "box"]).await.stdout, "in box\n");
 

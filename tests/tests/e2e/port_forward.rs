@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use codex_e2e::client::guarded;
+use codex_e2e::login::Home;
 use codex_e2e::{Cutter, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -162,6 +163,37 @@ async fn a_forward_comes_back_after_a_cut_and_after_another_server_took_over() {
     cutter.cut();
     echoes_some_time(at, b"another").await;
     echoes_some_time(back, b"another").await;
+}
+
+#[tokio::test]
+async fn a_forward_of_a_paused_environment_rests_until_it_is_resumed() {
+    let server = Server::start().await;
+    let cutter = Cutter::start(server.address()).await;
+    let (target, _echo) = echo(0).await;
+    let home = Home::new();
+    let env = async |words: &[&str]| {
+        let ended = home.run(&[&["exec-server", "env"], words].concat()).await;
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    };
+    env(&["add", "box", &cutter.url().replace("http://", "ws://"), "--use"]).await;
+    let forward = home.start(&["exec-server", "port-forward", &format!("0:{}", target.port())]);
+    let opened = |stdout: &str, nth: usize| {
+        stdout.lines().nth(nth)?.split_once(" -> ").map(|(at, _)| at.parse::<SocketAddr>().unwrap())
+    };
+    let at = forward.wait_for("an open port", |stdout, _| opened(stdout, 0)).await;
+    echoes_some_time(at, b"before").await;
+    env(&["pause", "box"]).await;
+    assert!(echoes(at, b"still").await.unwrap(), "a connection that works stays");
+    // The session goes with its server, so the next connection is a new one, which is not made.
+    drop(server);
+    let other = Server::start().await;
+    cutter.point(Some(other.address()));
+    cutter.cut();
+    let rests = |_: &str, stderr: &str| stderr.contains("\"box\" is paused").then_some(());
+    forward.wait_for("the rest", rests).await;
+    env(&["resume", "box"]).await;
+    forward.wait_for("the end of the rest", |_, stderr| stderr.contains("is back").then_some(())).await;
+    echoes_some_time(at, b"after").await;
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn again(way: Option<&Way<'_>>, client: Client) -> Result<Client, String> 
     loop {
         match way.connect(|_| {}).await {
             Ok(client) => return Ok(client),
-            Err(error @ TargetError::Unreachable(_)) => tracing::debug!(%error, "not back yet"),
+            Err(error) if error.may_pass() => tracing::debug!(%error, "not back yet"),
             Err(error) => return Err(error.to_string()),
         }
         tokio::time::sleep(pause).await;

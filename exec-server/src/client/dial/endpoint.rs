@@ -241,7 +241,7 @@ impl Again {
                 // It has rounds of attempts, and says more exactly what went wrong.
                 Self::Registry(route) => route.open(options).await.map_err(OpenError::from),
                 Self::Unix { path, bearer: Some(bearer) } => {
-                    open_unix(path, bearer).await.map_err(not_upgraded)
+                    open_unix(path, bearer, options).await.map_err(not_upgraded)
                 }
                 Self::Unix { path, bearer: None } => {
                     let stream = UnixStream::connect(path).await;

@@ -83,7 +83,7 @@ impl Route {
             let connected = self.registry.connect(self.identity.public_key()).await?;
             let stream = self.stream(&connected)?;
             let socket =
-                match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, &options.outgoing).await {
+                match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, options).await {
                     Ok((socket, _)) => socket,
                     Err(UpgradeError::Status(StatusCode::UNAUTHORIZED, _)) if *again_after_401 => {
                         *again_after_401 = false;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use codex_outgoing::{Outgoing, is_loopback};
+use codex_outgoing::is_loopback;
 use codex_relay::{HarnessStream, RelayLimits, StreamId};
 use codex_secret::Secret;
 use tokio::net::UnixStream;
-use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
 use super::link::{LONGEST_MESSAGE, LinkReader, LinkWriter, Watch, websocket};
@@ -21,7 +21,7 @@ pub(in crate::client) async fn open_websocket(
     bearer: Option<&Secret>,
     options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
-    let (socket, last_heard) = open_socket(url, bearer, LONGEST_MESSAGE, &options.outgoing).await?;
+    let (socket, last_heard) = open_socket(url, bearer, LONGEST_MESSAGE, options).await?;
     if !is_relay(url) {
         return Ok(websocket(socket, Some(Watch::new(last_heard, options))));
     }
@@ -65,18 +65,19 @@ pub(in crate::client) async fn open_socket(
     url: &str,
     bearer: Option<&Secret>,
     longest: usize,
-    outgoing: &Outgoing,
+    options: &ClientOptions,
 ) -> Result<(Socket, LastHeard), UpgradeError> {
     let parsed = check_url(url, bearer.is_some()).map_err(UpgradeError::Other)?;
-    upgrade(&parsed, request(url, headers(bearer)?)?, longest, outgoing).await
+    upgrade(&parsed, request(url, headers(bearer, options)?)?, longest, &options.outgoing).await
 }
 
 /// A websocket over a Unix socket, for the token's sake: lines can't show one.
 pub(in crate::client) async fn open_unix(
     path: &Path,
     bearer: &Secret,
+    options: &ClientOptions,
 ) -> Result<(LinkReader, LinkWriter), UpgradeError> {
-    let request = request("ws://localhost/", headers(Some(bearer))?)?;
+    let request = request("ws://localhost/", headers(Some(bearer), options)?)?;
     let stream = UnixStream::connect(path).await.map_err(|error| match is_nobody(&error) {
         true => UpgradeError::Nobody(error),
         false => UpgradeError::Other(error.to_string()),
@@ -88,11 +89,17 @@ pub(in crate::client) async fn open_unix(
     Ok(websocket(socket, None))
 }
 
-fn headers(token: Option<&Secret>) -> Result<HeaderMap, UpgradeError> {
+fn headers(token: Option<&Secret>, options: &ClientOptions) -> Result<HeaderMap, UpgradeError> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         let value = bearer::header(token.expose().trim());
         headers.insert(header::AUTHORIZATION, value.map_err(|unfit| UpgradeError::Other(unfit.to_owned()))?);
+    }
+    if let Some(id) = &options.request_id {
+        let value = HeaderValue::from_str(id).map_err(|_| {
+            UpgradeError::Other(format!("the request id {id:?} can't be sent: it takes printable ASCII"))
+        })?;
+        headers.insert(HeaderName::from_static("x-request-id"), value);
     }
     Ok(headers)
 }

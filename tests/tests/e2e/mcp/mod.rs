@@ -2,6 +2,7 @@
 
 pub(crate) mod behind;
 mod confined;
+mod environments;
 mod files;
 mod http;
 mod programs;
