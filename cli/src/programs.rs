@@ -31,7 +31,10 @@ pub(crate) enum ProgramError {
     /// The server refused, or the connection was lost.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// There is no such program, or more than one.
+    /// There is no such program.
+    #[error("{0}")]
+    Absent(String),
+    /// More than one may be meant, or what was found does not do.
     #[error("{0}")]
     Unknown(String),
 }
@@ -109,13 +112,13 @@ pub(crate) const fn is_running(info: &ProcessInfo) -> bool {
 /// None or several, with what there is.
 pub(crate) async fn find(client: &Client, id: &str) -> Result<(Place, ProcessInfo), ProgramError> {
     let all = list(client).await?;
-    let found = choose(&all, id).map_err(ProgramError::Unknown)?;
+    let found = choose(&all, id)?;
     let place =
         Place { session: found.session_id.clone().unwrap_or_default(), process: found.process_id.clone() };
     Ok((place, found.clone()))
 }
 
-fn choose<'a>(all: &'a [ProcessInfo], id: &str) -> Result<&'a ProcessInfo, String> {
+fn choose<'a>(all: &'a [ProcessInfo], id: &str) -> Result<&'a ProcessInfo, ProgramError> {
     let same: Vec<_> = all.iter().filter(|info| info.process_id == *id).collect();
     let like: Vec<_> = match same.is_empty() && !id.is_empty() {
         true => all.iter().filter(|info| info.process_id.starts_with(id)).collect(),
@@ -126,12 +129,12 @@ fn choose<'a>(all: &'a [ProcessInfo], id: &str) -> Result<&'a ProcessInfo, Strin
         ([one], _) | (_, [one]) => Ok(one),
         ([], _) => {
             let running = all.iter().filter(|info| is_running(info));
-            Err(format!(
+            Err(ProgramError::Absent(format!(
                 "there is no program {id:?}; {}",
                 Running(running.map(|info| &*info.process_id).collect())
-            ))
+            )))
         }
-        (several, _) => Err(format!(
+        (several, _) => Err(ProgramError::Unknown(format!(
             "{id:?} may be any of {}; give more of its id{}",
             several.iter().map(|info| info.process_id.as_str()).collect::<Vec<_>>().join(", "),
             if several.iter().all(|info| info.process_id == *id) {
@@ -139,7 +142,7 @@ fn choose<'a>(all: &'a [ProcessInfo], id: &str) -> Result<&'a ProcessInfo, Strin
             } else {
                 ""
             }
-        )),
+        ))),
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use codex_exec_server::client::{Client, ClientError};
 use codex_exec_server::protocol::environment::Info;
-use codex_exec_server::protocol::process::{EnvPolicy, LoginEnvironment, Start, StartParams};
-use codex_exec_server::protocol::{ErrorCode, StartFailure, WirePath, encode::NoParams};
+use codex_exec_server::protocol::process::{EnvPolicy, LogPlace, LoginEnvironment, Start, StartParams};
+use codex_exec_server::protocol::{ErrorCode, RpcError, StartFailure, WirePath, encode::NoParams};
 
 pub(crate) use args::RunArgs;
 
@@ -66,9 +66,18 @@ async fn detached(target: Target, args: &RunArgs) -> u8 {
             say(&error.to_string());
             FAILURE
         })?;
+        let has_place = client.environment_info().is_some_and(|info| info.capabilities.disk_logs);
+        let log = args.log.unwrap_or(if has_place { LogPlace::Disk } else { LogPlace::Memory });
         let params =
-            StartParams { process_id: id.as_str().into(), pull_only: true, ..start_params(args, cwd)? };
-        client.call::<Start>(&params).await.map_err(|error| not_started(args, &error))?;
+            StartParams { process_id: id.as_str().into(), pull_only: true, log, ..start_params(args, cwd)? };
+        let started = match client.call::<Start>(&params).await {
+            Err(ClientError::Rpc(refusal)) if args.log.is_none() && is_about_the_log(&refusal) => {
+                say(&format!("{}; it is kept in memory", refusal.message));
+                client.call::<Start>(&StartParams { log: LogPlace::Memory, ..params }).await
+            }
+            started => started,
+        };
+        started.map_err(|error| not_started(args, &error))?;
         Ok::<_, u8>(id)
     };
     match started.await {
@@ -81,6 +90,11 @@ async fn detached(target: Target, args: &RunArgs) -> u8 {
             code
         }
     }
+}
+
+/// Whether a start was refused because its output can't be kept on disk.
+fn is_about_the_log(refusal: &RpcError) -> bool {
+    refusal.code == ErrorCode::INTERNAL && refusal.message.contains("the output can't be kept on disk")
 }
 
 /// Says one sentence on stderr.

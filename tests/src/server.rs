@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
@@ -23,6 +24,8 @@ pub struct ServerBuilder {
     listen: Option<String>,
     bare: bool,
     under: Vec<String>,
+    /// What it keeps of outputs, away from the user's own.
+    state: TempDir,
 }
 
 /// A running server.
@@ -33,6 +36,7 @@ pub struct Server {
     stdout: Option<BufReader<ChildStdout>>,
     /// Searched for secrets when it is dropped, which is after the server's end.
     printed: Printed,
+    _state: TempDir,
 }
 
 /// How a server ended that could not, or did not want to, start.
@@ -112,7 +116,7 @@ impl ServerBuilder {
             command.env_clear();
         } else {
             // All that it can tell has to be free of secrets.
-            command.env("RUST_LOG", "trace");
+            command.env("RUST_LOG", "trace").env("XDG_STATE_HOME", self.state.path());
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
@@ -133,14 +137,14 @@ impl ServerBuilder {
             .expect("the server prints its address in time")
             .expect("stdout is readable");
         assert!(line.ends_with('\n'), "expected one whole startup line, got {line:?}");
-        Server { url: line.trim_end().into(), child, stdout: Some(stdout), printed }
+        Server { url: line.trim_end().into(), child, stdout: Some(stdout), printed, _state: self.state }
     }
 
     /// Starts it on its own stdin and stdout (section 3).
     pub async fn stdio(self) -> (Server, TestClient) {
         let printed = Printed::new("the server's stderr");
-        let mut child = self
-            .listen("stdio")
+        let this = self.listen("stdio");
+        let mut child = this
             .command()
             .stdin(Stdio::piped())
             .stderr(printed.stdio())
@@ -149,7 +153,7 @@ impl ServerBuilder {
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let client = TestClient::over_lines(stdout, stdin);
-        (Server { url: String::new(), child, stdout: None, printed }, client)
+        (Server { url: String::new(), child, stdout: None, printed, _state: this.state }, client)
     }
 
     /// Starts it and expects it to end by itself.
@@ -179,6 +183,7 @@ impl Server {
             listen: Some("ws://127.0.0.1:0".into()),
             bare: false,
             under: Vec::new(),
+            state: tempfile::tempdir().expect("a temporary directory"),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use codex_exec_server::protocol::process::LogPlace;
+
 use crate::setup::ConfigArgs;
 use crate::target::TargetArgs;
 use crate::values::{name, seconds, span, variable};
@@ -42,6 +44,10 @@ pub(crate) struct RunArgs {
     /// The id of the program, instead of one that is made up with --detach: letters, digits, `-`, `_` and `.`.
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
+    /// With --detach: where the server keeps the output: on `disk`, where `logs` finds it also when the program, its session or
+    /// the server has ended, or in `memory` alone. On disk if not given, where the server has a place for it.
+    #[arg(long, value_name = "PLACE", value_parser = log_place, requires = "detach")]
+    pub(crate) log: Option<LogPlace>,
     /// With --detach: how long nobody has to come back for the program and its output, in seconds or with s, m, h or d
     /// behind the number; then it is ended. 7 days if not given, and never more than the server allows.
     #[arg(long, value_name = "TIME", value_parser = span, requires = "detach")]
@@ -57,4 +63,12 @@ pub(crate) struct RunArgs {
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
     pub(crate) command: Vec<String>,
+}
+
+fn log_place(text: &str) -> Result<LogPlace, String> {
+    match text {
+        "disk" => Ok(LogPlace::Disk),
+        "memory" => Ok(LogPlace::Memory),
+        _ => Err("expected disk or memory".into()),
+    }
 }

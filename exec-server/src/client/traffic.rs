@@ -155,6 +155,7 @@ impl Shared {
                 wait_ms: Some(0),
                 from_offset: None,
                 log_id: None,
+                with_times: None,
                 session_id: None,
                 attachment_id: None,
             };

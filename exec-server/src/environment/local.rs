@@ -165,6 +165,7 @@ fn owned(read: ReadResult<bytes::Bytes>) -> ReadResult {
         totals: read.totals,
         exit: read.exit,
         next_offset: read.next_offset,
+        chunk_times_ms: read.chunk_times_ms,
     }
 }
 

@@ -82,16 +82,18 @@ pub(crate) fn read(
         None => From::Seq(params.after_seq.unwrap_or_default().next().0),
     };
     let page = reader.page(from, params.max_bytes.unwrap_or(retained)).map_err(|error| refusal(&error))?;
-    Ok(result(page))
+    Ok(result(page, params.with_times == Some(true)))
 }
 
-fn result(page: Page) -> ReadResult<Bytes> {
+fn result(page: Page, with_times: bool) -> ReadResult<Bytes> {
     let end = page.end;
     let said = end.as_ref().and_then(|end| exit_of(end.exit.as_deref()));
     let here = page.records.iter().rfind(|record| record.head.kind == Kind::Exited);
     let exit = said.or_else(|| exit_of(here.map(|record| &record.content[..])));
     let failure = end.as_ref().filter(|_| exit.is_none()).map(|end| unknown_end(end.outcome).to_owned());
+    let times = || page.records.iter().filter(|record| record.head.kind.is_output()).map(|record| record.head.time);
     ReadResult {
+        chunk_times_ms: with_times.then(|| times().collect()),
         chunks: page.records.into_iter().filter_map(chunk).collect(),
         next_seq: Seq(page.next.seq),
         exited: exit.is_some() || end.is_some(),

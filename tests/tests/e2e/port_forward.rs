@@ -189,8 +189,17 @@ async fn a_forward_of_a_paused_environment_rests_until_it_is_resumed() {
     let other = Server::start().await;
     cutter.point(Some(other.address()));
     cutter.cut();
+    // A connection is looked after only when somebody wants to be carried.
+    let wanting = tokio::spawn(async move {
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(at).await {
+                let _ = stream.read(&mut [0]).await;
+            }
+        }
+    });
     let rests = |_: &str, stderr: &str| stderr.contains("\"box\" is paused").then_some(());
     forward.wait_for("the rest", rests).await;
+    wanting.abort();
     env(&["resume", "box"]).await;
     forward.wait_for("the end of the rest", |_, stderr| stderr.contains("is back").then_some(())).await;
     echoes_some_time(at, b"after").await;

@@ -148,3 +148,81 @@ async fn variables_of_a_file_go_behind_those_of_the_command_line() {
         "can't read the variables",
     );
 }
+
+/// A time before a line, as `logs -t` prints it.
+fn untimed(line: &str) -> &str {
+    let (time, rest) = line.split_at_checked(25).unwrap_or_else(|| panic!("no time: {line:?}"));
+    let bytes = time.as_bytes();
+    assert!(bytes[10] == b'T' && bytes[23] == b'Z' && bytes[24] == b' ', "{line:?}");
+    rest
+}
+
+#[tokio::test]
+async fn output_is_found_on_disk_with_its_times_when_program_session_and_server_are_gone() {
+    let state = tempfile::tempdir().unwrap();
+    let place = format!("exec_server.state_dir={:?}", state.path().join("logs"));
+    let server = async || Server::builder().args(["-c", &place]).start().await;
+    let first = server().await;
+    let home = at(&first).await;
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    let until_told = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    // Far more than memory retains.
+    let script = format!("seq 1 400000; {until_told}; echo late; echo err >&2");
+    ok(&home, &["run", "-d", "--name", "many", "--", "sh", "-c", &script]).await;
+    while ok(&home, &["logs", "--tail", "1", "many"]).await != "400000\n" {}
+    let follow = home.start(&["exec-server", "logs", "-f", "--tail", "1", "many"]);
+    printed(&follow, "400000\n").await;
+    // All that is printed from here on is newer than this.
+    let between = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let between = format!("{between:.3}");
+    std::fs::write(&go, "").unwrap();
+    let followed = follow.end().await;
+    assert_eq!((followed.stdout.as_str(), followed.stderr.as_str()), ("400000\nlate\n", "err\n"));
+    let whole = async |what: &str| {
+        let all = run(&home, &["logs", "many"]).await;
+        assert_eq!((all.status.code(), all.stderr.as_str()), (Some(0), "err\n"), "{what}");
+        let lines: Vec<_> = all.stdout.lines().collect();
+        assert_eq!((lines.len(), lines[0], lines[399_999]), (400_001, "1", "400000"), "{what}");
+        assert_eq!(ok(&home, &["logs", "--stream", "stdout", "--tail", "2", "many"]).await, "400000\nlate\n");
+        let end = ok(&home, &["logs", "--stream", "stdout", "--from", "2688895", "many"]).await;
+        assert_eq!(end, "late\n", "{what}");
+        let late = ok(&home, &["logs", "-t", "--since", &between, "--stream", "stdout", "many"]).await;
+        assert_eq!(late.lines().map(untimed).collect::<Vec<_>>(), ["late"], "{what}");
+        let timed = ok(&home, &["logs", "-t", "-n", "3", "--stream", "stdout", "many"]).await;
+        assert_eq!(timed.lines().map(untimed).collect::<Vec<_>>(), ["399999", "400000", "late"], "{what}");
+        let err = run(&home, &["logs", "--since", "2d", "--stream", "stderr", "many"]).await;
+        assert_eq!((err.stdout.as_str(), err.stderr.as_str()), ("", "err\n"), "{what}");
+    };
+    whole("with the server").await;
+    drop(first);
+    let second = server().await;
+    ok(&home, &["env", "rm", "box"]).await;
+    ok(&home, &["env", "add", "box", &second.url, "--use"]).await;
+    assert_eq!(ok(&home, &["ps", "-a"]).await, "", "the program went with its server");
+    whole("after the server").await;
+    assert_eq!(ok(&home, &["logs", "--tail", "1", "--stream", "stdout", "man"]).await, "late\n", "by a prefix");
+    refused(&run(&home, &["logs", "nosuch"]).await, 1, "no program \"nosuch\"");
+    // One that is kept in memory alone is as before, and has no times.
+    ok(&home, &["run", "-d", "--log", "memory", "--name", "brief", "--", "sh", "-c", "echo here"]).await;
+    ok(&home, &["wait", "brief"]).await;
+    assert_eq!(ok(&home, &["logs", "brief"]).await, "here\n");
+    refused(&run(&home, &["logs", "-t", "brief"]).await, 1, "has no times");
+    assert_eq!(run(&home, &["logs", "--since", "soon", "brief"]).await.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn output_is_kept_in_memory_where_the_disk_can_not_have_it() {
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let place = format!("exec_server.state_dir={:?}", file.join("below"));
+    let server = Server::builder().args(["-c", &place]).start().await;
+    let home = at(&server).await;
+    let started = run(&home, &["run", "-d", "--name", "p", "--", "sh", "-c", "echo here"]).await;
+    assert_eq!((started.status.code(), started.stdout.as_str()), (Some(0), "p\n"), "{started:?}");
+    assert!(started.stderr.contains("can't be kept on disk"), "{started:?}");
+    ok(&home, &["wait", "p"]).await;
+    assert_eq!(ok(&home, &["logs", "p"]).await, "here\n");
+    refused(&run(&home, &["run", "-d", "--log", "disk", "--", "true"]).await, 126, "can't be kept on disk");
+}

@@ -87,6 +87,7 @@ pub(super) async fn read(
         max_bytes: None,
         from_offset: None,
         log_id: None,
+        with_times: None,
         wait_ms: Some(wait_ms),
     };
     client.call::<Read>(&params).await

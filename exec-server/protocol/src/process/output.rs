@@ -27,6 +27,9 @@ pub struct ReadParams {
     /// Extension: read this log on disk; `process_id` says nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_id: Option<String>,
+    /// Extension: also tell when each chunk was written, of a log that `log_id` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with_times: Option<bool>,
     /// Extension: the session that has the process, where it is not one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
@@ -166,6 +169,9 @@ pub struct ReadResult<B = Base64Bytes> {
     /// Extension: what `fromOffset` continues at; only of a read by offset, or of a log on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_offset: Option<u64>,
+    /// Extension: when each chunk was written, in milliseconds since 1970; only where `with_times` asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_times_ms: Option<Vec<u64>>,
 }
 
 impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
@@ -197,6 +203,9 @@ impl<B: AsRef<[u8]>> WireEncode for ReadResult<B> {
         });
         if let Some(next) = self.next_offset {
             rest["nextOffset"] = next.into();
+        }
+        if let Some(times) = &self.chunk_times_ms {
+            rest["chunkTimesMs"] = times.as_slice().into();
         }
         let at = out.len();
         encode::json(&rest, out);

@@ -61,6 +61,7 @@ proptest! {
         check(&ReadResult {
             chunks, next_seq: Seq(next_seq), exited: exit_code.is_some(), exit_code, closed, failure: None, sandbox_denied: closed,
             lost_bytes: pty, totals: StreamTotals { stdout, stderr, pty }, exit, next_offset,
+            chunk_times_ms: next_offset.map(|time| vec![time, stdout]),
         });
     }
 

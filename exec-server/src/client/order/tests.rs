@@ -40,6 +40,7 @@ fn read(
         totals: StreamTotals::default(),
         exit: None,
         next_offset: None,
+        chunk_times_ms: None,
     }
 }
 

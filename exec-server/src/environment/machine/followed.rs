@@ -49,6 +49,7 @@ impl Followed {
                 wait_ms,
                 from_offset: None,
                 log_id: None,
+                with_times: None,
                 session_id: None,
                 attachment_id: None,
             };

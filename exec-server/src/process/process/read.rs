@@ -121,6 +121,7 @@ impl Process {
             next_offset: params
                 .from_offset
                 .map(|offset| offset.min(state.log.totals().sum()) + wanted.lost + read),
+            chunk_times_ms: None,
             chunks,
             next_seq,
             exited: exit.is_some(),
