@@ -114,7 +114,7 @@ impl<'a> Source<'a> {
         };
         let read = self.client.call::<Read>(&params).await?;
         self.offset = read.next_offset.unwrap_or(self.offset);
-        let seen = read.next_seq.before();
+        let seen = read.next_seq.previous();
         self.next = match self.next {
             Next::After(before) => Next::After(seen.max(before)),
             Next::Offset(_) => Next::After(seen),
