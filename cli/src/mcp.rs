@@ -114,7 +114,12 @@ pub(crate) async fn mcp(args: McpArgs, setup: Setup) -> anyhow::Result<u8> {
     served.map(|()| 0)
 }
 
-fn environments(args: &McpArgs, name: String, is_named: bool, setup: Arc<Setup>) -> anyhow::Result<Environments> {
+fn environments(
+    args: &McpArgs,
+    name: String,
+    is_named: bool,
+    setup: Arc<Setup>,
+) -> anyhow::Result<Environments> {
     let mut environments = Environments::default();
     let others =
         args.also.iter().filter(|also| **also != name).map(|also| (also.clone(), TargetArgs::named(also)));

@@ -87,9 +87,8 @@ impl Environments {
             let asked: String = name.unwrap_or_default().chars().take(80).collect();
             return Err(Refused(format!("there is no environment {asked:?}; there are: {known}")));
         };
-        let unreachable = |why: String| {
-            Refused(format!("the environment {:?} can't be reached: {why}", entry.name))
-        };
+        let unreachable =
+            |why: String| Refused(format!("the environment {:?} can't be reached: {why}", entry.name));
         let client = match self.manager.client(&entry.name).await {
             Ok(Some(client)) => client,
             Ok(None) => return Err(unreachable("it has no server".into())),

@@ -123,8 +123,11 @@ mod tests {
         ] {
             let mut last = Last::new(lines);
             pieces.iter().for_each(|text| last.take(piece(Stream::Stdout, text)));
-            let kept: String =
-                last.finish().iter().map(|piece| String::from_utf8_lossy(&piece.bytes).into_owned()).collect();
+            let kept: String = last
+                .finish()
+                .iter()
+                .map(|piece| String::from_utf8_lossy(&piece.bytes).into_owned())
+                .collect();
             assert_eq!(kept, left, "{pieces:?} {lines}");
         }
     }
@@ -141,9 +144,8 @@ mod tests {
     #[test]
     fn each_line_of_each_stream_has_one_time() {
         let mut stamps = Stamps::default();
-        let mut stamped = |stream, text: &str| {
-            String::from_utf8(stamps.stamp(piece(stream, text)).bytes).unwrap()
-        };
+        let mut stamped =
+            |stream, text: &str| String::from_utf8(stamps.stamp(piece(stream, text)).bytes).unwrap();
         let at = "2025-10-09T08:53:20.000Z ";
         assert_eq!(stamped(Stream::Stdout, "a\nb"), format!("{at}a\n{at}b"));
         assert_eq!(stamped(Stream::Stderr, "err\n"), format!("{at}err\n"));

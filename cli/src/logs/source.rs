@@ -2,8 +2,8 @@
 //! process, its session and the server. Both are read page by page, by offsets in all that the program printed.
 
 use codex_exec_server::client::{Client, ClientError};
-use codex_exec_server::protocol::process::{Chunk, Read, ReadParams, Stream, StreamTotals};
 use codex_exec_server::protocol::Seq;
+use codex_exec_server::protocol::process::{Chunk, Read, ReadParams, Stream, StreamTotals};
 
 use crate::programs::Place;
 

@@ -91,7 +91,8 @@ fn result(page: Page, with_times: bool) -> ReadResult<Bytes> {
     let here = page.records.iter().rfind(|record| record.head.kind == Kind::Exited);
     let exit = said.or_else(|| exit_of(here.map(|record| &record.content[..])));
     let failure = end.as_ref().filter(|_| exit.is_none()).map(|end| unknown_end(end.outcome).to_owned());
-    let times = || page.records.iter().filter(|record| record.head.kind.is_output()).map(|record| record.head.time);
+    let times =
+        || page.records.iter().filter(|record| record.head.kind.is_output()).map(|record| record.head.time);
     ReadResult {
         chunk_times_ms: with_times.then(|| times().collect()),
         chunks: page.records.into_iter().filter_map(chunk).collect(),

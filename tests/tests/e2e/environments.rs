@@ -73,7 +73,10 @@ async fn a_machine_is_named_once_and_used_by_name_by_default_and_by_address() {
             ("sock", "ready")
         ]
     );
-    assert!(all[1]["paused"] == true && all[3]["reason"].as_str().unwrap().contains("can't reach"), "{all:?}");
+    assert!(
+        all[1]["paused"] == true && all[3]["reason"].as_str().unwrap().contains("can't reach"),
+        "{all:?}"
+    );
     env(&home, &["rm", "gone"]).await;
     assert_eq!(env(&home, &["status", "--all"]).await.status.code(), Some(0));
     env(&home, &["resume", "box"]).await;

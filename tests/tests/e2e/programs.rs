@@ -201,7 +201,11 @@ async fn output_is_found_on_disk_with_its_times_when_program_session_and_server_
     ok(&home, &["env", "add", "box", &second.url, "--use"]).await;
     assert_eq!(ok(&home, &["ps", "-a"]).await, "", "the program went with its server");
     whole("after the server").await;
-    assert_eq!(ok(&home, &["logs", "--tail", "1", "--stream", "stdout", "man"]).await, "late\n", "by a prefix");
+    assert_eq!(
+        ok(&home, &["logs", "--tail", "1", "--stream", "stdout", "man"]).await,
+        "late\n",
+        "by a prefix"
+    );
     refused(&run(&home, &["logs", "nosuch"]).await, 1, "no program \"nosuch\"");
     // One that is kept in memory alone is as before, and has no times.
     ok(&home, &["run", "-d", "--log", "memory", "--name", "brief", "--", "sh", "-c", "echo here"]).await;

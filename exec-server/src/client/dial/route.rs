@@ -82,15 +82,14 @@ impl Route {
         loop {
             let connected = self.registry.connect(self.identity.public_key()).await?;
             let stream = self.stream(&connected)?;
-            let socket =
-                match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, options).await {
-                    Ok((socket, _)) => socket,
-                    Err(UpgradeError::Status(StatusCode::UNAUTHORIZED, _)) if *again_after_401 => {
-                        *again_after_401 = false;
-                        continue;
-                    }
-                    Err(error) => return Err(upgrade_refused(&error)),
-                };
+            let socket = match open_socket(connected.url.expose(), None, LONGEST_MESSAGE, options).await {
+                Ok((socket, _)) => socket,
+                Err(UpgradeError::Status(StatusCode::UNAUTHORIZED, _)) if *again_after_401 => {
+                    *again_after_401 = false;
+                    continue;
+                }
+                Err(error) => return Err(upgrade_refused(&error)),
+            };
             let (reader, writer) = relayed::open(socket, stream, options).await.map_err(not_opened)?;
             return Ok((LinkReader::Relay(Box::new(reader)), LinkWriter::Relay(Box::new(writer))));
         }

@@ -110,7 +110,11 @@ mod tests {
         );
         let later = start + Duration::from_secs(900);
         attempts.ask(later).unwrap();
-        assert_eq!(tried(&mut attempts, later, true).len(), 9, "who asks sets it going again, at its last pace");
+        assert_eq!(
+            tried(&mut attempts, later, true).len(),
+            9,
+            "who asks sets it going again, at its last pace"
+        );
         attempts.ask(later + UNASKED).unwrap();
         assert_eq!(tried(&mut attempts, later + UNASKED, false), [0; 0], "a refusal is not tried unasked");
     }

@@ -25,9 +25,7 @@ impl std::fmt::Debug for Dial {
 
 impl Dial {
     /// `make` says where to connect to and how, once for each connection, or why it can't be said.
-    pub fn new(
-        make: impl Fn() -> Result<(Endpoint, ClientOptions), String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(make: impl Fn() -> Result<(Endpoint, ClientOptions), String> + Send + Sync + 'static) -> Self {
         Self { make: Box::new(make), marked: Rest::default(), paused: Arc::default() }
     }
 

@@ -75,7 +75,10 @@ async fn a_failed_start_is_told_tried_again_unasked_and_kept_for_nobody() {
     let mut peer = Peer::accept(&listener).await;
     peer.handshake().await;
     works(&environments, &mut peer).await;
-    assert_eq!(environments.status("box").unwrap(), Status { state: State::Ready, paused: false, reason: None });
+    assert_eq!(
+        environments.status("box").unwrap(),
+        Status { state: State::Ready, paused: false, reason: None }
+    );
     // What is refused is not tried unasked.
     drop(peer);
     let refused = Environments::default();
