@@ -104,8 +104,8 @@ async fn all_who_ask_share_one_connection_until_it_ends() {
     assert_eq!(first.session_id(), second.session_id());
     works(&environments, &mut peer).await;
     // Removed, it ends for all who hold it, and the name is free.
-    let (removed, ended) = tokio::join!(environments.remove("box"), first.ended());
-    (removed.unwrap(), ended);
+    let (removed, ()) = tokio::join!(environments.remove("box"), first.ended());
+    removed.unwrap();
     assert!(second.has_ended() && second.end_reason().is_some());
     assert!(matches!(environments.status("box"), Err(EnvironmentError::Unknown { .. })));
     environments.add_remote("box", address.dial()).unwrap();
