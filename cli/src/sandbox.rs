@@ -272,7 +272,7 @@ fn start(
         Some(confined) => {
             let (launcher, limits) = (confiner.launcher(), &ProgramLimits::default());
             let program = &program;
-            ConfinedProgram { program, launcher, confined, limits, group: None }
+            ConfinedProgram { program, launcher, confined, limits, group: None, passed: None }
                 .spawn_here(std::mem::take(&mut relays.outputs))?
         }
     };

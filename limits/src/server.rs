@@ -178,6 +178,9 @@ crate::limits! {
             network_head_time: Duration = 60 * SECOND, 1..=HOUR;
             /// Time for a network proxy to look a host up and to connect to it; then it answers with 504.
             network_connect_time: Duration = 30 * SECOND, 1..=HOUR;
+            /// How long nothing may come or go between a program and a host that it exchanges datagrams with; the next one is
+            /// judged anew (13).
+            network_datagram_time: Duration = 60 * SECOND, 1..=HOUR;
             /// `network/policyRequest`s that one connection has not answered; more wait their turn, and their time runs.
             network_questions: usize = 64, 1..=65_536;
         }

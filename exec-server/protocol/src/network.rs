@@ -73,6 +73,9 @@ pub struct ProxySettings {
     /// Providers of credentials that the proxy is to add to requests; their content is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_providers: Option<BTreeMap<String, serde_json::Value>>,
+    /// Whether programs see only stand-ins for credentials of their environment, which the proxy puts the credentials in for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub credential_masking: bool,
     /// Whether the program's connections go through the proxy without its doing (21.3).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transparent_tcp: bool,
@@ -124,6 +127,8 @@ pub enum Protocol {
     HttpsConnect,
     /// A connection by SOCKS5.
     Socks5Tcp,
+    /// Datagrams by SOCKS5.
+    Socks5Udp,
 }
 
 /// Params of `network/policyRequest`.

@@ -112,6 +112,22 @@ impl Judge {
         }
     }
 
+    /// The addresses that datagrams to this host may go to.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) async fn admit_datagrams(
+        &self,
+        wish: &Wish,
+        client: Option<&str>,
+    ) -> Result<Vec<SocketAddr>, ProxyRefusal> {
+        let deadline = Instant::now() + self.connect_time.min(LONGEST_CONNECT);
+        match self.route(wish, client, deadline).await? {
+            Route::Straight(found) => Ok(found),
+            Route::Through => Err(failed(wish, Kind::Unreachable, "can't be reached by a proxy")),
+        }
+    }
+
     /// Connects what comes by HTTP, if it may be.
     ///
     /// # Errors

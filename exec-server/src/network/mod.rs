@@ -5,6 +5,7 @@
 
 pub mod address;
 mod connection_slots;
+mod datagrams;
 mod dial;
 pub mod host;
 mod hosts_file;

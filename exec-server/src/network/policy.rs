@@ -89,8 +89,8 @@ pub enum RulesError {
     Pattern(#[from] PatternError),
     /// On the wire `-32600`.
     #[error(
-        "this server's network proxy can't put credentials into requests, as credentialProviders asks for; \
-         leave them out"
+        "this server's network proxy can't put credentials into requests, as credentialMasking and \
+         credentialProviders ask for; leave them out"
     )]
     Credentials,
 }
@@ -124,7 +124,9 @@ impl Rules {
     /// # Errors
     /// See [`RulesError`].
     pub fn new(settings: &ProxySettings) -> Result<Self, RulesError> {
-        if settings.credential_providers.as_ref().is_some_and(|providers| !providers.is_empty()) {
+        let has_providers =
+            settings.credential_providers.as_ref().is_some_and(|providers| !providers.is_empty());
+        if has_providers || settings.credential_masking {
             return Err(RulesError::Credentials);
         }
         let patterns = |wanted: DomainRule| {

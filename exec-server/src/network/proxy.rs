@@ -1,7 +1,7 @@
 //! One program's proxy: accepts its connections, serves them by their first byte, and ends with it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::datagrams::Relay;
 use super::judge::Judge;
 use super::overseer::SessionNetwork;
 use super::policy::{Rules, Wish};
@@ -25,6 +26,7 @@ use super::upstream::Upstream;
 use super::{connection_slots, dial, http, socks, tunnel};
 use crate::Limits;
 use crate::blocking;
+use crate::limits::NetworkLimits;
 use crate::own_port::{self, OwnPort};
 use codex_children::descriptor::register;
 use codex_children::orphans::{self, Origin, ProcessStamp};
@@ -47,6 +49,8 @@ pub(crate) struct ProxyPlan {
     pub(crate) process_id: ProcessId,
     pub(crate) rules: Rules,
     pub(crate) socks: bool,
+    /// Whether datagrams are carried as well.
+    pub(crate) datagrams: bool,
     /// How long the client may take for a decision; none if the client is not asked.
     pub(crate) patience: Option<Duration>,
     /// What stands between this machine and the world.
@@ -67,13 +71,14 @@ impl NetworkHandle {
     }
 }
 
-/// Opens these gateways on listeners that the program can reach, whose descendants `origin` tells. What a stack asks for goes
-/// by the rules of the proxy among them. In a tokio runtime.
+/// Opens these gateways on listeners that the program can reach, whose descendants `origin` tells. What a stack asks for, and
+/// what comes in `datagrams`, goes by the rules of the proxy among them. In a tokio runtime.
 ///
 /// # Errors
 /// When the event loop can't watch a listener.
 pub(crate) fn open(
     gateways: Vec<(Listener, Gateway)>,
+    datagrams: Option<UdpSocket>,
     stack: Option<Stack>,
     network: &SessionNetwork,
     limits: &Arc<Limits>,
@@ -81,6 +86,7 @@ pub(crate) fn open(
 ) -> io::Result<NetworkHandle> {
     let slots = connection_slots::of_one(limits.network.network_connections);
     let (mut open, mut own_ports, mut judge) = (Vec::new(), Vec::new(), None);
+    let relay = datagrams.map(Relay::new).transpose()?.map(Arc::new);
     for (listener, gateway) in gateways {
         listener.set_nonblocking(true)?;
         let listener = register(listener.into(), Interest::READABLE)?;
@@ -100,12 +106,16 @@ pub(crate) fn open(
                 };
                 own_ports.extend(own_port);
                 let of_program = Arc::clone(judge.insert(Arc::new(of_program)));
-                OpenGateway::Proxy { socks: plan.socks, judge: of_program }
+                OpenGateway::Proxy { socks: plan.socks, judge: of_program, relay: relay.clone() }
             }
             Gateway::Bridge(port) => OpenGateway::Bridge(port),
         };
         open.push(serve(listener, gateway, Arc::clone(&slots), Arc::clone(limits)));
     }
+    let relayed = relay.zip(judge.clone()).map(|(relay, judge)| {
+        let NetworkLimits { network_connections, network_datagram_time, .. } = limits.network;
+        async move { relay.serve(judge, network_connections, network_datagram_time).await }
+    });
     let stack = stack.zip(judge).map(|(stack, judge)| {
         // Its own, since gateways hold one each while nobody comes.
         let slots = connection_slots::of_one(limits.network.network_connections);
@@ -115,7 +125,7 @@ pub(crate) fn open(
     let session_over = network.over();
     tokio::spawn(async move {
         tokio::select! {
-            _ = async { tokio::join!(join_all(open), OptionFuture::from(stack)) } => {}
+            _ = async { tokio::join!(join_all(open), OptionFuture::from(stack), OptionFuture::from(relayed)) } => {}
             () = session_over => {}
             () = unused(released, origin) => {}
         }
@@ -144,7 +154,7 @@ async fn unused(released: oneshot::Receiver<Vec<ProcessStamp>>, origin: Origin) 
 
 #[derive(Clone)]
 enum OpenGateway {
-    Proxy { socks: bool, judge: Arc<Judge> },
+    Proxy { socks: bool, judge: Arc<Judge>, relay: Option<Arc<Relay>> },
     Bridge(u16),
 }
 
@@ -173,7 +183,9 @@ async fn serve(listener: AsyncFd<OwnedFd>, gateway: OpenGateway, slots: Arc<Sema
         connections.spawn(async move {
             match gateway {
                 OpenGateway::Bridge(port) => bridge(stream, port, &limits).await,
-                OpenGateway::Proxy { socks, judge } => greet(stream, client, socks, judge, &limits).await,
+                OpenGateway::Proxy { socks, judge, relay } => {
+                    greet(stream, client, socks.then_some(relay.as_deref()), judge, &limits).await;
+                }
             }
             drop((slot, place));
         });
@@ -202,21 +214,36 @@ async fn bridge(mut stream: TcpStream, port: u16, limits: &Limits) {
     }
 }
 
-/// No HTTP method begins with SOCKS's version.
-async fn greet(stream: TcpStream, client: SocketAddr, socks: bool, judge: Arc<Judge>, limits: &Limits) {
+/// No HTTP method begins with SOCKS's version. `socks` says whether that is spoken, and what carries its datagrams.
+async fn greet(
+    stream: TcpStream,
+    client: SocketAddr,
+    socks: Option<Option<&Relay>>,
+    judge: Arc<Judge>,
+    limits: &Limits,
+) {
     let mut first = [0];
     let Ok(Ok(1)) = timeout(limits.network.network_head_time, stream.peek(&mut first)).await else { return };
     let client = Some(client.to_string());
-    if socks && first == [socks::VERSION] {
-        by_socks(stream, client, &judge, limits).await;
-    } else {
-        http::serve(stream, client, judge, limits).await;
+    match socks {
+        Some(relay) if first == [socks::VERSION] => by_socks(stream, client, relay, &judge, limits).await,
+        _ => http::serve(stream, client, judge, limits).await,
     }
 }
 
-async fn by_socks(mut stream: TcpStream, client: Option<String>, judge: &Judge, limits: &Limits) {
+async fn by_socks(
+    mut stream: TcpStream,
+    client: Option<String>,
+    relay: Option<&Relay>,
+    judge: &Judge,
+    limits: &Limits,
+) {
     let received = timeout(limits.network.network_head_time, socks::receive(&mut stream)).await;
-    let Ok(Ok(socks::Target { host, port })) = received else { return };
+    let socks::Target { host, port } = match received {
+        Ok(Ok(socks::Asked::Connection(target))) => target,
+        Ok(Ok(socks::Asked::Datagrams)) => return associate(stream, relay).await,
+        _ => return,
+    };
     let wish = Wish { protocol: Protocol::Socks5Tcp, host, port, method: None, has_body: false };
     match judge.admit(&wish, client.as_deref()).await {
         Ok(mut target) => {
@@ -225,5 +252,19 @@ async fn by_socks(mut stream: TcpStream, client: Option<String>, judge: &Judge, 
             }
         }
         Err(refusal) => drop(socks::answer(&mut stream, socks::Reply::from(&refusal)).await),
+    }
+}
+
+/// Has the program's datagrams carried as long as it keeps this connection.
+async fn associate(mut stream: TcpStream, relay: Option<&Relay>) {
+    let Some(relay) = relay else {
+        let refused: io::Result<()> = socks::give_up(&mut stream, socks::Reply::NoSuchCommand).await;
+        drop(refused);
+        return;
+    };
+    let _association = relay.associate();
+    if socks::answer_datagrams(&mut stream, relay.address()).await.is_ok() {
+        // Nothing more is said on it.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     }
 }

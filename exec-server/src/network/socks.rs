@@ -1,7 +1,7 @@
-//! SOCKS5 as far as a filtering proxy needs it (RFC 1928): no authentication, connections only.
+//! SOCKS5 as far as a filtering proxy needs it (RFC 1928): no authentication, connections and datagrams.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -13,12 +13,26 @@ pub(super) const VERSION: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;
 const NONE_OF_THESE: u8 = 0xff;
 const CONNECT: u8 = 1;
+const UDP_ASSOCIATE: u8 = 3;
+/// The kinds of addresses.
+const IPV4: u8 = 1;
+const NAME: u8 = 3;
+const IPV6: u8 = 4;
 
 /// Where a program wants to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) host: HostName,
     pub(super) port: u16,
+}
+
+/// What a program asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A connection.
+    Connection(Target),
+    /// To send and receive datagrams while this connection lasts.
+    Datagrams,
 }
 
 /// What a program is told.
@@ -44,11 +58,11 @@ impl From<&ProxyRefusal> for Reply {
     }
 }
 
-/// Greets, and reads where the program wants to go. Errors have been answered where SOCKS has an answer.
+/// Greets, and reads what the program asks for. Errors have been answered where SOCKS has an answer.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidData`] for what is no SOCKS5, [`ErrorKind::Unsupported`] for what of it isn't done here.
-pub(super) async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Target> {
+pub(super) async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Asked> {
     let [version, count] = bytes(stream).await?;
     let mut offered = vec![0; usize::from(count)];
     stream.read_exact(&mut offered).await?;
@@ -66,19 +80,21 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) 
         return Err(ErrorKind::InvalidData.into());
     }
     let host = match kind {
-        1 => HostName::parse(&Ipv4Addr::from_octets(bytes(stream).await?).to_string()),
-        3 => {
+        IPV4 => HostName::parse(&Ipv4Addr::from_octets(bytes(stream).await?).to_string()),
+        NAME => {
             let [length] = bytes(stream).await?;
             let mut name = vec![0; usize::from(length)];
             stream.read_exact(&mut name).await?;
             HostName::parse(&String::from_utf8_lossy(&name))
         }
-        4 => HostName::parse(&Ipv6Addr::from_octets(bytes(stream).await?).to_string()),
+        IPV6 => HostName::parse(&Ipv6Addr::from_octets(bytes(stream).await?).to_string()),
         _ => return give_up(stream, Reply::NoSuchAddress).await,
     };
     let port = u16::from_be_bytes(bytes(stream).await?);
     match (command, host) {
-        (CONNECT, Ok(host)) if port != 0 => Ok(Target { host, port }),
+        (CONNECT, Ok(host)) if port != 0 => Ok(Asked::Connection(Target { host, port })),
+        // Where it will send from, of which most programs say nothing.
+        (UDP_ASSOCIATE, _) => Ok(Asked::Datagrams),
         (CONNECT, _) => give_up(stream, Reply::NoSuchAddress).await,
         _ => give_up(stream, Reply::NoSuchCommand).await,
     }
@@ -90,7 +106,63 @@ pub(super) async fn answer(stream: &mut (impl AsyncWrite + Unpin), reply: Reply)
     stream.flush().await
 }
 
-async fn give_up(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> io::Result<Target> {
+/// Tells where to send datagrams to.
+pub(super) async fn answer_datagrams(
+    stream: &mut (impl AsyncWrite + Unpin),
+    relay: SocketAddr,
+) -> io::Result<()> {
+    let mut message = vec![VERSION, Reply::Connected as u8, 0];
+    put_address(&mut message, relay);
+    stream.write_all(&message).await?;
+    stream.flush().await
+}
+
+/// Where a datagram is to go, and what it says. None for one in pieces, and for what is no such datagram.
+pub(super) fn unwrap(datagram: &[u8]) -> Option<(Target, &[u8])> {
+    let [0, 0, 0, kind, rest @ ..] = datagram else { return None };
+    let (host, rest) = match *kind {
+        IPV4 => {
+            let (address, rest) = rest.split_first_chunk()?;
+            (Ipv4Addr::from_octets(*address).to_string(), rest)
+        }
+        IPV6 => {
+            let (address, rest) = rest.split_first_chunk()?;
+            (Ipv6Addr::from_octets(*address).to_string(), rest)
+        }
+        NAME => {
+            let (length, rest) = rest.split_first()?;
+            let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+            (std::str::from_utf8(name).ok()?.to_owned(), rest)
+        }
+        _ => return None,
+    };
+    let (port, payload) = rest.split_first_chunk()?;
+    let (host, port) = (HostName::parse(&host).ok()?, u16::from_be_bytes(*port));
+    (port != 0).then_some((Target { host, port }, payload))
+}
+
+/// The head of a datagram from this address.
+pub(super) fn head_of(from: SocketAddr) -> Vec<u8> {
+    let mut head = vec![0, 0, 0];
+    put_address(&mut head, from);
+    head
+}
+
+fn put_address(message: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            message.push(IPV4);
+            message.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            message.push(IPV6);
+            message.extend(ip.octets());
+        }
+    }
+    message.extend(address.port().to_be_bytes());
+}
+
+pub(super) async fn give_up<T>(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> io::Result<T> {
     answer(stream, reply).await?;
     Err(ErrorKind::Unsupported.into())
 }
@@ -108,7 +180,7 @@ mod tests {
     use super::*;
 
     /// What is made of these bytes, and what is said.
-    fn hear(bytes: &[u8]) -> (io::Result<Target>, Vec<u8>) {
+    fn hear(bytes: &[u8]) -> (io::Result<Asked>, Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut stream = tokio::io::join(bytes, Vec::new());
@@ -130,12 +202,19 @@ mod tests {
             (&[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4, 0, 80], "1.2.3.4"),
         ] {
             let (target, said) = hear(&asked(1, address));
-            assert_eq!(target.unwrap(), Target { host: HostName::parse(host).unwrap(), port: 80 });
-            assert_eq!(said, [5, 0]);
+            let wanted = Target { host: HostName::parse(host).unwrap(), port: 80 };
+            assert_eq!((target.unwrap(), &said[..]), (Asked::Connection(wanted.clone()), &[5, 0][..]));
+            let (asked, said) = hear(&asked(3, address));
+            assert_eq!((asked.unwrap(), &said[..]), (Asked::Datagrams, &[5, 0][..]));
+            let datagram = [&[0, 0, 0], address, b"ping"].concat();
+            assert_eq!(unwrap(&datagram), Some((wanted, &b"ping"[..])));
+            for length in 0..datagram.len() - 4 {
+                assert_eq!(unwrap(&datagram[..length]), None, "cut off at {length}");
+            }
         }
         for (bytes, reply) in [
             (asked(2, &[1, 1, 2, 3, 4, 0, 80]), 7),
-            (asked(3, &[1, 1, 2, 3, 4, 0, 80]), 7),
+            (asked(4, &[1, 1, 2, 3, 4, 0, 80]), 7),
             (asked(1, &[1, 1, 2, 3, 4, 0, 0]), 8),
             (asked(1, &[2, 1, 2, 3, 4, 0, 80]), 8),
             (asked(1, &[3, 0, 0, 80]), 8),
@@ -154,14 +233,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn datagrams_in_pieces_or_to_nowhere_are_none_and_answers_have_the_senders_address() {
+        for datagram in [
+            &[0, 0, 1, 1, 1, 2, 3, 4, 0, 80, 9][..],
+            &[0, 1, 0, 1, 1, 2, 3, 4, 0, 80, 9],
+            &[0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 9],
+            &[0, 0, 0, 2, 1, 2, 3, 4, 0, 80, 9],
+            &[0, 0, 0, 3, 0, 0, 80, 9],
+            &[0, 0, 0, 3, 1, 0xff, 0, 80, 9],
+        ] {
+            assert_eq!(unwrap(datagram), None, "{datagram:?}");
+        }
+        assert_eq!(head_of("1.2.3.4:80".parse().unwrap()), [0, 0, 0, 1, 1, 2, 3, 4, 0, 80]);
+        assert_eq!(head_of("[::ffff:1.2.3.4]:80".parse().unwrap()), [0, 0, 0, 1, 1, 2, 3, 4, 0, 80]);
+        let six = [&[0, 0, 0, 4][..], &[0; 15], &[1, 0, 80]].concat();
+        assert_eq!(head_of("[::1]:80".parse().unwrap()), six);
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_read_as_far_as_needed(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             for bytes in [bytes.clone(), asked(1, &bytes)] {
-                if let (Ok(target), said) = hear(&bytes) {
-                    prop_assert!(target.port != 0);
+                if let (Ok(asked), said) = hear(&bytes) {
+                    if let Asked::Connection(target) = asked {
+                        prop_assert!(target.port != 0);
+                    }
                     prop_assert_eq!(said, [5, 0]);
                 }
+            }
+            if let Some((target, payload)) = unwrap(&bytes) {
+                prop_assert!(target.port != 0 && bytes.ends_with(payload));
             }
         }
     }

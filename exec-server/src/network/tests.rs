@@ -27,6 +27,7 @@ pub(super) fn settings(domains: &[(&str, DomainRule)]) -> ProxySettings {
         unix_sockets: None,
         review_domains: None,
         credential_providers: None,
+        credential_masking: false,
         transparent_tcp: false,
     }
 }

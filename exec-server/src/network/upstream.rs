@@ -37,7 +37,9 @@ impl Upstream {
     /// The rule for a connection of a program whose request allows upstream proxies or not.
     pub(super) fn rule(&self, wish: &Wish, allowed: bool) -> Rule {
         match (wish.protocol, &self.tcp) {
-            (Protocol::Socks5Tcp, None) => Rule::Straight,
+            (Protocol::Socks5Tcp | Protocol::Socks5Udp, None) => Rule::Straight,
+            // What it speaks carries no datagrams.
+            (Protocol::Socks5Udp, Some(_)) => Rule::Closed,
             (Protocol::Socks5Tcp, Some(_)) if allowed => Rule::Only,
             (Protocol::Socks5Tcp, Some(_)) => Rule::Closed,
             (Protocol::Http | Protocol::HttpsConnect, _) => match url_of(wish) {
@@ -61,7 +63,7 @@ impl Upstream {
         let url = url_of(wish).ok_or(DialError::Address)?;
         match wish.protocol {
             Protocol::Http => self.environment.forward(&url).await,
-            Protocol::HttpsConnect | Protocol::Socks5Tcp => Ok(Forward {
+            Protocol::HttpsConnect | Protocol::Socks5Tcp | Protocol::Socks5Udp => Ok(Forward {
                 stream: self.environment.dial(&url).await?,
                 takes_whole: false,
                 authorization: None,
@@ -105,6 +107,7 @@ mod tests {
             (Protocol::Http, "inside.test", true, Rule::Straight, Rule::Straight),
             (Protocol::Socks5Tcp, "a.test", true, Rule::Only, Rule::Straight),
             (Protocol::Socks5Tcp, "a.test", false, Rule::Closed, Rule::Straight),
+            (Protocol::Socks5Udp, "a.test", true, Rule::Closed, Rule::Straight),
         ] {
             let host = HostName::parse(host).unwrap();
             let wish = Wish { protocol, host, port: 443, method: None, has_body: false };

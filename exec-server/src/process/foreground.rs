@@ -63,15 +63,16 @@ impl ForegroundNetwork {
         confined: &Confined,
         origin: Origin,
     ) -> io::Result<OpenNetwork> {
-        let (gateways, given) = self.opened.gateways(handed)?;
-        let stack = given.zip(confined.for_stack());
+        let gateways = self.opened.gateways(handed)?;
+        let stack = gateways.device.zip(confined.for_stack());
         let start = |(given, walls)| -> io::Result<Stack> {
             let (link, process) = stack::start(launcher, walls, &given, stack_bounds(&self.limits))?;
             Ok(Stack { link, process })
         };
         let stack = stack.map(start).transpose()?;
         let network = SessionNetwork::default();
-        let handle = proxy::open(gateways, stack, &network, &self.limits, origin)?;
+        let handle =
+            proxy::open(gateways.listening, gateways.datagrams, stack, &network, &self.limits, origin)?;
         Ok(OpenNetwork { _handle: handle, _network: network })
     }
 }
@@ -92,6 +93,7 @@ fn asked(hosts: &[String]) -> NetworkProxy {
         unix_sockets: None,
         review_domains: None,
         credential_providers: None,
+        credential_masking: false,
         transparent_tcp: true,
     };
     NetworkProxy {

@@ -54,10 +54,10 @@ pub(super) fn launch(
     let (open_gateways, kept) = plan.into_kept(handed, limits);
     let watch = || -> io::Result<_> {
         let (gateways, stack) = open_gateways()?;
-        let handle = if gateways.is_empty() {
+        let handle = if gateways.listening.is_empty() {
             None
         } else {
-            Some(proxy::open(gateways, stack, network, limits, origin)?)
+            Some(proxy::open(gateways.listening, gateways.datagrams, stack, network, limits, origin)?)
         };
         process.keep_network(handle);
         Ok((register(pidfd, Interest::READABLE)?, Streams::register(ends, params.real_terminal, limits)?))

@@ -1,7 +1,7 @@
 //! What a start request asks of the network, and the gateways that are opened for its program (section 13).
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,10 +43,20 @@ pub(super) enum Opened {
     /// That of the machine.
     Machine,
     /// That of the machine, with a proxy on its loopback.
-    Beside(Vec<(TcpListener, Gateway)>),
+    Beside(Gateways),
     /// One of its own with these gateways, by the ports that they have in there. With a device, whatever else the program
-    /// connects to goes by the rules of its proxy.
-    Own { gateways: Vec<(u16, Gateway)>, device: bool },
+    /// connects to goes by the rules of its proxy. Datagrams come in at the proxy's port, if they do.
+    Own { gateways: Vec<(u16, Gateway)>, datagrams: Option<u16>, device: bool },
+}
+
+/// What a program's network leads to.
+#[derive(Default)]
+pub(super) struct Gateways {
+    pub(super) listening: Vec<OpenGateway>,
+    /// What datagrams for the proxy come in by.
+    pub(super) datagrams: Option<UdpSocket>,
+    /// What belongs to the device.
+    pub(super) device: Option<Given>,
 }
 
 /// A gateway on the listener that leads to it.
@@ -151,17 +161,20 @@ impl NetworkPlan {
             let bridges = self.bridges.iter().map(|port| (*port, Gateway::Bridge(*port)));
             let at = (PROXY_PORT..).find(|port| !self.bridges.contains(port)).unwrap_or(PROXY_PORT);
             let gateways = proxy(None).map(|gateway| (at, gateway)).into_iter().chain(bridges).collect();
-            return Ok(Opened::Own { gateways, device: self.transparent });
+            let carries_datagrams = self.proxy.as_ref().is_some_and(|plan| plan.datagrams);
+            let datagrams = carries_datagrams.then_some(at);
+            return Ok(Opened::Own { gateways, datagrams, device: self.transparent });
         }
-        if self.proxy.is_none() {
-            return Ok(Opened::Machine);
-        }
+        let Some(plan) = &self.proxy else { return Ok(Opened::Machine) };
         let failed =
             |error| RpcError::internal(format!("can't listen for the program's network proxy: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
         // Programs that are filtered must not get out by those that are not.
         let own_port = OwnPort::register(listener.local_addr().map_err(failed)?.port());
-        Ok(Opened::Beside(proxy(Some(own_port)).map(|gateway| (listener, gateway)).into_iter().collect()))
+        let datagrams = plan.datagrams.then(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
+        let datagrams = datagrams.transpose().map_err(failed)?;
+        let listening = proxy(Some(own_port)).map(|gateway| (listener, gateway)).into_iter().collect();
+        Ok(Opened::Beside(Gateways { listening, datagrams, device: None }))
     }
 
     /// Whether SOCKS5 is spoken, and whether local addresses are allowed.
@@ -176,7 +189,7 @@ impl Opened {
         match self {
             Self::Machine => None,
             Self::Beside(gateways) => {
-                gateways.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
+                gateways.listening.first().and_then(|(listener, _)| Some(listener.local_addr().ok()?.port()))
             }
             Self::Own { gateways, .. } => gateways
                 .iter()
@@ -187,34 +200,40 @@ impl Opened {
 
     /// Has a confinement with a network of its own listen in there.
     pub(super) fn listen_in(&self, confined: Option<&mut Confined>) {
-        if let (Self::Own { gateways, device }, Some(confined)) = (self, confined) {
-            confined.listen_on(gateways.iter().map(|(port, _)| *port).collect(), *device);
+        if let (Self::Own { gateways, datagrams, device }, Some(confined)) = (self, confined) {
+            confined.listen_on(gateways.iter().map(|(port, _)| *port).collect(), *datagrams, *device);
         }
     }
 
-    /// The gateways on their listeners, once the program runs, and what belongs to its device; `handed` is what the launcher
-    /// made in a network of its own.
+    /// The gateways on their listeners, once the program runs; `handed` is what the launcher made in a network of its own.
     ///
     /// # Errors
     /// When the launcher has not handed over what it was told to.
-    pub(super) fn gateways(self, handed: Vec<OwnedFd>) -> io::Result<(Vec<OpenGateway>, Option<Given>)> {
-        let (gateways, device) = match self {
-            Self::Machine => return Ok((Vec::new(), None)),
-            Self::Beside(gateways) => return Ok((gateways, None)),
-            Self::Own { gateways, device } => (gateways, device),
+    pub(super) fn gateways(self, handed: Vec<OwnedFd>) -> io::Result<Gateways> {
+        let (gateways, datagrams, device) = match self {
+            Self::Machine => return Ok(Gateways::default()),
+            Self::Beside(gateways) => return Ok(gateways),
+            Self::Own { gateways, datagrams, device } => (gateways, datagrams, device),
         };
         let unexpected = || io::Error::from_raw_os_error(libc::EBADMSG);
         let mut handed = handed.into_iter();
         let listening = |(_, gateway)| Some((TcpListener::from(handed.next()?), gateway));
-        let gateways: Vec<_> =
+        let listening: Vec<_> =
             gateways.into_iter().map(listening).collect::<Option<_>>().ok_or_else(unexpected)?;
+        let datagrams = match datagrams {
+            Some(_) => Some(UdpSocket::from(handed.next().ok_or_else(unexpected)?)),
+            None => None,
+        };
         let rest: Vec<OwnedFd> = handed.collect();
         let given = match <[OwnedFd; 3]>::try_from(rest) {
             Ok([device, datagrams, listener]) => Some(Given { device, datagrams, listener }),
             Err(rest) if rest.is_empty() => None,
             _ => return Err(unexpected()),
         };
-        if given.is_some() == device { Ok((gateways, given)) } else { Err(unexpected()) }
+        if given.is_some() != device {
+            return Err(unexpected());
+        }
+        Ok(Gateways { listening, datagrams, device: given })
     }
 }
 
@@ -267,6 +286,7 @@ fn proxy_plan(
         process_id: process_id.clone(),
         rules: Rules::new(&asked.proxy)?,
         socks: asked.proxy.enable_socks5,
+        datagrams: asked.proxy.enable_socks5 && asked.proxy.enable_socks5_udp,
         patience: asked.policy_decision_timeout_ms.map(|given| Duration::from_millis(given.get())),
         upstream: upstream.clone(),
         allows_upstream: asked.proxy.allow_upstream_proxy,

@@ -16,8 +16,8 @@ use codex_tcp_stack::Bounds;
 
 use super::child_env::{add_metadata, child_environment};
 use super::groups::{Bounded, Group, Groups};
-use super::login_state::LoginStates;
-use super::network_plan::{NO_DEVICE, NetworkPlan, OpenGateway, Opened, needs_enforcement};
+use super::login_state::{LoginStates, Place};
+use super::network_plan::{Gateways, NO_DEVICE, NetworkPlan, Opened, needs_enforcement};
 use super::process::Kept;
 use crate::Limits;
 use crate::limits::ProcessLimits;
@@ -163,7 +163,7 @@ pub(super) fn stack_bounds(limits: &Limits) -> Bounds {
 }
 
 /// The gateways of a program's network, and what its device leads to.
-type Gateways = (Vec<OpenGateway>, Option<Stack>);
+type Led = (Gateways, Option<Stack>);
 
 /// A program that can be started, and what was opened for it.
 pub(super) struct Plan {
@@ -208,11 +208,8 @@ impl Plan {
             params.tty,
             context.login_shell.as_deref(),
         );
-        // What is confined reads the start-up files that it may read, itself.
-        let login_state = match confined {
-            None => context.login_states.apply(params, &env, limits_of_states),
-            Some(_) => None,
-        };
+        let login_state = Place::of(confined.as_ref())
+            .and_then(|place| context.login_states.apply(params, &env, place, limits_of_states));
         if let Some(metadata) = &params.metadata {
             add_metadata(&mut env, metadata);
         }
@@ -229,8 +226,8 @@ impl Plan {
     /// # Errors
     /// `-32603` with the operating system's text.
     pub(super) fn spawn(&self) -> Result<(Child, Vec<OwnedFd>), RpcError> {
+        let state = self.login_state.as_ref().map(|state| state.as_fd());
         let Some((launcher, confined)) = &self.confined else {
-            let state = self.login_state.as_ref().map(|state| state.as_fd());
             let child =
                 spawn_passing(&self.program, state.as_slice()).map_err(|error| not_spawned(&error))?;
             return Ok((child, Vec::new()));
@@ -242,6 +239,7 @@ impl Plan {
             confined,
             limits: &self.limits,
             group: entrance.as_deref(),
+            passed: state,
         };
         program.spawn().map_err(|error| match error {
             StartError::Spawn(error) => not_spawned(&error),
@@ -255,7 +253,7 @@ impl Plan {
         self,
         handed: Vec<OwnedFd>,
         limits: &Limits,
-    ) -> (impl FnOnce() -> io::Result<Gateways>, Kept) {
+    ) -> (impl FnOnce() -> io::Result<Led>, Kept) {
         let Self { confined, network, group, enforced, .. } = self;
         let by = confined
             .as_ref()
@@ -264,8 +262,8 @@ impl Plan {
         let confined = confined.map(|(_, confined)| Arc::new(confined));
         let bounds = stack_bounds(limits);
         let open = move || {
-            let (gateways, given) = network.gateways(handed)?;
-            let stack = match given.zip(by) {
+            let mut gateways = network.gateways(handed)?;
+            let stack = match gateways.device.take().zip(by) {
                 Some((given, (launcher, walls))) => {
                     let (link, process) = stack::start(&launcher, walls, &given, bounds)?;
                     Some(Stack { link, process })

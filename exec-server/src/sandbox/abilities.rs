@@ -346,7 +346,7 @@ pub(super) fn probe(
     abilities.networks = match &abilities.namespaces {
         Ok(_) if without.networks => Err("network namespaces are switched off".to_owned()),
         Ok(namespaces) => {
-            let network = NetworkWalls::Own { listen: Vec::new(), transparent: false };
+            let network = NetworkWalls::own(false);
             let empty =
                 Walls { namespaces: *namespaces, landlock, files: FileWalls::All, network, own_pids: false };
             start(launcher, empty).map_err(|why| format!("there is none: {why}"))
@@ -370,7 +370,7 @@ pub(super) fn probe(
 pub(super) fn network_device(launcher: &Path, abilities: &Abilities) -> Result<(), String> {
     abilities.networks.clone()?;
     let (namespaces, landlock) = (abilities.namespaces.clone()?, abilities.landlock);
-    let network = NetworkWalls::Own { listen: Vec::new(), transparent: true };
+    let network = NetworkWalls::own(true);
     start(launcher, Walls { namespaces, landlock, files: FileWalls::All, network, own_pids: false })
 }
 

@@ -16,6 +16,7 @@ use super::promises::Demand;
 use super::resolve::{Surroundings, resolve_by};
 use super::spares::Spares;
 use super::task::{Confinement, FileWalls, Granted, NetworkWalls, Walls};
+use super::wire::encode;
 
 /// Which namespaces may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,15 +72,39 @@ impl Confined {
         matches!(&self.confinement, Confinement::Walls(walls) if walls.has_own_network())
     }
 
-    /// Has these ports of a network of its own listened on for the server, and with `device` one made that everything else
-    /// leads to.
-    pub(crate) fn listen_on(&mut self, ports: Vec<u16>, device: bool) {
-        if let Confinement::Walls(Walls { network: NetworkWalls::Own { listen, transparent }, .. }) =
-            &mut self.confinement
+    /// Has these ports of a network of its own listened on for the server, and datagrams taken at that one; with `device`
+    /// one is made that everything else leads to.
+    pub(crate) fn listen_on(&mut self, ports: Vec<u16>, datagrams: Option<u16>, device: bool) {
+        if let Confinement::Walls(walls) = &mut self.confinement
+            && walls.has_own_network()
         {
-            *listen = ports;
-            *transparent = device;
+            walls.network = NetworkWalls::Own { listen: ports, datagrams, transparent: device };
         }
+    }
+
+    /// The same walls, for what only looks at what a program in there would find: nobody outside is connected to it. What is
+    /// held on the disk has to be held by this one meanwhile.
+    pub(crate) fn for_a_look(&self) -> Self {
+        let mut confinement = self.confinement.clone();
+        if let Confinement::Walls(walls) = &mut confinement
+            && walls.has_own_network()
+        {
+            walls.network = NetworkWalls::own(false);
+        }
+        Self { confinement, held: Held::default(), leaves_names: self.leaves_names, spares: None }
+    }
+
+    /// What tells these walls from others.
+    ///
+    /// # Errors
+    /// For a confinement that can't be written down.
+    pub(crate) fn identity(&self) -> std::io::Result<Vec<u8>> {
+        encode(&self.confinement)
+    }
+
+    /// Whether there are walls at all, and not only bounds.
+    pub(crate) fn has_walls(&self) -> bool {
+        matches!(self.confinement, Confinement::Walls(_))
     }
 
     /// By the same means, but with no file and no socket: for what needs none (21.3).

@@ -42,4 +42,5 @@ pub use placeholders::Held;
 pub use policy::{Access, Decider, Files, NetworkRight, Policy, Region, Rule, Rules};
 pub use program::{ConfinedProgram, StartError};
 pub use resolve::{PolicyBounds, Surroundings, resolve};
+pub(crate) use task::PASSED_AT;
 pub use wire::{FIRST_SPARE, spare};

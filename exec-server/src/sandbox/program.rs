@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use codex_children::posix::Streams;
@@ -26,6 +26,8 @@ pub struct ConfinedProgram<'a> {
     pub limits: &'a ProgramLimits,
     /// The file that the launcher puts itself into a control group by.
     pub group: Option<&'a Path>,
+    /// A file that the program finds open as number 4. [`Self::spawn_here`] passes none.
+    pub passed: Option<BorrowedFd<'a>>,
 }
 
 /// Why a confined program was not started. On the wire all are `-32603` (8.1).
@@ -54,12 +56,14 @@ impl ConfinedProgram<'_> {
         let name = self.program.name()?;
         // Looked at before, for the same words as outside.
         self.program.strings()?;
-        let task = self.task();
+        let task = self.task(self.passed.is_some());
         let mut handed = Vec::new();
         let child = connect(self.program.stdio, |streams| {
             let started = match (&self.confined.spares, streams) {
-                (Some(spares), Streams::Each(streams)) => spares.start(self.launcher, &task, streams),
-                (_, streams) => start::start(self.launcher, &task, streams),
+                (Some(spares), Streams::Each(streams)) => {
+                    spares.start(self.launcher, &task, streams, self.passed)
+                }
+                (_, streams) => start::start_passing(self.launcher, &task, streams, self.passed),
             };
             let started = started.map_err(|error| self.explain(name, error))?;
             handed = started.handed;
@@ -79,12 +83,14 @@ impl ConfinedProgram<'_> {
         outputs: [Option<OwnedFd>; 2],
     ) -> Result<(ForegroundChild, Vec<OwnedFd>), StartError> {
         let name = self.program.name()?;
-        start::start_here(self.launcher, &self.task(), outputs).map_err(|error| self.explain(name, error))
+        start::start_here(self.launcher, &self.task(false), outputs)
+            .map_err(|error| self.explain(name, error))
     }
 
-    fn task(&self) -> LauncherTask {
+    fn task(&self, has_passed: bool) -> LauncherTask {
         let Program { argv, arg0, cwd, env, .. } = self.program;
         let run = Run::new(argv, arg0.as_deref(), env, cwd, self.limits, self.group);
+        let run = Run { has_passed, ..run };
         LauncherTask { confinement: self.confined.confinement.clone(), work: Work::Run(run) }
     }
 

@@ -35,6 +35,7 @@ impl Spares {
         launcher: &Path,
         task: &LauncherTask,
         streams: [BorrowedFd<'_>; 3],
+        passed: Option<BorrowedFd<'_>>,
     ) -> Result<Started, NotStarted> {
         let spare = {
             let mut ready = self.lock();
@@ -46,8 +47,9 @@ impl Spares {
                 }
             }
         };
-        let started = spare.and_then(|spare| spare.become_program(task, streams));
-        let started = started.unwrap_or_else(|| start::start(launcher, task, Streams::Each(streams)));
+        let started = spare.and_then(|spare| spare.become_program(task, streams, passed));
+        let started =
+            started.unwrap_or_else(|| start::start_passing(launcher, task, Streams::Each(streams), passed));
         self.refill(launcher, task.moves_with());
         started
     }

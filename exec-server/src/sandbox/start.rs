@@ -42,8 +42,18 @@ pub(crate) fn start(
     task: &LauncherTask,
     streams: Streams<'_>,
 ) -> Result<Started, NotStarted> {
+    start_passing(launcher, task, streams, None)
+}
+
+/// As [`start`]; a program also gets this file.
+pub(crate) fn start_passing(
+    launcher: &Path,
+    task: &LauncherTask,
+    streams: Streams<'_>,
+    passed: Option<BorrowedFd<'_>>,
+) -> Result<Started, NotStarted> {
     let (spawned, wire) = begin(launcher, task.role(), streams, task.moves_with())?;
-    let given = give(&wire, task, &[]);
+    let given = give(&wire, task, passed.as_slice());
     follow(spawned, wire, given)
 }
 
@@ -120,8 +130,8 @@ fn have_it_moved(wire: &OwnedFd, kind: Namespaces) -> Result<Moved, NotStarted> 
     }
 }
 
-fn give(wire: &OwnedFd, task: &LauncherTask, streams: &[BorrowedFd<'_>]) -> Result<(), NotStarted> {
-    wire::send(wire, &Instruction::Task(task), streams).map_err(system("pass the launcher its task"))
+fn give(wire: &OwnedFd, task: &LauncherTask, along: &[BorrowedFd<'_>]) -> Result<(), NotStarted> {
+    wire::send(wire, &Instruction::Task(task), along).map_err(system("pass the launcher its task"))
 }
 
 /// Listens to a launcher that got its task, until it has become its program or is ready. Ends one that gave up.
@@ -178,15 +188,18 @@ impl Spare {
         self.moved_with == task.moves_with()
     }
 
-    /// Gives it its task and streams, and waits until it has become its program. None if it is there no more.
+    /// Gives it its task, streams and what is passed on, and waits until it has become its program. None if it is there no
+    /// more.
     pub(crate) fn become_program(
         mut self,
         task: &LauncherTask,
         streams: [BorrowedFd<'_>; 3],
+        passed: Option<BorrowedFd<'_>>,
     ) -> Option<Result<Started, NotStarted>> {
         let (spawned, wire) = self.waiting.as_ref()?;
         becomes_program(spawned.pid);
-        give(wire, task, &streams).ok()?;
+        let given: Vec<_> = streams.into_iter().chain(passed).collect();
+        give(wire, task, &given).ok()?;
         let (spawned, wire) = self.waiting.take()?;
         Some(follow(spawned, wire, Ok(())))
     }

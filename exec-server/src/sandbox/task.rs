@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::placeholders::Held;
 use super::policy::{Access, Files, NetworkRight, Policy, Region};
-use super::wire::exact_path;
+use super::wire::{LAUNCHER_END, exact_path};
 
 /// What a launcher confines itself to, and what it does then. A launcher that was started beforehand gets the program's
 /// stdin, stdout and stderr along with it.
@@ -51,7 +51,7 @@ pub(crate) enum Word {
         /// The namespace's first process.
         init: i32,
     },
-    /// The listeners that were asked for go along, and behind them what belongs to a device.
+    /// The listeners that were asked for go along, behind them the socket for datagrams and what belongs to a device.
     Listening,
     /// It is confined and waits for file operations.
     Ready,
@@ -118,6 +118,8 @@ pub(crate) enum NetworkWalls {
     Own {
         /// Ports of its loopback that the launcher listens on for the server.
         listen: Vec<u16>,
+        /// A port of its loopback that the launcher takes datagrams at for the server.
+        datagrams: Option<u16>,
         /// Whether everything but loopback leads to a device that is handed to the server.
         transparent: bool,
     },
@@ -147,7 +149,12 @@ pub(crate) struct Run {
     pub(crate) bounds: Vec<Bound>,
     /// The file to enter a control group by.
     pub(crate) group: Option<OsString>,
+    /// A file for the program came along, behind the streams; it gets the number [`PASSED_AT`].
+    pub(crate) has_passed: bool,
 }
+
+/// The number that a confined program has a further file at: the first behind that of the launcher's wire.
+pub(crate) const PASSED_AT: i32 = LAUNCHER_END + 1;
 
 /// The most of something that a process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,7 +256,15 @@ impl Run {
             cwd: cwd.to_owned(),
             bounds: bounds.into_iter().filter_map(|(of, most)| Some(Bound { of, most: most? })).collect(),
             group: group.map(|path| path.as_os_str().to_owned()),
+            has_passed: false,
         }
+    }
+}
+
+impl NetworkWalls {
+    /// A network of its own that nothing is listened on in.
+    pub(crate) fn own(transparent: bool) -> Self {
+        Self::Own { listen: Vec::new(), datagrams: None, transparent }
     }
 }
 
@@ -260,7 +275,7 @@ impl Walls {
     pub(crate) fn new(policy: &Policy, namespaces: Namespaces, landlock: u8, held: &Held) -> Self {
         let network = match policy.network {
             NetworkRight::Closed => NetworkWalls::Closed,
-            NetworkRight::Filtered => NetworkWalls::Own { listen: Vec::new(), transparent: false },
+            NetworkRight::Filtered => NetworkWalls::own(false),
             NetworkRight::Open => NetworkWalls::Open,
         };
         let Files::Rules(rules) = &policy.files else {

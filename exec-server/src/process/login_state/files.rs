@@ -4,23 +4,30 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::language::Language;
 use super::variables::{Variables, home};
 
-/// What bash reads at a login, and what systems have it read.
-const OF_SYSTEM: [&str; 6] = [
-    "/etc/profile",
-    "/etc/profile.d",
-    "/etc/bash.bashrc",
-    "/etc/bashrc",
-    "/etc/environment",
-    "/etc/locale.conf",
+/// What shells read at a login, and what systems have them read.
+const OF_SYSTEM: [&str; 4] = ["/etc/profile", "/etc/profile.d", "/etc/environment", "/etc/locale.conf"];
+/// What bash reads besides, and systems have it read.
+const OF_BASH: [&str; 2] = ["/etc/bash.bashrc", "/etc/bashrc"];
+/// What zsh reads, in one of two directories.
+const OF_ZSH: [&str; 6] = [
+    "/etc/zsh/zshenv",
+    "/etc/zsh/zprofile",
+    "/etc/zsh/zlogin",
+    "/etc/zshenv",
+    "/etc/zprofile",
+    "/etc/zlogin",
 ];
-/// Those of the user.
-const OF_USER: [&str; 6] =
+/// Those of the user, for bash.
+const OF_BASH_USER: [&str; 6] =
     [".bash_profile", ".bash_login", ".profile", ".bashrc", ".bash_aliases", ".bash_functions"];
+/// Those of the user, for zsh; also where `ZDOTDIR` says.
+const OF_ZSH_USER: [&str; 5] = [".zshenv", ".zprofile", ".zlogin", ".zshrc", ".profile"];
 /// Files looked at, at most. Those beyond are not noticed before the hour is over.
 const MOST: usize = 512;
 /// How much of a file is searched for the files that it reads. A safeguard, far from any real use.
@@ -35,18 +42,16 @@ pub(super) struct Stamps(BTreeMap<PathBuf, Stamp>);
 
 impl Stamps {
     /// The stamps of the files that a login shell reads in this environment.
-    pub(super) fn take(env: &Variables) -> Self {
+    pub(super) fn take(language: Language, env: &Variables) -> Self {
         let mut stamps = Self::default();
-        stamps.add(env);
+        stamps.add(language, env);
         stamps
     }
 
     /// Adds those that show only with the variables that the shell has afterwards. Those that are known stay as they were.
-    pub(super) fn add(&mut self, env: &Variables) {
-        let user = home(env).into_iter().flat_map(|home| OF_USER.map(|name| home.join(name)));
-        let named = env.iter().filter(|(name, _)| name == "BASH_ENV").map(|(_, path)| PathBuf::from(path));
-        let mut queue: VecDeque<PathBuf> =
-            OF_SYSTEM.iter().map(PathBuf::from).chain(user).chain(named).collect();
+    pub(super) fn add(&mut self, language: Language, env: &Variables) {
+        let mut queue: VecDeque<PathBuf> = OF_SYSTEM.iter().map(PathBuf::from).collect();
+        queue.extend(of_language(language, env));
         let mut seen = std::collections::HashSet::new();
         while let Some(path) = queue.pop_front() {
             if self.0.len() >= MOST || !seen.insert(path.clone()) {
@@ -64,6 +69,19 @@ impl Stamps {
     pub(super) fn are_unchanged(&self) -> bool {
         self.0.iter().all(|(path, known)| stamp(path) == *known)
     }
+}
+
+fn of_language(language: Language, env: &Variables) -> Vec<PathBuf> {
+    let named =
+        |variable: &str| env.iter().find(|(name, _)| name == variable).map(|(_, path)| PathBuf::from(path));
+    let (system, user, elsewhere) = match language {
+        Language::Bash => (&OF_BASH[..], &OF_BASH_USER[..], None),
+        Language::Zsh => (&OF_ZSH[..], &OF_ZSH_USER[..], named("ZDOTDIR")),
+    };
+    let of_user = home(env).into_iter().chain(elsewhere);
+    let of_user = of_user.flat_map(|directory| user.iter().map(move |name| directory.join(name)));
+    let more = if language == Language::Bash { named("BASH_ENV") } else { None };
+    system.iter().map(PathBuf::from).chain(of_user).chain(more).collect()
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -88,7 +106,9 @@ fn read_by(path: &Path, env: &Variables) -> Vec<PathBuf> {
         return Vec::new();
     }
     let mut text = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(SEARCHED_BYTES).read_to_end(&mut text));
+    // What became a named pipe meanwhile is not waited for.
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let read = opened.and_then(|file| file.take(SEARCHED_BYTES).read_to_end(&mut text));
     if read.is_err() {
         return Vec::new();
     }
@@ -171,7 +191,7 @@ mod tests {
         std::fs::write(at(".profile"), "[ -s \"$HOME/a\" ] && . \"$HOME/a\"\n").unwrap();
         std::fs::write(at("a"), "if true; then . $HOME/b; fi\n").unwrap();
         std::fs::write(at("b"), "X=1\n").unwrap();
-        let taken = || Stamps::take(&env);
+        let taken = || Stamps::take(Language::Bash, &env);
         let before = taken();
         assert!(before.are_unchanged());
         std::fs::write(at("b"), "X=22\n").unwrap();
@@ -182,5 +202,10 @@ mod tests {
         let before = taken();
         std::fs::remove_file(at("a")).unwrap();
         assert!(!before.are_unchanged(), "a file that is gone");
+        let elsewhere = vec![env[0].clone(), ("ZDOTDIR".into(), at("dot").into())];
+        let before = Stamps::take(Language::Zsh, &elsewhere);
+        std::fs::create_dir(at("dot")).unwrap();
+        std::fs::write(at("dot/.zprofile"), "").unwrap();
+        assert!(!before.are_unchanged(), "a file where a variable says");
     }
 }

@@ -1,6 +1,6 @@
 //! Which requests have a login remembered, and what is the same for all of them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn params(argv: &[&str], more: Value) -> StartParams {
 }
 
 #[test]
-fn only_bash_with_lc_and_the_snapshots_own_shell_is_changed() {
+fn only_bash_and_zsh_with_lc_and_the_snapshots_own_shell_are_changed() {
     let snapshot = |name: &str, path: &str| json!({"shellSnapshot": {"scopeId": "s", "shell": {"name": name, "path": path}}});
     let of_bash = snapshot("bash", "/bin/bash");
     let remembered = json!({"loginEnvironment": "remembered"});
@@ -26,7 +26,9 @@ fn only_bash_with_lc_and_the_snapshots_own_shell_is_changed() {
         (&["/bin/bash", "-lc", "x", "y"], &of_bash, false),
         (&["/bin/bash", "-lc"], &of_bash, false),
         (&["/usr/bin/bash", "-lc", "x"], &of_bash, false),
-        (&["/bin/zsh", "-lc", "x"], &snapshot("zsh", "/bin/zsh"), false),
+        (&["/bin/zsh", "-lc", "x"], &snapshot("zsh", "/bin/zsh"), true),
+        (&["/bin/zsh", "-lc", "x"], &of_bash, false),
+        (&["/bin/zsh", "-lc", "x"], &snapshot("bash", "/bin/zsh"), false),
         (&["/bin/sh", "-lc", "x"], &remembered, false),
     ] {
         assert_eq!(LoginShell::of(&params(argv, more.clone())).is_some(), changes, "{argv:?} {more}");
@@ -34,32 +36,44 @@ fn only_bash_with_lc_and_the_snapshots_own_shell_is_changed() {
     let mut other_name = params(&["/bin/bash", "-lc", "x"], of_bash.clone());
     other_name.arg0 = Some("-bash".into());
     assert_eq!(LoginShell::of(&other_name), None);
-    let asked = params(&["/bin/bash", "-lc", "echo 'a'"], of_bash);
-    assert_eq!(
-        LoginShell::of(&asked).unwrap().with_state(),
-        [
-            "/bin/bash",
-            "-pc",
-            "set +o privileged\nif ! . /dev/fd/3 >/dev/null; then printf 'failed to restore shell snapshot\\n' >&2; fi\necho 'a'"
-        ]
-    );
     let bad = json!({"processId": "p", "argv": ["x"], "cwd": "/", "env": {}, "tty": false, "loginEnvironment": "other"});
     assert!(serde_json::from_value::<StartParams>(bad).is_err());
 }
 
 #[test]
+fn a_command_reads_its_state_in_the_words_of_released_servers() {
+    let read = |number| {
+        format!(
+            "if ! . /dev/fd/{number} >/dev/null; then printf 'failed to restore shell snapshot\\n' >&2; fi"
+        )
+    };
+    for (language, number, has_aliases, flag, text) in [
+        (Language::Bash, 3, false, "-pc", format!("set +o privileged\n{}\necho 'a'", read(3))),
+        (Language::Bash, 4, false, "-pc", format!("set +o privileged\n{}\necho 'a'", read(4))),
+        (Language::Zsh, 3, false, "-fc", format!("setopt RCS\n{}\necho 'a'", read(3))),
+        (Language::Zsh, 4, true, "-fc", format!("setopt RCS\n{}\neval {}", read(4), r"'echo '\''a'\'''")),
+    ] {
+        let command = language.with_state("/bin/it", "echo 'a'", number, has_aliases);
+        assert_eq!(command, ["/bin/it", flag, text.as_str()]);
+    }
+}
+
+#[test]
 fn a_state_is_one_environments_but_for_what_passes_with_each_command() {
-    let login = LoginShell { shell: "/bin/bash", scope: "s", text: "x" };
+    let login = LoginShell { language: Language::Bash, shell: "/bin/bash", scope: "s", text: "x" };
     let env = |pairs: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     };
-    let base = key(login, &env(&[("A", "1")]));
-    assert_eq!(base, key(LoginShell { text: "y", ..login }, &env(&[("A", "1")])));
+    let at = Path::new("/");
+    let base = key(login, &env(&[("A", "1")]), at, &[]);
+    assert_eq!(base, key(LoginShell { text: "y", ..login }, &env(&[("A", "1")]), at, &[]));
     for other in [
-        key(login, &env(&[("A", "2")])),
-        key(login, &env(&[("A", "1"), ("B", "")])),
-        key(LoginShell { scope: "t", ..login }, &env(&[("A", "1")])),
-        key(LoginShell { shell: "bash", ..login }, &env(&[("A", "1")])),
+        key(login, &env(&[("A", "2")]), at, &[]),
+        key(login, &env(&[("A", "1"), ("B", "")]), at, &[]),
+        key(LoginShell { scope: "t", ..login }, &env(&[("A", "1")]), at, &[]),
+        key(LoginShell { shell: "bash", ..login }, &env(&[("A", "1")]), at, &[]),
+        key(login, &env(&[("A", "1")]), Path::new("/tmp"), &[]),
+        key(login, &env(&[("A", "1")]), at, b"walls"),
     ] {
         assert_ne!(base, other);
     }

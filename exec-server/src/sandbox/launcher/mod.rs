@@ -32,7 +32,9 @@ use codex_children::{lookup, posix, signals};
 use rustix::process::{Resource, Rlimit};
 
 use self::view::Purpose;
-use super::task::{Bound, Confinement, Failure, Instruction, LauncherTask, Means, Run, Stage, Word, Work};
+use super::task::{
+    Bound, Confinement, Failure, Instruction, LauncherTask, Means, PASSED_AT, Run, Stage, Word, Work,
+};
 use super::{files, wire};
 
 /// What the kernel has, for the probe.
@@ -68,7 +70,7 @@ fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
     let fail = |error| Failure::new(Stage::Confine, "read its task", &error);
     close_at_exec().map_err(|error| Failure::new(Stage::Confine, "keep what is open to itself", &error))?;
     let mut first_process = None;
-    let (task, streams) = loop {
+    let (task, mut streams) = loop {
         let Some(received) = wire::receive(wire).map_err(fail)? else {
             // Nobody needs it any more.
             return Ok(0);
@@ -78,10 +80,11 @@ fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
             Instruction::Task(task) => break (task, received.descriptors),
         }
     };
+    let passed = take_passed(&task.work, &mut streams).map_err(fail)?;
     take_streams(streams).map_err(fail)?;
     let links = Links { server: wire, first_process: first_process.as_ref() };
     match &task.work {
-        Work::Run(run) => Err(become_program(&task.confinement, run, &links)),
+        Work::Run(run) => Err(become_program(&task.confinement, run, passed.as_ref(), &links)),
         Work::Probe => confine(&task.confinement, Purpose::Program, None, &links, || Ok(())).map(|()| 0),
         Work::Files => {
             signals::survive_large_files();
@@ -130,6 +133,15 @@ fn close_at_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the file that a program gets besides, if there is one, to where it is in nobody's way.
+fn take_passed(work: &Work, given: &mut Vec<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    if !matches!(work, Work::Run(run) if run.has_passed) {
+        return Ok(None);
+    }
+    let passed = given.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))?;
+    wire::spare(passed).map(Some)
+}
+
 /// Takes the program's stdin, stdout and stderr, if they came along with the task.
 fn take_streams(given: Vec<OwnedFd>) -> io::Result<()> {
     if given.is_empty() {
@@ -143,7 +155,12 @@ fn take_streams(given: Vec<OwnedFd>) -> io::Result<()> {
 }
 
 /// Confines this process and makes it the program; returns only if that did not work.
-fn become_program(confinement: &Confinement, run: &Run, links: &Links<'_>) -> Failure {
+fn become_program(
+    confinement: &Confinement,
+    run: &Run,
+    passed: Option<&OwnedFd>,
+    links: &Links<'_>,
+) -> Failure {
     // First, with the server's rights; whatever it starts is in there too.
     if let Some(Err(error)) = run.group.as_ref().map(|entrance| std::fs::write(entrance, "0")) {
         return Failure::new(Stage::Confine, "enter the cgroup that bounds it", &error);
@@ -165,12 +182,13 @@ fn become_program(confinement: &Confinement, run: &Run, links: &Links<'_>) -> Fa
     if let Err(failure) = bound(&run.bounds) {
         return failure;
     }
-    let error = execute(&file, run).unwrap_or_else(|error| error);
+    let error = execute(&file, run, passed).unwrap_or_else(|error| error);
     let stage = if Path::new(&*file).exists() { Stage::Execute } else { Stage::Find };
     Failure::new(stage, shown(), &error)
 }
 
-fn execute(file: &OsStr, run: &Run) -> io::Result<io::Error> {
+fn execute(file: &OsStr, run: &Run, passed: Option<&OwnedFd>) -> io::Result<io::Error> {
+    let _inherited = passed.map(|passed| posix::inherit(passed, PASSED_AT)).transpose()?;
     let file = CString::new(file.as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let first = run.arg0.as_ref().or(run.argv.first());
     let argv = first.into_iter().chain(run.argv.iter().skip(1)).map(OsString::as_os_str);

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use codex_tcp_stack::Given;
@@ -21,7 +21,7 @@ const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 /// Brings the new network up, and hands its listeners out. To be called while the launcher may still change it, and its
 /// view is that of the machine. It closes them here, so the program has none of them.
 pub(super) fn enter(network: &NetworkWalls, server: &OwnedFd) -> Result<(), Failure> {
-    let NetworkWalls::Own { listen, transparent } = network else { return Ok(()) };
+    let NetworkWalls::Own { listen, datagrams, transparent } = network else { return Ok(()) };
     let fail = |what: &str, error: &io::Error| Failure::new(Stage::Confine, what, error);
     raise_loopback().map_err(|error| fail("bring up loopback in a network of its own", &error))?;
     if listen.is_empty() && !transparent {
@@ -30,8 +30,11 @@ pub(super) fn enter(network: &NetworkWalls, server: &OwnedFd) -> Result<(), Fail
     let listeners: io::Result<Vec<_>> =
         listen.iter().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port))).collect();
     let listeners = listeners.map_err(|error| fail("listen in a network of its own", &error))?;
+    let datagrams = datagrams.map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port))).transpose();
+    let datagrams = datagrams.map_err(|error| fail("take datagrams in a network of its own", &error))?;
     let device = transparent.then(device).transpose()?;
     let mut fds: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+    fds.extend(datagrams.iter().map(AsFd::as_fd));
     fds.extend(device.iter().flat_map(|Given { device, datagrams, listener }| {
         [device.as_fd(), datagrams.as_fd(), listener.as_fd()]
     }));

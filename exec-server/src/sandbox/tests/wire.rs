@@ -33,8 +33,9 @@ fn files() -> impl Strategy<Value = FileWalls> {
 fn confinement() -> impl Strategy<Value = Confinement> {
     let network = prop_oneof![
         Just(NetworkWalls::Closed),
-        (prop::collection::vec(any::<u16>(), 0..4), any::<bool>())
-            .prop_map(|(listen, transparent)| NetworkWalls::Own { listen, transparent }),
+        (prop::collection::vec(any::<u16>(), 0..4), any::<Option<u16>>(), any::<bool>()).prop_map(
+            |(listen, datagrams, transparent)| NetworkWalls::Own { listen, datagrams, transparent }
+        ),
         Just(NetworkWalls::Open),
     ];
     let namespaces = prop::sample::select(vec![Namespaces::None, Namespaces::Privileged, Namespaces::User]);
@@ -53,10 +54,11 @@ fn work() -> impl Strategy<Value = Work> {
     let bound = (prop::sample::select(of), any::<u64>()).prop_map(|(of, most)| Bound { of, most });
     let bounds = prop::collection::vec(bound, 0..5);
     let (arg0, group) = (prop::option::of(text()), prop::option::of(text()));
-    let run =
-        (list(), arg0, variables, text(), bounds, group).prop_map(|(argv, arg0, env, cwd, bounds, group)| {
-            Work::Run(Run { argv, arg0, env, cwd: cwd.into(), bounds, group })
-        });
+    let run = (list(), arg0, variables, text(), bounds, group, any::<bool>()).prop_map(
+        |(argv, arg0, env, cwd, bounds, group, has_passed)| {
+            Work::Run(Run { argv, arg0, env, cwd: cwd.into(), bounds, group, has_passed })
+        },
+    );
     prop_oneof![Just(Work::Probe), run, Just(Work::Files)]
 }
 

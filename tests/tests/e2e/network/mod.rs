@@ -1,5 +1,6 @@
 //! The managed network (13): what goes through a program's proxy, who is asked and told, and that nothing goes past it.
 
+mod datagrams;
 mod inside;
 mod lives;
 mod questions;

@@ -314,6 +314,8 @@ async fn what_makes_no_sense_is_refused_and_leaves_the_id_free() {
         (with(json!({"domains": {"a.test": "ask"}})), -32602),
         (with(json!({"reviewDomains": ["a b"]})), -32602),
         (with(json!({"credentialProviders": {"github": {}}})), -32600),
+        // What a client of 0.171 sends to a server that announces it.
+        (with(json!({"credentialMasking": true})), -32600),
         (json!({"networkProxy": {"proxy": proxy(json!({})), "policyDecisionTimeoutMs": 0}}), -32602),
         (json!({"managedNetwork": {"loopbackPorts": [0]}}), -32602),
         (with(json!({"transparentTcp": null})), -32602),
@@ -326,8 +328,8 @@ async fn what_makes_no_sense_is_refused_and_leaves_the_id_free() {
         assert_eq!(client.refused("process/start", params).await, code, "{more}");
     }
     for ignored in [
-        json!({"enableSocks5Udp": true}),
         json!({"transparentTcp": false}),
+        json!({"credentialMasking": false}),
         json!({"allowUpstreamProxy": true}),
         json!({"unixSockets": {"/x": "allow"}}),
     ] {

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// - `get URL`, `post URL`: through the HTTP proxy
 /// - `head HOST URL`: as `get`, with this `Host` header
 /// - `tunnel HOST:PORT`, `socks HOST:PORT`: a connection through the proxy, and a request for `/through` over it
+/// - `datagrams COUNT HOST:PORT`: that many datagrams by SOCKS, and the answer to each; with a second target, the same to that
+///   before, without waiting for an answer
 /// - `plain TEXT`: these bytes to the proxy, with `|` for the line ends
 /// - `tcp ADDRESS`, `udp ADDRESS`: past the proxy
 /// - `name HOST:PORT`: past the proxy by name, and a request for `/through`
@@ -72,6 +74,7 @@ fn run(errand: &str) -> std::io::Result<String> {
             through(stream, rest)
         }
         "socks" => socks(rest),
+        "datagrams" => datagrams(rest),
         "plain" => {
             let mut stream = to_proxy("HTTP_PROXY")?;
             stream.write_all(rest.replace('|', "\r\n").as_bytes())?;
@@ -133,21 +136,57 @@ fn request(method: &str, url: &str, host: &str) -> std::io::Result<String> {
 
 fn socks(target: &str) -> std::io::Result<String> {
     let (host, port) = target.rsplit_once(':').expect("a port");
+    let mut request = vec![5, 1, 0, 3, u8::try_from(host.len()).expect("short")];
+    request.extend(host.as_bytes());
+    request.extend(port.parse::<u16>().expect("a port").to_be_bytes());
+    let (stream, answer) = socks_reply(&request)?;
+    if answer[1] != 0 {
+        return Ok(format!("SOCKS {}", answer[1]));
+    }
+    through(stream, target)
+}
+
+/// A connection that SOCKS is spoken on, and what it answers to this request.
+fn socks_reply(request: &[u8]) -> std::io::Result<(TcpStream, [u8; 10])> {
     let mut stream = to_proxy("ALL_PROXY")?;
     stream.write_all(&[5, 1, 0])?;
     let mut chosen = [0; 2];
     stream.read_exact(&mut chosen)?;
     assert_eq!(chosen, [5, 0]);
-    let mut request = vec![5, 1, 0, 3, u8::try_from(host.len()).expect("short")];
-    request.extend(host.as_bytes());
-    request.extend(port.parse::<u16>().expect("a port").to_be_bytes());
-    stream.write_all(&request)?;
+    stream.write_all(request)?;
     let mut answer = [0; 10];
     stream.read_exact(&mut answer)?;
-    if answer[1] != 0 {
-        return Ok(format!("SOCKS {}", answer[1]));
+    Ok((stream, answer))
+}
+
+fn datagrams(asked: &str) -> std::io::Result<String> {
+    let (count, targets) = asked.split_once(' ').expect("a count");
+    let (lost, target) = targets.split_once(' ').unwrap_or(("", targets));
+    let (_association, reply) = socks_reply(&[5, 3, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    if reply[1] != 0 {
+        return Ok(format!("SOCKS {}", reply[1]));
     }
-    through(stream, target)
+    assert_eq!(reply[2..8], [0, 1, 127, 0, 0, 1]);
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(("127.0.0.1", u16::from_be_bytes([reply[8], reply[9]])))?;
+    let mut said = String::new();
+    for number in 0..count.parse::<u8>().expect("a count") {
+        for target in [lost, target].into_iter().filter(|target| !target.is_empty()) {
+            let (host, port) = target.rsplit_once(':').expect("a port");
+            let mut datagram = vec![0, 0, 0, 3, u8::try_from(host.len()).expect("short")];
+            datagram.extend(host.as_bytes());
+            datagram.extend(port.parse::<u16>().expect("a port").to_be_bytes());
+            datagram.extend(format!("{target} {number}").as_bytes());
+            socket.send(&datagram)?;
+        }
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer)?;
+        assert_eq!(answer[..8], [0, 0, 0, 1, 127, 0, 0, 1]);
+        said.push_str(&String::from_utf8_lossy(&answer[10..length]));
+        said.push(',');
+    }
+    Ok(said)
 }
 
 fn through(mut stream: TcpStream, host: &str) -> std::io::Result<String> {
