@@ -4,6 +4,7 @@ mod discovery;
 mod files;
 mod latency;
 mod leftovers;
+mod login;
 mod memory;
 mod remote;
 mod sandbox;
@@ -50,6 +51,7 @@ pub const ALL: &[Case] = &[
     ("lines", throughput::lines),
     ("files", files::run),
     ("discovery", discovery::run),
+    ("login", login::run),
     ("latency", latency::long_poll),
     ("stall", latency::stalled_reader),
     ("memory", memory::run),

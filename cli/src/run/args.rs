@@ -56,7 +56,7 @@ pub(crate) struct RunArgs {
     /// gives its own exit code; background processes that still hold its output are left running and waited for no longer.
     #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
-    /// For `bash -lc COMMAND`: take what the login shell's start-up files make from the server's memory, and log in only
+    /// For `bash -lc COMMAND` and `zsh -lc COMMAND`: take what the login shell's start-up files make from the server's memory, and log in only
     /// when that is not there or no longer holds.
     #[arg(long)]
     pub(crate) remembered_login: bool,

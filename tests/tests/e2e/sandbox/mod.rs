@@ -13,6 +13,7 @@ mod pids;
 mod profiles;
 mod programs;
 mod promises;
+mod root_write;
 mod sockets;
 mod stdio;
 mod tables;
