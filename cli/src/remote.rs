@@ -339,8 +339,8 @@ fn no_agent_identity(has_token: bool) -> anyhow::Error {
     match has_token {
         false => anyhow!("{ACCESS_TOKEN_VARIABLE} is required when --use-agent-identity-auth is set"),
         true => anyhow!(
-            "agent identities are not supported; leave --use-agent-identity-auth out, and sign in with `codex login` or \
-             set {BEARER_VARIABLE}"
+            "Agent Identity authentication is unavailable: this version can't sign in with it; leave \
+             --use-agent-identity-auth out, and sign in with `codex login` or set {BEARER_VARIABLE}"
         ),
     }
 }

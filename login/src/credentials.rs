@@ -84,6 +84,11 @@ impl StoredCredentials {
         self.agent_identity.is_some()
     }
 
+    /// The agent's identity, if it is a text and no object.
+    pub(crate) fn agent_jwt(&self) -> Option<&str> {
+        self.agent_identity.as_ref().and_then(|identity| identity.0.as_str())
+    }
+
     /// Whether both stand for the same sign-in in the same state: same kind and secrets. Unknown members and the
     /// time of the last refresh don't count.
     pub fn same_secrets(&self, other: &Self) -> bool {

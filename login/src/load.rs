@@ -1,6 +1,7 @@
 //! Which credentials count, and what sign-in they make (login.md 5, 2.3, 6).
 
 use crate::auth::Auth;
+use crate::claims;
 use crate::client::HttpClient;
 use crate::credentials::StoredCredentials;
 use crate::personal_token::{self, PersonalTokenError};
@@ -41,8 +42,14 @@ pub enum LoadError {
     /// The kind is an agent's identity, and there is none.
     #[error("agent identity auth is missing agent identity auth material.")]
     NoAgentIdentity,
-    /// An agent's identity, which this version can't use.
+    /// What is taken for an agent's identity, and is none.
     #[error("failed to decode agent identity JWT: invalid agent identity JWT format")]
+    NoAgentJwt,
+    /// An agent's identity, which this version can't use: how a task is registered with one is not published (9.2).
+    #[error(
+        "Agent Identity authentication is unavailable: this version can't sign in with it; use `codex login`, an API key \
+         or a personal access token"
+    )]
     AgentIdentity,
     /// The service does not name the owner of the personal access token.
     #[error(transparent)]
@@ -59,6 +66,15 @@ pub enum LoadError {
     /// The thread that asks the store ended early, as happens when the program stops.
     #[error("the credentials could not be read: the program is stopping")]
     Stopped,
+}
+
+impl LoadError {
+    /// Why this text, which is no other kind of credential, can't be used as an agent's identity.
+    #[must_use]
+    pub fn of_agent_identity(text: &str) -> Self {
+        let is_jwt = text.split('.').count() == 3 && claims::payload(text).is_ok();
+        if is_jwt { Self::AgentIdentity } else { Self::NoAgentJwt }
+    }
 }
 
 /// Loads the sign-in that counts: a workload's identity where the environment names one, else the first found of `CODEX_API_KEY`, memory, `CODEX_ACCESS_TOKEN` and the store. What
@@ -100,7 +116,9 @@ async fn from_credentials(
             return from_personal_token(settings, token).await;
         }
         SignInKind::AgentIdentity if credentials.has_agent_identity() => {
-            return Err(LoadError::AgentIdentity);
+            return Err(credentials
+                .agent_jwt()
+                .map_or(LoadError::AgentIdentity, LoadError::of_agent_identity));
         }
         SignInKind::AgentIdentity => return Err(LoadError::NoAgentIdentity),
         kind @ (SignInKind::Headers
@@ -117,7 +135,7 @@ async fn from_access_token(settings: &Settings, token: &Secret) -> Result<Option
     if token.expose().starts_with(personal_token::PREFIX) {
         from_personal_token(settings, token).await
     } else {
-        Err(LoadError::AgentIdentity)
+        Err(LoadError::of_agent_identity(token.expose()))
     }
 }
 

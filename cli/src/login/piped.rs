@@ -48,7 +48,7 @@ pub(super) async fn with_access_token(setup: &Setup) -> Result<u8, Refusal> {
 /// The credentials of a personal access token, once the service has named its owner and the account is allowed.
 async fn personal_token(context: &Context, token: Secret) -> Result<StoredCredentials, TokenError> {
     if !token.expose().starts_with(personal_token::PREFIX) {
-        return Err(LoadError::AgentIdentity.into());
+        return Err(LoadError::of_agent_identity(token.expose()).into());
     }
     let settings = &context.settings;
     let owner = personal_token::look_up(&settings.client, &settings.variables, &token)

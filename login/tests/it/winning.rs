@@ -71,11 +71,20 @@ async fn the_key_variable_counts_only_where_it_should() {
     assert!(load(&settings).await.unwrap().is_none());
 }
 
+/// What is said of an agent's identity that is one.
+const AGENT_IDENTITY: &str = "Agent Identity authentication is unavailable: this version can't sign in with it; use \
+                              `codex login`, an API key or a personal access token";
+
 #[tokio::test]
 async fn a_bad_access_token_hides_the_store() {
     let service = service().await;
     for (token, wanted) in [
         ("a.b.c", "failed to decode agent identity JWT: invalid agent identity JWT format"),
+        // One that decodes: {"iss":"https://chatgpt.com/codex-backend/agent-identity"}
+        (
+            "e30.eyJpc3MiOiJodHRwczovL2NoYXRncHQuY29tL2NvZGV4LWJhY2tlbmQvYWdlbnQtaWRlbnRpdHkifQ.c2ln",
+            AGENT_IDENTITY,
+        ),
         ("at-2", "personal access token metadata request failed with status 404 Not Found"),
     ] {
         let home = Home::with(&fresh());
@@ -100,6 +109,7 @@ async fn what_a_mode_lacks_is_said() {
             json!({"auth_mode": "agentIdentity", "agent_identity": "a.b.c"}),
             "failed to decode agent identity JWT: invalid agent identity JWT format",
         ),
+        (json!({"auth_mode": "agentIdentity", "agent_identity": {"agent_runtime_id": "r"}}), AGENT_IDENTITY),
         (
             json!({"auth_mode": "headers"}),
             "this version can't use credentials of mode Headers; sign in again with `codex login`",

@@ -113,7 +113,11 @@ async fn an_agent_identity_is_refused_before_anything_is_sent() {
     assert_eq!((without.code, without.stderr.as_str()), (Some(1), expected));
     let with = executor().env("CODEX_ACCESS_TOKEN", codex_e2e::secret!("agent-1")).outcome().await;
     assert_eq!(with.code, Some(1));
-    assert!(with.stderr.starts_with("Error: agent identities are not supported"), "{}", with.stderr);
+    assert!(
+        with.stderr.starts_with("Error: Agent Identity authentication is unavailable: "),
+        "{}",
+        with.stderr
+    );
     assert!(registry.asked().is_empty());
 }
 
