@@ -44,7 +44,7 @@ pub(crate) async fn conformance(args: ConformanceArgs, setup: Setup) -> anyhow::
                 Ok(found) => found,
                 Err(error) => return Ok(tell(&error)),
             };
-            let resumes = found.is_remote();
+            let resumes = found.outlives_connection();
             let (endpoint, options) = found.into_parts();
             let http = match endpoint {
                 Endpoint::WebSocket { url, bearer: None } if url.starts_with("ws://") => Some(url),

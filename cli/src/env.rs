@@ -17,7 +17,9 @@ use write::change;
   codex exec-server env add box wss://box.example:8765 --token-file ~/box.token
   codex exec-server env add here unix:///run/user/1000/exec.sock
   codex exec-server env add ci https://registry.example --environment-id ci-1
-  codex exec-server env add vm -- ssh vm codex exec-server --listen stdio
+  codex exec-server env add vm ssh://me@vm.example
+  codex exec-server env add web 'ssh://vm|docker://web' --resident
+  codex exec-server env add own -- ssh vm codex exec-server --listen stdio
   codex exec-server env use box")]
 pub(crate) struct EnvArgs {
     #[command(subcommand)]

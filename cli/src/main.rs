@@ -27,6 +27,7 @@ mod ps;
 mod reach;
 mod remote;
 mod rendezvous;
+mod resident;
 mod resident_memory;
 mod run;
 mod sandbox;
@@ -136,6 +137,9 @@ enum ExecServerCommand {
     Rendezvous(rendezvous::RendezvousArgs),
     /// Offer a server that runs already to a registry.
     Forward(Box<serve::ForwardArgs>),
+    /// Lead stdin and stdout to the server that stays on a machine where this program was brought.
+    #[command(hide = true)]
+    Resident(resident::ResidentArgs),
     /// Print this help, or that of a subcommand; `help exit-codes` tells what every exit code means.
     Help {
         /// The subcommand to explain, or exit-codes.
@@ -343,6 +347,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     start(config, strict_config, surroundings, |setup| {
                         serve::forward(*args, setup, wrong_usage_of_forward)
                     })
+                }
+                Some(ExecServerCommand::Resident(args)) => {
+                    start(config, strict_config, surroundings, |_| resident::resident(args))
                 }
                 Some(ExecServerCommand::Help { command }) => help(command.as_deref()),
                 None => match signals::keep_endings() {

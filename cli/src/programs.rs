@@ -75,6 +75,13 @@ pub(crate) async fn reach_with(
                 .into(),
         ));
     }
+    if !target.outlives_connection() {
+        return Err(TargetError::Here(
+            "the server of this environment ends with each connection, so nothing goes on there: add it with --resident \
+             (`codex exec-server env add`), or use an address where a server listens"
+                .into(),
+        ));
+    }
     adjust(target.options_mut());
     let client = target.connect().await?;
     if keeps_programs(&client) {

@@ -71,6 +71,10 @@ pub(crate) async fn serve(
     };
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
+    if args.own_session {
+        // Whoever leads its group leads no other session; then it stays where it is.
+        let _ = rustix::process::setsid();
+    }
     let mut signals = Signals::new().context("can't listen for signals")?;
     let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
     let (socket, address) = match ListenAddress::parse(listen_on)? {

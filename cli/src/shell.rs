@@ -93,7 +93,7 @@ pub(crate) async fn shell(args: ShellArgs, setup: Setup) -> anyhow::Result<u8> {
 /// Connects; tells whether the shell can be left there.
 async fn connect(target: &TargetArgs, setup: &Setup, way: &Way<'_>) -> Result<(Client, bool), TargetError> {
     let found = target.find(setup)?;
-    if !found.is_remote() {
+    if !found.outlives_connection() {
         return Ok((found.connect().await?, false));
     }
     Ok((way.connect(|options| options.detached_time = Some(programs::KEPT)).await?, true))

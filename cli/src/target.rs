@@ -1,5 +1,6 @@
 //! How any command finds its environment: by name, by address, or the one in use.
 
+mod far;
 mod registry;
 mod token;
 
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::codes::{FAILURE, NO_CREDENTIAL, UNREACHABLE, WRONG_USAGE};
 use crate::output;
 use crate::setup::Setup;
+pub(crate) use far::{FIRST_ANSWER, Far, FarArgs};
 use registry::RegistryArgs;
 use token::TOKEN_VARIABLE;
 pub(crate) use token::read as read_token;
@@ -27,7 +29,8 @@ pub(crate) struct TargetArgs {
     /// The environment to use, by its name (`codex exec-server env ls` lists them); `local` is this machine.
     #[arg(short = 'E', long, value_name = "NAME", conflicts_with_all = ["url", "registry"])]
     environment: Option<String>,
-    /// The exec-server to use, as ws://, wss:// or unix:// address.
+    /// The exec-server to use, as ws://, wss:// or unix:// address; or a machine that this program is brought to, as
+    /// ssh://USER@HOST:PORT, docker://CONTAINER, kubectl://NAMESPACE/POD, or several with | between.
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<String>,
     /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
@@ -38,6 +41,8 @@ pub(crate) struct TargetArgs {
     request_id: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    far: FarArgs,
 }
 
 /// Why there is no connection to an environment.
@@ -106,6 +111,8 @@ pub(crate) struct Target {
     endpoint: Endpoint,
     options: ClientOptions,
     remote: bool,
+    /// Whether the server there goes on without the connection.
+    outlives: bool,
 }
 
 impl TargetArgs {
@@ -131,6 +138,9 @@ impl TargetArgs {
         if let Some(endpoint) = self.registry.endpoint()? {
             return Ok(Target::at(endpoint));
         }
+        if let Some(url) = self.url.as_ref().filter(|url| codex_bring::Target::is_meant_by(url)) {
+            return Ok(Target::far(Far::new(url, &self.far)?));
+        }
         if let Some(url) = &self.url {
             return Ok(Target::at(endpoint_of_url(url, token::of_flag(self.token_file.as_deref())?)));
         }
@@ -141,6 +151,14 @@ impl TargetArgs {
     fn problem(&self) -> Option<String> {
         if let Some((url, id)) = self.registry.both() {
             return RegistryEnvironment::check_address(url, id).err();
+        }
+        let is_far = self.url.as_ref().is_some_and(|url| codex_bring::Target::is_meant_by(url));
+        if let Some(flag) = self.far.given().filter(|_| !is_far) {
+            return Some(format!("{flag} goes with --url and an ssh://, docker:// or kubectl:// address"));
+        }
+        if is_far {
+            let token = self.token_file.as_ref();
+            return token.map(|_| "--token-file goes with a server's own address; the way there asks for none".into());
         }
         let url = self.url.as_ref()?;
         if url.starts_with("unix://") {
@@ -153,12 +171,21 @@ impl TargetArgs {
 
 impl Target {
     fn at(endpoint: Endpoint) -> Self {
-        Self { name: None, endpoint, options: options(), remote: true }
+        Self { name: None, endpoint, options: options(), remote: true, outlives: true }
+    }
+
+    fn far(far: Far) -> Self {
+        Self { outlives: far.outlives_connection(), ..Self::at(far.endpoint()) }
     }
 
     /// Whether it is another machine, as far as we can tell; else a server for this command alone.
     pub(crate) const fn is_remote(&self) -> bool {
         self.remote
+    }
+
+    /// Whether the server there goes on without the connection, and with it what runs there; as far as we can tell.
+    pub(crate) const fn outlives_connection(&self) -> bool {
+        self.outlives
     }
 
     /// The name that it is written down under, if it was found by name.
@@ -181,7 +208,7 @@ impl Target {
     /// # Errors
     /// It can't be reached, or refuses us.
     pub(crate) async fn connect(self) -> Result<Client, TargetError> {
-        let Self { name, endpoint, options, remote: _ } = self;
+        let Self { name, endpoint, options, .. } = self;
         Client::connect(endpoint, options).await.map_err(|error| not_connected(error, name.as_deref()))
     }
 
@@ -194,7 +221,7 @@ impl Target {
         input: impl AsyncRead + Send + Unpin + 'static,
         output: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<CarryEnd, TargetError> {
-        let Self { name, endpoint, options, remote: _ } = self;
+        let Self { name, endpoint, options, .. } = self;
         let carried = carry(endpoint, &options, input, output).await;
         carried.map_err(|error| not_connected(error, name.as_deref()))
     }
@@ -288,6 +315,9 @@ pub(crate) fn of_named(named: &Named) -> Result<Target, TargetError> {
             };
             Endpoint::WebSocket { url: url.clone(), bearer }
         }
+        Place::Program { program, args, .. } if let Some(far) = Far::of_words(program, args) => {
+            return Ok(Target { name: Some(id.clone()), ..Target::far(far) });
+        }
         Place::Program { program, args, env, cwd } => Endpoint::Command(Command {
             program: program.clone(),
             args: args.clone(),
@@ -305,7 +335,8 @@ pub(crate) fn of_named(named: &Named) -> Result<Target, TargetError> {
         }
     };
     options.initialize_time = named.initialize_time.unwrap_or(options.initialize_time);
-    Ok(Target { name: Some(id.clone()), endpoint, options, remote: true })
+    let outlives = !matches!(endpoint, Endpoint::Command(_));
+    Ok(Target { name: Some(id.clone()), endpoint, options, remote: true, outlives })
 }
 
 /// A server that is started for this command alone.
@@ -325,7 +356,7 @@ fn local(setup: &Setup) -> Result<Target, TargetError> {
         cwd: None,
         stderr: Stderr::Inherit,
     });
-    Ok(Target { name: None, endpoint, options: options(), remote: false })
+    Ok(Target { name: None, endpoint, options: options(), remote: false, outlives: false })
 }
 
 fn endpoint_of_url(url: &str, bearer: Option<codex_secret::Secret>) -> Endpoint {
@@ -351,11 +382,13 @@ fn request_id(text: &str) -> Result<String, String> {
 }
 
 fn url(text: &str) -> Result<String, String> {
-    if ["ws://", "wss://", "unix:///"].iter().any(|scheme| text.starts_with(scheme)) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected ws://HOST:PORT, wss://HOST or unix:///PATH".into())
+    if codex_bring::Target::is_meant_by(text) {
+        return text.parse::<codex_bring::Target>().map(|_| text.to_owned()).map_err(|error| error.to_string());
     }
+    if ["ws://", "wss://", "unix:///"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok(text.to_owned());
+    }
+    Err("expected ws://HOST:PORT, wss://HOST, unix:///PATH, ssh://HOST, docker://CONTAINER or kubectl://NAMESPACE/POD".into())
 }
 
 #[cfg(test)]

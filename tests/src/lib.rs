@@ -4,6 +4,7 @@ pub mod binary;
 pub mod client;
 pub mod cutter;
 pub mod executor;
+pub mod far;
 pub mod http;
 pub mod hub;
 pub mod issuer;

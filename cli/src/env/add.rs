@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use codex_config::environments::Place;
 use codex_exec_server::client::RegistryEnvironment;
 
 use super::write::change;
 use crate::setup::Setup;
-use crate::target::read_token;
+use crate::target::{FIRST_ANSWER, Far, FarArgs, read_token};
 use crate::values::variable;
 
 /// Names an environment.
@@ -18,7 +19,9 @@ pub(super) struct AddArgs {
     /// The name: ASCII letters, digits, `-` and `_`, at most 64.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where it is: ws://HOST:PORT, wss://HOST, unix:///PATH, or a registry's https:// address with --environment-id.
+    /// Where it is: ws://HOST:PORT, wss://HOST, unix:///PATH, or a registry's https:// address with --environment-id; or a
+    /// machine that needs nothing but a shell, since this program is brought there: ssh://USER@HOST:PORT, docker://CONTAINER,
+    /// kubectl://NAMESPACE/POD, or several with | between.
     #[arg(value_name = "TARGET", required_unless_present = "program")]
     target: Option<String>,
     /// The id under which the environment registered at the registry.
@@ -30,6 +33,8 @@ pub(super) struct AddArgs {
     /// Give up connecting after this many seconds; for ws:// and wss:// addresses.
     #[arg(long, value_name = "S", value_parser = seconds)]
     connect_timeout: Option<Duration>,
+    #[command(flatten)]
+    far: FarArgs,
     /// A variable for the program; may be given several times.
     #[arg(long, short = 'e', value_name = "K=V", value_parser = variable, requires = "program")]
     env: Vec<(String, String)>,
@@ -49,6 +54,9 @@ pub(super) fn add(args: AddArgs, setup: &Setup) -> anyhow::Result<u8> {
     let place = place(&args)?;
     change(setup, |edited| {
         edited.add(&args.name, &place)?;
+        if codex_bring::Target::is_meant_by(args.target.as_deref().unwrap_or_default()) {
+            edited.set_initialize_time(&args.name, FIRST_ANSWER)?;
+        }
         match args.use_it {
             // What was added is not among what was found.
             true => edited.use_added(&args.name),
@@ -70,6 +78,16 @@ fn place(args: &AddArgs) -> anyhow::Result<Place> {
         args.connect_timeout.is_none() || matches!(scheme, "ws" | "wss"),
         "--connect-timeout goes with a ws:// or wss:// address"
     );
+    let is_far = codex_bring::Target::is_meant_by(target);
+    if let Some(flag) = args.far.given().filter(|_| !is_far) {
+        anyhow::bail!("{flag} goes with an ssh://, docker:// or kubectl:// address");
+    }
+    if is_far {
+        anyhow::ensure!(token_file.is_none(), "--token-file goes with a server's own address; the way there asks for none");
+        let program = std::env::current_exe().context("can't tell where this program's own file is")?;
+        let words = Far::new(target, &args.far)?.to_words()?;
+        return Ok(Place::Program { program, args: words, env: BTreeMap::new(), cwd: None });
+    }
     if let Some((program, rest)) = args.program.split_first() {
         anyhow::ensure!(token_file.is_none(), "--token-file goes with an address, and a program needs none");
         return Ok(Place::Program {
@@ -101,7 +119,8 @@ fn place(args: &AddArgs) -> anyhow::Result<Place> {
         }
         _ => anyhow::bail!(
             "{target:?} is no address of an environment: expected ws://HOST:PORT, wss://HOST, unix:///PATH, a registry's \
-             https:// address with --environment-id, or a program after two hyphens"
+             https:// address with --environment-id, ssh://HOST, docker://CONTAINER, kubectl://NAMESPACE/POD, or a program after \
+             two hyphens"
         ),
     }
 }

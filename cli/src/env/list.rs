@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::output;
 use crate::setup::Setup;
 use crate::table::{Table, printed};
-use crate::target::{self, written_down};
+use crate::target::{self, Far, written_down};
 
 /// Lists the environments.
 #[derive(Debug, clap::Args)]
@@ -60,6 +60,9 @@ pub(super) fn list(args: &ListArgs, setup: &Setup) -> anyhow::Result<u8> {
 fn shown(named: &Named) -> (&'static str, String) {
     match &named.place {
         Place::Url { url, .. } => ("websocket", codex_exec_server::client::Endpoint::public_url(url)),
+        Place::Program { program, args, .. } if let Some(far) = Far::of_words(program, args) => {
+            (far.kind(), far.target.to_string())
+        }
         Place::Program { program, args, .. } => {
             let words = std::iter::once(program.display().to_string()).chain(args.iter().cloned());
             ("program", words.collect::<Vec<_>>().join(" "))

@@ -66,6 +66,10 @@ pub(crate) struct ServeArgs {
     pub(super) mechanisms: MechanismArgs,
     #[command(flatten)]
     pub(super) sandbox: SandboxFlags,
+    /// Leaves the session of whoever started it, so that it stays when that ends; for a server that stays where it was
+    /// brought.
+    #[arg(long, hide = true)]
+    pub(super) own_session: bool,
     /// Sets a bound of the server by its name in limits.rs; for tests.
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     pub(super) limit: Vec<String>,

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
@@ -248,6 +249,33 @@ impl Edited {
         }
         self.write_in_use(id);
         Ok(())
+    }
+
+    /// Says how long clients wait for the first answer of an environment of the shared file that was just added.
+    ///
+    /// # Errors
+    /// It was not added there.
+    pub fn set_initialize_time(&mut self, id: &str, time: Duration) -> Result<(), EditError> {
+        let seconds = value(time.as_secs_f64());
+        match self.shared.get_mut("environments") {
+            Some(Item::ArrayOfTables(tables)) => {
+                let mut tables = tables.iter_mut();
+                if let Some(table) = tables.find(|table| table.get("id").and_then(Item::as_str) == Some(id)) {
+                    table["initialize_timeout_sec"] = seconds;
+                    return Ok(());
+                }
+            }
+            Some(Item::Value(Value::Array(array))) => {
+                let mut tables = array.iter_mut().filter_map(Value::as_inline_table_mut);
+                let found = tables.find(|table| table.get("id").and_then(Value::as_str) == Some(id));
+                if let (Some(table), Item::Value(seconds)) = (found, seconds) {
+                    table.insert("initialize_timeout_sec", seconds);
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        Err(EditError::Asked(self.found.unknown(id)))
     }
 
     /// Lets an environment rest, or ends that.

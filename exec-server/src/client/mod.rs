@@ -36,7 +36,7 @@ mod traffic;
 
 pub use body::Body;
 pub use carry::{CarryEnd, carry};
-pub use dial::{Command, Endpoint, RegistryEnvironment, Stderr};
+pub use dial::{Command, Connector, Endpoint, FromServer, RegistryEnvironment, Stderr, ToServer};
 pub use environments::{Dial, EnvironmentError, Environments, LOCAL, State, Status};
 pub use error::ClientError;
 pub use options::{ClientOptions, Rest};

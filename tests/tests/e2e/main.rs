@@ -13,6 +13,7 @@ mod disk_logs;
 mod environments;
 mod extensions;
 mod failed_starts;
+mod far;
 mod files;
 mod handed_over;
 mod handshake;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_relay::RelayLimits;
@@ -12,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
+use super::connector::Connector;
 use super::link::{LinkReader, LinkWriter, lines};
 use super::route::Route;
 use super::websocket::{check_url, is_relay, open_unix, open_websocket, public_url};
@@ -67,6 +69,8 @@ pub enum Endpoint {
     },
     /// A child process in a process group of its own, ended with the connection.
     Command(Command),
+    /// A server that is reached in a way of the caller's own, over lines.
+    Connector(Arc<dyn Connector>),
     /// A server in this process, over lines.
     Stream(DuplexStream),
 }
@@ -105,6 +109,7 @@ pub(in crate::client) enum Again {
         path: PathBuf,
         bearer: Option<Secret>,
     },
+    Connector(Arc<dyn Connector>),
     /// The session ends with the connection.
     Never {
         target: String,
@@ -151,6 +156,10 @@ impl Endpoint {
                 let target = format!("the child {}", command.program.display());
                 Ok((spawn(command)?, Again::Never { target }))
             }
+            Self::Connector(connector) => {
+                let (reader, writer) = connected(&*connector).await?;
+                Ok((Link { reader, writer, child: None }, Again::Connector(connector)))
+            }
             Self::Stream(stream) => {
                 let (input, output) = tokio::io::split(stream);
                 let (reader, writer) = lines(input, output);
@@ -167,13 +176,18 @@ impl Again {
             Self::WebSocket { url, .. } => public_url(url),
             Self::Registry(route) => route.target(),
             Self::Unix { path, .. } => format!("unix://{}", path.display()),
+            Self::Connector(connector) => connector.target(),
             Self::Never { target } => target.clone(),
         }
     }
 
     /// Whether a session can be taken up again (15.4).
-    pub(in crate::client) const fn possible(&self) -> bool {
-        !matches!(self, Self::Never { .. })
+    pub(in crate::client) fn possible(&self) -> bool {
+        match self {
+            Self::Connector(connector) => connector.is_resumable(),
+            Self::Never { .. } => false,
+            Self::WebSocket { .. } | Self::Registry(_) | Self::Unix { .. } => true,
+        }
     }
 
     /// Whether an address where nobody listens any more means that the session is gone: always on this machine; across
@@ -195,7 +209,7 @@ impl Again {
     pub(in crate::client) fn unauthorized(&self) -> ClientError {
         let bearer = match self {
             Self::WebSocket { bearer, .. } | Self::Unix { bearer, .. } => bearer.as_ref(),
-            Self::Registry(_) | Self::Never { .. } => None,
+            Self::Registry(_) | Self::Connector(_) | Self::Never { .. } => None,
         };
         let target = self.target();
         match bearer {
@@ -249,6 +263,7 @@ impl Again {
                     let (input, output) = stream.into_split();
                     Ok(lines(input, output))
                 }
+                Self::Connector(connector) => connected(&**connector).await.map_err(OpenError::from),
                 Self::Never { .. } => Err(unmade("it can be connected to only once".into(), false)),
             }
         };
@@ -260,6 +275,12 @@ impl Again {
             }
         }
     }
+}
+
+async fn connected(connector: &dyn Connector) -> Result<(LinkReader, LinkWriter), ClientError> {
+    let failed = |reason| ClientError::Connect { target: connector.target(), reason };
+    let (input, output) = connector.connect().await.map_err(failed)?;
+    Ok(lines(input, output))
 }
 
 fn spawn(command: Command) -> Result<Link, ClientError> {

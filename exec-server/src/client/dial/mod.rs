@@ -1,5 +1,6 @@
 //! Makes a client's connections: straight to a server, to a child, or through a registry and a rendezvous.
 
+mod connector;
 mod endpoint;
 mod link;
 mod pings;
@@ -8,6 +9,7 @@ mod route;
 mod websocket;
 
 pub use crate::registry::RegistryEnvironment;
+pub use connector::{Connector, FromServer, ToServer};
 pub use endpoint::{Command, Endpoint, Stderr};
 
 pub(super) use endpoint::{Again, Link, OpenError};

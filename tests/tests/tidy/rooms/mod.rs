@@ -16,7 +16,8 @@ const CRATES: [(&str, &str); 4] = [
 ];
 
 /// Crates without rooms of their own on that page.
-const SMALL_CRATES: [(&str, &str); 11] = [
+const SMALL_CRATES: [(&str, &str); 12] = [
+    ("bring", "bring/src"),
     ("children", "children/src"),
     ("config", "config/src"),
     ("conformance", "conformance/src"),
