@@ -72,9 +72,9 @@ const FIRST_WORD_OF_PEOPLE: Duration = Duration::from_secs(600);
 const OTHER_FLIGHT: Duration = Duration::from_secs(330);
 /// Without progress for this long the link is dead.
 const NO_PROGRESS: Duration = Duration::from_secs(60);
-/// What is printed before the first word of ours, by a login script for example.
+/// What is printed before the first word of ours, by a login script for example. A safeguard, far from any real use.
 const MOST_NOISE: u64 = 1 << 20;
-/// What is said of a failure is cut behind this many bytes.
+/// What is said of a failure is cut behind this many bytes. A safeguard, far from any real use.
 const LONGEST_REASON: u64 = 4096;
 /// How long a program that closed its stdout may take to end.
 const ENDING: Duration = Duration::from_secs(5);

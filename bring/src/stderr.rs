@@ -13,7 +13,7 @@ use crate::connection::{Event, Tell};
 
 /// So many lines are kept for an error; the last ones say what broke.
 const KEPT_LINES: usize = 4;
-/// A longer line is cut.
+/// A longer line is cut. A safeguard, far from any real use.
 const LONGEST_LINE: u64 = 4096;
 
 /// What was heard so far.

@@ -47,7 +47,7 @@ pub struct TargetError {
     problem: String,
 }
 
-/// More hops than this are a mistake. Each doubles the quotes of the ones behind it.
+/// Each hop doubles the quotes of the ones behind it. A safeguard, far from any real use.
 const MOST_HOPS: usize = 5;
 
 /// The schemes that a target begins with.

@@ -58,13 +58,14 @@ done
 [ "$1 $2" = "sh -c" ] || exit 64
 unshared="unshare -m"
 [ "$(id -u)" = 0 ] || unshared="unshare -Urm"
-inside() { exec env -i HOME="$FAR/home" PATH="$FAR/shims:$FAR/bin:/usr/local/bin:/usr/bin:/bin" "$@"; }
-mounted() { exec $unshared sh -c 'mount -t tmpfs -o '"$1"' tmpfs "$FAR/home" && exec env -i HOME="$FAR/home" PATH=/usr/bin:/bin sh -c "$0"' "$2"; }
+inside() { exec env -i HOME="$FAR/home" PATH="$FAR/shims:$FAR/bin:$FAR/tools" "$@"; }
+mounted() { exec $unshared sh -c 'mount -t tmpfs -o '"$1"' tmpfs "$FAR/home" && exec env -i HOME="$FAR/home" PATH="$FAR/tools" sh -c "$0"' "$2"; }
 export FAR=@FAR@
+PATH=/usr/bin:/bin
 case $name in
 gone) echo "Error response from daemon: No such container: gone" >&2; exit 1 ;;
 shellless) echo 'OCI runtime exec failed: exec failed: exec: "sh": executable file not found in $PATH: unknown' >&2; exit 126 ;;
-homeless) exec env -i PATH=/usr/bin:/bin "$@" ;;
+homeless) exec env -i PATH="$FAR/tools" "$@" ;;
 noexec) mounted noexec "$3" ;;
 full) mounted size=4k "$3" ;;
 web-0) mounted size=400m "$3" ;;
@@ -75,13 +76,25 @@ bsd) mkdir -p "$FAR/shims"; printf '#!/bin/sh\necho FreeBSD\n' >"$FAR/shims/unam
 esac
 "#;
 
+/// What a shell finds there.
+const TOOLS: [&str; 20] = [
+    "cat", "chmod", "env", "head", "ls", "mkdir", "mv", "rm", "rmdir", "setsid", "sh", "sha256sum", "sleep", "true", "uname",
+    "wc", "echo", "dd", "stty", "id",
+];
+
 impl Far {
     /// One with stand-ins for docker and kubectl alone.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let far = Self { directory, sshd: None };
-        for name in ["home", "bin", "shims", "sshd", "installed"] {
+        for name in ["home", "bin", "shims", "sshd", "installed", "tools"] {
             std::fs::create_dir(far.path(name)).expect("a new directory");
+        }
+        // Nothing else is there: no gzip, above all, which takes long for a program that was built for tests.
+        for tool in TOOLS {
+            let found = ["/bin", "/usr/bin"].map(|place| Path::new(place).join(tool));
+            let found = found.into_iter().find(|path| path.exists()).expect("a tool of every system");
+            std::os::unix::fs::symlink(found, far.path("tools").join(tool)).expect("a link");
         }
         let text = STAND_IN.replace("@FAR@", far.directory.path().to_str().expect("UTF-8"));
         for name in ["docker", "kubectl"] {
@@ -120,7 +133,7 @@ impl Far {
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/key.pub\nPidFile none\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
              MaxStartups 100\nLogLevel VERBOSE\nSetEnv PATH={}\n",
-            self.search_path()
+            format_args!("{0}/bin:{0}/tools", self.directory.path().display())
         );
         // `refused` has a host key that nobody knows, and `closed` takes no key of ours.
         let client = format!(

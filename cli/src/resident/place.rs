@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 
-/// The longest path of a Unix socket, its final zero aside. Fixed by the kernel (unix(7)).
+/// The longest path of a Unix socket, its final zero aside. See unix(7). Fixed by the kernel.
 const LONGEST_SOCKET: usize = 107;
-/// Whoever holds the lock starts a server, or ends one.
+/// Whoever holds the lock starts a server, or ends one. A safeguard, far from any real use.
 const LONGEST_LOCKED: Duration = Duration::from_secs(60);
 /// Our own pace: nothing outside depends on it.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -281,7 +281,7 @@ async fn what_stands_in_the_way_has_a_sentence_and_a_remedy() {
         ("ssh://refused", &small, "connect once with `ssh refused` from a terminal, and compare the key"),
         ("ssh://closed", &small, "nobody can be asked for a password or a key here"),
         ("docker://gone", &small, "docker://gone: docker ended with code 1: Error response from daemon: No such"),
-        ("ssh://box|docker://gone", &small, ": docker://gone: docker ended with code 1: Error response"),
+        ("ssh://box|docker://gone", &small, ": docker://gone: docker ended with code 1: "),
         ("docker://shellless", &small, "there is no shell that runs commands"),
         ("docker://homeless", &small, "neither HOME nor XDG_CACHE_HOME is set there; name a directory with --remote-dir"),
         ("docker://bsd", &small, "the machine runs FreeBSD, and this program needs Linux"),
