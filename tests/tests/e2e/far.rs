@@ -221,7 +221,8 @@ async fn many_at_once_bring_it_once() {
     let far = Far::new();
     let home = far.home();
     let counted = far.path("counted");
-    far.program("shims/gzip", &format!("#!/bin/sh\necho once >>{}\nexec /usr/bin/gzip \"$@\"\n", counted.display()));
+    let count = format!("#!/bin/sh\necho once >>{}\nexec /usr/bin/sha256sum\n", counted.display());
+    far.program("shims/sha256sum", &count);
     add(&home, &far, "web", "docker://web", &[]).await;
     let all: Vec<_> =
         (0..4).map(|_| home.start(&["exec-server", "run", "-E", "web", "--", "echo", "there"])).collect();
@@ -304,6 +305,29 @@ async fn what_stands_in_the_way_has_a_sentence_and_a_remedy() {
     home.set("PATH", "/nosuch");
     let ended = home.run(&["exec-server", "run", "--url", "docker://x", "--", "true"]).await;
     assert!(ended.stderr.contains("can't start docker: No such file or directory"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn it_goes_packed_where_it_can_be_unpacked_and_the_three_newest_are_kept() {
+    let far = Far::new();
+    let home = far.home();
+    let unpacked = far.path("unpacked");
+    far.program("shims/gzip", &format!("#!/bin/sh\necho once >>{}\nexec /usr/bin/gzip \"$@\"\n", unpacked.display()));
+    for number in 1..=5 {
+        let small = changed(&far, "small", b"\x7fELF", b"\x7fELF");
+        let mut bytes = std::fs::read(&small).unwrap();
+        bytes.extend(vec![number; 100]);
+        std::fs::write(&small, &bytes).unwrap();
+        let directory = far.path("installed").display().to_string();
+        let flags = ["--url", "docker://web", "--binary", &small, "--remote-dir", &directory, "--", "true"];
+        // It is no server, and so there is no answer.
+        let ended = home.run(&[&["exec-server", "run"][..], &flags].concat()).await;
+        assert_eq!(ended.status.code(), Some(255), "{ended:?}");
+        let there = installed(&far.cache());
+        assert_eq!(there.len(), usize::from(number).min(3), "{there:?}");
+        assert!(there.iter().any(|(path, _)| std::fs::read(path).unwrap() == bytes), "{ended:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&unpacked).unwrap().lines().count(), 5);
 }
 
 #[tokio::test]
