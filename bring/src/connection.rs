@@ -94,10 +94,14 @@ pub async fn connect(request: &Request, tell: Tell) -> Result<Connection, BringE
         directory: request.directory.as_deref(),
         served: request.served,
     };
-    let command = way::command(&request.target, &words.script(), |number| reached(&nonce, number), request.asks);
-    let not_started = |cause: String| at(&request.target, 0, Failure::NoProgram { program: request.target.program(), cause });
+    let command =
+        way::command(&request.target, &words.script(), |number| reached(&nonce, number), request.asks);
+    let not_started = |cause: String| {
+        at(&request.target, 0, Failure::NoProgram { program: request.target.program(), cause })
+    };
     let mut child = start(&command, request.asks).map_err(|error| not_started(error.to_string()))?;
-    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(not_started("its pipes are missing".into()));
     };
@@ -135,7 +139,8 @@ fn at(target: &Target, number: usize, failure: Failure) -> BringError {
 
 /// Starts the program that makes the way.
 fn start(words: &[String], asks: bool) -> io::Result<Child> {
-    let (program, arguments) = words.split_first().map_or(("ssh", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let (program, arguments) =
+        words.split_first().map_or(("ssh", &[][..]), |(first, rest)| (first.as_str(), rest));
     let mut command;
     if asks {
         // It stays with us in the terminal's foreground, where it may ask, and leaves the keys to us.
@@ -216,10 +221,7 @@ impl Talk<'_> {
             }
         }
         self.heard.serves();
-        Ok(Connection {
-            input: FromFar { stdout: self.stdout, _way: self.program },
-            output: self.stdin,
-        })
+        Ok(Connection { input: FromFar { stdout: self.stdout, _way: self.program }, output: self.stdin })
     }
 
     /// The number of the last hop.
@@ -349,7 +351,11 @@ async fn whole(stdout: &mut BufReader<ChildStdout>, first: &str) -> String {
 }
 
 impl AsyncRead for FromFar {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stdout).poll_read(cx, buffer)
     }
 }

@@ -65,13 +65,17 @@ pub enum Failure {
         said: String,
     },
     /// Nothing runs commands there.
-    #[error("there is no shell that runs commands ({said}); the other side needs /bin/sh, and an account that may use it")]
+    #[error(
+        "there is no shell that runs commands ({said}); the other side needs /bin/sh, and an account that may use it"
+    )]
     NoShell {
         /// The last that was said.
         said: String,
     },
     /// Nothing was heard.
-    #[error("nothing was heard for {after:?} while waiting for {what}; a login script there may wait for input")]
+    #[error(
+        "nothing was heard for {after:?} while waiting for {what}; a login script there may wait for input"
+    )]
     Silent {
         /// How long.
         after: Duration,
@@ -130,7 +134,9 @@ pub enum Failure {
         said: String,
     },
     /// No room.
-    #[error("no room in {directory} for the program's {size} bytes: {said}; free some, or name another directory with --remote-dir")]
+    #[error(
+        "no room in {directory} for the program's {size} bytes: {said}; free some, or name another directory with --remote-dir"
+    )]
     Full {
         /// The directory.
         directory: String,
@@ -234,7 +240,10 @@ mod tests {
         let of_hop = |program, code, said: &str| Failure::of_hop(program, code, said.into());
         let of_script = |text| Failure::of_script(text, 5);
         for (failure, words) in [
-            (of_hop("ssh", 255, "ssh: connect to host h port 22: Connection refused"), "ssh ended with code 255"),
+            (
+                of_hop("ssh", 255, "ssh: connect to host h port 22: Connection refused"),
+                "ssh ended with code 255",
+            ),
             (of_hop("ssh", 255, "Host key verification failed."), "compare the key"),
             (of_hop("ssh", 255, "a@h: Permission denied (publickey)."), "ssh-add"),
             (of_hop("ssh", 1, "This account is currently not available."), "no shell that runs commands"),
@@ -244,7 +253,10 @@ mod tests {
             (of_script("home"), "--remote-dir"),
             (of_script("directory /x: Read-only file system"), "Read-only file system; mend that"),
             (of_script("directory /x: mkdir: can't: No space left on device"), "no room in /x"),
-            (of_script("size 3 /x gzip: stdout: No space left on device"), "no room in /x for the program's 5 bytes"),
+            (
+                of_script("size 3 /x gzip: stdout: No space left on device"),
+                "no room in /x for the program's 5 bytes",
+            ),
             (of_script("size 3 /x "), "(3 of 5 bytes); try again"),
             (of_script("hash abc"), "(hash abc)"),
             (of_script("run 126 /x sh: 1: /x/codex: Permission denied"), "mounted noexec"),

@@ -28,7 +28,8 @@ pub(crate) struct Payload {
 impl Payload {
     /// Looks at the file. Blocks.
     pub(crate) fn read(path: &Path) -> Result<Self, BringError> {
-        let unread = |cause: io::Error| BringError::Binary { path: path.to_owned(), problem: cause.to_string() };
+        let unread =
+            |cause: io::Error| BringError::Binary { path: path.to_owned(), problem: cause.to_string() };
         let wrong = |problem: &str| BringError::Binary { path: path.to_owned(), problem: problem.into() };
         let mut file = File::open(path).map_err(unread)?;
         let mut hash = Context::new(&SHA256);
@@ -127,7 +128,9 @@ mod tests {
     #[test]
     fn what_is_no_program_is_refused_with_its_path() {
         let directory = tempfile::tempdir().unwrap();
-        for (name, text) in [("empty", &b""[..]), ("script", b"#!/bin/sh\nexit 0 # long enough"), ("short", b"\x7fELF")] {
+        for (name, text) in
+            [("empty", &b""[..]), ("script", b"#!/bin/sh\nexit 0 # long enough"), ("short", b"\x7fELF")]
+        {
             let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
             let error = Payload::read(&path).unwrap_err().to_string();

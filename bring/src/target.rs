@@ -56,9 +56,7 @@ const SCHEMES: [&str; 3] = ["ssh", "docker", "kubectl"];
 impl Target {
     /// Whether a text is meant as a way of this kind; it may be wrong all the same.
     pub fn is_meant_by(text: &str) -> bool {
-        SCHEMES
-            .iter()
-            .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")))
+        SCHEMES.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")))
     }
 
     /// The hops, from here to there; at least one.

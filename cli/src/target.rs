@@ -158,7 +158,9 @@ impl TargetArgs {
         }
         if is_far {
             let token = self.token_file.as_ref();
-            return token.map(|_| "--token-file goes with a server's own address; the way there asks for none".into());
+            return token.map(|_| {
+                "--token-file goes with a server's own address; the way there asks for none".into()
+            });
         }
         let url = self.url.as_ref()?;
         if url.starts_with("unix://") {
@@ -383,7 +385,10 @@ fn request_id(text: &str) -> Result<String, String> {
 
 fn url(text: &str) -> Result<String, String> {
     if codex_bring::Target::is_meant_by(text) {
-        return text.parse::<codex_bring::Target>().map(|_| text.to_owned()).map_err(|error| error.to_string());
+        return text
+            .parse::<codex_bring::Target>()
+            .map(|_| text.to_owned())
+            .map_err(|error| error.to_string());
     }
     if ["ws://", "wss://", "unix:///"].iter().any(|scheme| text.starts_with(scheme)) {
         return Ok(text.to_owned());

@@ -21,7 +21,8 @@ pub fn brought() -> &'static Path {
         if newest(&stripped) < newest(built) {
             // Another test process may do the same.
             let new = stripped.with_extension(std::process::id().to_string());
-            let done = Command::new("strip").arg("-o").args([&new, built]).status().expect("binutils are there");
+            let done =
+                Command::new("strip").arg("-o").args([&new, built]).status().expect("binutils are there");
             assert!(done.success(), "strip: {done}");
             std::fs::rename(&new, &stripped).expect("the same directory");
         }
@@ -78,8 +79,26 @@ esac
 
 /// What a shell finds there.
 const TOOLS: [&str; 20] = [
-    "cat", "chmod", "env", "head", "ls", "mkdir", "mv", "rm", "rmdir", "setsid", "sh", "sha256sum", "sleep", "true", "uname",
-    "wc", "echo", "dd", "stty", "id",
+    "cat",
+    "chmod",
+    "env",
+    "head",
+    "ls",
+    "mkdir",
+    "mv",
+    "rm",
+    "rmdir",
+    "setsid",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "true",
+    "uname",
+    "wc",
+    "echo",
+    "dd",
+    "stty",
+    "id",
 ];
 
 impl Far {

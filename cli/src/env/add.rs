@@ -83,7 +83,10 @@ fn place(args: &AddArgs) -> anyhow::Result<Place> {
         anyhow::bail!("{flag} goes with an ssh://, docker:// or kubectl:// address");
     }
     if is_far {
-        anyhow::ensure!(token_file.is_none(), "--token-file goes with a server's own address; the way there asks for none");
+        anyhow::ensure!(
+            token_file.is_none(),
+            "--token-file goes with a server's own address; the way there asks for none"
+        );
         let program = std::env::current_exe().context("can't tell where this program's own file is")?;
         let words = Far::new(target, &args.far)?.to_words()?;
         return Ok(Place::Program { program, args: words, env: BTreeMap::new(), cwd: None });

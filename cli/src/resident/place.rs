@@ -57,7 +57,8 @@ impl Place {
         let path = self.file("lock");
         let cannot = || format!("can't lock {}", path.display());
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path).with_context(cannot)?;
+        let file =
+            options.write(true).create(true).truncate(false).mode(0o600).open(&path).with_context(cannot)?;
         let deadline = Instant::now() + LONGEST_LOCKED;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

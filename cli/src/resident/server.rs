@@ -69,7 +69,8 @@ async fn gives_way(place: &Place) -> bool {
         return false;
     }
     if running > 0 {
-        let programs = if running == 1 { "a program runs".to_owned() } else { format!("{running} programs run") };
+        let programs =
+            if running == 1 { "a program runs".to_owned() } else { format!("{running} programs run") };
         output::note(&format!(
             "the server that stays there is another version ({version}), and {programs} in it; it is replaced when they have ended"
         ));
@@ -93,7 +94,10 @@ async fn end(place: &Place, pid: Pid) -> anyhow::Result<()> {
     let deadline = Instant::now() + END;
     while UnixStream::connect(place.socket()).await.is_ok() {
         if Instant::now() > deadline {
-            bail!("the server that stays there does not end (process {}); end it with `kill -9`", pid.as_raw_nonzero());
+            bail!(
+                "the server that stays there does not end (process {}); end it with `kill -9`",
+                pid.as_raw_nonzero()
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }

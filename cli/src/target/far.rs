@@ -67,7 +67,8 @@ impl Far {
     /// # Errors
     /// It is no way to a machine.
     pub(crate) fn new(url: &str, args: &FarArgs) -> Result<Self, TargetError> {
-        let target = url.parse().map_err(|error: codex_bring::TargetError| TargetError::Usage(error.to_string()))?;
+        let target =
+            url.parse().map_err(|error: codex_bring::TargetError| TargetError::Usage(error.to_string()))?;
         Ok(Self { target, args: args.clone() })
     }
 
@@ -184,7 +185,11 @@ mod tests {
     fn what_is_written_down_is_understood_again_and_nothing_else_is() {
         for args in [
             FarArgs::default(),
-            FarArgs { resident: true, binary: Some("/x/codex-static".into()), remote_dir: Some("/srv/x".into()) },
+            FarArgs {
+                resident: true,
+                binary: Some("/x/codex-static".into()),
+                remote_dir: Some("/srv/x".into()),
+            },
         ] {
             let far = Far::new("ssh://me@box:22|docker://web", &args).unwrap();
             let words = far.to_words().unwrap();

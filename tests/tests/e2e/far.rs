@@ -96,7 +96,8 @@ async fn chains_pods_and_noise_before_the_first_word() {
     }
     // A namespace with a home directory of its own, which is gone afterwards.
     let binary = brought().to_str().unwrap();
-    let pod = ["--url", "kubectl://default/web-0/side", "--binary", binary, "--", "sh", "-c", "ls -A ~/.cache"];
+    let pod =
+        ["--url", "kubectl://default/web-0/side", "--binary", binary, "--", "sh", "-c", "ls -A ~/.cache"];
     let ended = home.run(&[&["exec-server", "run"][..], &pod].concat()).await;
     assert_eq!(ended.stdout, "codex-exec-server\n", "{ended:?}");
     assert!(std::fs::read_dir(far.path("home")).unwrap().next().is_none());
@@ -167,7 +168,8 @@ async fn a_server_that_stays_is_found_again_and_a_cut_loses_nothing() {
     assert_eq!(listed.stdout, "nightly\n", "{listed:?}");
 
     let go = far.path("go");
-    let line = format!("echo before; while [ ! -e {} ]; do sleep 0.05; done; echo after; exit 5", go.display());
+    let line =
+        format!("echo before; while [ ! -e {} ]; do sleep 0.05; done; echo after; exit 5", go.display());
     let running = home.start(&["exec-server", "run", "--", "sh", "-c", &line]);
     running.wait_for("the program", |stdout, _| stdout.contains("before").then_some(())).await;
     let cut = ways(&far);
@@ -198,7 +200,8 @@ async fn a_server_that_stays_gives_way_to_another_version_once_nothing_runs_in_i
     assert_eq!(home.run(&[&add[..], &["--binary", &newer]].concat()).await.status.code(), Some(0));
 
     let sleeper = sleeper(&far);
-    let left = home.run(&["exec-server", "run", "-E", "old", "-d", "--name", "p", "--", &sleeper, "7777"]).await;
+    let left =
+        home.run(&["exec-server", "run", "-E", "old", "-d", "--name", "p", "--", &sleeper, "7777"]).await;
     assert_eq!(left.status.code(), Some(0), "{left:?}");
     let first = far.residents();
     let ended = run(&home, "new", &["echo", "served"]).await;
@@ -241,7 +244,10 @@ async fn a_half_brought_program_is_never_run_and_brought_anew() {
     add(&home, &far, "web", "docker://web", &[]).await;
     // Takes a part, and waits to be cut.
     let taken = far.path("taken");
-    far.program("shims/head", &format!("#!/bin/sh\n/usr/bin/head -c 100000\necho >{}\ncat >/dev/null\n", taken.display()));
+    far.program(
+        "shims/head",
+        &format!("#!/bin/sh\n/usr/bin/head -c 100000\necho >{}\ncat >/dev/null\n", taken.display()),
+    );
     let running = home.start(&["exec-server", "run", "-E", "web", "--", "true"]);
     eventually("a part arrived", || taken.exists()).await;
     drop(running);
@@ -281,17 +287,29 @@ async fn what_stands_in_the_way_has_a_sentence_and_a_remedy() {
         ("ssh://nosuch.invalid", &small, "ssh://nosuch.invalid: ssh ended with code 255"),
         ("ssh://refused", &small, "connect once with `ssh refused` from a terminal, and compare the key"),
         ("ssh://closed", &small, "nobody can be asked for a password or a key here"),
-        ("docker://gone", &small, "docker://gone: docker ended with code 1: Error response from daemon: No such"),
+        (
+            "docker://gone",
+            &small,
+            "docker://gone: docker ended with code 1: Error response from daemon: No such",
+        ),
         ("ssh://box|docker://gone", &small, ": docker://gone: docker ended with code 1: "),
         ("docker://shellless", &small, "there is no shell that runs commands"),
-        ("docker://homeless", &small, "neither HOME nor XDG_CACHE_HOME is set there; name a directory with --remote-dir"),
+        (
+            "docker://homeless",
+            &small,
+            "neither HOME nor XDG_CACHE_HOME is set there; name a directory with --remote-dir",
+        ),
         ("docker://bsd", &small, "the machine runs FreeBSD, and this program needs Linux"),
         ("docker://plain", &machine, built_for.as_str()),
         ("docker://plain", &loader, "C library is too old for this program, or is another one"),
         ("docker://plain", &library, "give a static one with --binary"),
         ("docker://noexec", &small, "mounted noexec?); name another directory with --remote-dir"),
         ("docker://full", &small, "no room in"),
-        ("docker://readonly", &small, "Read-only file system; mend that, or name another one with --remote-dir"),
+        (
+            "docker://readonly",
+            &small,
+            "Read-only file system; mend that, or name another one with --remote-dir",
+        ),
         ("docker://plain", &text, "it is no program for Linux (ELF)"),
     ] {
         // The shims of one machine are not those of the next.
@@ -312,7 +330,10 @@ async fn it_goes_packed_where_it_can_be_unpacked_and_the_three_newest_are_kept()
     let far = Far::new();
     let home = far.home();
     let unpacked = far.path("unpacked");
-    far.program("shims/gzip", &format!("#!/bin/sh\necho once >>{}\nexec /usr/bin/gzip \"$@\"\n", unpacked.display()));
+    far.program(
+        "shims/gzip",
+        &format!("#!/bin/sh\necho once >>{}\nexec /usr/bin/gzip \"$@\"\n", unpacked.display()),
+    );
     for number in 1..=5 {
         let small = changed(&far, "small", b"\x7fELF", b"\x7fELF");
         let mut bytes = std::fs::read(&small).unwrap();
