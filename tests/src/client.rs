@@ -15,7 +15,7 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::GUARD;
+use crate::{GUARD, machine};
 use crate::link::{Io, Received, Receiver, Sender, unlimited};
 pub use programs::{Ended, start_params};
 
@@ -317,7 +317,10 @@ impl TestClient {
                         return None;
                     }
                 }
-                () = &mut patience => panic!("nothing came for {} s{}", GUARD.as_secs(), self.told()),
+                () = &mut patience => {
+                    let (told, family) = (self.told(), machine::family());
+                    panic!("nothing came for {} s{told}\nwhat runs below this test:\n{family}", GUARD.as_secs())
+                }
             }
         }
     }

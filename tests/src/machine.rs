@@ -1,5 +1,7 @@
 //! Looks at the machine: which processes live, and waits for something to become true.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,48 @@ pub fn children(pid: u32) -> Vec<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|child| parent_of(*child) == Some(pid))
         .collect()
+}
+
+/// Everything that runs below this process, for failures: each process below its parent, with its state, what its threads wait
+/// for in the kernel, its number in its own PID namespace, and its signals. What the kernel does not show to this user is left out.
+pub fn family() -> String {
+    let mut text = String::new();
+    tell_family(std::process::id(), 0, &mut text);
+    text
+}
+
+fn tell_family(pid: u32, depth: usize, text: &mut String) {
+    /// No more is read by anybody.
+    const LONGEST: usize = 64 << 10;
+    if text.len() > LONGEST {
+        return;
+    }
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let args = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+    let status = String::from_utf8_lossy(&read("status")).into_owned();
+    let facts = ["NSpid:", "SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:"].map(|name| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?");
+        format!("{name}{}", value.split_whitespace().collect::<Vec<_>>().join("/"))
+    });
+    let shown: String = args.chars().take(160).collect();
+    let _ = writeln!(text, "{:depth$}{pid} [{}] {shown}", "", facts.join(" "), depth = depth * 2);
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let mut alike: BTreeMap<String, usize> = BTreeMap::new();
+    for thread in threads.filter_map(|entry| Some(entry.ok()?.path())) {
+        let read = |name: &str| std::fs::read_to_string(thread.join(name)).unwrap_or_default();
+        let stat = read("stat");
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or("?");
+        let [name, place, call] = ["comm", "wchan", "syscall"].map(|name| read(name).trim().to_owned());
+        // The call's number and arguments, without the stack's place.
+        let call: Vec<&str> = call.split(' ').take(5).collect();
+        *alike.entry(format!("{state} {name}: {place}; {}", call.join(" "))).or_default() += 1;
+    }
+    for (thread, times) in alike {
+        let _ = writeln!(text, "{:depth$}  {times} x {thread}", "", depth = depth * 2);
+    }
+    for child in children(pid) {
+        tell_family(child, depth + 1, text);
+    }
 }
 
 /// Reads a pid that a test program wrote into a file, waiting for it.

@@ -10,6 +10,7 @@ mod sources;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use codex_e2e::GUARD;
 use codex_e2e::http::{Asked, Origin, plain};
 use futures_util::FutureExt;
 use tokio::io::AsyncWriteExt;
@@ -236,7 +237,8 @@ async fn work(
     );
     let mut more = profile(ground, setting);
     more["cwd"] = json!(ground.uri("w"));
-    more["timeoutMs"] = json!(60_000);
+    // Longer than the client waits: what hangs is looked at before it is killed.
+    more["timeoutMs"] = json!(2 * GUARD.as_secs() * 1000);
     let id = format!("{} {setting:?}", row.name);
     client.ok("process/start", start_params(&id, ["/bin/sh", "-c", &script], more)).await;
     let ended = client.finish(&id).await;
