@@ -141,3 +141,20 @@ pub fn peak_memory(pid: u32) -> u64 {
     line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
         .map_or(0, |kib| kib << 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_below_a_test_is_told_with_its_threads() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
+        let told = family();
+        kill(child.id());
+        child.wait().expect("ended");
+        let at = told.find(&format!("  {} [NSpid:", child.id())).expect(&told);
+        let (first, rest) = told[at..].split_once('\n').expect("more than one line");
+        assert!(first.ends_with("sleep 1000 "), "{told}");
+        assert!(rest.trim_start().starts_with("1 x ") && rest.contains("sleep: "), "{told}");
+    }
+}
