@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use libc::c_long;
-#[cfg(target_arch = "x86_64")]
-use seccompiler::sock_filter;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
 use codex_children::groups;
 
+use super::numbers::{self, Fate};
 use super::{families, ioctls, sockets};
 use crate::sandbox::task::{Failure, Namespaces, Stage, Walls};
 
@@ -164,6 +163,11 @@ const NAMESPACES: [i32; 8] = [
 ];
 const CLONE_NEWTIME: i32 = 0x80;
 
+/// A call whose flags lie in memory, where a filter can't look: callers fall back on the older one.
+const ABSENT: c_long = libc::SYS_clone3;
+/// The numbers of the x32 calls, which share the architecture's name with the ordinary ones, begin here: all absent.
+const X32: u32 = 0x4000_0000;
+
 /// Types characters into a terminal, as if the user had.
 const TIOCSTI: u64 = 0x5412;
 /// Pastes into a console.
@@ -190,16 +194,46 @@ pub(super) fn install(walls: &Walls, first_process: Option<&OwnedFd>) -> Result<
     let handed = first_process.map_or(Ok(false), |first| sockets::hand_over(walls, first));
     let named =
         handed.map_err(|error| Failure::new(Stage::Confine, "have its Unix sockets answered for", &error))?;
-    let build = || -> Built<[BpfProgram; 2]> { Ok([absent()?, refused(walls, named)?]) };
+    let build = || -> Built<BpfProgram> {
+        let rules = refused(walls, named)?;
+        let fates = fates(&rules);
+        // Only what depends on arguments is left to the library.
+        let with_conditions = rules.into_iter().filter(|(_, conditions)| !conditions.is_empty()).collect();
+        Ok(numbers::search(&fates, &program(with_conditions, libc::EPERM)?))
+    };
     let built = build().map_err(|error| failed(error.into()))?;
     let commands = walls.is_bare().then(ioctls::refuse_others);
-    for program in foreign().iter().chain(&built).chain(&commands) {
+    for program in [&built].into_iter().chain(&commands) {
         seccompiler::apply_filter(program).map_err(failed)?;
     }
     Ok(())
 }
 
-fn refused(walls: &Walls, named: bool) -> Built<BpfProgram> {
+/// What becomes of each call by its number, in ranges.
+fn fates(rules: &Rules) -> Vec<(u32, Fate)> {
+    let refused = rules.iter().map(|(call, conditions)| {
+        (*call, if conditions.is_empty() { Fate::Fails(libc::EPERM) } else { Fate::LookedAt })
+    });
+    let known: BTreeMap<i64, Fate> = refused.chain([(ABSENT, Fate::Fails(libc::ENOSYS))]).collect();
+    let mut ranges = vec![(0, Fate::Allowed)];
+    let mut begin = |number: u32, fate: Fate| match ranges.last_mut() {
+        Some((last, of)) if *last == number => *of = fate,
+        _ => ranges.push((number, fate)),
+    };
+    for (number, fate) in known {
+        let Ok(number) = u32::try_from(number) else { continue };
+        begin(number, fate);
+        begin(number + 1, Fate::Allowed);
+    }
+    if cfg!(target_arch = "x86_64") {
+        begin(X32, Fate::Fails(libc::ENOSYS));
+    }
+    ranges.dedup_by_key(|(_, fate)| *fate);
+    ranges
+}
+
+/// What is refused with `EPERM`: always, or where one of its conditions holds.
+fn refused(walls: &Walls, named: bool) -> Built<Rules> {
     let everywhere = REFUSED.iter().chain(&REFUSED_HERE).chain(&REFUSED_NEWER);
     let mut rules: Rules = everywhere.map(|call| (*call, Vec::new())).collect();
     if walls.namespaces == Namespaces::None {
@@ -235,7 +269,7 @@ fn refused(walls: &Walls, named: bool) -> Built<BpfProgram> {
         spare_the_group(&mut rules)?;
     }
     families::allow(walls, named, &mut rules)?;
-    program(rules, libc::EPERM)
+    Ok(rules)
 }
 
 /// A process group reaches over a PID namespace's border: signals to one's own go to its members outside as well.
@@ -248,11 +282,6 @@ fn spare_the_group(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
-/// Calls whose flags lie in memory, where a filter can't look: callers fall back on the older ones.
-fn absent() -> Built<BpfProgram> {
-    program([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)
-}
-
 fn program(rules: Rules, errno: i32) -> Built<BpfProgram> {
     let errno = SeccompAction::Errno(errno.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
@@ -263,30 +292,6 @@ fn program(rules: Rules, errno: i32) -> Built<BpfProgram> {
 /// Arguments of these calls are 32 bits wide to the kernel, whatever the register's upper half holds.
 pub(super) fn word(argument: u8, operator: SeccompCmpOp, value: u64) -> Built<SeccompCondition> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
-}
-
-/// The numbers of the x32 calls, which share the architecture's name with the ordinary ones: all absent.
-#[cfg(target_arch = "x86_64")]
-fn foreign() -> Vec<BpfProgram> {
-    const X32: u32 = 0x4000_0000;
-    let statement = |code, k| sock_filter { code, jt: 0, jf: 0, k };
-    let [load, at_least, answer] = [
-        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS),
-        (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K),
-        (libc::BPF_RET | libc::BPF_K),
-    ]
-    .map(|code| u16::try_from(code).unwrap_or(0));
-    let errno = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    vec![vec![
-        statement(load, 0),
-        sock_filter { code: at_least, jt: 0, jf: 1, k: X32 },
-        statement(answer, errno),
-        statement(answer, libc::SECCOMP_RET_ALLOW),
-    ]]
-}
-#[cfg(not(target_arch = "x86_64"))]
-fn foreign() -> Vec<BpfProgram> {
-    Vec::new()
 }
 
 /// Whether the kernel has filters at all.

@@ -13,6 +13,7 @@ mod layout;
 mod mount_points;
 mod mounts;
 mod network;
+mod numbers;
 mod pids;
 mod pins;
 mod procfs;
