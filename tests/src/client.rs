@@ -15,8 +15,8 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::{GUARD, machine};
 use crate::link::{Io, Received, Receiver, Sender, unlimited};
+use crate::{GUARD, machine};
 pub use programs::{Ended, start_params};
 
 /// An error answer: its code and its text.

@@ -10,7 +10,7 @@ use std::path::Path;
 use codex_children::posix::{self, ExecArgs, Streams, Strings};
 use codex_children::spawn::{self, ForegroundChild, Spawned};
 use codex_children::{Role, becomes_program, reap, tree};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use super::launcher::NAME;
 use super::task::{Failure, Instruction, LauncherTask, Namespaces, Word};
@@ -162,7 +162,9 @@ fn listen(wire: &OwnedFd) -> Result<Vec<OwnedFd>, NotStarted> {
 
 /// Kills and reaps.
 fn end(spawned: &Spawned) {
-    let _ = tree::kill_group(spawned.pid, rustix::process::Signal::KILL);
+    let _ = tree::kill_group(spawned.pid, Signal::KILL);
+    // One that has just moved may not lead its group yet.
+    let _ = rustix::process::pidfd_send_signal(&spawned.pidfd, Signal::KILL);
     reap::wait_for_killed(spawned.pid);
 }
 
@@ -249,7 +251,7 @@ pub(crate) fn start_here(
     }
     let outcome = has_moved.and_then(|_| give(&wire, task, &[])).and_then(|()| listen(&wire));
     if outcome.is_err() {
-        let _ = rustix::process::kill_process(started.pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(started.pid, Signal::KILL);
         let _ = started.wait();
     }
     if started.pid != launcher {

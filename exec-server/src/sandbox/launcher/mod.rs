@@ -21,6 +21,7 @@ mod queues;
 mod rights;
 mod sockets;
 mod streams;
+mod successor;
 mod view;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -60,27 +61,60 @@ pub fn is_launcher(arg0: Option<&OsStr>) -> bool {
 pub fn run() -> u8 {
     // SAFETY: whoever starts a launcher gives it this one; nothing else in this process knows it.
     let wire = unsafe { OwnedFd::from_raw_fd(wire::LAUNCHER_END) };
-    obey(&wire).unwrap_or_else(|failure| {
+    report(obey(&wire), &wire)
+}
+
+/// Tells what went wrong; the exit code.
+fn report(outcome: Result<u8, Failure>, wire: &OwnedFd) -> u8 {
+    outcome.unwrap_or_else(|failure| {
         // Nobody to tell: then the exit code has to do.
-        let _ = wire::send(&wire, &Word::Failed(failure), &[]);
+        let _ = wire::send(wire, &Word::Failed(failure), &[]);
         FAILED
     })
 }
 
 fn obey(wire: &OwnedFd) -> Result<u8, Failure> {
-    let fail = |error| Failure::new(Stage::Confine, "read its task", &error);
     close_at_exec().map_err(|error| Failure::new(Stage::Confine, "keep what is open to itself", &error))?;
-    let mut first_process = None;
-    let (task, mut streams) = loop {
-        let Some(received) = wire::receive(wire).map_err(fail)? else {
-            // Nobody needs it any more.
-            return Ok(0);
-        };
-        match received.message::<Instruction<LauncherTask>>().map_err(fail)? {
-            Instruction::Move(kind) => first_process = Some(pids::enter(kind, wire)?),
-            Instruction::Task(task) => break (task, received.descriptors),
-        }
+    let Some(Instructed { instruction, streams }) = next(wire)? else {
+        // Nobody needs it any more.
+        return Ok(0);
     };
+    match instruction {
+        Instruction::Task(task) => do_task(&task, streams, wire, None),
+        Instruction::Move(kind) => Err(pids::enter(kind, wire, |moved| {
+            let outcome = moved.and_then(|first_process| match next(wire)? {
+                Some(Instructed { instruction: Instruction::Task(task), streams }) => {
+                    do_task(&task, streams, wire, Some(first_process))
+                }
+                _ => Ok(0),
+            });
+            report(outcome, wire)
+        })),
+    }
+}
+
+/// What the server says.
+struct Instructed {
+    instruction: Instruction<LauncherTask>,
+    /// The program's stdin, stdout and stderr, if they came along, and what it gets besides.
+    streams: Vec<OwnedFd>,
+}
+
+/// The next instruction; none if there is nobody to give one any more.
+fn next(wire: &OwnedFd) -> Result<Option<Instructed>, Failure> {
+    let fail = |error| Failure::new(Stage::Confine, "read its task", &error);
+    let Some(received) = wire::receive(wire).map_err(fail)? else { return Ok(None) };
+    let instruction = received.message().map_err(fail)?;
+    Ok(Some(Instructed { instruction, streams: received.descriptors }))
+}
+
+fn do_task(
+    task: &LauncherTask,
+    mut streams: Vec<OwnedFd>,
+    wire: &OwnedFd,
+    first_process: Option<OwnedFd>,
+) -> Result<u8, Failure> {
+    let fail = |error| Failure::new(Stage::Confine, "take its streams", &error);
     let passed = take_passed(&task.work, &mut streams).map_err(fail)?;
     take_streams(streams).map_err(fail)?;
     let links = Links { server: wire, first_process: first_process.as_ref() };

@@ -2,13 +2,14 @@
 //!
 //! Three processes take part. The launcher makes the namespace, and in it a first process and the one that becomes the
 //! program; then it is gone. The program's process is made as a sibling of the launcher, so that it is the server's own
-//! child: how it ends and what it used is told by the kernel. The first process, which gets the program's orphans, reaps,
+//! child: how it ends and what it used is told by the kernel. It takes over the launcher's memory as it is, for a copy takes longer,
+//! and longest when it becomes the program. The first process, which gets the program's orphans, reaps,
 //! and ends once nobody else is left. With it ends everything in the namespace, whoever kills it; from inside nobody can.
 
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use codex_children::groups;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,35 +17,48 @@ use rustix::io::retry_on_intr;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use super::{sockets, view};
+use super::{sockets, successor, view};
 use crate::sandbox::task::{Failure, Namespaces, Stage, Word};
 use crate::sandbox::wire;
 
 /// The number that the program has in its namespace, behind the first process.
 const PROGRAM: i32 = 2;
 
-/// Enters a new PID namespace. Returns only in the process that is to become the program, with a link to the first process
-/// that has to be closed when it does. It must not end before the server has given it its task, and so knows of it: until
-/// then it may be taken for an orphan.
-pub(super) fn enter(namespaces: Namespaces, server: &OwnedFd) -> Result<OwnedFd, Failure> {
-    let fail = |what: &'static str| {
-        move |error: io::Error| {
-            Failure::new(Stage::Confine, format!("{what} for processes of its own"), &error)
-        }
+/// Enters a new PID namespace, and one for IPC with it. What is left to do is done by `then`, in the process that is to become the program,
+/// with a link to the first process that has to be closed when it does; its answer is the exit code. That process must not
+/// end before the server has given it its task, and so knows of it: until then it may be taken for an orphan. Returns only
+/// if that did not come so far.
+pub(super) fn enter(
+    namespaces: Namespaces,
+    server: &OwnedFd,
+    then: impl FnOnce(Result<OwnedFd, Failure>) -> u8,
+) -> Failure {
+    let make = || -> Result<_, Failure> {
+        view::unshare(namespaces, UnshareFlags::NEWPID | UnshareFlags::NEWIPC)
+            .map_err(fail("enter a namespace"))?;
+        let (theirs, ours) = wire::pair().map_err(fail("make a socket"))?;
+        let group = Group::of_launcher().map_err(fail("let go of the terminal"))?;
+        let init = fork_init(theirs).map_err(fail("make a first process"))?;
+        Ok((ours, group, init))
     };
-    view::unshare(namespaces, UnshareFlags::NEWPID).map_err(fail("enter a namespace"))?;
-    let (theirs, ours) = wire::pair().map_err(fail("make a socket"))?;
-    let group = Group::of_launcher().map_err(fail("let go of the terminal"))?;
-    let init = fork_init(theirs).map_err(fail("make a first process"))?;
-    match fork_sibling().map_err(fail("make the program's process"))? {
-        None => group.join().map(|()| ours).map_err(fail("make a session")),
-        Some((program, pidfd)) => {
-            let told = wire::send(server, &Word::Moved { program, init }, &[pidfd.as_fd()]);
-            told.map_err(fail("tell the server"))?;
-            // SAFETY: ends this process as it stands; everything that it was there for is another's now.
-            unsafe { libc::_exit(0) }
-        }
-    }
+    let (ours, group, init) = match make() {
+        Ok(made) => made,
+        Err(failure) => return failure,
+    };
+    let error = successor::hand_over_to(|program, pidfd| {
+        let told = || -> Result<OwnedFd, Failure> {
+            group.join().map_err(fail("make a session"))?;
+            let moved = wire::send(server, &Word::Moved { program, init }, &[pidfd.as_fd()]);
+            moved.map_err(fail("tell the server"))?;
+            Ok(ours)
+        };
+        then(told())
+    });
+    fail("make the program's process")(error)
+}
+
+fn fail(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::new(Stage::Confine, format!("{what} for processes of its own"), &error)
 }
 
 /// Whose process group and session the program is in.
@@ -143,19 +157,4 @@ fn reap_to_the_end(link: OwnedFd) -> io::Result<()> {
     // Who ignores SIGCHLD waits for all of its children at once. Those of the program are its own by now.
     while retry_on_intr(|| rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED)).is_ok() {}
     Ok(())
-}
-
-/// Makes a process as a sibling of this one; none in that, its number outside and what watches it in this.
-fn fork_sibling() -> io::Result<Option<(i32, OwnedFd)>> {
-    let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
-    // SAFETY: as `fork`, on the stack as it is: there is no other thread, whose locks the child could miss. The kernel
-    // writes a descriptor to a live local.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, 0, 0) };
-    match i32::try_from(pid) {
-        Ok(0) => Ok(None),
-        // SAFETY: the kernel has just opened it for this process.
-        Ok(pid @ 1..) => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

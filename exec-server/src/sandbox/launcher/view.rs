@@ -49,9 +49,13 @@ pub(super) fn enter(
         return look().map(drop);
     }
     let network = if walls.has_own_network() { UnshareFlags::NEWNET } else { UnshareFlags::empty() };
-    // With processes of its own it is in a user namespace already.
-    let kind = if walls.own_pids { Namespaces::Privileged } else { walls.namespaces };
-    unshare(kind, UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network)
+    // With processes of its own it is in a user namespace already, and in one for IPC.
+    let (kind, ipc) = if walls.own_pids {
+        (Namespaces::Privileged, UnshareFlags::empty())
+    } else {
+        (walls.namespaces, UnshareFlags::NEWIPC)
+    };
+    unshare(kind, UnshareFlags::NEWNS | ipc | network)
         .map_err(|error| fail("enter namespaces of its own", &error))?;
     let root = mounts::open(Path::new("/")).map_err(|error| fail("open the root", &error))?;
     mounts::make_private(&root).map_err(|error| fail("keep mounts apart", &error))?;
