@@ -182,3 +182,50 @@ async fn a_sandbox_that_asks_for_nothing_runs_plainly_and_one_without_permission
         -32602
     );
 }
+
+/// Whoever sets them: the server's environment, the policy, `env` (21.5).
+#[tokio::test]
+async fn some_variables_no_program_gets_and_others_metadata_sets_over_everything() {
+    const NEVER: [&str; 8] = [
+        "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN",
+        "CODEX_GUARDIAN_DECISIONS_API_KEY",
+        "OPENAI_FEDERATION_RULE_ID",
+        "OPENAI_IDENTITY_TOKEN_FILE",
+        "OPENAI_WORKLOAD_IDENTITY_CONTEXT",
+        "OPENAI_IDENTITY_TOKEN_SOURCE",
+        "OPENAI_SPIFFE_ID",
+        "OPENAI_SPIFFE_AUDIENCE",
+    ];
+    const NOT_INHERITED: &str = "CODEX_INTERNAL_APP_SERVER_REMOTE_CONTROL_DISABLED";
+    let own = NEVER.iter().fold(Server::builder(), |server, name| server.env(name, "own"));
+    let server = own.env("AWS_PROFILE", "passed").env(NOT_INHERITED, "own").start().await;
+    let mut client = server.client().await;
+    let all = |value: &str| {
+        let names = NEVER.iter().chain(&["CODEX_TOOL_CALL_ID"]);
+        names.map(|name| ((*name).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>()
+    };
+    let mut env = all("env");
+    env.insert("CODEX_THREAD_ID".into(), json!("of env"));
+    let policy = |set: serde_json::Map<String, Value>| json!({"inherit": "all", "ignoreDefaultExcludes": true, "exclude": ["CODEX_*"], "set": set, "includeOnly": []});
+    let plain = json!({"envPolicy": policy(all("set")), "env": env});
+    client.start_with("plain", ["/usr/bin/env"], plain.clone()).await;
+    let told = client.finish("plain").await.stdout();
+    let has = |told: &str, name: &str| told.lines().any(|line| line.starts_with(&format!("{name}=")));
+    for name in NEVER.iter().chain(&["CODEX_TOOL_CALL_ID", NOT_INHERITED]) {
+        assert!(!has(&told, name), "{name}: {told}");
+    }
+    assert!(told.contains("AWS_PROFILE=passed\n") && told.contains("CODEX_THREAD_ID=of env\n"), "{told}");
+    let mut said = plain;
+    said["metadata"] = json!({"threadId": "67E55044-10B1-426F-9247-BB680E5FE0C8", "toolCallId": "call 1"});
+    said["envPolicy"] = policy(json!({NOT_INHERITED: "set"}).as_object().unwrap().clone());
+    client.start_with("said", ["/usr/bin/env"], said).await;
+    let told = client.finish("said").await.stdout();
+    for line in [
+        "CODEX_THREAD_ID=67e55044-10b1-426f-9247-bb680e5fe0c8",
+        "CODEX_TOOL_CALL_ID=call 1",
+        &format!("{NOT_INHERITED}=set"),
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+    }
+    assert!(NEVER.iter().all(|name| !has(&told, name)), "{told}");
+}
