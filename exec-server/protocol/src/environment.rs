@@ -89,6 +89,8 @@ pub struct Capabilities {
     pub disk_logs: bool,
     /// What copies are made with works: `fs/getEntry`, `fs/list`, `fs/hash`, `fs/link`, `fs/place` (an addition).
     pub file_transfer: bool,
+    /// `offset` and `maxBytes` of `fs/readFile`, `mode` of `fs/writeFile` and `eof` of `process/write` are heard (an addition).
+    pub file_pieces: bool,
 }
 
 /// Result of `environment/status`.

@@ -35,6 +35,9 @@ pub struct RpcError {
     /// Why a start failed, for programs (21.1).
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub data: Option<StartFailure>,
+    /// The system's number for it, for answers in another dialect than ours; not on the wire.
+    #[serde(skip)]
+    pub os_error: Option<i32>,
 }
 
 /// Why a `process/start` failed. Only that method has it (21.1).
@@ -62,12 +65,17 @@ fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StartFailu
 impl RpcError {
     /// An error with this code and sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
+        Self { code, message: message.into(), data: None, os_error: None }
     }
     /// The same error, of a start that failed for this reason.
     #[must_use]
     pub fn of_start(self, failure: StartFailure) -> Self {
         Self { data: Some(failure), ..self }
+    }
+    /// The same error, which the system has this number for.
+    #[must_use]
+    pub fn of_system(self, number: i32) -> Self {
+        Self { os_error: Some(number), ..self }
     }
     /// `-32600`: a rule or a state forbids it.
     pub fn invalid_request(message: impl Into<String>) -> Self {

@@ -35,18 +35,34 @@ pub struct ReadFileParams {
     /// False refuses a symlink anywhere in the path; default true.
     #[serde(default)]
     pub follow_symlinks: Option<bool>,
+    /// Extension: only a piece of it, which begins at this byte; default 0 where `max_bytes` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Extension: only a piece of it, of so many bytes at most: 1 to 1,048,576, which is the default where `offset` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
     /// What the operation may touch.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
+}
+
+impl ReadFileParams {
+    /// A whole file, by any path that leads to it, without a sandbox.
+    pub fn whole(path: WirePath) -> Self {
+        Self { path, follow_symlinks: None, offset: None, max_bytes: None, sandbox: None }
+    }
 }
 
 /// Result of `fs/readFile`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReadFileResult {
-    /// The file's content.
+    /// The file's content, or the piece that was asked for.
     #[serde(rename = "dataBase64")]
     pub data: Base64Bytes,
+    /// Extension: whether the file ends with this piece; only where a piece was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eof: Option<bool>,
 }
 
 impl ReadFileResult {
@@ -64,7 +80,11 @@ impl WireEncode for ReadFileResult {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(Self::BEFORE);
         bytes::append(&self.data.0, out);
-        out.extend_from_slice(&Self::BEHIND);
+        match self.eof {
+            None => out.extend_from_slice(&Self::BEHIND),
+            Some(true) => out.extend_from_slice(b"\",\"eof\":true}"),
+            Some(false) => out.extend_from_slice(b"\",\"eof\":false}"),
+        }
     }
 }
 
@@ -77,12 +97,35 @@ pub struct WriteFileParams {
     pub path: WirePath,
     /// Base64 text; kept undecoded since bad base64 is `-32600` here (10.2).
     pub data_base64: String,
+    /// Extension: what becomes of a file that is there; default truncate.
+    #[serde(default, skip_serializing_if = "WriteMode::is_default")]
+    pub mode: WriteMode,
     /// False refuses a symlink anywhere in the path; default true.
     #[serde(default)]
     pub follow_symlinks: Option<bool>,
     /// What the operation may touch.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
+}
+
+/// What becomes of a file that is written to and there already (extension).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMode {
+    /// It holds the new content and nothing else.
+    #[default]
+    Truncate,
+    /// The content goes behind what it holds.
+    Append,
+    /// Nothing is written: the file must be new.
+    Exclusive,
+}
+
+impl WriteMode {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Params of `fs/createDirectory`.

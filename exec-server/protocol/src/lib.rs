@@ -11,6 +11,7 @@ pub mod error;
 pub mod filesystem;
 pub mod http;
 pub mod ids;
+pub mod kimi;
 pub mod network;
 pub mod path;
 pub mod process;

@@ -59,6 +59,9 @@ pub struct WriteParams {
     /// Makes a retry harmless; absent from old clients, not empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_id: Option<String>,
+    /// Extension: nothing follows; stdin is closed once the chunk has reached the program, as `process/closeStdin` does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eof: bool,
     /// Extension: the session that has the process, where it is not one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,

@@ -149,6 +149,10 @@ fn every_method_of_the_sources_is_in_the_schema() {
             files.extend(std::fs::read_dir(&file).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
+        // The words of another dialect.
+        if file.ends_with("kimi.rs") {
+            continue;
+        }
         let text = std::fs::read_to_string(&file).unwrap();
         // Lines as the macros `methods!` and `notifications!` have them: `Start: "process/start" (StartParams) -> …`.
         for line in text.lines().filter(|line| line.starts_with("    ") && line.ends_with(';')) {

@@ -120,6 +120,7 @@ impl ProcessControl {
             process_id: self.process_id.clone(),
             chunk: bytes.into(),
             write_id: Some(number.to_string()),
+            eof: false,
             session_id: None,
             attachment_id: None,
         };

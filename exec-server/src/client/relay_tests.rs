@@ -418,6 +418,7 @@ async fn large_messages_pass_both_ways_through_the_encrypted_channel() {
             process_id: "p".into(),
             chunk: vec![0; 3 << 20].into(),
             write_id: None,
+            eof: false,
             session_id: None,
             attachment_id: None,
         };

@@ -49,6 +49,7 @@ pub fn describe(facts: MachineFacts) -> EnvironmentInfo {
             shell_snapshot_v2: true,
             tcp_streams: true,
             file_transfer: true,
+            file_pieces: true,
             ..Capabilities::default()
         },
     }
@@ -135,6 +136,7 @@ mod tests {
             on,
             [
                 "detachedSessions",
+                "filePieces",
                 "fileTransfer",
                 "fileWriteStreaming",
                 "fsWatchMissing",
@@ -143,7 +145,7 @@ mod tests {
                 "tcpStreams"
             ]
         );
-        assert_eq!(announced.len(), 19);
+        assert_eq!(announced.len(), 20);
     }
 
     #[test]

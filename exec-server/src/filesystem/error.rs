@@ -14,7 +14,7 @@ pub(crate) fn rpc_error(error: impl Into<io::Error>) -> RpcError {
         ErrorKind::InvalidInput | ErrorKind::PermissionDenied => ErrorCode::INVALID_REQUEST,
         _ => ErrorCode::INTERNAL,
     };
-    RpcError::new(code, error.to_string())
+    RpcError { os_error: error.raw_os_error(), ..RpcError::new(code, error.to_string()) }
 }
 
 /// `-32600` for a directory, a FIFO or a device where a file is wanted.

@@ -239,7 +239,8 @@ fn check_length(what: &str, len: u64, limit: u64) -> Result<(), RpcError> {
     )))
 }
 
-fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<Block, RpcError> {
+/// Reads `len` bytes from `offset` on, fewer at the end of the file. Blocks.
+pub(super) fn read_at(file: &OwnedFd, offset: u64, len: u64) -> Result<Block, RpcError> {
     let wanted = usize::try_from(len).map_err(|_| out_of_memory(len))?;
     let mut chunk = Vec::new();
     chunk.try_reserve_exact(wanted).map_err(|_| out_of_memory(len))?;

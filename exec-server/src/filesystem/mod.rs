@@ -27,6 +27,7 @@ mod path;
 mod place;
 mod read;
 mod remove;
+mod rename;
 mod stat;
 mod tree;
 mod walk;
@@ -44,9 +45,9 @@ pub(crate) use handles::{Claim, Handles};
 pub(crate) use method::{AtOnce, How, PathMethod, PathUse};
 pub(crate) use open::{Opened, ToOpen};
 pub(crate) use order::{Before, FileOrder, Position, Touched, touched, touched_path};
-pub(crate) use read::{WholeFile, open_regular};
+pub(crate) use read::{WholeFile, open_regular, piece, read_piece};
 pub(crate) use watch::{ArmedWatch, MissingWatch};
-pub(crate) use write::{content, empty, open_to_replace, replace};
+pub(crate) use write::{content, empty, open_to_write, write};
 
 /// The `fs/*` methods that are done as their [`PathMethod`] says, handed to the macro `$use`: the name in Rust and the type in
 /// the protocol, `fs`.

@@ -9,9 +9,10 @@ use rustix::io::{Errno, read};
 
 use super::blocks::FileBlocks;
 use super::error::{not_a_file, out_of_memory, rpc_error};
+use super::handles::read_at;
 use super::path::open_parent;
 use crate::Limits;
-use crate::protocol::filesystem::ReadFileResult;
+use crate::protocol::filesystem::{ReadFileParams, ReadFileResult};
 use crate::protocol::{Base64Bytes, RpcError};
 
 /// How much a buffer grows by once a file turned out longer than its size said, as those of `/proc` do.
@@ -59,7 +60,7 @@ impl WholeFile {
     pub(crate) fn read(&mut self) -> Result<Option<ReadFileResult>, RpcError> {
         let data = read_whole(&self.file, self.size, self.expected)?;
         if data.len() as u64 <= self.expected {
-            return Ok(Some(ReadFileResult { data: Base64Bytes(data) }));
+            return Ok(Some(ReadFileResult { data: Base64Bytes(data), eof: None }));
         }
         if self.expected >= self.limit {
             return Err(too_large(data.len() as u64, self.limit));
@@ -68,6 +69,38 @@ impl WholeFile {
         seek(&self.file, SeekFrom::Start(0)).map_err(rpc_error)?;
         Ok(None)
     }
+}
+
+/// How many bytes of a file are asked for at most; none for the whole file.
+///
+/// # Errors
+/// `-32602` for a number out of bounds.
+pub(crate) fn piece(params: &ReadFileParams, limits: &Limits) -> Result<Option<u64>, RpcError> {
+    let longest = limits.files.block_bytes;
+    match params.max_bytes {
+        None => Ok(params.offset.map(|_| longest)),
+        Some(most) if (1..=longest).contains(&most) => Ok(Some(most)),
+        Some(most) => Err(RpcError::invalid_params(format!(
+            "fs/readFile: maxBytes must be between 1 and {longest}, not {most}; more is read in several pieces"
+        ))),
+    }
+}
+
+/// Reads a piece of a regular file that is open, of at most `most` bytes. Blocks.
+///
+/// # Errors
+/// The system's, and `-32603` without memory for it.
+pub(crate) fn read_piece(
+    file: &OwnedFd,
+    size: u64,
+    offset: u64,
+    most: u64,
+) -> Result<ReadFileResult, RpcError> {
+    // Files of `/proc` say 0, and end where a read finds less than was asked for.
+    let most = if size > 0 { most.min(size.saturating_sub(offset)) } else { most };
+    let piece = read_at(file, offset, most)?;
+    let ends = piece.eof || (size > 0 && offset.saturating_add(piece.chunk.0.len() as u64) >= size);
+    Ok(ReadFileResult { data: piece.chunk, eof: Some(ends) })
 }
 
 fn too_large(size: u64, limit: u64) -> RpcError {
@@ -105,7 +138,11 @@ pub(crate) fn open_regular(path: &Path, follow: bool) -> Result<(OwnedFd, u64), 
 }
 
 fn require_regular(path: &Path, mode: u32) -> Result<(), RpcError> {
-    if FileType::from_raw_mode(mode) == FileType::RegularFile { Ok(()) } else { Err(not_a_file(path)) }
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(not_a_file(path).of_system(Errno::ISDIR.raw_os_error())),
+        _ => Err(not_a_file(path)),
+    }
 }
 
 /// Reads to the end, or until it has more than `most` bytes.

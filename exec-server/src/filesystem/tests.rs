@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{PathMethod, ToOpen, WholeFile, content, replace};
+use super::{PathMethod, ToOpen, WholeFile, content, piece, read_piece, write};
 use crate::Limits;
 use crate::protocol::encode::Empty;
 use crate::protocol::filesystem::{ReadFileParams, ReadFileResult, WriteFileParams};
@@ -86,6 +86,9 @@ pub(super) fn run<M: PathMethod>(params: &M::Params) -> Result<M::Result, RpcErr
 /// `fs/readFile`, in one step.
 pub(super) fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<ReadFileResult, RpcError> {
     let (file, size) = ToOpen::from(params).open()?;
+    if let Some(most) = piece(params, limits)? {
+        return read_piece(&file, size, params.offset.unwrap_or(0), most);
+    }
     let mut file = WholeFile::new(file, size, limits)?;
     loop {
         if let Some(result) = file.read()? {
@@ -97,7 +100,7 @@ pub(super) fn read_file(params: &ReadFileParams, limits: &Limits) -> Result<Read
 /// `fs/writeFile`, in one step.
 pub(super) fn write_file(params: &WriteFileParams) -> Result<Empty, RpcError> {
     let content = content(params)?;
-    replace(ToOpen::from(params).open()?.0, &content)
+    write(params, ToOpen::from(params).open()?.0, &content)
 }
 
 /// All names below, with content or link target: to see that nothing else has changed.

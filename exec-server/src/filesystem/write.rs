@@ -1,15 +1,17 @@
 //! `fs/writeFile` (10.2), and how a file is opened to be replaced.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, ftruncate, openat};
 use rustix::io::Errno;
 
+use super::content::and;
 use super::error::{not_a_file, rpc_error};
 use super::path::open_parent;
-use crate::protocol::filesystem::WriteFileParams;
+use crate::protocol::filesystem::{WriteFileParams, WriteMode};
 use crate::protocol::{RpcError, bytes, encode::Empty};
 
 /// The mode of a new file, from which the umask is still taken away.
@@ -28,12 +30,41 @@ pub(crate) fn content(params: &WriteFileParams) -> Result<Vec<u8>, RpcError> {
     })
 }
 
-/// Gives a file that was opened for it its content. Blocks.
+/// Writes to a file that was opened for these params. Blocks.
 ///
 /// # Errors
 /// The system's; where there is no room, the file keeps what it held if its file system can say so beforehand.
-pub(crate) fn replace(file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> {
+pub(crate) fn write(params: &WriteFileParams, file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> {
+    match params.mode {
+        WriteMode::Append => append(file, content),
+        WriteMode::Truncate | WriteMode::Exclusive => replace(file, content),
+    }
+}
+
+fn replace(file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> {
     super::content::replace(file, content.len() as u64, |file| file.write_all(content))?;
+    Ok(Empty {})
+}
+
+/// The sentence of an error says how much was written.
+fn append(file: OwnedFd, content: &[u8]) -> Result<Empty, RpcError> {
+    let mut file = File::from(file);
+    let mut rest = content;
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(0) => return Err(rpc_error(ErrorKind::WriteZero)),
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                let left = format!(
+                    "the first {} of {} bytes were appended",
+                    content.len() - rest.len(),
+                    content.len()
+                );
+                return Err(and(rpc_error(error), &left));
+            }
+        }
+    }
     Ok(Empty {})
 }
 
@@ -63,12 +94,28 @@ pub(super) fn open_to_update(path: &Path) -> Result<OwnedFd, RpcError> {
     }
 }
 
+/// What becomes of a file that is opened to be written and there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is opened with what it holds still in it.
+    Kept,
+    /// All that is written goes behind what it holds.
+    Appended,
+    /// It is refused, a symlink too.
+    Refused,
+}
+
 /// Creates a file or opens it for writing, with what it holds still in it. A character device such as `/dev/null` is fine, and is never waited for.
 ///
 /// # Errors
 /// `-32600` for FIFOs, sockets and block devices; the system's otherwise.
-pub(crate) fn open_to_replace(path: &Path, follow: bool) -> Result<OwnedFd, RpcError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+pub(crate) fn open_to_write(path: &Path, follow: bool, existing: Existing) -> Result<OwnedFd, RpcError> {
+    let how = match existing {
+        Existing::Kept => OFlags::empty(),
+        Existing::Appended => OFlags::APPEND,
+        Existing::Refused => OFlags::EXCL,
+    };
+    let flags = how | OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = if follow {
         openat(CWD, path, flags, NEW_FILE)
     } else {

@@ -195,6 +195,7 @@ impl Interactive {
             process_id: program.id.clone(),
             chunk: bytes.into(),
             write_id: Some(program.next_write()),
+            eof: false,
             session_id: None,
             attachment_id: None,
         };

@@ -30,13 +30,21 @@ impl Process {
         let stdin = match &state.input {
             Input::None => return answer(Ok(WriteStatus::StdinClosed)),
             _ if state.terminated => return answer(Err(self.takes_no_input())),
-            Input::Lost => return answer(Ok(WriteStatus::Accepted)),
+            Input::Lost => {
+                if params.eof {
+                    end_input(&mut state);
+                }
+                return answer(Ok(WriteStatus::Accepted));
+            }
             Input::Pipe(stdin) | Input::Terminal(stdin, _) => Arc::clone(stdin),
         };
         if let Some(id) = &params.write_id {
             state.writes.remember(id);
         }
         if params.chunk.0.is_empty() {
+            if params.eof {
+                end_input(&mut state);
+            }
             return answer(Ok(WriteStatus::Accepted));
         }
         state.inputs += 1;
@@ -47,6 +55,9 @@ impl Process {
         };
         // Under the lock, so that the writes of two threads keep one order.
         stdin.write(params.chunk.0, Box::new(accepted));
+        if params.eof {
+            end_input(&mut state);
+        }
     }
 
     fn takes_no_input(&self) -> RpcError {
@@ -55,21 +66,7 @@ impl Process {
 
     /// `process/closeStdin`: after what is queued. On a terminal it types the end-of-file key.
     pub fn close_stdin(&self) {
-        let mut state = self.lock();
-        match &state.input {
-            Input::None => {}
-            Input::Lost => state.input = Input::None,
-            Input::Terminal(stdin, terminal) => {
-                // It fails only where the terminal is gone, and with it the input.
-                if let Ok(keys) = terminal::end_of_input(terminal.get_ref(), state.last_typed) {
-                    stdin.write(keys, Box::new(|_| {}));
-                }
-            }
-            Input::Pipe(stdin) => {
-                stdin.end();
-                state.input = Input::None;
-            }
-        }
+        end_input(&mut self.lock());
     }
 
     /// `process/signal`: to the process group of a running child; nothing else happens otherwise (8.5).
@@ -122,6 +119,24 @@ impl Process {
 }
 
 impl Process {
+    /// The operating system's id; none before it is started.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self.lock().phase {
+            Phase::Running { pid, .. } | Phase::Ended { pid } => Some(number(pid)),
+            Phase::Starting | Phase::Failed(_) => None,
+        }
+    }
+
+    /// Whether it was started on a terminal.
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.tty
+    }
+
+    /// Whether it has ended, having run on a terminal.
+    pub(crate) fn is_ended_terminal(&self) -> bool {
+        self.tty && matches!(self.lock().phase, Phase::Ended { .. })
+    }
+
     /// Rows and columns of its terminal now; without one, the usual ones.
     pub(super) fn terminal_size(&self) -> (u16, u16) {
         match &self.lock().input {
@@ -178,6 +193,23 @@ pub(crate) fn check_resize(params: &ResizeParams) -> Result<(), RpcError> {
         return Err(RpcError::invalid_params("rows and cols must be 1 or more"));
     }
     Ok(())
+}
+
+fn end_input(state: &mut State) {
+    match &state.input {
+        Input::None => {}
+        Input::Lost => state.input = Input::None,
+        Input::Terminal(stdin, terminal) => {
+            // It fails only where the terminal is gone, and with it the input.
+            if let Ok(keys) = terminal::end_of_input(terminal.get_ref(), state.last_typed) {
+                stdin.write(keys, Box::new(|_| {}));
+            }
+        }
+        Input::Pipe(stdin) => {
+            stdin.end();
+            state.input = Input::None;
+        }
+    }
 }
 
 fn signal_of(signal: SignalName) -> Signal {

@@ -19,8 +19,8 @@ pub struct News {
 }
 
 impl News {
-    /// Puts a process at the end. The caller keeps it from standing here twice.
-    pub(super) fn push(&self, process: Arc<Process>) {
+    /// Puts a process at the end: one that has news and does not stand here, or one that was taken and is given back.
+    pub fn push(&self, process: Arc<Process>) {
         self.ready.lock().push_back(process);
         self.wake.notify_one();
     }

@@ -34,7 +34,7 @@ use codex_children::reap::Ending;
 pub struct Process {
     id: ProcessId,
     argv: Vec<String>,
-    tty: bool,
+    pub(super) tty: bool,
     /// Nothing is pushed, and no connection follows.
     pull_only: bool,
     /// It was asked for with a sandbox, even one that restricts nothing.

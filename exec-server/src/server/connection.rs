@@ -3,27 +3,24 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use codex_exec_protocol::process::{ClosedParams, ExitedParams, encode_output};
-use codex_exec_protocol::{Incoming, ProcessId, RequestId, RpcError, envelope, filesystem as files, process};
+use codex_exec_protocol::{Incoming, RequestId, RpcError, envelope, filesystem as files};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::answer::{AnswerSlot, Request};
+use super::kimi::Kimi;
 use super::liveness::{Due, Liveness};
 use super::oversight::Oversight;
 use super::receipts::Receipts;
 use super::session::{Neighbourhood, Session};
 use super::session_life::ConnectionId;
 use super::shared::Shared;
-use super::{routes, sending};
+use super::{announcing, routes, sending};
 use crate::environment::machine::Machine;
 use crate::network::Overseer;
-use crate::process::LogEvent;
 use crate::rpc::{Message, Outbox};
 use crate::transport::{Carrier, FrameBuffer, Framing, MessageReader, Owner, PeerEvent, ReadError};
 
-/// Output is encoded up to this many bytes before it is written.
-const OUTPUT_BATCH: usize = 256 << 10;
 /// An idle connection keeps a buffer of at most this many bytes.
 const IDLE_BUFFER: usize = 4 << 10;
 /// How long a connection that ends waits for its last answers to be taken.
@@ -46,6 +43,8 @@ pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox>,
     lent: OnceLock<Lent>,
     initialized: OnceLock<()>,
+    /// Only where it speaks that dialect; in a box, since others are many and small.
+    kimi: OnceLock<Box<Kimi>>,
     oversight: Arc<Oversight>,
     receipts: Mutex<Receipts>,
 }
@@ -80,6 +79,7 @@ pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrie
         outbox,
         lent: OnceLock::new(),
         initialized: OnceLock::new(),
+        kimi: OnceLock::new(),
         receipts: Mutex::new(Receipts::new(framing)),
         server: Arc::clone(&server),
     });
@@ -264,6 +264,11 @@ fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
             let _ = connection.initialized.set(());
             Ok(())
         }
+        Ok(Incoming::Notification { method, params })
+            if connection.kimi().is_some_and(|kimi| kimi.notified(&method, params)) =>
+        {
+            Ok(())
+        }
         // What was never asked can't be answered (4.3).
         Ok(Incoming::Answer { id, result }) if connection.oversight.answered(&id, Ok(result)) => Ok(()),
         Ok(Incoming::Failure { id, error }) if connection.oversight.answered(&id, Err(error.clone())) => {
@@ -315,7 +320,7 @@ async fn write(connection: &Arc<Connection>, mut sink: Box<dyn AsyncWrite + Send
             if sending::send(outbox, &mut sink, output.bytes()).await.is_err() {
                 return;
             }
-            output.clear(OUTPUT_BATCH * 2);
+            output.clear(announcing::BATCH * 2);
         }
         if idle {
             output.clear(IDLE_BUFFER);
@@ -348,46 +353,11 @@ async fn news(session: Option<&Arc<Session>>) {
     }
 }
 
-/// Appends output that was not sent yet, with the question for its receipt.
+/// Appends output that was not sent yet.
 fn encode_output_batch(connection: &Connection, buffer: &mut FrameBuffer) {
     // Once the reader has ended, the session may be another connection's: its output is not ours to take.
-    let Some(session) = connection.session().filter(|_| !connection.outbox.is_closed()) else { return };
-    while buffer.len() < OUTPUT_BATCH {
-        let Some(process) = session.processes.news().pop() else { break };
-        let before = buffer.len();
-        let last = process.send_unsent(|event| {
-            encode_event(process.id(), event, buffer);
-            buffer.len() < OUTPUT_BATCH
-        });
-        if let Some(seq) = last {
-            connection.receipts().sent(&process, seq, buffer.len() - before);
-        }
-    }
-    if let Some(payload) = connection.receipts().ask(Instant::now()) {
-        buffer.ping(&payload);
-    }
-}
-
-fn encode_event(id: &ProcessId, event: LogEvent<'_>, buffer: &mut FrameBuffer) {
-    match event {
-        LogEvent::Output(chunk) => {
-            let expected = chunk.chunk.len().div_ceil(3) * 4 + id.len() + 110;
-            buffer.message(expected, |out| encode_output(id, chunk.seq, chunk.stream, &chunk.chunk, out));
-        }
-        LogEvent::Exited(seq, exit) => {
-            let params = ExitedParams {
-                process_id: id.clone(),
-                seq,
-                exit_code: exit.code,
-                sandbox_denied: exit.sandbox_denied,
-                exit: exit.details.clone(),
-            };
-            buffer.message(300, |out| envelope::notification::<process::Exited>(&params, out));
-        }
-        LogEvent::Closed(seq) => {
-            let params = ClosedParams { process_id: id.clone(), seq };
-            buffer.message(100, |out| envelope::notification::<process::Closed>(&params, out));
-        }
+    if let Some(session) = connection.session().filter(|_| !connection.outbox.is_closed()) {
+        announcing::encode_batch(session, connection.kimi(), &connection.receipts, buffer);
     }
 }
 
@@ -395,6 +365,19 @@ impl Connection {
     /// The session, once there is one.
     pub(super) fn session(&self) -> Option<&Arc<Session>> {
         self.lent.get().map(|lent| &lent.session)
+    }
+
+    /// What is kept for Kimi Code's dialect, if it is spoken here.
+    pub(super) fn kimi(&self) -> Option<&Kimi> {
+        self.kimi.get().map(|kimi| &**kimi)
+    }
+
+    /// From now on Kimi Code's dialect is spoken here, if there is a session.
+    pub(super) fn speak_kimi(&self) {
+        if let Some(Lent { session, machine }) = self.lent.get() {
+            let kimi = Kimi::new(Arc::clone(machine), Arc::clone(session), Arc::clone(&self.outbox));
+            let _ = self.kimi.set(Box::new(kimi));
+        }
     }
 
     /// Lends the machine to this connection, in a session.

@@ -1,8 +1,10 @@
 //! Serves connections: handshake, routing table, outbox; sessions that outlive connections.
 
+mod announcing;
 mod answer;
 mod connection;
 mod http_bodies;
+mod kimi;
 mod liveness;
 mod oversight;
 mod receipts;

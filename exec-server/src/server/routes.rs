@@ -10,7 +10,7 @@ use codex_exec_protocol::{
 
 use super::answer::{AnswerSlot, Request};
 use super::connection::Connection;
-use super::{http_bodies, sending};
+use super::{http_bodies, kimi, sending};
 use crate::environment::machine::{Machine, Reading, Reply};
 use crate::environment::{discovery_methods, program_methods, tcp_methods};
 use crate::filesystem::file_methods;
@@ -26,6 +26,7 @@ const TCP: &str = "tcp";
 pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) {
     match method {
         session::Initialize::NAME => initialize(c, request),
+        _ if c.kimi().is_some() => kimi::dispatch(c.ready("these"), request, method),
         environment::Info::NAME => {
             begin::<environment::Info>(c, request, "environment info", |_, _, answer| {
                 answer.answer(Ok(c.server.info().clone()));
@@ -123,6 +124,9 @@ fn begin<M: Method>(
 }
 
 fn initialize(c: &Arc<Connection>, request: Request<'_>) {
+    if c.session().is_none() && kimi::is_spoken(c.outbox.framing(), request.params) {
+        return greet_kimi(c, request);
+    }
     let result = decode::<session::Initialize>(request.params).and_then(|params| {
         if c.session().is_some() {
             return Err(RpcError::invalid_request("initialize may only be sent once per connection"));
@@ -142,6 +146,17 @@ fn initialize(c: &Arc<Connection>, request: Request<'_>) {
         })
     });
     request.answer.answer(result);
+}
+
+/// Opens a session, and has the connection speak Kimi Code's dialect from now on.
+fn greet_kimi(c: &Arc<Connection>, request: Request<'_>) {
+    let session = match c.server.sessions.create(c.id, c.owner) {
+        Ok(session) => session,
+        Err(error) => return request.answer.fail(error),
+    };
+    c.lend(session);
+    c.speak_kimi();
+    request.answer.answer(Ok(kimi::greeting(c.server.info())));
 }
 
 /// The answer to a read. What was held for a reader that was away may go once this has arrived.

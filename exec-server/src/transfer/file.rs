@@ -78,7 +78,7 @@ impl Transfer {
     }
 
     async fn whole(&self, entry: &Entry, part: &Path, destination: &Path) -> Result<(), Stopped> {
-        let read = ReadFileParams { path: entry.path.clone(), follow_symlinks: None, sandbox: None };
+        let read = ReadFileParams::whole(entry.path.clone());
         let data = self.from.read_file(read).await?.data.0;
         let (size, sha256) = (data.len() as u64, hex::encode(Sha256::digest(&data)));
         let handle_id = handle();

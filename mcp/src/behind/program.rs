@@ -81,6 +81,7 @@ async fn carry_input(environment: Environment, process_id: ProcessId, mut from: 
             process_id: process_id.clone(),
             chunk,
             write_id: Some(number.to_string()),
+            eof: false,
             session_id: None,
             attachment_id: None,
         };

@@ -1,7 +1,7 @@
 //! The tools for files: read, write, edit.
 
 use base64_simd::STANDARD;
-use codex_exec_protocol::filesystem::{CreateDirectoryParams, ReadFileParams, WriteFileParams};
+use codex_exec_protocol::filesystem::{CreateDirectoryParams, ReadFileParams, WriteFileParams, WriteMode};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -122,9 +122,9 @@ async fn content(call: &Call<'_>, there: &Connected, place: &Place) -> Result<Ve
         )));
     }
     let params = ReadFileParams {
-        path: place.wire(),
         follow_symlinks: place.follow_symlinks,
         sandbox: place.sandbox.clone(),
+        ..ReadFileParams::whole(place.wire())
     };
     Ok(there.environment().files.read_file(params).await?.data.0)
 }
@@ -155,6 +155,7 @@ async fn put(there: &Connected, place: &Place, bytes: &[u8]) -> Result<(), Refus
     let params = WriteFileParams {
         path: place.wire(),
         data_base64: STANDARD.encode_to_string(bytes),
+        mode: WriteMode::Truncate,
         follow_symlinks: place.follow_symlinks,
         sandbox: place.sandbox.clone(),
     };

@@ -146,3 +146,44 @@ async fn a_full_timeout_word_of_a_wrong_type_is_refused() {
     }
     assert_eq!(client.refused("process/terminate", json!({"processId": "p", "graceMs": -1})).await, -32602);
 }
+
+#[tokio::test]
+async fn pieces_of_files_are_read_and_written_and_a_write_may_be_the_last() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let write = |mode: &str, text: &str| json!({"path": file, "dataBase64": base64(text), "mode": mode});
+    client.ok("fs/writeFile", write("exclusive", "hello")).await;
+    assert_eq!(client.refused("fs/writeFile", write("exclusive", "x")).await, -32603);
+    client.ok("fs/writeFile", write("append", " world")).await;
+    for (piece, text, eof) in [
+        (json!({"offset": 0, "maxBytes": 5}), "hello", false),
+        (json!({"maxBytes": 11}), "hello world", true),
+        (json!({"offset": 6}), "world", true),
+        (json!({"offset": 11, "maxBytes": 1}), "", true),
+        (json!({"offset": u64::MAX >> 1, "maxBytes": 1}), "", true),
+    ] {
+        let mut params = piece.clone();
+        params["path"] = json!(file);
+        let told = client.ok("fs/readFile", params).await;
+        assert_eq!(told, json!({"dataBase64": base64(text), "eof": eof}), "{piece}");
+    }
+    let whole = client.ok("fs/readFile", json!({"path": file})).await;
+    assert_eq!(whole, json!({"dataBase64": base64("hello world")}), "a whole file is answered as ever");
+    for most in [0, (1 << 20) + 1] {
+        assert_eq!(client.refused("fs/readFile", json!({"path": file, "maxBytes": most})).await, -32602);
+    }
+    assert_eq!(client.refused("fs/writeFile", write("other", "x")).await, -32602);
+    client.ok("fs/writeFile", write("truncate", "new")).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "new");
+
+    client.start_with("p", ["cat"], json!({"pipeStdin": true})).await;
+    let last = json!({"processId": "p", "chunk": base64("bye\n"), "writeId": "1", "eof": true});
+    for _ in 0..2 {
+        assert_eq!(client.ok("process/write", last.clone()).await["status"], "accepted");
+    }
+    let ended = client.finish("p").await;
+    assert_eq!((ended.stdout().as_str(), ended.code()), ("bye\n", 0));
+    assert_eq!(client.write("p", "x").await, "stdinClosed");
+}

@@ -20,6 +20,7 @@ mod handshake;
 mod http;
 mod http_packed;
 mod keyring;
+mod kimi;
 mod large_files;
 mod leftovers;
 mod limits;

@@ -62,6 +62,7 @@ pub(super) async fn write_all(
             attachment_id: Some(id.to_owned()),
             chunk: chunk.into(),
             write_id: Some(format!("{id}-{number}")),
+            eof: false,
         };
         match client.call::<Write>(&params).await {
             // One that was terminated takes no more; its end is told elsewhere.

@@ -38,7 +38,9 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
 proptest! {
     #[test]
     fn file_results(data in bytes(), eof: bool) {
-        check(&ReadFileResult { data: data.clone() });
+        for eof in [None, Some(true), Some(false)] {
+            check(&ReadFileResult { data: data.clone(), eof });
+        }
         check(&Block { chunk: data, eof });
     }
 

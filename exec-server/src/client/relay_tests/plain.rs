@@ -78,6 +78,7 @@ async fn a_request_that_no_frame_carries_fails_alone() {
             process_id: "p".into(),
             chunk: vec![0; 16 << 20].into(),
             write_id: Some("w".into()),
+            eof: false,
             session_id: None,
             attachment_id: None,
         };

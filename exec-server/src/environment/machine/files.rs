@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codex_exec_protocol::encode::Empty;
 use codex_exec_protocol::filesystem::{self as fs, Sandboxed};
 use codex_exec_protocol::sandbox::Sandbox;
-use codex_exec_protocol::{Block, Method, RpcError};
+use codex_exec_protocol::{Block, Method, RpcError, kimi};
 
 use super::{Machine, Reply};
 use crate::blocking;
@@ -88,7 +88,7 @@ impl Machine {
     pub(crate) fn write_file(self: &Arc<Self>, params: fs::WriteFileParams, reply: impl Reply<Empty>) {
         self.on_disk(touched(&[How::Changes.of(&params.path)]), 0, reply, move |machine| {
             let content = filesystem::content(&params)?;
-            filesystem::replace(machine.confined.open(&params)?.0, &content)
+            filesystem::write(&params, machine.confined.open(&params)?.0, &content)
         });
     }
 
@@ -119,6 +119,11 @@ impl Machine {
         reply: A,
         send: Option<SendBlocks<A>>,
     ) {
+        match filesystem::piece(&params, self.limits()) {
+            Ok(None) => {}
+            Ok(Some(most)) => return self.read_piece(params, most, reply),
+            Err(error) => return reply.answer(Err(error)),
+        }
         let machine = Arc::clone(self);
         let position = self.order.enter(touched(&[How::Reads.of(&params.path)]));
         self.beside(async move {
@@ -133,6 +138,25 @@ impl Machine {
                 claim = Some(unfinished.machine.answers.claim(bytes).await);
                 read = unfinished;
             }
+        });
+    }
+
+    /// `fs/rename`, of Kimi Code's dialect alone.
+    pub(crate) fn rename(self: &Arc<Self>, params: kimi::RenameParams, reply: impl Reply<Empty>) {
+        self.on_path::<kimi::Rename>(params, reply);
+    }
+
+    /// A piece of a file, of at most `most` bytes.
+    pub(crate) fn read_piece(
+        self: &Arc<Self>,
+        params: fs::ReadFileParams,
+        most: u64,
+        reply: impl Reply<fs::ReadFileResult>,
+    ) {
+        let touched = touched(&[How::Reads.of(&params.path)]);
+        self.on_disk(touched, answer_bytes(most), reply, move |machine| {
+            let (file, size) = machine.confined.open(&params)?;
+            filesystem::read_piece(&file, size, params.offset.unwrap_or(0), most)
         });
     }
 

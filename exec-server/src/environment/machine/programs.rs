@@ -10,7 +10,7 @@ use codex_exec_protocol::process::{
     ReadResult, ResizeParams, SignalParams, TerminateParams, TerminateResult, WaitParams, WaitResult,
     WriteParams, WriteResult, WriteStatus,
 };
-use codex_exec_protocol::{RpcError, SessionId};
+use codex_exec_protocol::{ProcessId, RpcError, SessionId};
 
 use super::{Machine, Neighbour, Reply};
 use crate::blocking;
@@ -181,6 +181,11 @@ impl Machine {
                 () = reply.gone() => {}
             }
         });
+    }
+
+    /// A process of one's own session.
+    pub(crate) fn known_process(&self, id: &ProcessId) -> Option<Arc<Process>> {
+        self.processes.get(id).ok()
     }
 
     /// A process of one's own session, or of another that may be seen.

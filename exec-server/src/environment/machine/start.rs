@@ -27,6 +27,11 @@ impl Machine {
         self.begin_start(params, true, reply, |_, process| Followed::new(process));
     }
 
+    /// The same for one who wants to know the operating system's id; it is none once the program has failed to start.
+    pub(crate) fn start_known(&self, params: StartParams, reply: impl Reply<(StartResult, Option<u32>)>) {
+        self.begin_start(params, false, reply, |result, process| (result, process.pid()));
+    }
+
     fn begin_start<R: 'static>(
         &self,
         params: StartParams,
