@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use codex_children::descriptor_limit;
-use codex_outgoing::is_loopback;
+use codex_outgoing::file::read_secret;
+use codex_outgoing::{Outgoing, is_loopback};
+use codex_rendezvous::cluster::{ClusterConfig, ClusterSecrets};
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
 use codex_rendezvous::{Config, Limits, Rendezvous, StartError, TlsFiles, file};
 use codex_secret::Secret;
@@ -56,6 +58,20 @@ pub(crate) struct RendezvousArgs {
     /// Carry plain relays as well (executors of releases 0.131 to 0.140). This process can read all they say.
     #[arg(long)]
     allow_plain: bool,
+    /// Be one of several nodes: the NATS servers by which they find each other, with commas between them. The nodes share one
+    /// name, --tokens and --cluster-secret-file; docs/scale.md says how.
+    #[arg(long, value_name = "nats://HOST:PORT", value_delimiter = ',', value_parser = broker,
+          requires_all = ["tokens", "cluster_secret_file"], conflicts_with = "allow_plain")]
+    cluster: Vec<Url>,
+    /// Where agents reach this node and no other. Needed unless it listens on loopback without TLS.
+    #[arg(long, value_name = "URL", requires = "cluster")]
+    node_url: Option<Url>,
+    /// File with the secret that the nodes share, one a line; the first signs, and all are good. Read again at SIGHUP.
+    #[arg(long, value_name = "PATH", requires = "cluster")]
+    cluster_secret_file: Option<PathBuf>,
+    /// File with what the NATS servers ask for: USER:PASSWORD, or a token.
+    #[arg(long, value_name = "PATH", requires = "cluster")]
+    cluster_credentials_file: Option<PathBuf>,
     /// Sets a bound by its name, times in milliseconds; docs/rendezvous.md lists them. May be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
@@ -94,6 +110,18 @@ enum RoleArg {
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "expected IP:PORT such as 127.0.0.1:8443 or [::1]:0; host names are not looked up")
+}
+
+fn broker(text: &str) -> Result<Url, &'static str> {
+    // Not repeated in the error: it may hold a password.
+    let wrong = "expected nats://HOST:PORT or tls://HOST:PORT, without a password, which others would see in the list of \
+                 processes; --cluster-credentials-file takes it";
+    let url = Url::parse(text).map_err(|_| wrong)?;
+    let good = matches!(url.scheme(), "nats" | "tls")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if good { Ok(url) } else { Err(wrong) }
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -180,6 +208,14 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
         Ok(limits) => limits,
         Err(error) => return wrong_usage(&error),
     };
+    if !args.cluster.is_empty() && args.node_url.is_none() && (!loopback || tls.is_some()) {
+        return wrong_usage(&anyhow::anyhow!(
+            "agents have to be told where this node of the cluster is; add --node-url with an URL that leads here and to no \
+             other node"
+        ));
+    }
+    let cluster = cluster(&args)?;
+    let secrets = args.cluster_secret_file.clone();
     let (grants, token) = match &args.tokens {
         Some(path) => (read_tokens(path)?, None),
         None => {
@@ -198,10 +234,11 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
         open_metrics: loopback && args.public_url.is_none(),
         public_url: args.public_url,
         limits,
+        cluster,
     })
     .await;
     let mut rendezvous = match started {
-        Err(error @ StartError::PublicUrl) => return wrong_usage(&error.into()),
+        Err(error @ (StartError::PublicUrl | StartError::NodeUrl)) => return wrong_usage(&error.into()),
         started => started?,
     };
     output::line(rendezvous.local_url()).context("can't print the address on stdout")?;
@@ -215,8 +252,8 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
                 ended.context("can't accept connections any more")?;
                 bail!("the listener ended");
             }
-            _ = reload.recv() => match read_again(&rendezvous, args.tokens.as_deref(), tls.as_ref()) {
-                Ok(()) => say("Tokens and certificate are read again."),
+            _ = reload.recv() => match read_again(&rendezvous, args.tokens.as_deref(), tls.as_ref(), secrets.as_deref()) {
+                Ok(()) => say("Tokens, certificate and the cluster's secret are read again."),
                 Err(error) => output::error(&format!("nothing is changed: {}", output::sentence(&error))),
             },
         }
@@ -249,14 +286,47 @@ fn read_tokens(path: &Path) -> anyhow::Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// The token file is checked before anything is changed.
-fn read_again(rendezvous: &Rendezvous, tokens: Option<&Path>, tls: Option<&TlsFiles>) -> anyhow::Result<()> {
+/// The other nodes, if there are any.
+fn cluster(args: &RendezvousArgs) -> anyhow::Result<Option<ClusterConfig>> {
+    let Some(path) = args.cluster_secret_file.as_deref().filter(|_| !args.cluster.is_empty()) else {
+        return Ok(None);
+    };
+    let credentials = args.cluster_credentials_file.as_deref().map(|path| {
+        let unreadable = || format!("can't read the credentials for the broker from {}", path.display());
+        read_secret(path).with_context(unreadable)?.trimmed().with_context(unreadable)
+    });
+    Ok(Some(ClusterConfig {
+        brokers: args.cluster.clone(),
+        node_url: args.node_url.clone(),
+        secrets: read_secrets(path)?,
+        credentials: credentials.transpose()?,
+        outgoing: Outgoing::from_lookup(|name| std::env::var(name).ok()),
+    }))
+}
+
+fn read_secrets(path: &Path) -> anyhow::Result<ClusterSecrets> {
+    let text = read_secret(path)
+        .with_context(|| format!("can't read the cluster's secret from {}", path.display()))?;
+    ClusterSecrets::parse(text.expose()).with_context(|| format!("can't use {}", path.display()))
+}
+
+/// The files are checked before anything is changed.
+fn read_again(
+    rendezvous: &Rendezvous,
+    tokens: Option<&Path>,
+    tls: Option<&TlsFiles>,
+    secrets: Option<&Path>,
+) -> anyhow::Result<()> {
     let grants = tokens.map(read_tokens).transpose()?;
+    let secrets = secrets.map(read_secrets).transpose()?;
     if let Some(files) = tls {
         rendezvous.replace_certificate(files)?;
     }
     if let Some(grants) = grants {
         rendezvous.replace_tokens(grants);
+    }
+    if let Some(secrets) = secrets {
+        rendezvous.replace_secrets(&secrets);
     }
     Ok(())
 }

@@ -3,27 +3,30 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use codex_exec_protocol::registry::PublicKey;
+use codex_secret::Secret;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use url::Url;
 
 use crate::accounts::{Account, Accounts};
 use crate::attach::OpenSocket;
+use crate::clock::now;
+use crate::cluster::{Directory, Owner};
 use crate::limits::Limits;
 use crate::metrics::{Levels, Metrics};
+use crate::node_id::NodeId;
 use crate::outlet::Closing;
 use crate::registry::{NoOffer, Offer, Record, Registered, Registry};
 use crate::store::{Change, SHORTEST_QUEUE, Store};
 use crate::switch::Switch;
-use crate::ticket::{self, HarnessTicket, Signer};
+use crate::ticket::{self, ExecutorTicket, HarnessTicket, Signer};
 use crate::tokens::{Grant, Role};
 
-/// The state behind every request. Locks are taken in the order registry, switch, sockets.
+/// The state behind every request. Locks are taken in the order registry, switch, sockets; the directory's is the last.
 pub(crate) struct App {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
@@ -33,14 +36,19 @@ pub(crate) struct App {
     pub(crate) open_metrics: bool,
     pub(crate) switch: Arc<dyn Switch>,
     pub(crate) store: Option<Store>,
+    /// Where environments are that are not here.
+    pub(crate) directory: Arc<dyn Directory>,
     /// Where websockets are, when that is not where requests come to.
     pub(crate) public_url: Option<Url>,
+    /// Where agents reach this node among several.
+    pub(crate) node_url: Option<Url>,
     /// Where requests come to, for those that do not say.
     pub(crate) local_url: Url,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) sockets: Mutex<HashMap<u64, OpenSocket>>,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) next_socket: AtomicU64,
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -52,8 +60,21 @@ pub(crate) struct Parts {
     pub(crate) open_metrics: bool,
     pub(crate) switch: Arc<dyn Switch>,
     pub(crate) store: Option<(Store, Vec<Record>)>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) signer: Signer,
     pub(crate) public_url: Option<Url>,
+    pub(crate) node_url: Option<Url>,
     pub(crate) local_url: Url,
+}
+
+/// The way to an environment.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) offer: Offer,
+    /// The node that has the executor, where there are several.
+    pub(crate) node: Option<NodeId>,
+    /// Where that node is; `None`: where the request came to.
+    pub(crate) url: Option<Url>,
 }
 
 /// Why a registration failed.
@@ -63,11 +84,6 @@ pub(crate) enum RegisterFailure {
     TooMany,
     /// The store is behind.
     Busy,
-}
-
-/// Time since 1970.
-pub(crate) fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl App {
@@ -82,23 +98,31 @@ impl App {
             accounts: Accounts::new(parts.grants, Arc::clone(&limits)),
             limits,
             metrics: Arc::new(Metrics::new()),
-            signer: Signer::new(),
+            signer: parts.signer,
             allow_plain: parts.allow_plain,
             open_metrics: parts.open_metrics,
             switch: parts.switch,
             store,
+            directory: parts.directory,
             public_url: parts.public_url,
+            node_url: parts.node_url,
             local_url: parts.local_url,
             registry: Mutex::new(registry),
             sockets: Mutex::default(),
             tasks: Mutex::default(),
             next_socket: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether no new executor is let in: the node ends, or is about to.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Registers an executor and closes the sockets of the earlier registration.
@@ -114,17 +138,24 @@ impl App {
                 return Err(RegisterFailure::Busy);
             }
             let registered = registry
-                .register(environment, key, &account.grant.hash, now())
+                .register(
+                    environment,
+                    key,
+                    &account.grant.hash,
+                    self.directory.next_generation(environment),
+                    now(),
+                )
                 .ok_or(RegisterFailure::TooMany)?;
             // Queued under the lock, so that disk and memory see the same order.
             if let Some(forgotten) = &registered.forgotten {
                 self.forget(forgotten.clone());
             }
-            let change = Change::Keep(registered.record.clone());
-            let stored = self.store.as_ref().and_then(|store| store.change(change).ok());
+            let stored = self.keep(&registered.record);
             if let Some(replaced) = &registered.replaced {
                 self.switch.close(replaced, Closing::Superseded);
             }
+            let record = &registered.record;
+            self.directory.registered(environment, &record.registration, record.generation);
             (registered, stored)
         };
         // An error is logged where it happens. It does not fail the registration: executors would exit, while
@@ -143,7 +174,12 @@ impl App {
         Ok(registered)
     }
 
-    fn forget(&self, record: Record) {
+    /// Has a registration stored; called under the registry's lock, so that disk and memory see the same order.
+    pub(crate) fn keep(&self, record: &Record) -> Option<tokio::sync::oneshot::Receiver<bool>> {
+        self.store.as_ref().and_then(|store| store.change(Change::Keep(record.clone())).ok())
+    }
+
+    pub(crate) fn forget(&self, record: Record) {
         tracing::info!(environment = %record.environment, "forgotten");
         if let Some(store) = &self.store
             && store.change(Change::Forget(record)).is_err()
@@ -160,23 +196,39 @@ impl App {
         }
     }
 
-    pub(crate) fn connect(&self, environment: &str, harness: &PublicKey) -> Result<Offer, NoOffer> {
-        self.registry.lock().connect(environment, harness, now())
+    /// The way to an environment: here, or at the node that has it.
+    pub(crate) async fn connect(&self, environment: &str, harness: &PublicKey) -> Result<Way, NoOffer> {
+        let here = self.registry.lock().connect(environment, harness, now());
+        let why = match here {
+            Ok(offer) => return Ok(Way { offer, node: self.directory.node(), url: self.node_url.clone() }),
+            Err(NoOffer::Plain) => return Err(NoOffer::Plain),
+            Err(why) if self.directory.node().is_none() => return Err(why),
+            Err(why) => why,
+        };
+        match self.directory.offer(environment, harness).await {
+            Ok(way) => Ok(Way { offer: way.offer, node: Some(way.node), url: Some(way.url) }),
+            // Registered here, but not attached anywhere.
+            Err(NoOffer::Unknown) => Err(why),
+            Err(other) => Err(other),
+        }
     }
 
-    pub(crate) fn validate(
+    /// Whether an authorization is good, whichever node made it.
+    pub(crate) async fn validate(
         &self,
         environment: &str,
         registration: &str,
         harness: &PublicKey,
-        authorization: &str,
+        authorization: &Secret,
     ) -> bool {
-        self.registry.lock().validate(environment, registration, harness, authorization, now())
+        let here = Owner::validate(self, environment, registration, harness, authorization.expose());
+        here || (self.directory.node().is_some()
+            && self.directory.validate(environment, registration, harness, authorization).await)
     }
 
-    /// The address of the websocket: the operator's, or else the one that this request came to.
-    pub(crate) fn websocket_url(&self, headers: &HeaderMap, query: &str) -> String {
-        let mut url = self.public_url.clone().unwrap_or_else(|| {
+    /// The address of the websocket: that of a node, the operator's, or else the one that this request came to.
+    pub(crate) fn websocket_url(&self, headers: &HeaderMap, node: Option<Url>, query: &str) -> String {
+        let mut url = node.or_else(|| self.public_url.clone()).unwrap_or_else(|| {
             let host = headers.get(HOST).and_then(|host| host.to_str().ok());
             let here =
                 host.and_then(|host| Url::parse(&format!("{}://{host}", self.local_url.scheme())).ok());
@@ -194,11 +246,30 @@ impl App {
         url.into()
     }
 
-    pub(crate) fn harness_query(&self, environment: &str, registration: &str, account: &Account) -> String {
+    /// The query of an executor's URL. Among several nodes every one takes it.
+    pub(crate) fn executor_query(&self, registered: &Registered) -> String {
+        let record = &registered.record;
+        match &record.key {
+            Some(key) if self.directory.node().is_some() => self.signer.executor_query(&ExecutorTicket {
+                environment: record.environment.clone(),
+                registration: record.registration.clone(),
+                key: key.clone(),
+                account: record.owner.clone(),
+                generation: record.generation,
+                expires: now() + self.limits.callers.retention,
+            }),
+            _ => {
+                ticket::executor_query(&record.environment, &record.registration, registered.ticket.expose())
+            }
+        }
+    }
+
+    pub(crate) fn harness_query(&self, environment: &str, way: &Way, account: &Account) -> String {
         self.signer.harness_query(&HarnessTicket {
             environment: environment.to_owned(),
-            registration: registration.to_owned(),
+            registration: way.offer.registration.clone(),
             account: account.grant.hash.short(),
+            node: way.node,
             expires: now() + self.limits.callers.ticket_life,
         })
     }
@@ -209,6 +280,30 @@ impl App {
         for socket in self.sockets.lock().values() {
             if !self.accounts.still_allows(&socket.token, socket.role, &socket.environment) {
                 socket.outlet.close(Closing::Revoked);
+            }
+        }
+    }
+
+    /// Lets no executor in any more and sends those that are here to other nodes, spread over `drain_time`. Ends at once when
+    /// there is no other node.
+    pub(crate) async fn leave(&self) {
+        if self.directory.another().is_none() {
+            return;
+        }
+        self.leaving.store(true, Ordering::Relaxed);
+        self.directory.leave();
+        let mut executors: Vec<_> = {
+            let sockets = self.sockets.lock();
+            let executors = sockets.values().filter(|socket| socket.role == Role::Executor);
+            executors.map(|socket| Arc::clone(&socket.outlet)).collect()
+        };
+        let pause = self.limits.times.drain_time / u32::try_from(executors.len().max(1)).unwrap_or(u32::MAX);
+        tracing::info!(executors = executors.len(), "leaving; executors are sent to other nodes");
+        while let Some(outlet) = executors.pop() {
+            outlet.close(Closing::Draining);
+            if let Some(next) = executors.last() {
+                // One that goes by itself is not waited for.
+                let _ = tokio::time::timeout(pause, next.closed()).await;
             }
         }
     }
@@ -239,7 +334,7 @@ impl App {
         drop(tasks);
     }
 
-    /// What the gauges show.
+    /// What the gauges show, and other nodes are told.
     pub(crate) fn levels(&self) -> Levels {
         let (environments, executors) = {
             let registry = self.registry.lock();
@@ -253,5 +348,35 @@ impl App {
             streams: self.accounts.streams(),
             queued: self.accounts.queued(),
         }
+    }
+}
+
+impl Owner for App {
+    fn offer(&self, environment: &str, harness: &PublicKey) -> Result<Offer, NoOffer> {
+        self.registry.lock().connect(environment, harness, now())
+    }
+
+    fn validate(
+        &self,
+        environment: &str,
+        registration: &str,
+        harness: &PublicKey,
+        authorization: &str,
+    ) -> bool {
+        self.registry.lock().validate(environment, registration, harness, authorization, now())
+    }
+
+    fn superseded(&self, environment: &str, registration: &str, generation: u64) {
+        let mut registry = self.registry.lock();
+        if let Some(older) = registry.supersede(environment, generation) {
+            self.switch.close(&older.registration, Closing::Superseded);
+            self.forget(older);
+        } else if registry.current(environment).is_some_and(|record| record.registration == registration) {
+            self.switch.close(registration, Closing::Superseded);
+        }
+    }
+
+    fn levels(&self) -> Levels {
+        Self::levels(self)
     }
 }

@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::accounts::Account;
-use crate::app::{App, now};
+use crate::app::App;
+use crate::clock::now;
 use crate::limits::{NOISE_MESSAGE_BYTES, PLAIN_MESSAGE_BYTES};
 use crate::metrics::Direction;
 use crate::outlet::{Closing, Outlet};
 use crate::quota::Share;
-use crate::registry::Record;
+use crate::registry::{Record, Registry};
 use crate::socket::Socket;
 use crate::switch::{HarnessSocket, Port};
+use crate::ticket::ExecutorTicket;
 use crate::tokens::{Role, TokenHash};
 
 /// An open socket and the account that it counts for.
@@ -48,6 +50,8 @@ pub(crate) enum AttachFailure {
     Away,
     TooManyRequests,
     TooManySockets,
+    Leaving,
+    OtherNode,
 }
 
 impl App {
@@ -68,6 +72,9 @@ impl App {
         registration: &str,
         secret: &str,
     ) -> Result<Attachment, AttachFailure> {
+        if self.is_leaving() {
+            return Err(AttachFailure::Leaving);
+        }
         let mut registry = self.registry.lock();
         let record = registry
             .current(environment)
@@ -77,6 +84,37 @@ impl App {
         if !registry.is_ticket(environment, registration, secret) {
             return Err(AttachFailure::WrongSecret);
         }
+        self.take_place(&mut registry, &record)
+    }
+
+    /// As [`Self::attach_executor`], for a registration that any node may have made; its ticket was verified.
+    pub(crate) fn attach_signed(&self, ticket: ExecutorTicket) -> Result<Attachment, AttachFailure> {
+        if self.is_leaving() {
+            return Err(AttachFailure::Leaving);
+        }
+        if ticket.expires <= now() {
+            return Err(AttachFailure::Expired);
+        }
+        let ExecutorTicket { environment, registration, key, account, generation, .. } = ticket;
+        let record = Record::of_ticket(environment, registration, Some(key), account, generation);
+        let mut registry = self.registry.lock();
+        if !self.directory.is_newest(&record.environment, generation) {
+            return Err(AttachFailure::Forgotten);
+        }
+        let (replaced, forgotten) = registry.adopt(record.clone(), now()).ok_or(AttachFailure::Forgotten)?;
+        if let Some(forgotten) = forgotten {
+            self.forget(forgotten);
+        }
+        if let Some(replaced) = replaced {
+            self.switch.close(&replaced, Closing::Superseded);
+        }
+        // Whether it is on the disk is of no matter: the ticket holds all of it.
+        drop(self.keep(&record));
+        self.take_place(&mut registry, &record)
+    }
+
+    fn take_place(&self, registry: &mut Registry, record: &Record) -> Result<Attachment, AttachFailure> {
+        let (environment, registration) = (record.environment.as_str(), record.registration.as_str());
         let account = self
             .accounts
             .by_short(&record.owner)
@@ -86,7 +124,8 @@ impl App {
         let outlet = Outlet::new(&self.limits, Arc::clone(&account.usage.budget));
         let port = self.switch.attach_executor(registration, Arc::clone(&outlet));
         registry.set_attached(environment, registration, true, now());
-        Ok(self.attachment(outlet, port, Direction::ToHarness, &record, account, None))
+        self.directory.gained(environment, registration, record.generation);
+        Ok(self.attachment(outlet, port, Direction::ToHarness, record, account, None))
     }
 
     /// Joins a harness to an executor that is there.
@@ -190,6 +229,9 @@ impl App {
             // A newer socket may have taken the place.
             let attached = self.switch.is_attached(&registration);
             registry.set_attached(&environment, &registration, attached, now());
+            if !attached {
+                self.directory.lost(&environment, &registration);
+            }
         }
         tracing::info!(%environment, %registration, role = role.word(), reason = closing.word(), "detached");
     }

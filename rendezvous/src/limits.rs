@@ -71,6 +71,8 @@ codex_limits::limits! {
             ping_every: Duration = 30 * SECOND, 1..={ 365 * DAY };
             /// A socket from which nothing has come for this long is closed.
             silence: Duration = 90 * SECOND, 1..={ 365 * DAY };
+            /// How long a node that ends takes to send its executors to other nodes. Without another node it takes no time.
+            drain_time: Duration = 10 * SECOND, 1..={ 365 * DAY };
             /// How long the last words of a socket may take, at its close and at the end of the program.
             farewell: Duration = 2 * SECOND, 1..={ 365 * DAY };
         }

@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use serde::{Deserialize, Serialize};
 
 use crate::outlet::Closing;
 use crate::switch::Dropped;
@@ -31,7 +32,7 @@ struct ReasonLabel {
 }
 
 /// Gauges that are set when somebody asks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Levels {
     /// Environments that are remembered.
     pub environments: usize,

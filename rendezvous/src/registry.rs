@@ -30,6 +30,9 @@ pub struct Record {
     ticket: [u8; 32],
     /// Short name of the token that registered it.
     pub owner: String,
+    /// Which of several registrations at several nodes is the newest; 0 at a single node.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 impl fmt::Debug for Record {
@@ -144,6 +147,7 @@ impl Registry {
         environment: &str,
         key: Option<PublicKey>,
         owner: &TokenHash,
+        generation: u64,
         now: Duration,
     ) -> Option<Registered> {
         let owner = owner.short();
@@ -157,6 +161,7 @@ impl Registry {
             key,
             ticket: sha256(ticket.expose().as_bytes()),
             owner,
+            generation,
         };
         let entry = Environment {
             record: record.clone(),
@@ -167,6 +172,34 @@ impl Registry {
         let replaced =
             self.environments.insert(environment.to_owned(), entry).map(|old| old.record.registration);
         Some(Registered { record, ticket, replaced, forgotten })
+    }
+
+    /// Takes over a registration that another node made, unless a newer one is known here; what it replaces, and what was
+    /// forgotten to make room. `None`: there is a newer one, or no room.
+    pub fn adopt(&mut self, record: Record, now: Duration) -> Option<(Option<String>, Option<Record>)> {
+        let (newer, known) = match self.environments.get(&record.environment) {
+            None => (true, false),
+            Some(environment) => {
+                let known = &environment.record;
+                if known.registration == record.registration {
+                    return Some((None, None));
+                }
+                (known.generation < record.generation, true)
+            }
+        };
+        if !newer {
+            return None;
+        }
+        let forgotten = if known { None } else { self.make_room(&record.owner)? };
+        let entry = Environment { record, seen: now, attached: false, authorizations: VecDeque::new() };
+        let replaced = self.environments.insert(entry.record.environment.clone(), entry);
+        Some((replaced.map(|old| old.record.registration), forgotten))
+    }
+
+    /// Forgets a registration that is older than this generation.
+    pub fn supersede(&mut self, environment: &str, generation: u64) -> Option<Record> {
+        let older = self.environments.get(environment)?.record.generation < generation;
+        older.then(|| self.environments.remove(environment)).flatten().map(|old| old.record)
     }
 
     /// Forgets the owner's environment whose executor has been away longest, when there are too many.
@@ -264,6 +297,19 @@ impl Registry {
             .iter()
             .position(|waiting| (waiting.hash.ct_eq(&hash) & waiting.key.ct_eq(&key)).into());
         found.and_then(|at| environment.authorizations.remove(at)).is_some_and(|used| used.expires > now)
+    }
+}
+
+impl Record {
+    /// A registration as a signed ticket tells of it. No secret opens it here.
+    pub fn of_ticket(
+        environment: String,
+        registration: String,
+        key: Option<PublicKey>,
+        owner: String,
+        generation: u64,
+    ) -> Self {
+        Self { environment, registration, key, ticket: rand::random(), owner, generation }
     }
 }
 

@@ -20,12 +20,17 @@ use url::Url;
 
 use crate::acceptor::BoundedAcceptor;
 use crate::app::{App, Parts};
+use crate::cluster::{Alone, BrokerError, ClusterConfig, ClusterSecrets, Directory, Nats, NodeStatus, Owner};
 use crate::file;
 use crate::http;
 use crate::limits::{HEAD_BYTES, Limits};
 use crate::store::{Store, StoreError};
 use crate::switch::{InProcess, Switch};
+use crate::ticket::Signer;
 use crate::tokens::Grant;
+
+/// What the keys of tickets are made for.
+const TICKETS: &str = "tickets";
 
 /// How often environments that nobody uses are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -50,6 +55,9 @@ pub struct Config {
     pub open_metrics: bool,
     /// Bounds of memory, sockets and time.
     pub limits: Limits,
+    /// The other nodes, if this is to be one of several. Plain relays can't be steered to the right one, so they are not
+    /// carried then.
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// A certificate chain and its key, in PEM.
@@ -83,9 +91,18 @@ pub enum StartError {
     /// The public URL is none.
     #[error("the public URL must be http://HOST or https://HOST, with a path at most")]
     PublicUrl,
+    /// The node's URL is none, or missing.
+    #[error(
+        "agents have to be told where this node is: its URL must be http://HOST or https://HOST, with a path at most, \
+         and can't be left out where the node listens on all addresses"
+    )]
+    NodeUrl,
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The cluster's broker can't be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
 }
 
 /// A running registry and rendezvous. Dropping it ends it at once.
@@ -95,6 +112,7 @@ pub struct Rendezvous {
     server: Task<io::Result<()>>,
     _sweeper: Task<()>,
     tls: Option<RustlsConfig>,
+    cluster: Option<Arc<Nats>>,
     address: SocketAddr,
 }
 
@@ -150,16 +168,39 @@ impl Rendezvous {
         let store = config.store.as_deref().map(|path| Store::open(path, queue)).transpose()?;
         let connections = config.limits.callers.connections;
         let request_time = config.limits.times.request_time;
+        let node_url = match &config.cluster {
+            None => None,
+            Some(cluster) => Some(node_url(cluster, config.listen, &local_url)?),
+        };
+        let cluster = match &config.cluster {
+            None => None,
+            Some(cluster) => {
+                let (url, retention) = (node_url.clone(), config.limits.callers.retention);
+                let url = url.unwrap_or_else(|| local_url.clone());
+                Some(Arc::new(Nats::join(cluster, url, retention).await?))
+            }
+        };
+        let directory: Arc<dyn Directory> = match &cluster {
+            None => Arc::new(Alone),
+            Some(nats) => Arc::clone(nats) as _,
+        };
         let app = App::new(Parts {
             limits: config.limits,
             grants: config.grants,
-            allow_plain: config.allow_plain,
+            allow_plain: config.allow_plain && config.cluster.is_none(),
             open_metrics: config.open_metrics,
             switch,
             store,
+            directory,
+            signer: config.cluster.as_ref().map_or_else(Signer::new, |c| Signer::of(c.secrets.keys(TICKETS))),
             public_url,
+            node_url,
             local_url,
         });
+        if let Some(nats) = &cluster {
+            let owner: Arc<dyn Owner> = Arc::clone(&app) as _;
+            nats.serve(Arc::downgrade(&owner));
+        }
         let acceptor = BoundedAcceptor::new(connections, Arc::clone(&app.metrics));
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener).map_err(listen)?.handle(handle.clone());
@@ -172,7 +213,7 @@ impl Rendezvous {
             }
         };
         let sweeper = Task(tokio::spawn(sweep(Arc::clone(&app))));
-        Ok(Self { app: Running(app), handle, server, _sweeper: sweeper, tls, address })
+        Ok(Self { app: Running(app), handle, server, _sweeper: sweeper, tls, cluster, address })
     }
 
     /// The address that it listens on.
@@ -210,6 +251,19 @@ impl Rendezvous {
         Ok(())
     }
 
+    /// All nodes that are known, this one first; empty for a single one.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        self.app.0.directory.nodes()
+    }
+
+    /// Takes other secrets of the cluster from now on. Tickets are good as long as one of them signed them.
+    pub fn replace_secrets(&self, secrets: &ClusterSecrets) {
+        if let Some(nats) = &self.cluster {
+            nats.replace_secrets(secrets);
+            self.app.0.signer.replace(secrets.keys(TICKETS));
+        }
+    }
+
     /// Waits until listening fails; it does not end otherwise.
     ///
     /// # Errors
@@ -218,9 +272,14 @@ impl Rendezvous {
         (&mut self.server.0).await.map_err(io::Error::other)?
     }
 
-    /// Refuses new connections, closes every socket with 1012, and returns when all have been told.
+    /// Sends executors to other nodes, if there are any. Then refuses new connections, closes every socket with 1012, and
+    /// returns when all have been told.
     pub async fn drain(self) {
+        self.app.0.leave().await;
         self.app.0.drain().await;
+        if let Some(nats) = &self.cluster {
+            nats.gone().await;
+        }
         self.handle.graceful_shutdown(Some(self.app.0.limits.times.farewell));
         let mut server = self.server;
         let _ = (&mut server.0).await;
@@ -251,6 +310,15 @@ async fn sweep(app: Arc<App>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         app.sweep();
+    }
+}
+
+/// Where agents reach this node.
+fn node_url(cluster: &ClusterConfig, listen: SocketAddr, local: &Url) -> Result<Url, StartError> {
+    match &cluster.node_url {
+        Some(url) => checked(url.clone()).map_err(|_| StartError::NodeUrl),
+        None if listen.ip().is_unspecified() => Err(StartError::NodeUrl),
+        None => Ok(local.clone()),
     }
 }
 

@@ -229,7 +229,7 @@ mod tests {
     use crate::tokens::TokenHash;
 
     fn record(registry: &mut Registry, environment: &str) -> Record {
-        registry.register(environment, None, &TokenHash::of("t"), Duration::ZERO).unwrap().record
+        registry.register(environment, None, &TokenHash::of("t"), 0, Duration::ZERO).unwrap().record
     }
 
     #[tokio::test]

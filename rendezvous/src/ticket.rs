@@ -1,20 +1,26 @@
 //! Tickets in the query of a websocket's URL: who may attach, as what, and to which registration.
 //!
 //! An executor's ticket is a random secret whose hash the registry keeps, so that it lives as long as the
-//! registration. A harness's ticket is signed with a key that lives as long as the process, and expires.
+//! registration. A harness's ticket is signed with a key that lives as long as the process, and expires. Where there are
+//! several nodes, both are signed with keys that they share (`docs/scale.md`).
 
 use std::time::Duration;
 
+use codex_exec_protocol::registry::PublicKey;
 use codex_secret::Secret;
+use parking_lot::RwLock;
 use ring::hmac;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
+use crate::node_id::NodeId;
+
 /// The path of the websocket.
 pub const PATH: &str = "/rendezvous";
 
-/// Signs the tickets of harnesses.
-pub struct Signer(hmac::Key);
+/// Signs tickets with the first key, and takes what any of its keys signed. Nodes that share their keys take each
+/// other's tickets.
+pub struct Signer(RwLock<Vec<hmac::Key>>);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,6 +37,25 @@ pub struct HarnessTicket {
     pub registration: String,
     /// Short name of the token that asked for it.
     pub account: String,
+    /// The node that has the executor, where there are several.
+    pub node: Option<NodeId>,
+    /// End of its life, as time since 1970.
+    pub expires: Duration,
+}
+
+/// What an executor's ticket says that every node takes: all that a node has to know of the registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutorTicket {
+    /// Id of the environment.
+    pub environment: String,
+    /// Id of the registration.
+    pub registration: String,
+    /// The executor's identity.
+    pub key: PublicKey,
+    /// Short name of the token that registered it.
+    pub account: String,
+    /// Which of several registrations is the newest.
+    pub generation: u64,
     /// End of its life, as time since 1970.
     pub expires: Duration,
 }
@@ -47,6 +72,8 @@ pub enum Wish {
         /// The secret that proves it.
         secret: Secret,
     },
+    /// An executor with a ticket that is signed; it may have expired.
+    Signed(ExecutorTicket),
     /// A harness with a ticket that is signed; it may have expired.
     Harness(HarnessTicket),
     /// A harness on a plain relay, which shows a token instead.
@@ -62,19 +89,62 @@ impl Signer {
     /// A key of this process.
     pub fn new() -> Self {
         let secret = Zeroizing::new(rand::random::<[u8; 32]>());
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &*secret))
+        Self::of([hmac::Key::new(hmac::HMAC_SHA256, &*secret)])
+    }
+
+    /// These keys, the first of which signs.
+    pub fn of(keys: impl IntoIterator<Item = hmac::Key>) -> Self {
+        Self(RwLock::new(keys.into_iter().collect()))
+    }
+
+    /// Takes other keys from now on.
+    pub fn replace(&self, keys: impl IntoIterator<Item = hmac::Key>) {
+        *self.0.write() = keys.into_iter().collect();
+    }
+
+    fn sign(&self, text: &[u8]) -> String {
+        let keys = self.0.read();
+        // Without a key nothing is signed that anybody would take.
+        let signature = keys.first().map(|key| hmac::sign(key, text));
+        let bytes = signature.as_ref().map_or(&[][..], AsRef::as_ref);
+        base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes)
+    }
+
+    fn verify(&self, text: &[u8], signature: &str) -> Result<(), &'static str> {
+        let signature = base64_simd::URL_SAFE_NO_PAD
+            .decode_to_vec(signature.as_bytes())
+            .map_err(|_| "invalid_signature")?;
+        // `verify` compares in constant time.
+        let good = self.0.read().iter().any(|key| hmac::verify(key, text, &signature).is_ok());
+        if good { Ok(()) } else { Err("invalid_signature") }
     }
 
     /// The query of a harness's URL.
     pub fn harness_query(&self, ticket: &HarnessTicket) -> String {
-        let signature = hmac::sign(&self.0, &signed(ticket));
-        form_urlencoded::Serializer::new(String::new())
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query
             .append_pair("role", "harness")
             .append_pair("environment", &ticket.environment)
             .append_pair("registration", &ticket.registration)
             .append_pair("account", &ticket.account)
+            .append_pair("expires", &ticket.expires.as_secs().to_string());
+        if let Some(node) = ticket.node {
+            query.append_pair("node", &node.to_string());
+        }
+        query.append_pair("signature", &self.sign(&signed(ticket))).finish()
+    }
+
+    /// The query of an executor's URL that every node takes.
+    pub fn executor_query(&self, ticket: &ExecutorTicket) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .append_pair("role", "executor")
+            .append_pair("environment", &ticket.environment)
+            .append_pair("registration", &ticket.registration)
+            .append_pair("key", &base64_simd::URL_SAFE_NO_PAD.encode_to_string(key_bytes(&ticket.key)))
+            .append_pair("account", &ticket.account)
+            .append_pair("generation", &ticket.generation.to_string())
             .append_pair("expires", &ticket.expires.as_secs().to_string())
-            .append_pair("signature", &base64_simd::URL_SAFE_NO_PAD.encode_to_string(signature.as_ref()))
+            .append_pair("signature", &self.sign(&signed_executor(ticket)))
             .finish()
     }
 
@@ -85,6 +155,7 @@ impl Signer {
     pub fn read(&self, query: &str) -> Result<Wish, &'static str> {
         let mut pairs = Pairs::parse(query)?;
         let wish = match pairs.take("role").ok_or("missing_role")?.as_str() {
+            "executor" | "environment" if pairs.has("generation") => self.read_executor(&mut pairs)?,
             "executor" | "environment" => Wish::Executor {
                 environment: pairs.take("environment").ok_or("malformed_query")?,
                 registration: pairs.take("registration").ok_or("missing_executor_registration_id")?,
@@ -94,6 +165,23 @@ impl Signer {
             _ => return Err("invalid_role"),
         };
         if pairs.0.is_empty() { Ok(wish) } else { Err("extra_query_param") }
+    }
+
+    fn read_executor(&self, pairs: &mut Pairs) -> Result<Wish, &'static str> {
+        let signature = pairs.take("signature").ok_or("missing_signature")?;
+        let ticket = ExecutorTicket {
+            environment: pairs.take("environment").ok_or("malformed_query")?,
+            registration: pairs.take("registration").ok_or("missing_executor_registration_id")?,
+            key: pairs.take("key").and_then(|text| key_of(&text)).ok_or("malformed_query")?,
+            account: pairs.take("account").ok_or("malformed_query")?,
+            generation: pairs
+                .take("generation")
+                .and_then(|text| text.parse().ok())
+                .ok_or("missing_version")?,
+            expires: pairs.expiry()?,
+        };
+        self.verify(&signed_executor(&ticket), &signature)?;
+        Ok(Wish::Signed(ticket))
     }
 
     fn read_harness(&self, pairs: &mut Pairs) -> Result<Wish, &'static str> {
@@ -108,15 +196,13 @@ impl Signer {
             environment,
             registration: pairs.take("registration").ok_or("missing_executor_registration_id")?,
             account: pairs.take("account").ok_or("malformed_query")?,
-            expires: Duration::from_secs(
-                pairs.take("expires").ok_or("missing_expiry")?.parse().map_err(|_| "invalid_expiry")?,
-            ),
+            expires: pairs.expiry()?,
+            node: match pairs.take("node") {
+                None => None,
+                Some(node) => Some(NodeId::try_from(node).map_err(|_| "malformed_query")?),
+            },
         };
-        let signature = base64_simd::URL_SAFE_NO_PAD
-            .decode_to_vec(signature.as_bytes())
-            .map_err(|_| "invalid_signature")?;
-        // `verify` compares in constant time.
-        hmac::verify(&self.0, &signed(&ticket), &signature).map_err(|_| "invalid_signature")?;
+        self.verify(&signed(&ticket), &signature)?;
         Ok(Wish::Harness(ticket))
     }
 }
@@ -140,12 +226,38 @@ pub fn executor_query(environment: &str, registration: &str, secret: &str) -> St
 /// What is signed: each part behind its length, so that no two tickets look alike.
 fn signed(ticket: &HarnessTicket) -> Vec<u8> {
     let expires = ticket.expires.as_secs().to_string();
+    let node = ticket.node.map(|node| node.to_string()).unwrap_or_default();
+    parts(
+        &["harness", &ticket.environment, &ticket.registration, &ticket.account, &expires, &node]
+            .map(str::as_bytes),
+    )
+}
+
+fn signed_executor(ticket: &ExecutorTicket) -> Vec<u8> {
+    let numbers = [ticket.generation, ticket.expires.as_secs()].map(u64::to_be_bytes);
+    let texts = ["executor", &ticket.environment, &ticket.registration, &ticket.account].map(str::as_bytes);
+    let [role, environment, registration, account] = texts;
+    let key = key_bytes(&ticket.key);
+    parts(&[role, environment, registration, account, &key, &numbers[0], &numbers[1]])
+}
+
+fn parts(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for part in ["harness", &ticket.environment, &ticket.registration, &ticket.account, &expires] {
+    for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(part.as_bytes());
+        bytes.extend_from_slice(part);
     }
     bytes
+}
+
+fn key_bytes(key: &PublicKey) -> Vec<u8> {
+    [key.x25519.as_slice(), key.mlkem768.as_slice()].concat()
+}
+
+fn key_of(text: &str) -> Option<PublicKey> {
+    let bytes = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(text.as_bytes()).ok()?;
+    let (x25519, mlkem768) = bytes.split_at_checked(32)?;
+    Some(PublicKey { x25519: x25519.try_into().ok()?, mlkem768: Box::new(mlkem768.try_into().ok()?) })
 }
 
 /// The pairs of a query; each name once.
@@ -164,6 +276,11 @@ impl Pairs {
             pairs.push((name.into_owned(), value.into_owned()));
         }
         Ok(Self(pairs))
+    }
+
+    fn expiry(&mut self) -> Result<Duration, &'static str> {
+        let seconds = self.take("expires").ok_or("missing_expiry")?.parse().map_err(|_| "invalid_expiry")?;
+        Ok(Duration::from_secs(seconds))
     }
 
     fn has(&self, name: &str) -> bool {
@@ -185,6 +302,7 @@ mod tests {
             environment: "env-1".to_owned(),
             registration: "reg".to_owned(),
             account: "abc".to_owned(),
+            node: None,
             expires: Duration::from_secs(77),
         }
     }

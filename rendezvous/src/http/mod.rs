@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::app::App;
+use crate::cluster::Health;
 use crate::limits::BODY_BYTES;
 use crate::ticket;
 use crate::tokens::Role;
@@ -30,7 +31,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/cloud/environment/{id}/connect", post(registry::connect))
         .route("/cloud/environment/{id}/validate", post(registry::validate))
         .route(ticket::PATH, get(upgrade::upgrade))
-        .route("/readyz", get(|| async { StatusCode::OK }))
+        .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -67,6 +68,18 @@ async fn unknown_route() -> Refusal {
     let message = "no such route; this registry speaks the contracts of `codex exec-server --remote URL \
                    --environment-id ID` and, with --allow-plain, those of plain relays";
     Refusal::upgrade(StatusCode::NOT_FOUND, "unknown_route", message)
+}
+
+/// Whether callers may be sent here. A node without its broker is still of use.
+async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
+    if app.is_leaving() {
+        return Err(Refusal::draining("/readyz"));
+    }
+    Ok(match app.directory.health() {
+        Health::Alone => "",
+        Health::Connected => "ready\n",
+        Health::Degraded => "degraded: the cluster's broker can't be reached; this node serves what it has\n",
+    })
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {

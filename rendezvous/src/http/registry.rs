@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::bearer::account;
 use super::refusal::Refusal;
 use crate::accounts::Account;
-use crate::app::{App, RegisterFailure};
+use crate::app::{App, RegisterFailure, Way};
 use crate::registry::NoOffer;
 use crate::tokens::Role;
 
@@ -95,9 +95,10 @@ async fn register(
         }
         RegisterFailure::Busy => Refusal::try_registering_again("too many registrations at once"),
     })?;
-    let registration = registered.record.registration;
-    let query = crate::ticket::executor_query(id, &registration, registered.ticket.expose());
-    Ok((Secret::new(app.websocket_url(headers, &query)), registration))
+    let query = app.executor_query(&registered);
+    // Where all nodes have one name, that leads away from this one by itself.
+    let elsewhere = if app.is_leaving() && app.public_url.is_none() { app.directory.another() } else { None };
+    Ok((Secret::new(app.websocket_url(headers, elsewhere, &query)), registered.record.registration))
 }
 
 /// The harness's way in.
@@ -110,7 +111,7 @@ pub(super) async fn connect(
     let account = authorize(&app, &headers, Role::Harness, &id)?;
     account.usage.request().map_err(Refusal::too_many_requests)?;
     let request: Connect = parse(&body?)?;
-    let offer = app.connect(&id, &request.harness_public_key).map_err(|reason| match reason {
+    let way = app.connect(&id, &request.harness_public_key).await.map_err(|reason| match reason {
         NoOffer::Unknown => {
             let message = format!("environment {id} is not registered");
             Refusal::new(StatusCode::NOT_FOUND, "environment_not_found", message)
@@ -126,10 +127,11 @@ pub(super) async fn connect(
             Refusal::new(StatusCode::CONFLICT, "plain_relay", message)
         }
     })?;
-    tracing::info!(environment = %id, registration = %offer.registration, token = %account.grant.hash.short(), "offered");
-    let query = app.harness_query(&id, &offer.registration, &account);
+    tracing::info!(environment = %id, registration = %way.offer.registration, token = %account.grant.hash.short(), "offered");
+    let query = app.harness_query(&id, &way, &account);
+    let Way { offer, url, .. } = way;
     Ok(Json(Connected {
-        url: Secret::new(app.websocket_url(&headers, &query)),
+        url: Secret::new(app.websocket_url(&headers, url, &query)),
         environment_id: id,
         security_profile: NOISE_PROFILE.to_owned(),
         executor_registration_id: offer.registration,
@@ -152,10 +154,13 @@ pub(super) async fn validate(
     })?;
     account.usage.request().map_err(Refusal::too_many_requests)?;
     let request = serde_json::from_slice::<Validate>(&body?).ok();
-    let valid = request.is_some_and(|request| {
-        let authorization = request.harness_key_authorization.expose();
-        app.validate(&id, &request.executor_registration_id, &request.harness_public_key, authorization)
-    });
+    let valid = match &request {
+        None => false,
+        Some(request) => {
+            let (registration, key) = (&request.executor_registration_id, &request.harness_public_key);
+            app.validate(&id, registration, key, &request.harness_key_authorization).await
+        }
+    };
     if !valid {
         app.metrics.refused("invalid_authorization");
     }

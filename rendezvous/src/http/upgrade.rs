@@ -14,8 +14,9 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use super::bearer::account;
 use super::refusal::Refusal;
 use crate::accounts::Account;
-use crate::app::{App, now};
+use crate::app::App;
 use crate::attach::{AttachFailure, Attachment};
+use crate::clock::now;
 use crate::ticket::{HarnessTicket, Wish};
 use crate::tokens::Role;
 
@@ -37,6 +38,7 @@ pub(super) async fn upgrade(
         Wish::Executor { environment, registration, secret } => {
             executor(&app, &environment, &registration, secret.expose())?
         }
+        Wish::Signed(ticket) => app.attach_signed(ticket).map_err(refuse)?,
         Wish::Harness(ticket) => harness(&app, &ticket)?,
         Wish::Plain { environment, token } => plain(&app, request.headers(), &environment, token)?,
     };
@@ -57,6 +59,9 @@ fn executor(app: &App, environment: &str, registration: &str, secret: &str) -> R
 fn harness(app: &App, ticket: &HarnessTicket) -> Result<Attachment, Refusal> {
     if ticket.expires <= now() {
         return Err(refuse(AttachFailure::Expired));
+    }
+    if ticket.node != app.directory.node() {
+        return Err(refuse(AttachFailure::OtherNode));
     }
     let account = app.accounts.by_short(&ticket.account).ok_or_else(|| refuse(AttachFailure::Revoked))?;
     attach_harness(app, &ticket.environment, &ticket.registration, &account)
@@ -112,6 +117,13 @@ fn refuse(failure: AttachFailure) -> Refusal {
             "unexpected_executor_registration_id",
             "the executor has registered anew; ask the registry for a new ticket",
         ),
+        AttachFailure::OtherNode => unauthorized(
+            "wrong_rendezvous_cluster",
+            "the ticket is for another node, or for this one before it was started anew; ask the registry for a new ticket",
+        ),
+        AttachFailure::Leaving => {
+            unauthorized("pod_draining", "this node is ending; register again, and come to another one")
+        }
         AttachFailure::NotPlain => {
             let message = "this environment is encrypted; connect through the registry";
             Refusal::upgrade(StatusCode::FORBIDDEN, "missing_signature", message)

@@ -25,7 +25,7 @@ fn registry() -> Registry {
 /// A registry with `env` registered by key 1 and attached, and its registration.
 fn attached() -> (Registry, String) {
     let mut registry = registry();
-    let registered = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
+    let registered = registry.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap();
     let registration = registered.record.registration;
     registry.set_attached("env", &registration, true, NOW);
     (registry, registration)
@@ -34,10 +34,10 @@ fn attached() -> (Registry, String) {
 #[test]
 fn the_newest_registration_wins_and_tickets_of_older_ones_are_worth_nothing() {
     let mut registry = registry();
-    let first = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
+    let first = registry.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap();
     assert!(first.replaced.is_none());
     assert!(registry.is_ticket("env", &first.record.registration, first.ticket.expose()));
-    let second = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
+    let second = registry.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap();
     assert_eq!(second.replaced.as_ref(), Some(&first.record.registration));
     for (environment, registration, ticket, good) in [
         ("env", &second.record.registration, second.ticket.expose(), true),
@@ -54,7 +54,7 @@ fn the_newest_registration_wins_and_tickets_of_older_ones_are_worth_nothing() {
 fn an_offer_needs_an_executor_that_is_there_and_has_a_key() {
     let mut registry = registry();
     assert_eq!(registry.connect("env", &key(9), NOW).unwrap_err(), NoOffer::Unknown);
-    let registered = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
+    let registered = registry.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap();
     assert_eq!(registry.connect("env", &key(9), NOW).unwrap_err(), NoOffer::Away);
     registry.set_attached("env", "an older registration", true, NOW);
     assert_eq!(registry.connect("env", &key(9), NOW).unwrap_err(), NoOffer::Away);
@@ -62,7 +62,7 @@ fn an_offer_needs_an_executor_that_is_there_and_has_a_key() {
     let offer = registry.connect("env", &key(9), NOW).unwrap();
     assert_eq!((offer.registration, offer.key), (registered.record.registration, key(1)));
     assert!(offer.authorization.expose().len() >= 40 && offer.authorization.expose().len() <= 4096);
-    registry.register("plain", None, &owner("o"), NOW).unwrap();
+    registry.register("plain", None, &owner("o"), 0, NOW).unwrap();
     assert_eq!(registry.connect("plain", &key(9), NOW).unwrap_err(), NoOffer::Plain);
 }
 
@@ -101,7 +101,7 @@ fn a_stranger_who_asks_with_another_key_uses_nothing_up() {
 fn a_new_registration_forgets_the_authorizations_of_the_old() {
     let (mut registry, registration) = attached();
     let offer = registry.connect("env", &key(9), NOW).unwrap();
-    let newer = registry.register("env", Some(key(1)), &owner("o"), NOW).unwrap().record.registration;
+    let newer = registry.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap().record.registration;
     assert!(!registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW));
     assert!(!registry.validate("env", &newer, &key(9), offer.authorization.expose(), NOW));
 }
@@ -121,7 +121,7 @@ fn only_so_many_authorizations_wait_and_the_oldest_goes_first() {
 fn a_token_with_too_many_environments_loses_the_one_longest_away_but_none_in_use() {
     let mut registry = registry();
     let mut register = |id: &str, seconds| {
-        let registered = registry.register(id, None, &owner("o"), NOW + Duration::from_secs(seconds));
+        let registered = registry.register(id, None, &owner("o"), 0, NOW + Duration::from_secs(seconds));
         registered.map(|registered| {
             let forgotten = registered.forgotten.map(|record| record.environment);
             (registered.record.registration, forgotten)
@@ -133,19 +133,19 @@ fn a_token_with_too_many_environments_loses_the_one_longest_away_but_none_in_use
     let _ = first;
     assert_eq!(register("b", 3).unwrap().1, None, "known already");
     assert_eq!(register("d", 4).unwrap().1.as_deref(), Some("c"));
-    assert!(registry.register("other", None, &owner("another"), NOW).is_some());
+    assert!(registry.register("other", None, &owner("another"), 0, NOW).is_some());
     for id in ["b", "d"] {
         let registration = registry.current(id).unwrap().registration.clone();
         registry.set_attached(id, &registration, true, NOW);
     }
-    assert!(registry.register("e", None, &owner("o"), NOW).is_none());
+    assert!(registry.register("e", None, &owner("o"), 0, NOW).is_none());
     assert_eq!((registry.len(), registry.attached()), (3, 2));
 }
 
 #[test]
 fn environments_without_an_executor_are_forgotten_in_the_end() {
     let (mut registry, registration) = attached();
-    registry.register("away", None, &owner("o"), NOW).unwrap();
+    registry.register("away", None, &owner("o"), 0, NOW).unwrap();
     let later = NOW + Duration::from_secs(1001);
     let forgotten: Vec<_> = registry.sweep(later).into_iter().map(|record| record.environment).collect();
     assert_eq!(forgotten, ["away"]);
@@ -158,7 +158,7 @@ fn environments_without_an_executor_are_forgotten_in_the_end() {
 #[test]
 fn what_was_stored_comes_back_with_its_ticket_and_shows_no_secret() {
     let mut first = registry();
-    let registered = first.register("env", Some(key(1)), &owner("o"), NOW).unwrap();
+    let registered = first.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap();
     let stored = serde_json::to_string(&registered.record).unwrap();
     assert!(!stored.contains(registered.ticket.expose()));
     let mut second = registry();

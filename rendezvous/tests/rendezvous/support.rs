@@ -51,6 +51,7 @@ pub fn config(grants: Vec<Grant>) -> Config {
         allow_plain: true,
         open_metrics: true,
         limits: Limits::default(),
+        cluster: None,
     }
 }
 
