@@ -22,7 +22,7 @@ QUEUED_WITH_CALLS = 16 << 20
 #: A session that another connection seems to hold (-32010): it is asked for again.
 ATTACHED = -32010
 #: Requests that may be repeated without harm.
-REPEATABLE = {"process/read", "process/terminate", "process/wait", "process/list"}
+REPEATABLE = {"process/read", "process/terminate", "process/wait", "process/list", "session/end"}
 
 _OUTPUT = b'{"method":"process/output","params":{"processId":'
 
@@ -77,6 +77,9 @@ class Connection:
         self._link = await self._dial()
         try:
             await self._shake_hands(self._link, resume)
+        except OSError as error:
+            await self._link.close()
+            raise ConnectionLost(f"the connection was lost in the handshake: {error}") from error
         except BaseException:
             await self._link.close()
             raise

@@ -13,8 +13,12 @@ const ATTACHED = -32010;
 /** Bytes that wait for one reader; then the connection is not read, unless a call waits for its answer, and then up to the second. */
 const QUEUED = 2 << 20;
 const QUEUED_WITH_CALLS = 16 << 20;
+/** How a piece of output begins on the wire, and where its bytes do: within so many characters. */
+const OUTPUT = '{"method":"process/output","params":{';
+const CHUNK = '"chunk":"';
+const LONGEST_HEAD = 4096;
 /** Requests that may be repeated without harm. */
-const REPEATABLE = new Set(["process/read", "process/terminate", "process/wait", "process/list"]);
+const REPEATABLE = new Set(["process/read", "process/terminate", "process/wait", "process/list", "session/end"]);
 
 /** Any JSON object. */
 export type Json = Record<string, any>;
@@ -58,6 +62,7 @@ export class Connection {
 
   async #connect(resume: string | null): Promise<Link> {
     let ready = false;
+    let over: string | undefined;
     const hello = this.#next++;
     let answered!: (message: Json) => void;
     let refused!: (error: Error) => void;
@@ -74,6 +79,7 @@ export class Connection {
         }
       },
       ended: (reason) => {
+        over = reason;
         refused(new ConnectionLost(`${reason}, in the handshake`));
         if (ready && this.#link === link) void this.#lost(reason);
       },
@@ -90,6 +96,8 @@ export class Connection {
       this.sessionId = message.result.sessionId;
       this.info = message.result.environmentInfo ?? this.info;
       link.send('{"method":"initialized","params":{}}');
+      // Lost since: nobody else would hear of it, since it is nobody's connection yet.
+      if (over !== undefined) throw new ConnectionLost(`${over}, in the handshake`);
       return link;
     } catch (error) {
       await link.close();
@@ -112,6 +120,15 @@ export class Connection {
   }
 
   #route(text: string): void {
+    // The many: taken apart without a parser, as far as they look as usual.
+    if (text.startsWith(OUTPUT)) {
+      const begin = text.indexOf(CHUNK, OUTPUT.length);
+      if (begin > 0 && begin < LONGEST_HEAD && text.endsWith('"}}')) {
+        const { processId, seq, stream } = (JSON.parse(`${text.slice(0, begin)}"chunk":""}}`) as Json).params;
+        const chunk = Buffer.from(text.slice(begin + CHUNK.length, -3), "base64");
+        return this.#output(processId, seq, stream, chunk);
+      }
+    }
     const message = JSON.parse(text) as Json;
     if (message.method === undefined) return this.#answered(message);
     if (message.id !== undefined) {
@@ -120,12 +137,16 @@ export class Connection {
     }
     const params = message.params ?? {};
     if (message.method === "http/request/bodyDelta") return this.bodies.get(params.requestId)?.(params);
-    const follower = this.followers.get(params.processId);
-    if (follower === undefined) return;
     if (message.method === "process/output") {
-      follower.output(params.seq, params.stream, Buffer.from(params.chunk, "base64"));
-      if (follower.queued >= QUEUED) this.took();
-    } else follower.event(message.method, params);
+      return this.#output(params.processId, params.seq, params.stream, Buffer.from(params.chunk, "base64"));
+    }
+    this.followers.get(params.processId)?.event(message.method, params);
+  }
+
+  #output(processId: string, seq: number, stream: string, chunk: Buffer): void {
+    const follower = this.followers.get(processId);
+    follower?.output(seq, stream, chunk);
+    if (follower !== undefined && follower.queued >= QUEUED) this.took();
   }
 
   #answered(message: Json): void {
@@ -155,8 +176,11 @@ export class Connection {
     const deadline = Date.now() + RECOVERY_TIME;
     while (outlives(this.place) && !this.#closing && Date.now() < deadline) {
       try {
-        this.#link = await this.#connect(this.sessionId);
-        for (const call of this.#calls.values()) this.#link.send(call.message);
+        const link = await this.#connect(this.sessionId);
+        // It was closed meanwhile: nobody would ever close this one.
+        if (this.#closing) return await link.close();
+        this.#link = link;
+        for (const call of this.#calls.values()) link.send(call.message);
         for (const [id, follower] of this.followers) void this.recover(id, follower);
         return;
       } catch (error) {

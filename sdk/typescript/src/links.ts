@@ -1,5 +1,6 @@
 // Ways to a server that carry text messages: a Unix socket, a child's pipes, a websocket.
 
+import { isAscii } from "node:buffer";
 import { type ChildProcess, spawn } from "node:child_process";
 import { connect as connectSocket } from "node:net";
 import type { Readable, Writable } from "node:stream";
@@ -23,6 +24,9 @@ export interface Listener {
 /** Where a server is: `unix:///PATH`, `ws://…`, or a command that speaks the protocol over its pipes. */
 export type Place = string | readonly string[];
 
+/** A message of so many bytes is worth a look at what is in it. */
+const LONG = 4096;
+
 class LineLink implements Link {
   #left: Buffer[] = [];
   #over = false;
@@ -37,6 +41,8 @@ class LineLink implements Link {
     const end = (reason: string) => {
       if (!this.#over) {
         this.#over = true;
+        // What is half gone would keep the process from its end.
+        if (child === undefined) input.destroy();
         listener.ended(reason);
       }
     };
@@ -54,8 +60,9 @@ class LineLink implements Link {
       const line = this.#left.length === 1 ? this.#left[0]! : Buffer.concat(this.#left);
       this.#left = [];
       begin = end + 1;
-      const text = line.toString("utf8");
-      if (text.trim() !== "") this.listener.message(text);
+      // Long messages are base64 but for a few characters, and those that are no ASCII are rare: copying is faster than decoding.
+      const text = line.length > LONG && isAscii(line) ? line.toString("latin1") : line.toString("utf8");
+      if (text.length > LONG || text.trim() !== "") this.listener.message(text);
     }
     if (begin < piece.length) this.#left.push(piece.subarray(begin));
   }
