@@ -256,7 +256,10 @@ fn upstream(args: &ServeArgs) -> Upstream {
 fn warn_of_limits(confiner: &Confiner) -> bool {
     let limits = confiner.glance();
     for limit in &limits {
-        tracing::warn!("sandboxes are limited here: {limit}; `codex doctor` tells more");
+        tracing::warn!("sandboxes are limited here: {}; `codex doctor` tells more", limit.reason);
+        for command in &limit.commands {
+            tracing::warn!("to paste: {command}");
+        }
     }
     limits.is_empty()
 }

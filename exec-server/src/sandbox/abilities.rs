@@ -77,6 +77,21 @@ impl FromStr for Without {
     }
 }
 
+/// What can't be enforced here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// What and why, and what to do, as a clause.
+    pub reason: String,
+    /// What to paste into a shell, or into the file that a comment names.
+    pub commands: Vec<String>,
+}
+
+impl From<&Unheld> for Limit {
+    fn from(unheld: &Unheld) -> Self {
+        Self { reason: unheld.reason(), commands: unheld.remedy.commands.clone() }
+    }
+}
+
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -295,7 +310,7 @@ pub(super) fn glance(
     without: Without,
     numbers: PidNamespace,
     without_namespaces: WithoutNamespaces,
-) -> Vec<String> {
+) -> Vec<Limit> {
     let situation = Situation::look(supports::landlock());
     let usable = match allowed {
         NamespaceUse::Any => situation.is_administrator || !situation.forbids_user_namespaces(),
@@ -314,14 +329,14 @@ pub(super) fn glance(
         abilities.namespaces = Err("there are none".to_owned());
     }
     let refused = [Demand::READ_ONLY, Demand::WORKSPACE].map(|demand| abilities.plan(&demand).err());
-    let mut limits: Vec<String> = refused.iter().flatten().map(Unheld::reason).collect();
+    let mut limits: Vec<Limit> = refused.iter().flatten().map(Limit::from).collect();
     limits.dedup();
     if !usable && without_namespaces == WithoutNamespaces::UnprotectedNames {
         limits.retain(|_| false);
         if let Err(unheld) = abilities.plan(&Demand::TREES) {
-            limits.push(unheld.reason());
+            limits.push(Limit::from(&unheld));
         }
-        limits.push(UNPROTECTED.to_owned());
+        limits.push(Limit { reason: UNPROTECTED.to_owned(), commands: Vec::new() });
     }
     limits
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use codex_exec_protocol::RpcError;
 use codex_exec_protocol::sandbox::Sandbox;
 
-use super::abilities::{Abilities, Plan, Without, glance, network_device, probe};
+use super::abilities::{Abilities, Limit, Plan, Without, glance, network_device, probe};
 use super::error::PolicyError;
 use super::kernel_mounts::KernelMounts;
 use super::lookups::Lookups;
@@ -222,7 +222,7 @@ impl Confiner {
     }
 
     /// What surely can't be enforced, without trying anything out: no process is started. For the server's start.
-    pub fn glance(&self) -> Vec<String> {
+    pub fn glance(&self) -> Vec<Limit> {
         glance(self.namespaces, self.without, self.numbers, self.without_namespaces)
     }
 

@@ -31,7 +31,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use abilities::{Abilities, Finding, Without};
+pub use abilities::{Abilities, Finding, Limit, Without};
 pub use confiner::{ConfineRefusal, Confined, Confiner, NamespaceUse, PidNamespace, WithoutNamespaces};
 pub use error::PolicyError;
 pub use explain::Explanation;
