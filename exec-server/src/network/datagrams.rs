@@ -22,8 +22,8 @@ use super::socks::{self, Target};
 const LARGEST: usize = 65_535;
 /// Datagrams on their way to one host that is still judged; more are lost. A safeguard, far from any real use.
 const WAITING: usize = 4;
-/// Hosts that one program exchanges datagrams with at once; what goes to more is lost. A safeguard, since each may hold memory
-/// for some of the largest.
+/// Hosts that one program exchanges datagrams with at once; what goes to more is lost, since each may hold memory for some
+/// of the largest. A safeguard, far from any real use.
 const MOST_HOSTS: usize = 64;
 
 /// Where a program's datagrams come in.

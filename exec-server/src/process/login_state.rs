@@ -29,7 +29,8 @@ use crate::limits::ProcessLimits;
 use crate::protocol::process::StartParams;
 use crate::sandbox::{Confined, PASSED_AT, spare};
 use files::Stamps;
-use language::{Language, Script};
+use language::Language;
+use script::Script;
 use variables::{Variables, is_passing};
 
 /// The number that a command without a sandbox finds its state at: the first behind the standard streams.

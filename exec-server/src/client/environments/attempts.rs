@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::EnvironmentError;
+use super::error::EnvironmentError;
 use crate::backoff::Backoff;
 
 /// Who asks again sooner than this after a failure hears that failure: the world has not changed since. Our own pace: nothing

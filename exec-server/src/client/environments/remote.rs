@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::attempts::Attempts;
-use super::{Dial, EnvironmentError, State, Status};
+use super::error::EnvironmentError;
+use super::{Dial, State, Status};
 use crate::client::session::Client;
 
 /// Whether it may be connected to, as far as this process says.

@@ -3,8 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::language::Script;
-use super::script::{exports, is_name, lines, variables_of};
+use super::script::{Script, exports, is_name, lines, variables_of};
 use super::variables::{Variables, is_passing};
 
 /// Tells everything at the end of a login, in parts behind lines that nothing else prints. It uses no name that a start-up

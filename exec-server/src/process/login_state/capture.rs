@@ -14,7 +14,7 @@ use codex_exec_protocol::process::ProgramLimits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use super::language::Script;
+use super::script::Script;
 use super::variables::Variables;
 use super::{LoginShell, Place, sealed};
 use crate::limits::ProcessLimits;

@@ -1,8 +1,6 @@
 //! Shells whose state can be taken and given.
 
-use std::ffi::OsString;
-
-use super::script::quoted;
+use super::script::{Script, quoted};
 use super::variables::Variables;
 use super::{bash, zsh};
 
@@ -11,16 +9,6 @@ use super::{bash, zsh};
 pub(super) enum Language {
     Bash,
     Zsh,
-}
-
-/// What a login left behind.
-pub(super) struct Script {
-    /// Restores it in a shell that has not logged in.
-    pub(super) bytes: Vec<u8>,
-    /// The variables of programs that the shell would start, and others that say where start-up files are.
-    pub(super) environment: Vec<(OsString, OsString)>,
-    /// Whether there are aliases that a text needs which is read as a whole.
-    pub(super) has_aliases: bool,
 }
 
 impl Language {

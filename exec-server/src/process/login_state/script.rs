@@ -5,6 +5,16 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use super::variables::{Variables, is_passing};
 
+/// What a login left behind.
+pub(super) struct Script {
+    /// Restores it in a shell that has not logged in.
+    pub(super) bytes: Vec<u8>,
+    /// The variables of programs that the shell would start, and others that say where start-up files are.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// Whether there are aliases that a text needs which is read as a whole.
+    pub(super) has_aliases: bool,
+}
+
 /// Adds lines.
 pub(super) fn lines<'l>(script: &mut Vec<u8>, lines: impl IntoIterator<Item = &'l [u8]>) {
     for line in lines {

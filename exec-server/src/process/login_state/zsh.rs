@@ -3,8 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::language::Script;
-use super::script::{exports, is_name, lines, variables_of};
+use super::script::{Script, exports, is_name, lines, variables_of};
 use super::variables::{Variables, is_passing};
 
 /// As that of bash. The first lines work with whatever options and aliases a start-up file has set, and tell those; the
