@@ -99,8 +99,8 @@ pub enum Failure {
     },
     /// Another architecture.
     #[error(
-        "the machine is {machine}, and the program to bring is built for {built_for}; give one for {machine} with --binary (`cargo \
-         build -p codex-cli --profile dist --target {machine}-unknown-linux-musl`)"
+        "the machine is {machine}, and the program to bring is built for {built_for}; give one for {machine} with --binary \
+         (`packaging/static {machine}` builds it)"
     )]
     Architecture {
         /// As `uname -m` says it.
@@ -118,8 +118,8 @@ pub enum Failure {
     },
     /// The C library does not fit.
     #[error(
-        "the machine's C library is too old for this program, or is another one ({said}); give a static one with --binary (`cargo \
-         build -p codex-cli --profile dist --target x86_64-unknown-linux-musl`)"
+        "the machine's C library is too old for this program, or is another one ({said}); give a static one with --binary \
+         (`packaging/static` builds it)"
     )]
     Library {
         /// What the loader said.
@@ -160,6 +160,30 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What to paste that cures it, or to do, for the step that is named `hop`.
+    pub fn remedy(&self, hop: &str) -> String {
+        const STATIC: &str = "packaging/static, and `--binary` with the file that it names";
+        match self {
+            Self::NoProgram { program: "ssh", .. } => "sudo apt-get install openssh-client".into(),
+            Self::NoProgram { program, .. } => format!("install {program}, or put it into PATH"),
+            Self::Unreached { program: "docker", .. } => "docker ps".into(),
+            Self::Unreached { program: "kubectl", .. } => "kubectl get pods --all-namespaces".into(),
+            Self::Unreached { .. } | Self::Silent { .. } | Self::Cut { .. } => {
+                format!("ssh -v {} true", hop.trim_start_matches("ssh://"))
+            }
+            Self::NobodyToAsk { .. } => "ssh-add".into(),
+            Self::HostKey { host, .. } => format!("ssh {host} true"),
+            Self::NoShell { .. } => "give the machine a /bin/sh, and the account one that runs commands".into(),
+            Self::NoHome | Self::Directory { .. } | Self::NotExecutable { .. } | Self::Full { .. } => {
+                "codex exec-server env rm NAME, and `env add` again with --remote-dir /var/tmp".into()
+            }
+            Self::System { .. } => "use a machine with Linux".into(),
+            Self::Architecture { machine, .. } => format!("packaging/static {machine}, and `--binary` with its file"),
+            Self::Library { .. } | Self::DoesNotRun { .. } => STATIC.into(),
+            Self::Damaged { .. } => "try again".into(),
+        }
+    }
+
     /// What a program's end means that never led to the other side.
     pub(crate) fn of_hop(program: &'static str, code: i32, said: String) -> Self {
         let said = if said.is_empty() { "it said nothing".to_owned() } else { said };

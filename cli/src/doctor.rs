@@ -1,40 +1,55 @@
-//! `codex doctor`: says what this machine lets the server do, and what would help.
+//! `codex doctor`: says what this machine lets the server do, what stands on the way to an environment, and what would help.
 
-use anyhow::Context;
-use codex_exec_server::process::Groups;
+mod machine;
+mod report;
+mod way;
+
 use codex_exec_server::sandbox::PolicyBounds;
 
-use crate::output;
 use crate::sandbox::MechanismArgs;
+use crate::setup::{ConfigArgs, Setup};
+use crate::target::TargetArgs;
+pub(crate) use report::Report;
 
 /// The flags of `codex doctor`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex doctor                  # this machine: which sandboxes it can enforce, and what would help
+  codex doctor -E box           # and every hop on the way to an environment
+  codex doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
     mechanisms: MechanismArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Print one JSON object, in the shape of released programs.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints one line for each thing looked at, and below what is refused what to paste. The exit code is 0 if all is well,
-/// else 1.
-pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
-    let confiner = args.mechanisms.confiner(PolicyBounds::default());
-    let mut code = 0;
-    for finding in confiner.abilities().findings() {
-        let mark = if finding.good { "ok     " } else { "LIMITED" };
-        code |= u8::from(!finding.good);
-        output::line(&format!("{mark} {}: {}", finding.what, finding.said))
-            .context("can't print the findings")?;
-        for command in &finding.commands {
-            output::line(&format!("            {command}")).context("can't print the findings")?;
-        }
+/// Looks at what sandboxes can do: before any thread or event loop, as a server would.
+pub(crate) fn begin(args: &DoctorArgs) -> Report {
+    let mut report = Report::default();
+    machine::sandbox(&args.mechanisms.confiner(PolicyBounds::default()), &mut report);
+    report
+}
+
+/// Looks at the rest, and prints one line for each thing looked at, and below what is not well what to paste. The exit code
+/// is 0 if all is well, else 1.
+///
+/// # Errors
+/// Nobody reads stdout any more, or it is full.
+pub(crate) async fn run(args: DoctorArgs, mut report: Report, setup: Setup) -> anyhow::Result<u8> {
+    // On a thread of its own, since a keyring is waited for by an event loop of its own.
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| machine::surroundings(&setup, &mut report));
+        looking.join().map_err(|_| anyhow::anyhow!("this machine could not be looked at"))
+    })?;
+    if args.target.names_one() {
+        way::walk(&args.target, &setup, &mut report).await;
     }
-    // It is asked for by few, and refused up front without, so it is no fault either.
-    let transparent = match confiner.network_devices() {
-        Ok(()) => "programs that know of no proxy reach what they may".to_owned(),
-        Err(why) => format!("refused where it is asked for, since there are no network devices: {why}"),
-    };
-    output::line(&format!("ok      transparent TCP: {transparent}")).context("can't print the findings")?;
-    // Of this command's cgroup, since which server is meant can't be known. Resource limits do as well, so they are no fault.
-    output::line(&format!("ok      limits: {}", Groups::describe())).context("can't print the findings")?;
-    Ok(code)
+    report.print(args.json)?;
+    Ok(u8::from(!report.is_well()))
 }

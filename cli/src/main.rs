@@ -19,6 +19,7 @@ mod login;
 mod logout;
 mod logs;
 mod ls;
+mod man;
 mod mcp;
 mod output;
 mod port_forward;
@@ -32,6 +33,7 @@ mod resident_memory;
 mod run;
 mod sandbox;
 mod serve;
+mod service;
 mod setup;
 mod shell;
 mod table;
@@ -77,10 +79,12 @@ enum Command {
     Logout(logout::LogoutArgs),
     /// Print a script that completes commands and flags in a shell.
     Completion(completion::CompletionArgs),
+    /// Write the manual, one page for each command.
+    Man(man::ManArgs),
     /// Run a program under a sandbox, as an exec-server would, to try a policy out.
     Sandbox(sandbox::SandboxArgs),
-    /// Say what this machine lets an exec-server do: which sandboxes it can enforce.
-    Doctor(doctor::DoctorArgs),
+    /// Say what this machine lets an exec-server do, and what stands on the way to an environment.
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +139,8 @@ enum ExecServerCommand {
     Conformance(conformance::ConformanceArgs),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
+    /// Have systemd run the server, or a rendezvous, for this user.
+    Service(service::ServiceArgs),
     /// Offer a server that runs already to a registry.
     Forward(Box<serve::ForwardArgs>),
     /// Lead stdin and stdout to the server that stays on a machine where this program was brought.
@@ -260,7 +266,12 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
         },
         // Before any thread or event loop, whose descriptors a launcher would inherit.
         Command::Sandbox(args) => ended(sandbox::run(args)),
-        Command::Doctor(args) => ended(doctor::run(&args)),
+        Command::Doctor(mut args) => {
+            config.extend(std::mem::take(&mut args.config));
+            let begun = doctor::begin(&args);
+            start(config, strict_config, surroundings, |setup| doctor::run(*args, begun, setup))
+        }
+        Command::Man(args) => ended(man::man(&args, Cli::command())),
         Command::ExecServer(exec_server) => {
             let exec_server = *exec_server;
             config.extend(exec_server.config);
@@ -348,6 +359,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                         serve::forward(*args, setup, wrong_usage_of_forward)
                     })
                 }
+                Some(ExecServerCommand::Service(args)) => ended(service::service(&args)),
                 Some(ExecServerCommand::Resident(args)) => {
                     start(config, strict_config, surroundings, |_| resident::resident(args))
                 }

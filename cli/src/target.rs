@@ -113,6 +113,8 @@ pub(crate) struct Target {
     remote: bool,
     /// Whether the server there goes on without the connection.
     outlives: bool,
+    /// The way to it, if this program is brought there.
+    far: Option<Far>,
 }
 
 impl TargetArgs {
@@ -147,6 +149,11 @@ impl TargetArgs {
         named_or_in_use(self.environment.as_deref(), setup)
     }
 
+    /// Whether any flag names an environment.
+    pub(crate) fn names_one(&self) -> bool {
+        self.environment.is_some() || self.url.is_some() || self.registry.both().is_some()
+    }
+
     /// What can't go together, or can't be used whatever the world is like.
     fn problem(&self) -> Option<String> {
         if let Some((url, id)) = self.registry.both() {
@@ -173,11 +180,21 @@ impl TargetArgs {
 
 impl Target {
     fn at(endpoint: Endpoint) -> Self {
-        Self { name: None, endpoint, options: options(), remote: true, outlives: true }
+        Self { name: None, endpoint, options: options(), remote: true, outlives: true, far: None }
     }
 
     fn far(far: Far) -> Self {
-        Self { outlives: far.outlives_connection(), ..Self::at(far.endpoint()) }
+        Self { outlives: far.outlives_connection(), far: Some(far.clone()), ..Self::at(far.endpoint()) }
+    }
+
+    /// Where it is.
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The way to it, if this program is brought there.
+    pub(crate) const fn way(&self) -> Option<&Far> {
+        self.far.as_ref()
     }
 
     /// Whether it is another machine, as far as we can tell; else a server for this command alone.
@@ -338,7 +355,7 @@ pub(crate) fn of_named(named: &Named) -> Result<Target, TargetError> {
     };
     options.initialize_time = named.initialize_time.unwrap_or(options.initialize_time);
     let outlives = !matches!(endpoint, Endpoint::Command(_));
-    Ok(Target { name: Some(id.clone()), endpoint, options, remote: true, outlives })
+    Ok(Target { name: Some(id.clone()), endpoint, options, remote: true, outlives, far: None })
 }
 
 /// A server that is started for this command alone.
@@ -358,7 +375,7 @@ fn local(setup: &Setup) -> Result<Target, TargetError> {
         cwd: None,
         stderr: Stderr::Inherit,
     });
-    Ok(Target { name: None, endpoint, options: options(), remote: false, outlives: false })
+    Ok(Target { name: None, endpoint, options: options(), remote: false, outlives: false, far: None })
 }
 
 fn endpoint_of_url(url: &str, bearer: Option<codex_secret::Secret>) -> Endpoint {

@@ -53,6 +53,11 @@ pub enum DialError {
 }
 
 impl Outgoing {
+    /// Whether a proxy stands between us and a URL. False also where the proxies that are set can't be used.
+    pub fn goes_through_proxy(&self, url: &Url) -> bool {
+        matches!(self.shared.proxies.on_the_way(url), Ok(Some(_)))
+    }
+
     /// Connects to a URL's host and port, with `TCP_NODELAY`. The caller bounds the time.
     ///
     /// # Errors

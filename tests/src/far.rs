@@ -208,7 +208,8 @@ impl Far {
         home
     }
 
-    fn search_path(&self) -> String {
+    /// What `PATH` is to be here, so that it is reached.
+    pub fn search_path(&self) -> String {
         format!("{}:{}", self.path("bin").display(), std::env::var("PATH").expect("a PATH"))
     }
 
