@@ -54,7 +54,8 @@ fn home(setup: &Setup) -> Check {
     let check = |summary| Check::ok("home.directory", "home", "home directory", summary, since);
     match setup.own_home() {
         None => check(
-            "there is none of this user's own, so nothing is kept or configured; CODEX_HOME may name one".into(),
+            "there is none of this user's own, so nothing is kept or configured; CODEX_HOME may name one"
+                .into(),
         ),
         Some(home) if !home.exists() => {
             check(format!("{} does not exist yet; it is made when something is kept", home.display()))

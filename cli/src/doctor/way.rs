@@ -1,5 +1,6 @@
 //! The way to an environment, hop by hop: the first that breaks is named, and those behind it are not tried.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use codex_bring::BringError;
@@ -50,34 +51,28 @@ pub(super) async fn walk(args: &TargetArgs, setup: &Setup, report: &mut Report) 
     };
     let (found, url) = described(&target);
     add(report, "name", "name", since, Ok(found));
-    match (target.endpoint(), url) {
-        (Endpoint::Unix { path, .. }, _) => {
-            let since = Instant::now();
-            let connected = UnixStream::connect(path).await;
-            let hop = match connected {
-                Ok(_) => Ok(format!("somebody listens on {}", path.display())),
-                Err(error) => Err(broken(
-                    format!("nobody listens on {}: {error}", path.display()),
-                    format!("codex exec-server --listen unix://{}", path.display()),
-                )),
-            };
-            if !add(report, "connect", "socket", since, hop) {
-                return;
-            }
-        }
-        (Endpoint::Connector(_), _) => {
-            if !hops(&target, report).await {
-                return;
-            }
-        }
-        (_, Some(url)) => {
-            if !network(report, &url, matches!(target.endpoint(), Endpoint::Registry(_))).await {
-                return;
-            }
-        }
-        _ => {}
+    let is_there = match (target.endpoint(), url) {
+        (Endpoint::Unix { path, .. }, _) => socket(path, report).await,
+        (Endpoint::Connector(_), _) => hops(&target, report).await,
+        (endpoint, Some(url)) => network(report, &url, matches!(endpoint, Endpoint::Registry(_))).await,
+        _ => true,
+    };
+    if is_there {
+        session(target, report).await;
     }
-    session(target, report).await;
+}
+
+/// Whether somebody listens on a Unix socket.
+async fn socket(path: &Path, report: &mut Report) -> bool {
+    let since = Instant::now();
+    let hop = match UnixStream::connect(path).await {
+        Ok(_) => Ok(format!("somebody listens on {}", path.display())),
+        Err(error) => Err(broken(
+            format!("nobody listens on {}: {error}", path.display()),
+            format!("codex exec-server --listen unix://{}", path.display()),
+        )),
+    };
+    add(report, "connect", "socket", since, hop)
 }
 
 /// What the environment is, and where it is if that is known.
@@ -95,7 +90,9 @@ fn described(target: &Target) -> (String, Option<Url>) {
             (format!("{name}{:?} of the registry at {place}", registry.environment_id), url)
         }
         Endpoint::Unix { path, .. } => (format!("{name}an exec-server at {}", path.display()), None),
-        Endpoint::Connector(way) => (format!("{name}an exec-server that is brought to {}", way.target()), None),
+        Endpoint::Connector(way) => {
+            (format!("{name}an exec-server that is brought to {}", way.target()), None)
+        }
         _ => (format!("{name}an exec-server that is started here"), None),
     }
 }
