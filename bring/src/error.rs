@@ -173,12 +173,16 @@ impl Failure {
             }
             Self::NobodyToAsk { .. } => "ssh-add".into(),
             Self::HostKey { host, .. } => format!("ssh {host} true"),
-            Self::NoShell { .. } => "give the machine a /bin/sh, and the account one that runs commands".into(),
+            Self::NoShell { .. } => {
+                "give the machine a /bin/sh, and the account one that runs commands".into()
+            }
             Self::NoHome | Self::Directory { .. } | Self::NotExecutable { .. } | Self::Full { .. } => {
                 "codex exec-server env rm NAME, and `env add` again with --remote-dir /var/tmp".into()
             }
             Self::System { .. } => "use a machine with Linux".into(),
-            Self::Architecture { machine, .. } => format!("packaging/static {machine}, and `--binary` with its file"),
+            Self::Architecture { machine, .. } => {
+                format!("packaging/static {machine}, and `--binary` with its file")
+            }
             Self::Library { .. } | Self::DoesNotRun { .. } => STATIC.into(),
             Self::Damaged { .. } => "try again".into(),
         }
