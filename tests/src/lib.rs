@@ -1,5 +1,6 @@
 //! Test support: starts the built binary and talks to it.
 
+pub mod balancer;
 pub mod binary;
 pub mod client;
 pub mod cutter;
@@ -24,6 +25,7 @@ pub mod server;
 pub mod tls;
 pub mod turn;
 
+pub use balancer::Balancer;
 pub use client::{Ended, Refusal, TestClient};
 pub use cutter::Cutter;
 pub use executor::{Executor, ExecutorBuilder};

@@ -132,7 +132,7 @@ async fn hub_after(old: &mut Hub, signal: Signal, arguments: &[String]) -> Hub {
 }
 
 /// Prints `burst` numbers at a time, pauses, and says how many there were once a file is there.
-fn printer(
+pub(super) fn printer(
     id: &str,
     stop: &Path,
     burst: u64,
@@ -146,7 +146,7 @@ fn printer(
 }
 
 /// Reads the program's lines to its end; panics at the first that is not the next.
-async fn check(mut process: RemoteProcess, seen: Arc<AtomicU64>) -> u64 {
+pub(super) async fn check(mut process: RemoteProcess, seen: Arc<AtomicU64>) -> u64 {
     let (mut rest, mut last) = (Vec::new(), 0_u64);
     let mut told = None;
     while let Some(event) = process.next().await {

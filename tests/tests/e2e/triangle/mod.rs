@@ -1,9 +1,12 @@
 //! The whole triangle, all of the built binary: our rendezvous, our executor, our harness.
 
+#[path = "../../../../rendezvous/tests/rendezvous/broker.rs"]
+mod broker;
 mod commands;
 mod cuts;
 mod library;
 mod mcp;
+mod nodes;
 mod operator;
 mod proxied;
 
