@@ -16,7 +16,15 @@ pub fn brought() -> &'static Path {
     static BROUGHT: OnceLock<PathBuf> = OnceLock::new();
     BROUGHT.get_or_init(|| {
         let built = crate::binary::codex();
-        let stripped = built.with_file_name("codex-brought");
+        // The binary may lie where this user writes nothing.
+        let beside = built.parent().expect("it lies in a directory");
+        let writable = rustix::fs::access(beside, rustix::fs::Access::WRITE_OK).is_ok();
+        let size = built.metadata().map_or(0, |found| found.len());
+        let user = rustix::process::geteuid().as_raw();
+        let stripped = match writable {
+            true => beside.join("codex-brought"),
+            false => std::env::temp_dir().join(format!("codex-brought-{user}-{size}")),
+        };
         let newest = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
         if newest(&stripped) < newest(built) {
             // Another test process may do the same.
