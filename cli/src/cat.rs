@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use codex_exec_server::transfer::{self, StreamError};
 
+use crate::closed_stdout;
 use crate::codes::{BROKEN_PIPE, FAILURE};
 use crate::reach::{ReachArgs, say};
 use crate::setup::Setup;
@@ -33,6 +34,11 @@ pub(crate) async fn cat(args: CatArgs, setup: Setup) -> anyhow::Result<u8> {
         Ok(there) => there,
         Err(unreached) => return Ok(unreached.told(VERB)),
     };
+    if let Err(sentence) = closed_stdout::check() {
+        say(VERB, &sentence);
+        there.close().await;
+        return Ok(FAILURE);
+    }
     let (mut code, mut stdout) = (0, tokio::io::stdout());
     for written in &args.paths {
         let path = match there.path(written) {

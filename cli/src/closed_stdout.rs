@@ -21,3 +21,14 @@ static LOOK: extern "C" fn() = look;
 pub(crate) fn is_closed() -> bool {
     STDOUT.load(Ordering::Relaxed)
 }
+
+/// Refuses a stdout that was closed from the beginning.
+///
+/// # Errors
+/// The sentence that says so.
+pub(crate) fn check() -> Result<(), String> {
+    match is_closed() {
+        true => Err("can't write to stdout: it is closed".into()),
+        false => Ok(()),
+    }
+}

@@ -7,9 +7,10 @@ mod words;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use codex_exec_server::transfer::{self, Naming, Progress, Report};
+use codex_exec_server::transfer::{self, Naming, Progress, Report, StreamError};
 
-use crate::codes::{FAILURE, WRONG_USAGE};
+use crate::closed_stdout;
+use crate::codes::{BROKEN_PIPE, FAILURE, WRONG_USAGE};
 use crate::reach::{ReachArgs, say};
 use crate::setup::Setup;
 use crate::there::shown;
@@ -88,9 +89,12 @@ async fn from_stdin(machines: &Machines, end: &End) -> Result<u8, String> {
 
 async fn to_stdout(machines: &Machines, end: &End) -> Result<u8, String> {
     let (files, path) = machines.resolve(end)?;
-    let fetched = transfer::fetch(&*files, &path, &mut tokio::io::stdout()).await;
-    fetched.map_err(|error| format!("{}: {error}", shown(path.as_os_str())))?;
-    Ok(0)
+    match transfer::fetch(&*files, &path, &mut tokio::io::stdout()).await {
+        Ok(_) => closed_stdout::check().map(|()| 0),
+        Err(StreamError::Here(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(BROKEN_PIPE),
+        Err(StreamError::Here(error)) => Err(format!("can't write to stdout: {error}")),
+        Err(StreamError::There(error)) => Err(format!("{}: {error}", shown(path.as_os_str()))),
+    }
 }
 
 async fn copy(machines: &Machines, args: &CpArgs, sources: Vec<End>, destination: End) -> Result<u8, String> {

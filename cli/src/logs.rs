@@ -8,6 +8,7 @@ mod source;
 use codex_exec_server::client::Client;
 use codex_exec_server::protocol::process::Stream;
 
+use crate::codes::BROKEN_PIPE;
 use crate::console::io::{Out, Output, Unwritten};
 use crate::output;
 use crate::programs::{self, ProgramError};
@@ -18,8 +19,6 @@ use lines::{Last, Stamps};
 use since::{Since, since};
 use source::{From, Page, Piece, Source};
 
-/// 128 + SIGPIPE: nobody reads our stdout any more.
-const BROKEN_PIPE: u8 = 141;
 /// So much of the end is looked at first for the last lines; then more. Chosen for speed.
 const FIRST_WINDOW: u64 = 256 << 10;
 

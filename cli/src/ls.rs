@@ -15,6 +15,7 @@ use crate::codes::FAILURE;
 use crate::output;
 use crate::reach::{ReachArgs, say};
 use crate::setup::Setup;
+use crate::table;
 use crate::there::{There, shown};
 
 const VERB: &str = "ls";
@@ -62,7 +63,13 @@ pub(crate) async fn ls(args: LsArgs, setup: Setup) -> anyhow::Result<u8> {
             Err(sentence) => Err(sentence),
         };
         match listed {
-            Ok(entries) => print(&args, &entries)?,
+            Ok(entries) => {
+                let printed = table::printed(print(&args, &entries));
+                if printed != 0 {
+                    code = printed;
+                    break;
+                }
+            }
             Err(sentence) => {
                 say(VERB, &sentence);
                 code = FAILURE;

@@ -23,6 +23,7 @@ mod man;
 mod mcp;
 mod output;
 mod port_forward;
+mod probe;
 mod programs;
 mod ps;
 mod reach;
@@ -36,9 +37,12 @@ mod serve;
 mod service;
 mod setup;
 mod shell;
+#[cfg(test)]
+mod snapshots;
 mod table;
 mod target;
 mod there;
+mod top;
 mod values;
 mod wait;
 
@@ -112,6 +116,8 @@ enum ExecServerCommand {
     Attach(attach::AttachArgs),
     /// List programs.
     Ps(ps::PsArgs),
+    /// Show what programs use.
+    Top(top::TopArgs),
     /// Print what a program has printed.
     Logs(logs::LogsArgs),
     /// Wait until programs have ended.
@@ -230,10 +236,7 @@ fn wrong_usage_of_forward(kind: ErrorKind, text: &str) -> clap::Error {
 /// Prints the help of `codex exec-server`, or of a subcommand of it, as `--help` does.
 fn help(subcommand: Option<&str>) -> ExitCode {
     if subcommand == Some(exit_codes::TOPIC) {
-        return match output::bytes(exit_codes::page().as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("can't print on stdout: {error}")),
-        };
+        return ExitCode::from(table::printed(output::bytes(exit_codes::page().as_bytes())));
     }
     let words = ["codex", "exec-server"].into_iter().chain(subcommand).chain(["--help"]);
     match Cli::command().try_get_matches_from(words) {
@@ -260,10 +263,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
             config.extend(args.config);
             start_never_strict("logout", config, strict_config, surroundings, logout::logout)
         }
-        Command::Completion(args) => match completion::completion(&args, Cli::command()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("can't print the script on stdout: {error}")),
-        },
+        Command::Completion(args) => {
+            ExitCode::from(table::printed(completion::completion(&args, Cli::command())))
+        }
         // Before any thread or event loop, whose descriptors a launcher would inherit.
         Command::Sandbox(args) => ended(sandbox::run(args)),
         Command::Doctor(mut args) => {
@@ -293,6 +295,10 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Ps(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));
                     start(config, strict_config, surroundings, |setup| ps::ps(args, setup))
+                }
+                Some(ExecServerCommand::Top(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| top::top(args, setup))
                 }
                 Some(ExecServerCommand::Logs(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));

@@ -19,6 +19,7 @@ use crate::codes::WRONG_USAGE;
 use crate::output;
 use crate::reach::ReachArgs;
 use crate::setup::Setup;
+use crate::table;
 use crate::target::{TargetArgs, rest_of, tell};
 
 /// Holds the token that clients over HTTP have to show; never handed on to programs.
@@ -217,8 +218,7 @@ fn print(args: &McpArgs, agent: AgentArg) -> anyhow::Result<u8> {
         AgentArg::Cursor => Agent::Cursor,
         AgentArg::Vscode => Agent::VsCode,
     };
-    output::bytes(print_config(agent, &way).as_bytes()).context("can't write to stdout")?;
-    Ok(0)
+    Ok(table::printed(output::bytes(print_config(agent, &way).as_bytes())))
 }
 
 /// The arguments of this command, without the wish for a block.

@@ -6,16 +6,20 @@ mod hub;
 mod socks;
 mod words;
 
+pub(crate) use hub::Hub;
+pub(crate) use words::Words;
+
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use crate::codes::{FAILURE, WRONG_USAGE};
-use crate::reach::ReachArgs;
+use crate::output;
+use crate::reach::{ReachArgs, Unreached};
 use crate::setup::Setup;
 use ends::Way;
-use hub::{Hub, VERB, say};
-use words::{Words, listen_only};
+use hub::{VERB, say};
+use words::listen_only;
 
 /// Forwards connections until it is interrupted.
 ///
@@ -68,7 +72,7 @@ pub(crate) async fn port_forward(args: PortForwardArgs, setup: Setup) -> anyhow:
     let way = if reverse { Way::Reverse } else { Way::Forward };
     let mut running = JoinSet::new();
     for words in forwards {
-        running.spawn(forward::forward(Arc::clone(&hub), way, words));
+        running.spawn(forward::forward(Arc::clone(&hub), way, words, output::line));
     }
     for place in proxies {
         running.spawn(socks::socks(Arc::clone(&hub), place));
@@ -78,4 +82,18 @@ pub(crate) async fn port_forward(args: PortForwardArgs, setup: Setup) -> anyhow:
         Some(Ok(unreached)) => Ok(unreached.told(VERB)),
         _ => Ok(FAILURE),
     }
+}
+
+/// Makes a port of the server's machine reachable here, and has `tell` say so each time it opens; how it ends, which it does
+/// only when no further attempt can help.
+pub(crate) async fn forward_quietly(
+    hub: Arc<Hub>,
+    words: Words,
+    tell: impl Fn(&str) + Send + Sync,
+) -> Unreached {
+    let told = move |line: &str| {
+        tell(line);
+        Ok(())
+    };
+    forward::forward(hub, Way::Forward, words, told).await
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use codex_exec_server::client::{Client, ClientError};
+use codex_exec_server::protocol::SessionId;
 use codex_exec_server::protocol::process::{ProcessInfo, ProcessState};
+use rustix::stdio::stdout;
+use rustix::termios::isatty;
 
 use crate::output;
 use crate::programs::{self, is_running};
@@ -10,10 +14,16 @@ use crate::setup::{ConfigArgs, Setup};
 use crate::table::{self, Table, plain};
 use crate::target::TargetArgs;
 
+/// Between two looks with --watch. Our own pace: nothing outside depends on it.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// Brings a terminal's cursor to the top, and clears all below.
+const CLEAR: &[u8] = b"\x1b[H\x1b[J";
+
 /// Lists the programs of an environment: those left there, and those of whoever else uses it with the same token.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   codex exec-server ps -E box
+  codex exec-server ps --watch
   codex exec-server ps -a --format '{{.ID}}\\t{{.State}}'
   codex exec-server kill $(codex exec-server ps -q -f command=make)")]
 pub(crate) struct PsArgs {
@@ -35,6 +45,10 @@ pub(crate) struct PsArgs {
     /// {{.Session}}; \t is a tab.
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "json", value_parser = template)]
     format: Option<Template>,
+    /// List them again whenever something has changed, until interrupted: on a terminal in place of the last list, else behind
+    /// an empty line, or with --json as another array.
+    #[arg(short, long)]
+    watch: bool,
     /// Print a JSON array, with everything that is known.
     #[arg(long)]
     json: bool,
@@ -125,17 +139,51 @@ pub(crate) async fn ps(args: PsArgs, setup: Setup) -> anyhow::Result<u8> {
         Ok(client) => client,
         Err(error) => return Ok(crate::target::tell(&error)),
     };
-    let listed = programs::list(&client).await;
-    client.close().await;
-    let mut all = match listed {
-        Ok(all) => all,
-        Err(error) => return Ok(programs::ProgramError::Client(error).tell()),
+    let code = match args.watch {
+        true => watch(&client, &args).await,
+        false => listed(&client, &args).await.map(|all| table::printed(print(&args, &all))),
     };
+    client.close().await;
+    Ok(code.unwrap_or_else(|error| programs::ProgramError::Client(error).tell()))
+}
+
+/// The programs that are asked for.
+async fn listed(client: &Client, args: &PsArgs) -> Result<Vec<ProcessInfo>, ClientError> {
+    let mut all = programs::list(client).await?;
     let names_state = args.filter.iter().any(|filter| matches!(filter, Filter::State(_)));
     all.retain(|info| {
         (args.all || names_state || is_running(info)) && args.filter.iter().all(|filter| filter.holds(info))
     });
-    Ok(table::printed(print(&args, &all)))
+    Ok(all)
+}
+
+/// Lists them again and again; ends only when output can't be written.
+async fn watch(client: &Client, args: &PsArgs) -> Result<u8, ClientError> {
+    let in_place = isatty(stdout()) && !args.json;
+    let mut last = None;
+    loop {
+        let all = listed(client, args).await?;
+        let now: Vec<_> = all.iter().map(identity).collect();
+        // On a terminal times go on also while nothing happens.
+        if in_place || last.as_ref() != Some(&now) {
+            let between: &[u8] = match (in_place, args.json || last.is_none()) {
+                (true, _) => CLEAR,
+                (false, true) => b"",
+                (false, false) => b"\n",
+            };
+            let code = table::printed(output::bytes(between).and_then(|()| print(args, &all)));
+            if code != 0 {
+                return Ok(code);
+            }
+            last = Some(now);
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}
+
+/// What makes a program's line another one, but for the time that passes.
+fn identity(info: &ProcessInfo) -> (String, Option<SessionId>, &'static str) {
+    (info.process_id.to_string(), info.session_id.clone(), state(info))
 }
 
 fn print(args: &PsArgs, all: &[ProcessInfo]) -> std::io::Result<()> {

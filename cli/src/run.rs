@@ -2,6 +2,7 @@
 
 mod args;
 mod env_file;
+mod forwards;
 mod session;
 
 use std::collections::BTreeMap;
@@ -19,11 +20,13 @@ use crate::codes::{FAILURE, NOT_EXECUTABLE, NOT_FOUND, UNREACHABLE};
 use crate::console::io;
 use crate::console::signals::Signals;
 use crate::console::terminal::{self, RawMode};
+use crate::port_forward::Hub;
 use crate::programs;
 use crate::setup::Setup;
 use crate::target::{Target, TargetError};
 use crate::{output, table};
 
+use forwards::Forwards;
 use session::Session;
 
 /// Runs the program and gives its exit code (128 + n for a signal, 127 and 126 as in a shell, 124 for `--timeout`, 1
@@ -44,7 +47,7 @@ pub(crate) async fn run(args: RunArgs, setup: Setup) -> anyhow::Result<u8> {
         Ok(client) => client,
         Err(error) => return Ok(not_connected(&error)),
     };
-    let code = run_on(&client, &args, remote).await;
+    let code = run_on(&client, &args, remote, setup).await;
     client.close().await;
     code
 }
@@ -109,7 +112,7 @@ fn not_connected(error: &TargetError) -> u8 {
     error.code_of_program()
 }
 
-async fn run_on(client: &Client, args: &RunArgs, remote: bool) -> anyhow::Result<u8> {
+async fn run_on(client: &Client, args: &RunArgs, remote: bool, setup: Setup) -> anyhow::Result<u8> {
     let cwd = match working_directory(client, args, remote).await {
         Ok(cwd) => cwd,
         Err(error) => {
@@ -126,6 +129,8 @@ async fn run_on(client: &Client, args: &RunArgs, remote: bool) -> anyhow::Result
         Ok(process) => process,
         Err(error) => return Ok(not_started(args, &error)),
     };
+    let hub = (!args.forward.is_empty()).then(|| Hub::of(client.clone(), args.target.clone(), setup));
+    let _forwards = hub.map(|hub| Forwards::begin(&args.forward, hub, client, &process.id().into()));
     // Only now: until here, Ctrl-C and messages are those of a plain command.
     let raw = if args.tty { RawMode::enter().context("can't set the terminal to raw mode")? } else { None };
     let mut session = Session::new(process, args);

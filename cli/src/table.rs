@@ -5,8 +5,8 @@ use std::io;
 use rustix::stdio::stdout;
 use rustix::termios::{isatty, tcgetwinsize};
 
-use crate::codes::FAILURE;
-use crate::output;
+use crate::codes::{BROKEN_PIPE, FAILURE};
+use crate::{closed_stdout, output};
 
 /// Between two columns on a terminal.
 const GAP: usize = 3;
@@ -68,7 +68,15 @@ impl<const N: usize> Table<N> {
 /// The exit code of a command that had something to print; what kept it from that is told.
 pub(crate) fn printed(result: io::Result<()>) -> u8 {
     match result {
-        Ok(()) => 0,
+        // What was written went to /dev/null, which Rust's runtime has put in the place of what was not there.
+        Ok(()) => match closed_stdout::check() {
+            Ok(()) => 0,
+            Err(sentence) => {
+                output::error(&sentence);
+                FAILURE
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => BROKEN_PIPE,
         Err(error) => {
             output::error(&format!("can't write to stdout: {error}"));
             FAILURE

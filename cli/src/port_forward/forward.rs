@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep_until};
 use super::ends::{Connection, Listener, Trouble, Way};
 use super::hub::{Hub, Pause, say};
 use super::words::{Place, Words};
-use crate::output;
 use crate::reach::Unreached;
 
 /// The connection by which the target was found is used for the first one that comes within this time, since there are
@@ -18,7 +17,14 @@ use crate::reach::Unreached;
 const SPARE_LIFE: Duration = Duration::from_secs(5);
 
 /// How a forward ends: never, but for what no further attempt can cure.
-pub(super) async fn forward(hub: Arc<Hub>, way: Way, words: Words) -> Unreached {
+///
+/// `tell` says on which port it listens, each time it does.
+pub(super) async fn forward(
+    hub: Arc<Hub>,
+    way: Way,
+    words: Words,
+    tell: impl Fn(&str) -> std::io::Result<()> + Send + Sync,
+) -> Unreached {
     let Words { mut listen, target } = words;
     let (mut pause, mut told, mut ever) = (Pause::new(), String::new(), false);
     // They go on while the port is closed.
@@ -27,7 +33,7 @@ pub(super) async fn forward(hub: Arc<Hub>, way: Way, words: Words) -> Unreached 
         let trouble = match begin(&hub, way, &listen, &target).await {
             Ok((listener, at, spare)) => {
                 let line = format!("{at} -> {target}");
-                if let Err(error) = output::line(&line) {
+                if let Err(error) = tell(&line) {
                     return failure(format!("can't write to stdout: {error}"));
                 }
                 (listen, pause, ever) = (at, Pause::new(), true);

@@ -42,7 +42,7 @@ impl Pause {
 }
 
 /// Gives out the connection.
-pub(super) struct Hub {
+pub(crate) struct Hub {
     target: TargetArgs,
     setup: Setup,
     client: Mutex<Client>,
@@ -56,8 +56,13 @@ impl Hub {
     /// # Errors
     /// Why there is no connection.
     pub(super) async fn new(target: TargetArgs, setup: Setup) -> Result<Self, Unreached> {
-        let client = Mutex::new(reach::connect(&target, &setup).await?);
-        Ok(Self { target, setup, client, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) })
+        let client = reach::connect(&target, &setup).await?;
+        Ok(Self::of(client, target, setup))
+    }
+
+    /// With a connection that there is.
+    pub(crate) fn of(client: Client, target: TargetArgs, setup: Setup) -> Self {
+        Self { target, setup, client: Mutex::new(client), places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
 
     /// A connection that has not ended; waits until there is one again.

@@ -65,6 +65,14 @@ impl FromStr for Words {
     }
 }
 
+impl Words {
+    /// A port of this host there, at this port here; 0 for any.
+    pub(crate) fn of_port(here: u16, host: &str, port: u16) -> Self {
+        let place = |host: &str, port| Place { host: host.to_owned(), port };
+        Self { listen: place(LOOPBACK, here), target: place(host, port) }
+    }
+}
+
 /// The local end alone: `[ADDRESS:]PORT`, for a proxy.
 pub(super) fn listen_only(text: &str) -> Result<Place, String> {
     let wrong = || format!("{text:?} names no port: with --socks expected PORT or ADDRESS:PORT");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codex_exec_server::protocol::process::LogPlace;
 
+use super::forwards::{Forward, forward};
 use crate::setup::ConfigArgs;
 use crate::target::TargetArgs;
 use crate::values::{name, seconds, span, variable};
@@ -60,6 +61,10 @@ pub(crate) struct RunArgs {
     /// when that is not there or no longer holds.
     #[arg(long)]
     pub(crate) remembered_login: bool,
+    /// While the program runs, make ports of its machine reachable here: those that it listens on, with `auto`, or others, as
+    /// `port-forward` takes them. May be given several times.
+    #[arg(long, value_name = "auto|PORTS", value_parser = forward, conflicts_with = "detach")]
+    pub(crate) forward: Vec<Forward>,
     /// The program and its arguments, after two hyphens.
     #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
     pub(crate) command: Vec<String>,

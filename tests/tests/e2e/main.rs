@@ -3,6 +3,7 @@
 mod backpressure;
 mod capabilities;
 mod cgroups;
+mod completion;
 mod config;
 mod config_guard;
 mod conformance;
@@ -57,3 +58,4 @@ mod transfer;
 mod triangle;
 mod unix;
 mod vectors;
+mod verbs;

@@ -230,3 +230,74 @@ async fn output_is_kept_in_memory_where_the_disk_can_not_have_it() {
     assert_eq!(ok(&home, &["logs", "p"]).await, "here\n");
     refused(&run(&home, &["run", "-d", "--log", "disk", "--", "true"]).await, 126, "can't be kept on disk");
 }
+
+#[tokio::test]
+async fn what_changes_is_listed_again_and_what_each_process_uses_is_shown() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    let watch = home.start(&["exec-server", "ps", "--watch", "--format", "{{.ID}} {{.State}}"]);
+    let script = "sh -c 'while :; do :; done' & exec sleep 1000";
+    ok(&home, &["run", "-d", "--name", "busy", "--", "sh", "-c", script]).await;
+    printed(&watch, "busy running\n").await;
+    ok(&home, &["run", "-d", "--name", "idle", "--", "sleep", "1000"]).await;
+    printed(&watch, "\nbusy running\nidle running\n").await;
+
+    let top = ok(&home, &["top"]).await;
+    let names: Vec<_> = top
+        .lines()
+        .map(|line| {
+            let cells: Vec<_> = line.split('\t').collect();
+            assert_eq!(cells.len(), 8, "{line}");
+            (cells[0], cells[7])
+        })
+        .collect();
+    assert_eq!(names, [("busy", "sleep"), ("busy", "sh"), ("idle", "sleep")], "{top}");
+    let json: serde_json::Value = serde_json::from_str(&ok(&home, &["top", "--json", "bus"]).await).unwrap();
+    let [sleeps, spins] = &json.as_array().unwrap()[..] else { panic!("{json}") };
+    assert!(spins["cpuPercent"].as_f64().unwrap() > sleeps["cpuPercent"].as_f64().unwrap(), "{json}");
+    assert!(sleeps["residentBytes"].as_u64().unwrap() > 0 && sleeps["threads"] == 1, "{json}");
+    refused(&run(&home, &["top", "nosuch"]).await, 1, "no program \"nosuch\"");
+
+    ok(&home, &["kill", "--grace", "0", "busy"]).await;
+    watch
+        .wait_for("a list without it", |stdout, _| stdout.ends_with("\n\nidle running\n").then_some(()))
+        .await;
+    ok(&home, &["kill", "--grace", "0", "idle"]).await;
+}
+
+#[tokio::test]
+async fn ports_that_a_program_listens_on_are_open_here_while_it_runs() {
+    let server = Server::start().await;
+    let home = at(&server).await;
+    // The listener is a grandchild, and comes late.
+    let listen = "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\n\
+                  while True:\n    c, _ = s.accept()\n    c.sendall(b'hello'); c.close()";
+    let words = [
+        "exec-server",
+        "run",
+        "--forward",
+        "auto",
+        "--",
+        "sh",
+        "-c",
+        "python3 -c \"$1\"; true",
+        "sh",
+        listen,
+    ];
+    let running = home.start(&words);
+    let there = running.wait_for("its port", |stdout, _| stdout.trim().parse::<u16>().ok()).await;
+    let line = |stderr: &str| {
+        let line = stderr.lines().find(|line| line.ends_with(&format!("-> 127.0.0.1:{there}")))?;
+        line.split("forwarding 127.0.0.1:").nth(1)?.split(' ').next()?.parse::<u16>().ok()
+    };
+    let here = running.wait_for("a port here", |_, stderr| line(stderr)).await;
+    assert_ne!(here, there, "on one machine the program's own port is taken");
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", here)).await.unwrap();
+    let mut heard = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut heard).await.unwrap();
+    assert_eq!(heard, "hello");
+    running.interrupt();
+    assert_eq!(running.end().await.status.code(), Some(130));
+    assert!(tokio::net::TcpStream::connect(("127.0.0.1", here)).await.is_err());
+    assert_eq!(run(&home, &["run", "--forward", "x", "--", "true"]).await.status.code(), Some(2));
+}
