@@ -20,12 +20,23 @@ shows() {
     mux capture-pane -p -S - -t "$1" >&2
     exit 1
 }
-types() { mux send-keys -t "$1" -l -- "$2"; mux send-keys -t "$1" Enter; }
+# The terminal of this name waits for a command.
+ready() {
+    for _ in $(seq 200); do
+        [ "$(mux capture-pane -p -t "$1" | grep -v '^$' | tail -1)" = '$' ] && return
+        sleep 0.1
+    done
+    echo "terminal $1 does not come back" >&2
+    mux capture-pane -p -t "$1" >&2
+    exit 1
+}
+keys() { mux send-keys -t "$1" -l -- "$2"; mux send-keys -t "$1" Enter; }
+types() { ready "$1"; keys "$1" "$2"; }
 terminal() { # NAME DIRECTORY
     local shell="env -i PATH=$work/bin:/usr/bin:/bin HOME=$2 TERM=screen LANG=C.UTF-8 PS1='\$ ' SHELL=/bin/sh"
     if [ "$1" = first ]; then mux new-session -d -s "$1" -x 100 -y 24 -c "$2" "$shell bash --norc --noprofile"
     else mux new-session -d -s "$1" -x 80 -y 20 -c "$2" "$shell bash --norc --noprofile"; fi
-    shows "$1" '$'
+    ready "$1"
 }
 screen() { # NAME: what its terminal has shown, without empty lines at the end, and without where this ran
     printf '```text\n'
@@ -33,7 +44,7 @@ screen() { # NAME: what its terminal has shown, without empty lines at the end, 
         sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
     printf '```\n'
 }
-fresh() { mux send-keys -t "$1" C-l; mux clear-history -t "$1"; sleep 0.3; mux clear-history -t "$1"; }
+fresh() { mux send-keys -t "$1" C-l; ready "$1"; mux clear-history -t "$1"; }
 
 terminal first "$work/here"
 terminal machine "$work/there"
@@ -45,15 +56,14 @@ types first 'codex-exec-server env add box ws://127.0.0.1:4500 --use'
 types first "echo 'a note' > note"
 types first "codex-exec-server cp note box:$work/there/note"
 types first "codex-exec-server run -d --name web -w $work/there -- python3 -m http.server 8123"
-shows first $'\nweb'
 types first 'codex-exec-server shell --name work'
-sleep 1
-types first "cd $work/there && PS1='box# ' && ls && sleep 1000"
+shows first '~'
+keys first "cd $work/there && PS1='box# ' && ls && sleep 1000"
 shows first note
 mux send-keys -t first 'C-\'
 shows first 'left work running'
 types first 'codex-exec-server ps'
-shows first 'COMMAND'
+ready first
 one=$(screen first)
 
 terminal second "$work/here"
@@ -61,20 +71,19 @@ types second 'codex-exec-server attach work'
 shows second 'sleep 1000'
 mux send-keys -t second C-c
 shows second 'box#'
-types second 'echo found again > answer; exit'
-shows second '$ '
+keys second 'echo found again > answer; exit'
 types second "codex-exec-server cp box:$work/there/answer . && cat answer"
-shows second 'found again'
+ready second
 two=$(screen second)
 
 fresh first
-types first 'codex-exec-server port-forward 8123 &'
-shows first '127.0.0.1:8123 ->'
-types first 'curl -s http://127.0.0.1:8123/answer'
+keys first 'codex-exec-server port-forward 9123:8123 &'
+shows first '127.0.0.1:9123 ->'
+keys first 'curl -s http://127.0.0.1:9123/answer'
 shows first 'found again'
 types first 'codex-exec-server logs web'
-shows first 'GET /answer'
 types first 'codex-exec-server kill web'
+ready first
 three=$(screen first)
 took=$(( ($(date +%s%N) - began) / 1000000000 ))
 
@@ -85,7 +94,7 @@ What a new user types and sees, in two terminals of different size. \`docs/trans
 the screens; it took $took s. On the machine runs \`codex exec-server --listen ws://127.0.0.1:4500\`; that it can be reached at this
 address from elsewhere is the work of ssh ([README](../README.md#every-day)).
 
-Name the machine, copy a file there, leave a server running, open a shell, and leave that too, with Ctrl-\\\\:
+Name the machine, copy a file there, leave a server running, open a shell, and leave that too, with Ctrl-\\:
 
 $one
 
