@@ -37,8 +37,6 @@ mod serve;
 mod service;
 mod setup;
 mod shell;
-#[cfg(test)]
-mod snapshots;
 mod table;
 mod target;
 mod there;

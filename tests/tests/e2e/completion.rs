@@ -16,8 +16,9 @@ async fn completed(home: &Home, line: &str) -> Vec<String> {
     );
     let mut command = Command::new("bash");
     home.dress(&mut command);
-    let directory = codex_e2e::binary::codex().parent().unwrap();
-    let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(codex_e2e::binary::codex(), directory.path().join("codex")).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
     command.args(["--norc", "-c", &script]).env("PATH", path).env_remove("RUST_LOG").stdin(Stdio::null());
     let output = guarded("bash", command.output()).await.unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
