@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use codex_exec_server::client::{Client, ClientError, ProcessEvent};
 use codex_exec_server::protocol::process::{EnvPolicy, StartParams, Stream};
 
-/// A soft bound of real-time work from here on is a program's mark, which all of its descendants inherit.
-const LEAST_MARK: u64 = 1 << 62;
+/// A soft bound of real-time work from here on is a program's mark, which all of its descendants inherit
+/// (`children/src/child_mark.rs`).
+const MARKS_FROM: u64 = 1 << 62;
 /// Clock ticks of a second, as Linux tells them to programs. Fixed by the system.
 const TICKS: f64 = 100.0;
 /// What separates the parts of an answer.
@@ -56,7 +57,7 @@ impl Snapshot {
         for (pid, rest) in part().lines().filter_map(of_file) {
             let soft = rest.split_whitespace().nth(3).and_then(|soft| soft.parse::<u64>().ok());
             if let Some(process) = processes.get_mut(&pid) {
-                process.mark = soft.filter(|soft| *soft >= LEAST_MARK);
+                process.mark = soft.filter(|soft| *soft >= MARKS_FROM);
             }
         }
         for (pid, rest) in part().lines().filter_map(of_file) {

@@ -10,7 +10,7 @@ use codex_exec_server::protocol::ProcessId;
 use codex_exec_server::protocol::process::{List, ListParams};
 use tokio::task::JoinHandle;
 
-use super::say;
+use crate::console::io;
 use crate::port_forward::{Hub, Words, forward_quietly};
 use crate::probe::{self, Listening, Snapshot};
 
@@ -59,9 +59,9 @@ impl Forwards {
 }
 
 async fn one(hub: Arc<Hub>, words: Words) {
-    let ended = forward_quietly(hub, words, |line| say(&format!("forwarding {line}"))).await;
+    let ended = forward_quietly(hub, words, |line| io::say("run", &format!("forwarding {line}"))).await;
     if let Some(sentence) = ended.sentence {
-        say(&sentence);
+        io::say("run", &sentence);
     }
 }
 
