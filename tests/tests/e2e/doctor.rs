@@ -74,12 +74,15 @@ async fn the_report_has_the_shape_of_released_programs() {
     assert!(way(&report).is_empty(), "no environment was named");
 }
 
+/// Arguments and variables, the check that fails, and words of its remedy.
+type Fault<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[tokio::test]
 async fn faults_of_this_machine_are_named_with_what_cures_them() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("no.pem");
     std::fs::write(&file, "no certificate").unwrap();
-    let cases: [(&[&str], &[(&str, &str)], &str, &str); 3] = [
+    let cases: [Fault<'_>; 3] = [
         (
             &[],
             &[("CODEX_CA_CERTIFICATE", file.to_str().unwrap())],
