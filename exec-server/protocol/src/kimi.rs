@@ -12,9 +12,9 @@ use crate::ids::ProcessId;
 use crate::path::{LocalPath, WirePath};
 use crate::process::{ResizeParams, SignalParams, Stream, TerminateParams, TerminateResult, WriteResult};
 use crate::sandbox::Sandbox;
-use crate::{Base64Bytes, RequestId, RpcError, filesystem as fs, methods};
+use crate::{Base64Bytes, RequestId, RpcError, dialect_methods, filesystem as fs};
 
-methods! {
+dialect_methods! {
     /// Opens the one session of a connection.
     Initialize: "initialize" (InitializeParams) -> InitializeResult;
     /// Kind, size and times of a name, or of what it leads to.

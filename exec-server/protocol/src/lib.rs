@@ -53,14 +53,9 @@ pub trait Notification {
 /// Declares methods: `/// doc` `Type: "name" (Params) -> Result;`.
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident: $wire:literal ($params:ty) -> $result:ty;)*) => {
-        $($(#[$doc])*
-        #[derive(Debug, Clone, Copy)]
-        pub struct $name;
-        impl $crate::Method for $name {
-            const NAME: &'static str = $wire;
-            type Params = $params;
-            type Result = $result;
-        })*
+        $crate::dialect_methods! {
+            $($(#[$doc])* $name: $wire ($params) -> $result;)*
+        }
 
         /// Puts these methods, which `from` calls, into the schema.
         #[cfg(test)]
@@ -70,6 +65,21 @@ macro_rules! methods {
     };
 }
 pub(crate) use methods;
+
+/// Declares methods of a dialect, which the schema does not have.
+macro_rules! dialect_methods {
+    ($($(#[$doc:meta])* $name:ident: $wire:literal ($params:ty) -> $result:ty;)*) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl $crate::Method for $name {
+            const NAME: &'static str = $wire;
+            type Params = $params;
+            type Result = $result;
+        })*
+    };
+}
+pub(crate) use dialect_methods;
 
 /// Declares notifications: `/// doc` `Type: "name" (Params);`.
 macro_rules! notifications {
