@@ -51,6 +51,7 @@ fn ticket_of_ours(text: &str) {
         environment: text.to_owned(),
         registration: text.chars().rev().collect(),
         account: "a".to_owned(),
+        node: None,
         expires: Duration::from_secs(text.len() as u64),
     };
     let Ok(Wish::Harness(read)) = SIGNER.read(&SIGNER.harness_query(&ticket)) else {
