@@ -34,6 +34,9 @@ const QUEUED_INPUT: usize = 16;
 /// The size of a terminal that says none.
 const USUAL_SIZE: (u16, u16) = (24, 80);
 
+/// Why a connection is lost that nobody said anything about.
+const NO_ANSWER: &str = "it does not answer";
+
 /// How it ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -173,6 +176,9 @@ impl<'a> Session<'a> {
     /// Serves one connection.
     async fn serve(&mut self, input: &mut Input, input_open: &mut bool, signals: &mut Signals) -> Served {
         let mut linked = self.client.linked();
+        if !*linked.borrow_and_update() {
+            return Served::Lost(NO_ANSWER.into());
+        }
         if let Some(made_at) = self.show.take() {
             match self.show_screen(made_at).await {
                 Ok(None) => {}
@@ -226,7 +232,8 @@ impl<'a> Session<'a> {
                         return failed(error);
                     }
                 }
-                _ = linked.wait_for(|linked| !linked) => return Served::Lost("it does not answer".into()),
+                // Also a loss that is over by now: the attachment went with the old connection.
+                _ = linked.changed() => return Served::Lost(NO_ANSWER.into()),
                 answer = &mut reading => {
                     let read = match answer {
                         Ok(read) => read,
