@@ -11,7 +11,10 @@ mod rules;
 mod subject;
 mod talk;
 
+use codex_exec_server::client::Endpoint;
+
 pub use report::{Report, Verdict};
+use rules::Rule;
 pub use rules::{Level, RulesError};
 pub use subject::Subject;
 
@@ -26,7 +29,9 @@ pub async fn examine(subject: &Subject, section: Option<&str>) -> Result<Report,
     for question in http::QUESTIONS.iter().filter(|question| wanted(question.section)) {
         report.add(question.section, question.level, question.rule, http::ask(subject, question).await);
     }
-    for rule in rules::all()?.iter().filter(|rule| wanted(&rule.section)) {
+    let relayed = matches!((subject.endpoint)(), Endpoint::Registry(_));
+    let holds_here = |rule: &Rule| rule.relayed.is_none_or(|only| only == relayed);
+    for rule in rules::all()?.iter().filter(|rule| wanted(&rule.section) && holds_here(rule)) {
         report.add(&rule.section, rule.level, &rule.rule, check::check(subject, rule).await);
     }
     Ok(report)

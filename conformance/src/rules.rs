@@ -29,6 +29,9 @@ pub(crate) struct Rule {
     /// It takes a session that outlives its connection.
     #[serde(default)]
     pub(crate) resumes: bool,
+    /// It holds only on a relay, or only elsewhere.
+    #[serde(default)]
+    pub(crate) relayed: Option<bool>,
     pub(crate) steps: Vec<Step>,
 }
 

@@ -13,7 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
@@ -97,7 +97,13 @@ async fn answer(
         refusal.headers_mut().insert(WWW_AUTHENTICATE, hyper::header::HeaderValue::from_static("Bearer"));
         return Ok(refusal);
     }
-    service.call(request).await
+    let ends_session = request.method() == Method::DELETE;
+    let mut answer = service.call(request).await?;
+    // The official Python library warns of any other answer to the end of a session.
+    if ends_session && answer.status() == StatusCode::ACCEPTED {
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+    }
+    Ok(answer)
 }
 
 fn plain(status: StatusCode, text: &'static str) -> HttpResponse {

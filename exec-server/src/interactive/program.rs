@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Ask;
 use super::reading::{Reading, Shape, Shown, State};
@@ -168,7 +169,7 @@ impl Program {
     /// Until it is over, a page is full, or the time is up.
     async fn wait(&self, ask: &Ask, from: u64, linger: Duration) {
         let mut changed = self.progress.changed.subscribe();
-        let mut deadline = tokio::time::Instant::now() + ask.wait;
+        let mut deadline = Instant::now() + ask.wait;
         let mut ended = false;
         let page = ask.budget.bytes() as u64;
         loop {
@@ -182,7 +183,7 @@ impl Program {
                 if known.state != State::Running && !ended {
                     // Its last words are on their way; what a background program says is not waited for.
                     ended = true;
-                    deadline = deadline.min(tokio::time::Instant::now() + linger);
+                    deadline = deadline.min(Instant::now() + linger);
                 }
             }
             // The sender lives as long as this does.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codex_exec_protocol::ProcessId;
 use codex_exec_protocol::process::{EnvPolicy, StartParams};
@@ -10,6 +10,7 @@ use codex_exec_protocol::sandbox::Sandbox;
 use rmcp::RoleServer;
 use rmcp::model::ProgressNotificationParam;
 use rmcp::service::RequestContext;
+use tokio::time::Instant;
 
 use crate::lent::Lent;
 
@@ -32,7 +33,7 @@ impl Call<'_> {
         let Some(token) = self.context.meta.get_progress_token() else { return work.await };
         let begun = Instant::now();
         let mut work = pin!(work);
-        let mut ticks = tokio::time::interval_at((begun + PROGRESS_PAUSE).into(), PROGRESS_PAUSE);
+        let mut ticks = tokio::time::interval_at(begun + PROGRESS_PAUSE, PROGRESS_PAUSE);
         loop {
             tokio::select! {
                 done = &mut work => return done,

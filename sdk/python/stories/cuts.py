@@ -10,7 +10,7 @@ import sys
 
 import codex_exec
 
-PROGRAM = "i=0; while [ $i -lt 20 ]; do echo line $i; i=$((i+1)); done; echo err >&2; read a; echo got $a; exit 5"
+PROGRAM = "i=0; while [ $i -lt 20 ]; do echo line $i; sleep 0.005; i=$((i+1)); done; echo err >&2; read a; echo got $a; exit 5"
 LINES = "".join(f"line {i}\n" for i in range(20)) + "got it\n"
 
 

@@ -8,7 +8,7 @@ import { readdirSync } from "node:fs";
 
 import { ConnectionLost, connect } from "../dist/index.js";
 
-const PROGRAM = "i=0; while [ $i -lt 20 ]; do echo line $i; i=$((i+1)); done; echo err >&2; read a; echo got $a; exit 5";
+const PROGRAM = "i=0; while [ $i -lt 20 ]; do echo line $i; sleep 0.005; i=$((i+1)); done; echo err >&2; read a; echo got $a; exit 5";
 const LINES = Array.from({ length: 20 }, (_, i) => `line ${i}\n`).join("") + "got it\n";
 
 async function text(stream) {

@@ -5,5 +5,5 @@ mod confined;
 mod environments;
 mod files;
 mod http;
+mod official;
 mod programs;
-mod python;

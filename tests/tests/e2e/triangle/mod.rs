@@ -3,6 +3,7 @@
 #[path = "../../../../rendezvous/tests/rendezvous/broker.rs"]
 mod broker;
 mod commands;
+mod conformance;
 mod cuts;
 mod library;
 mod mcp;
