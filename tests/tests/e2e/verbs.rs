@@ -153,6 +153,7 @@ async fn ctrl_c_ends_what_waits() {
         let running = home.start(&[&["exec-server"], words].concat());
         running.wait_for(printed, |stdout, _| stdout.contains(printed).then_some(())).await;
         running.interrupt();
+        eprintln!("interrupted: {words:?}");
         let ended = running.end().await;
         let is_well = is_left && ended.status.code() == Some(0);
         assert!(is_well || was_interrupted(ended.status), "{words:?}: {ended:?}");
