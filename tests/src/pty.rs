@@ -115,6 +115,12 @@ impl Pty {
         self.until(24, 80, |screen| screen.contains(words)).await;
     }
 
+    /// Waits until the terminal got these words, whatever its screen shows by then.
+    pub async fn says(&self, words: &str) {
+        let said = |output: &[u8]| output.windows(words.len()).any(|part| part == words.as_bytes());
+        self.until(24, 80, |_| said(&self.output())).await;
+    }
+
     /// Waits for the end of the program.
     pub async fn ended(&mut self) -> ExitStatus {
         match timeout(GUARD, self.child.wait()).await {
