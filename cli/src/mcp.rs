@@ -107,9 +107,11 @@ pub(crate) async fn mcp(args: McpArgs, setup: Setup) -> anyhow::Result<u8> {
         Limits::default(),
         env!("CARGO_PKG_VERSION"),
     );
+    // Before an address is printed: who reads it may end us.
+    let told = told_to_end()?;
     let served = tokio::select! {
         served = serve(&args, token, lender.clone()) => served,
-        told = told_to_end() => told,
+        () = told => Ok(()),
     };
     lender.close().await;
     served.map(|()| 0)
@@ -149,14 +151,16 @@ async fn serve(args: &McpArgs, token: Option<Secret>, lender: Lender) -> anyhow:
     Ok(())
 }
 
-async fn told_to_end() -> anyhow::Result<()> {
+/// Listens from the call on; what is returned waits for SIGTERM or Ctrl-C.
+fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     let listen = |kind| signal(kind).context("can't listen for signals");
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn http_token(args: &McpArgs) -> anyhow::Result<Option<Secret>> {
