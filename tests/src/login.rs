@@ -115,8 +115,9 @@ impl Home {
 
     /// Starts `codex ARGUMENTS` with this standard input.
     pub fn spawn(&self, arguments: &[&str], stdin: impl Into<Stdio>) -> Running {
-        let mut command = Command::new(crate::binary::codex());
-        command.args(arguments);
+        // Started in the background by a script, tests ignore Ctrl-C, and so would what they start.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=INT").arg(crate::binary::codex()).args(arguments);
         self.dress(&mut command);
         let mut child = command
             .stdin(stdin)
