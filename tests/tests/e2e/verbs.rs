@@ -38,7 +38,7 @@ const PRINTING: [&[&str]; 20] = [
 /// Verbs that go on until they are interrupted, what they print once they do, and whether that is their way to end well.
 const WAITING: [(&[&str], &str, bool); 7] = [
     // Not a shell: one that is about to execute something may lose a Ctrl-C.
-    (&["run", "--", "tail", "-f", "/etc/passwd"], "root:", false),
+    (&["run", "--", "tail", "-n", "+1", "-f", "/etc/passwd"], "root:", false),
     (&["logs", "-f", "p"], "here", false),
     // The first has ended, so it waits for the second from then on.
     (&["wait", "q", "p"], "0\n", false),
