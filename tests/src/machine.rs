@@ -148,13 +148,19 @@ mod tests {
 
     #[test]
     fn what_runs_below_a_test_is_told_with_its_threads() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
+        use std::io::{Read as _, Write as _};
+        use std::process::{Command, Stdio};
+        let mut cat = Command::new("cat");
+        let mut child = cat.arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+        // What gives back a byte has its name and its arguments by now.
+        child.stdin.as_mut().expect("piped").write_all(b"x").expect("written");
+        child.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("read");
         let told = family();
-        kill(child.id());
-        child.wait().expect("ended");
         let at = told.find(&format!("  {} [NSpid:", child.id())).expect(&told);
         let (first, rest) = told[at..].split_once('\n').expect("more than one line");
-        assert!(first.ends_with("sleep 1000 "), "{told}");
-        assert!(rest.trim_start().starts_with("1 x ") && rest.contains("sleep: "), "{told}");
+        assert!(first.ends_with("cat - "), "{told}");
+        assert!(rest.trim_start().starts_with("1 x ") && rest.contains("cat: "), "{told}");
+        drop(child.stdin.take());
+        child.wait().expect("ended");
     }
 }
