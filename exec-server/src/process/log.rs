@@ -85,6 +85,11 @@ impl Positions {
         self.0.push_back((seq, evicted));
     }
 
+    /// The last number that was evicted.
+    fn last(&self) -> Seq {
+        self.0.back().map_or(Seq::NONE, |(seq, _)| *seq)
+    }
+
     /// Bytes that were evicted up to `seq`, as far as that is known.
     fn known_up_to(&self, seq: Seq) -> u64 {
         let at = self.0.partition_point(|(position, _)| *position <= seq);
@@ -361,9 +366,10 @@ impl OutputLog {
         (after, 0, gone)
     }
 
-    /// Whether a read after `seq` has something to return (8.3): a chunk, the close, or a newer exit.
+    /// Whether a read after `seq` has something to return (8.3): a chunk, also one that is gone, the close, or a newer exit.
     pub fn has_news_after(&self, seq: Seq) -> bool {
         self.closed.is_some()
+            || self.positions.as_ref().is_some_and(|positions| positions.last() > seq)
             || self.exit.as_ref().is_some_and(|(at, _)| *at > seq)
             || self.chunks.back().is_some_and(|chunk| chunk.seq > seq)
     }

@@ -80,7 +80,7 @@ pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrie
         lent: OnceLock::new(),
         initialized: OnceLock::new(),
         kimi: OnceLock::new(),
-        receipts: Mutex::new(Receipts::new(framing)),
+        receipts: Mutex::new(Receipts::new(framing, limits.process.retained_output_bytes)),
         server: Arc::clone(&server),
     });
     let mut guard = Detach { connection: Arc::clone(&connection), orderly: false };

@@ -16,10 +16,12 @@ use codex_exec_protocol::Seq;
 use crate::process::Process;
 use crate::transport::Framing;
 
-/// A ping follows each time this many bytes of output went out; a log has room for several times as many. Chosen for speed.
+/// A ping follows each time this many bytes of output went out, or a [`LOG_PARTS`]th of what a log retains. Chosen for speed.
 const PING_BYTES: usize = 256 << 10;
 /// The first one comes sooner: it tells early whether the peer answers at all. Chosen for speed.
 const FIRST_PING_BYTES: usize = 64 << 10;
+/// A log has room for several times what goes out between two pings: a full one would wait for a ping that waits for more.
+const LOG_PARTS: usize = 4;
 /// The most pings that wait for their pongs. No other goes out until a pong comes; the next ping covers what is sent meanwhile.
 /// Our own pace: nothing outside depends on it.
 const UNANSWERED: usize = 64;
@@ -42,6 +44,8 @@ type Reached = Vec<Reach>;
 #[derive(Debug)]
 pub(super) struct Receipts {
     framing: Framing,
+    /// So many bytes are followed by a ping.
+    ping_bytes: usize,
     next: u64,
     /// Since the last ping.
     bytes: usize,
@@ -76,9 +80,11 @@ impl Reach {
 }
 
 impl Receipts {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// Logs retain `log_bytes` each.
+    pub(super) fn new(framing: Framing, log_bytes: usize) -> Self {
         Self {
             framing,
+            ping_bytes: PING_BYTES.min(log_bytes / LOG_PARTS),
             next: 1,
             bytes: 0,
             reached: Vec::new(),
@@ -106,7 +112,7 @@ impl Receipts {
             process.was_read(seq);
             return;
         }
-        self.bytes += PING_BYTES;
+        self.bytes += self.ping_bytes;
         let reach = self.reach(process);
         reach.read = reach.read.max(Some(seq));
     }
@@ -123,7 +129,8 @@ impl Receipts {
 
     /// The payload of a ping to send behind what was sent, when it is time for one.
     pub(super) fn ask(&mut self, now: Instant) -> Option<[u8; 8]> {
-        let enough = if self.answers == Answers::Unasked { FIRST_PING_BYTES } else { PING_BYTES };
+        let first = self.answers == Answers::Unasked;
+        let enough = if first { FIRST_PING_BYTES.min(self.ping_bytes) } else { self.ping_bytes };
         if self.bytes < enough || self.pending.len() >= UNANSWERED {
             // Processes that have gone need no receipt.
             if self.reached.len() > 64 {
@@ -186,9 +193,31 @@ impl Receipts {
 mod tests {
     use super::*;
 
+    fn receipts(log_bytes: usize) -> Receipts {
+        Receipts::new(Framing::WebSocket, log_bytes)
+    }
+
+    #[test]
+    fn a_ping_comes_well_before_a_log_is_full() {
+        for (log_bytes, answers, expected) in [
+            (4 << 10, Answers::Unasked, 1 << 10),
+            (4 << 10, Answers::Always, 1 << 10),
+            (1 << 20, Answers::Unasked, FIRST_PING_BYTES),
+            (1 << 20, Answers::Always, PING_BYTES),
+            (1 << 30, Answers::Always, PING_BYTES),
+        ] {
+            let (mut receipts, now) = (receipts(log_bytes), Instant::now());
+            receipts.answers = answers;
+            receipts.bytes = expected - 1;
+            assert_eq!(receipts.ask(now), None, "{log_bytes} {answers:?}");
+            receipts.bytes = expected;
+            assert!(receipts.ask(now).is_some(), "{log_bytes} {answers:?}");
+        }
+    }
+
     #[test]
     fn pings_that_nobody_answers_do_not_pile_up_and_a_pong_sets_them_going_again() {
-        let (mut receipts, now) = (Receipts::new(Framing::WebSocket), Instant::now());
+        let (mut receipts, now) = (receipts(1 << 20), Instant::now());
         receipts.answers = Answers::Always;
         let mut sent = 0;
         for _ in 0..10 * UNANSWERED {

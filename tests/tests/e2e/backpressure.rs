@@ -34,6 +34,16 @@ async fn a_reader_that_stops_holds_the_program_and_then_gets_every_byte() {
 }
 
 #[tokio::test]
+async fn a_small_log_holds_up_no_program_whose_output_is_read() {
+    let server = Server::builder().limit("retained_output_bytes", 4096).start().await;
+    let mut client = server.client().await;
+    for (id, lines) in [("few", 5_000), ("many", 100_000)] {
+        let expected: String = (1..=lines).map(|n| format!("{n}\n")).collect();
+        assert!(client.run(id, &format!("seq 1 {lines}")).await.stdout() == expected, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_that_nobody_reads_is_held_and_then_answered_whole() {
     const FLOOD: i64 = 20_000;
     let server = Server::start().await;

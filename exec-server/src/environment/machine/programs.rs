@@ -13,7 +13,6 @@ use codex_exec_protocol::process::{
 use codex_exec_protocol::{ProcessId, RpcError, SessionId};
 
 use super::{Machine, Neighbour, Reply};
-use crate::blocking;
 use crate::process::{Attachment, Process, check_attachment, check_resize, check_write, known};
 
 /// What a read found, and in which process; none for a log on disk, which is read by its own id, and for a process of another
@@ -51,14 +50,12 @@ impl Machine {
         reply: impl Reply<Reading>,
     ) {
         let own = params.session_id.is_none();
-        if result.lost_bytes == 0 || process.disk_log().is_none() {
+        if !process.may_be_on_disk(&result) {
             return reply.answer(Ok(Reading { result, process: own.then_some(process) }));
         }
         let limits = Arc::clone(&self.common.limits);
         self.beside(async move {
-            let same = Arc::clone(&process);
-            let read = blocking::spawn(move || same.read_on_disk(&params, &limits, result)).await;
-            let result = read.map_err(|error| RpcError::internal(error.to_string()));
+            let result = process.read_whole(params, limits, result).await;
             reply.answer(result.map(|result| Reading { result, process: own.then_some(process) }));
         });
     }
@@ -66,16 +63,19 @@ impl Machine {
     /// Answers a read once there is news.
     fn read_later(&self, params: ReadParams, process: Arc<Process>, mut reply: impl Reply<Reading>) {
         let own = params.session_id.is_none();
-        let longest = self.limits().connection.longest_wait;
+        let limits = Arc::clone(&self.common.limits);
         // Without a slot: as many as may be in flight leave the slots to others.
         self.beside(async move {
             tokio::select! {
-                () = process.news_for(&params, longest) => {}
+                () = process.news_for(&params, limits.connection.longest_wait) => {}
                 () = reply.gone() => return,
             }
             // Many that waited for the same news don't pile up their answers.
             reply.room().await;
-            let result = process.read_at_last(&params);
+            let result = match process.read_at_last(&params) {
+                Ok(result) => process.read_whole(params, limits, result).await,
+                Err(error) => Err(error),
+            };
             reply.answer(result.map(|result| Reading { result, process: own.then_some(process) }));
         });
     }

@@ -136,3 +136,12 @@ fn what_the_last_follower_saw_is_known_after_its_connection() {
         assert!(log.has_unseen(), "nobody has seen what came later");
     }
 }
+
+#[test]
+fn output_that_is_gone_is_news_for_who_has_not_read_it() {
+    let mut log = OutputLog::new(10);
+    log.append(Stream::Stdout, bytes(20));
+    assert!(log.read(Seq::NONE, None).0.is_empty(), "one piece was more than the log retains");
+    assert!(log.has_news_after(Seq::NONE) && log.lost_after(Seq::NONE) == 20);
+    assert!(!log.has_news_after(Seq(1)));
+}

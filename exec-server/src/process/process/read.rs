@@ -1,5 +1,6 @@
 //! What is asked of a process, now or once there is news: its output, its end, its line in the list.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use codex_exec_protocol::process::{
 use codex_exec_protocol::{RpcError, Seq};
 
 use super::{Input, Phase, Process, State, millis, number, unknown_process};
+use crate::blocking;
 use crate::limits::Limits;
 use crate::process::log::OutputLog;
 use crate::process::{denied, stored};
@@ -135,8 +137,31 @@ impl Process {
         Ok(Some(result))
     }
 
+    /// Whether what a read did not find in memory may be on disk.
+    pub(crate) fn may_be_on_disk(&self, found: &ReadResult<Bytes>) -> bool {
+        found.lost_bytes > 0 && self.lock().keeping.is_some()
+    }
+
+    /// What a read found in memory, or what is on disk where memory has lost it.
+    ///
+    /// # Errors
+    /// `-32603` when the work beside was given up with its runtime.
+    pub(crate) async fn read_whole(
+        self: &Arc<Self>,
+        params: ReadParams,
+        limits: Arc<Limits>,
+        found: ReadResult<Bytes>,
+    ) -> Result<ReadResult<Bytes>, RpcError> {
+        if !self.may_be_on_disk(&found) {
+            return Ok(found);
+        }
+        let same = Arc::clone(self);
+        let read = blocking::spawn(move || same.read_on_disk(&params, &limits, found)).await;
+        read.map_err(|error| RpcError::internal(error.to_string()))
+    }
+
     /// Replaces what a read found in memory by what is on disk, if that is more. Blocks.
-    pub(crate) fn read_on_disk(
+    fn read_on_disk(
         &self,
         params: &ReadParams,
         limits: &Limits,
