@@ -229,17 +229,21 @@ impl Socket {
 
     /// Waits for the close frame, over frames that come before it; its code and reason.
     pub async fn closed(&mut self) -> (u16, String) {
-        loop {
-            match patiently(self.0.next()).await {
-                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
-                    // Answers the close.
-                    while let Some(Ok(_)) = patiently(self.0.next()).await {}
-                    return (code.into(), reason.to_string());
+        // All of it: a peer that goes on sending pings is not waited for without end.
+        patiently(async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                        // Answers the close.
+                        while let Some(Ok(_)) = self.0.next().await {}
+                        return (code.into(), reason.to_string());
+                    }
+                    Some(Ok(_)) => {}
+                    other => panic!("no close frame: {other:?}"),
                 }
-                Some(Ok(_)) => {}
-                other => panic!("no close frame: {other:?}"),
             }
-        }
+        })
+        .await
     }
 
     /// Goes away with a close frame.
