@@ -5,6 +5,7 @@
 //! within [`Bounds`], and what is between is counted. Positions in the output are cursors: who knows the id of a program
 //! and a cursor goes on from there, whoever started it.
 
+mod places;
 mod program;
 mod reading;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::protocol::process::{
     CloseStdinParams, ResizeParams, SignalName, SignalParams, StartParams, TerminateParams, WriteParams,
     WriteStatus,
 };
+use places::{Place, Places};
 use program::Program;
 use transcript::Transcript;
 
@@ -33,8 +35,11 @@ use transcript::Transcript;
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// Programs at once, ended ones included. For one more, an ended one goes: first those whose output was read to its end,
-    /// and of those the one that nobody looked at for the longest time. While all run, a start is refused.
+    /// and of those the one that nobody looked at for the longest time. While all run, a start waits for one to end, behind
+    /// those that came before it.
     pub programs: usize,
+    /// Starts that wait at once; one more is refused.
+    pub waiting: usize,
     /// What is kept of the beginning of a program's output, in bytes.
     pub head_bytes: usize,
     /// What is kept of its end, in bytes.
@@ -45,7 +50,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { programs: 64, head_bytes: 1 << 20, tail_bytes: 15 << 20, linger: Duration::from_millis(250) }
+        Self { programs: 64, waiting: 1024, head_bytes: 1 << 20, tail_bytes: 15 << 20, linger: Duration::from_millis(250) }
     }
 }
 
@@ -71,7 +76,7 @@ pub enum InteractiveError {
         /// The id that was asked for.
         id: String,
     },
-    /// All programs run.
+    /// All programs run, and too many starts wait, or this one has waited for too long.
     #[error("{running} programs run already, the most there may be; end one, or wait for one to end")]
     Full {
         /// How many there are.
@@ -109,6 +114,14 @@ pub struct Listed {
     pub unread_bytes: u64,
 }
 
+/// A program that was started for somebody who has yet to look at it: it makes no room for others as long as this is there.
+#[derive(Debug)]
+pub struct Started {
+    /// Its handle.
+    pub process: ProcessId,
+    _place: Arc<Place>,
+}
+
 /// The programs that an agent works with. Clones share them; with the last one those end that still run.
 #[derive(Clone)]
 pub struct Interactive(Arc<Shared>);
@@ -116,24 +129,9 @@ pub struct Interactive(Arc<Shared>);
 struct Shared {
     environment: Environment,
     bounds: Bounds,
-    table: Mutex<Table>,
+    places: Places,
+    programs: Mutex<HashMap<ProcessId, Arc<Program>>>,
     looks: AtomicU64,
-}
-
-#[derive(Default)]
-struct Table {
-    programs: HashMap<ProcessId, Arc<Program>>,
-    /// Places that are taken by starts under way.
-    starting: usize,
-}
-
-/// A place for a program whose start is under way.
-struct Place<'a>(&'a Shared);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.table.lock().starting -= 1;
-    }
 }
 
 impl std::fmt::Debug for Interactive {
@@ -145,8 +143,9 @@ impl std::fmt::Debug for Interactive {
 impl Interactive {
     /// Without programs.
     pub fn new(environment: Environment, bounds: Bounds) -> Self {
-        let (table, looks) = (Mutex::default(), AtomicU64::new(0));
-        Self(Arc::new(Shared { environment, bounds, table, looks }))
+        let places = Places::new(bounds.programs, bounds.waiting);
+        let (programs, looks) = (Mutex::default(), AtomicU64::new(0));
+        Self(Arc::new(Shared { environment, bounds, places, programs, looks }))
     }
 
     /// Where the programs run.
@@ -154,22 +153,36 @@ impl Interactive {
         &self.0.environment
     }
 
-    /// Starts a program; its id, the handle of everything else. `processId` of the params is chosen anew.
+    /// Starts a program, without waiting for a place; its id, the handle of everything else. `processId` of the params is
+    /// chosen anew.
     ///
     /// # Errors
     /// All places are taken by programs that run, or the environment's refusal.
-    pub async fn start(&self, mut params: StartParams) -> Result<ProcessId, InteractiveError> {
-        let _place = self.0.place()?;
+    pub async fn start(&self, params: StartParams) -> Result<ProcessId, InteractiveError> {
+        Ok(self.start_within(Duration::ZERO, params).await?.process)
+    }
+
+    /// The same, but waits as long as `patience` for a place. Of those who wait, who came first goes first.
+    ///
+    /// # Errors
+    /// No place came free in time, too many wait, or the environment's refusal.
+    pub async fn start_within(
+        &self,
+        patience: Duration,
+        mut params: StartParams,
+    ) -> Result<Started, InteractiveError> {
+        let place = self.0.places.get(patience).await;
+        let place = Arc::new(place.ok_or(InteractiveError::Full { running: self.0.bounds.programs })?);
         // Hard to mistake for one of another server's, or of this one before it was started anew.
         let id = ProcessId::from(uuid::Uuid::new_v4().simple().to_string().split_off(22));
         params.process_id = id.clone();
         let (argv, tty) = (params.argv.clone(), params.tty);
         let events = self.0.environment.processes.follow(params).await?;
         let kept = Transcript::new(self.0.bounds.head_bytes, self.0.bounds.tail_bytes);
-        let program = Program::new(id.clone(), argv, tty, events, kept);
+        let program = Program::new(id.clone(), argv, tty, events, kept, Arc::clone(&place));
         program.used.store(self.0.look(), Ordering::Relaxed);
-        self.0.table.lock().programs.insert(id.clone(), Arc::new(program));
-        Ok(id)
+        self.0.add(program);
+        Ok(Started { process: id, _place: place })
     }
 
     /// Shows what a program has printed and how far it has come. Dropping it while it waits takes nothing away.
@@ -246,7 +259,7 @@ impl Interactive {
 
     /// Forgets a program and what it printed; one that still runs is ended.
     pub fn forget(&self, id: &str) {
-        self.0.table.lock().programs.remove(id);
+        self.0.programs.lock().remove(id);
     }
 
     /// Changes the size of a program's terminal.
@@ -265,26 +278,22 @@ impl Interactive {
 
     /// All programs, the youngest first.
     pub fn list(&self) -> Vec<Listed> {
-        let mut programs: Vec<_> = self.0.table.lock().programs.values().cloned().collect();
+        let mut programs: Vec<_> = self.0.programs.lock().values().cloned().collect();
         programs.sort_by_key(|program| std::cmp::Reverse(program.since));
-        let listed = |program: Arc<Program>| {
-            let (total_bytes, unread_bytes) = program.printed();
-            Listed {
-                process: program.id.clone(),
-                argv: program.argv.clone(),
-                tty: program.tty,
-                state: program.state(),
-                age: program.since.elapsed(),
-                total_bytes,
-                unread_bytes,
-            }
-        };
-        programs.into_iter().map(listed).collect()
+        programs.iter().map(|program| program.listed()).collect()
+    }
+
+    /// One program's line in the list. Where its next reading begins stays as it is.
+    ///
+    /// # Errors
+    /// [`InteractiveError::Unknown`].
+    pub fn listed(&self, id: &str) -> Result<Listed, InteractiveError> {
+        Ok(self.0.get(id)?.listed())
     }
 
     /// Whether a program of this id is known here.
     pub fn knows(&self, id: &str) -> bool {
-        self.0.table.lock().programs.contains_key(id)
+        self.0.programs.lock().contains_key(id)
     }
 }
 
@@ -294,26 +303,25 @@ impl Shared {
     }
 
     fn get(&self, id: &str) -> Result<Arc<Program>, InteractiveError> {
-        let program = self.table.lock().programs.get(id).cloned();
+        let program = self.programs.lock().get(id).cloned();
         let program =
             program.ok_or_else(|| InteractiveError::Unknown { id: id.chars().take(80).collect() })?;
         program.used.store(self.look(), Ordering::Relaxed);
         Ok(program)
     }
 
-    /// A place for one more program; an ended one may have to make room.
-    fn place(&self) -> Result<Place<'_>, InteractiveError> {
-        let mut table = self.table.lock();
-        if table.programs.len() + table.starting >= self.bounds.programs {
-            let ended = table.programs.values().filter(|program| program.is_over());
+    /// Adds a program; an ended one may have to make room. There is one then: of all places one is the new program's, so
+    /// fewer than all are those of other programs that run.
+    fn add(&self, program: Program) {
+        let mut programs = self.programs.lock();
+        if programs.len() >= self.bounds.programs {
+            let ended = programs.values().filter(|program| program.may_go());
             let first =
                 ended.min_by_key(|program| (program.printed().1 > 0, program.used.load(Ordering::Relaxed)));
-            let Some(id) = first.map(|program| program.id.clone()) else {
-                return Err(InteractiveError::Full { running: table.programs.len() + table.starting });
-            };
-            table.programs.remove(&id);
+            if let Some(id) = first.map(|program| program.id.clone()) {
+                programs.remove(&id);
+            }
         }
-        table.starting += 1;
-        Ok(Place(self))
+        programs.insert(program.id.clone(), Arc::new(program));
     }
 }

@@ -1,6 +1,6 @@
 //! One program that an agent works with: what it printed so far, and how far it has come.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Ask;
+use super::places::Place;
 use super::reading::{Reading, Shape, Shown, State};
 use super::transcript::Transcript;
+use super::{Ask, Listed};
 use crate::environment::{Events, ProcessEvent};
 use crate::protocol::ProcessId;
 
@@ -28,6 +29,8 @@ pub(super) struct Program {
     writes: AtomicU64,
     /// When it was last looked at, in looks at all programs.
     pub(super) used: AtomicU64,
+    /// Its place, as long as it runs or somebody has yet to look at it.
+    place: Weak<Place>,
     follower: JoinHandle<()>,
 }
 
@@ -93,9 +96,17 @@ impl Known {
 }
 
 /// Takes everything that becomes of a program, so that it never waits for an agent to look.
-async fn follow(mut events: Events, progress: Arc<Progress>) {
+async fn follow(mut events: Events, progress: Arc<Progress>, place: Arc<Place>) {
+    let mut place = Some(place);
     while let Some(event) = events.next().await {
-        progress.known.lock().take(event);
+        let is_over = {
+            let mut known = progress.known.lock();
+            known.take(event);
+            known.is_over()
+        };
+        if is_over {
+            place = None;
+        }
         progress.changed.send_modify(|count| *count += 1);
     }
     let mut known = progress.known.lock();
@@ -103,15 +114,24 @@ async fn follow(mut events: Events, progress: Arc<Progress>) {
         known.take(ProcessEvent::Disconnected { reason: "its environment has ended".into() });
     }
     drop(known);
+    drop(place);
     progress.changed.send_modify(|count| *count += 1);
 }
 
 impl Program {
     /// A program that has just been started. Inside a tokio runtime.
-    pub(super) fn new(id: ProcessId, argv: Vec<String>, tty: bool, events: Events, kept: Transcript) -> Self {
+    pub(super) fn new(
+        id: ProcessId,
+        argv: Vec<String>,
+        tty: bool,
+        events: Events,
+        kept: Transcript,
+        place: Arc<Place>,
+    ) -> Self {
         let known = Known { transcript: kept, state: State::Running, missed: 0 };
         let progress = Arc::new(Progress { known: Mutex::new(known), changed: watch::Sender::new(0) });
-        let follower = tokio::spawn(follow(events, Arc::clone(&progress)));
+        let here = Arc::downgrade(&place);
+        let follower = tokio::spawn(follow(events, Arc::clone(&progress), place));
         Self {
             id,
             argv,
@@ -121,6 +141,7 @@ impl Program {
             here: Mutex::new(0),
             writes: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            place: here,
             follower,
         }
     }
@@ -135,8 +156,22 @@ impl Program {
         (total, total.saturating_sub(*self.here.lock()))
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.progress.known.lock().is_over()
+    /// Whether it may make room for another: it has ended, and nobody has yet to look at it.
+    pub(super) fn may_go(&self) -> bool {
+        self.place.strong_count() == 0
+    }
+
+    pub(super) fn listed(&self) -> Listed {
+        let (total_bytes, unread_bytes) = self.printed();
+        Listed {
+            process: self.id.clone(),
+            argv: self.argv.clone(),
+            tty: self.tty,
+            state: self.state(),
+            age: self.since.elapsed(),
+            total_bytes,
+            unread_bytes,
+        }
     }
 
     /// A name for the next write, so that a repeated one does no harm.
