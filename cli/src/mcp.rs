@@ -70,6 +70,10 @@ enum AgentArg {
     Cursor,
     /// Visual Studio Code.
     Vscode,
+    /// Gemini CLI.
+    Gemini,
+    /// Windsurf.
+    Windsurf,
 }
 
 /// Serves until the client goes, or until it is told to end.
@@ -221,6 +225,8 @@ fn print(args: &McpArgs, agent: AgentArg) -> anyhow::Result<u8> {
         AgentArg::Codex => Agent::Codex,
         AgentArg::Cursor => Agent::Cursor,
         AgentArg::Vscode => Agent::VsCode,
+        AgentArg::Gemini => Agent::Gemini,
+        AgentArg::Windsurf => Agent::Windsurf,
     };
     Ok(table::printed(output::bytes(print_config(agent, &way).as_bytes())))
 }

@@ -138,6 +138,11 @@ impl Environments {
         )))
     }
 
+    /// Whether a program of this id is known.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.known().iter().any(|(_, _, there)| there.as_ref().is_some_and(|there| there.programs.knows(id)))
+    }
+
     /// Ends the connections, and with them their sessions and what runs in those.
     pub async fn close(&self) {
         self.manager.close().await;

@@ -5,6 +5,7 @@ use rmcp::model::Tool;
 use crate::environments::Environments;
 use crate::limits::Limits;
 use crate::places::Confinement;
+use crate::tasks::Tasks;
 
 /// What all connections share.
 pub(crate) struct Lent {
@@ -13,4 +14,5 @@ pub(crate) struct Lent {
     pub(crate) limits: Limits,
     pub(crate) version: String,
     pub(crate) tools: Vec<Tool>,
+    pub(crate) tasks: Tasks,
 }

@@ -11,11 +11,15 @@ mod environments;
 mod http;
 mod lent;
 mod limits;
+mod looks;
 mod outcome;
 mod places;
 mod print_config;
 mod server;
 mod stdio;
+mod tasks;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 pub use environments::Environments;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// From SIGTERM to SIGKILL when `terminate` is asked for. Our own pace: nothing outside depends on it.
+pub(crate) const TERMINATE_GRACE: Duration = Duration::from_secs(5);
+
 /// The bounds of the tools. Sizes are bytes.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -11,6 +14,8 @@ pub struct Limits {
     pub short_wait: Duration,
     /// The longest that a call may ask to wait; more is cut to it. Common clients give a call up after 60 s.
     pub longest_wait: Duration,
+    /// How long a task can be asked for; its program may go on.
+    pub task_life: Duration,
     /// What a call shows of output, files and bodies when it does not say.
     pub usual_shown: usize,
     /// The most that a call may ask to be shown; more is cut to it.
@@ -37,6 +42,7 @@ impl Default for Limits {
             usual_wait: Duration::from_secs(10),
             short_wait: Duration::from_secs(1),
             longest_wait: Duration::from_secs(45),
+            task_life: Duration::from_secs(24 * 60 * 60),
             usual_shown: 32 << 10,
             most_shown: 1 << 20,
             file: 32 << 20,

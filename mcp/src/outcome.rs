@@ -2,7 +2,7 @@
 
 use codex_exec_server::environment::CallError;
 use codex_exec_server::interactive::InteractiveError;
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, Task};
 use serde_json::Value;
 
 /// The result of a call that worked.
@@ -11,6 +11,20 @@ pub(crate) struct Outcome {
     pub(crate) text: String,
     /// The same for a program.
     pub(crate) data: Value,
+}
+
+/// How a call is answered.
+pub(crate) enum Reply {
+    /// It is done.
+    Done(Outcome),
+    /// It goes on, and its client asks for the result.
+    Begun(Task),
+}
+
+impl From<Outcome> for Reply {
+    fn from(outcome: Outcome) -> Self {
+        Self::Done(outcome)
+    }
 }
 
 /// Why a call did not do what it was asked for, as a sentence for the model.

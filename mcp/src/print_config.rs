@@ -13,6 +13,10 @@ pub enum Agent {
     Cursor,
     /// VS Code: `.vscode/mcp.json`.
     VsCode,
+    /// Gemini CLI: `.gemini/settings.json`.
+    Gemini,
+    /// Windsurf: `~/.codeium/windsurf/mcp_config.json`.
+    Windsurf,
 }
 
 /// How the agent reaches the tools.
@@ -41,7 +45,7 @@ const NAME: &str = "machine";
 pub fn print_config(agent: Agent, way: &Way) -> String {
     match agent {
         Agent::Codex => toml(way),
-        Agent::Claude | Agent::Cursor => pretty(&json!({"mcpServers": {NAME: entry(agent, way)}})),
+        Agent::Claude | Agent::Cursor | Agent::Gemini | Agent::Windsurf => pretty(&json!({"mcpServers": {NAME: entry(agent, way)}})),
         Agent::VsCode => pretty(&json!({"servers": {NAME: entry(agent, way)}})),
     }
 }
@@ -50,19 +54,24 @@ fn entry(agent: Agent, way: &Way) -> Value {
     let mut entry = match way {
         Way::Program { command, args } => json!({"command": command, "args": args}),
         Way::Http { url, token_variable } => {
-            let mut entry = json!({"url": url});
+            let place = match agent {
+                Agent::Gemini => "httpUrl",
+                Agent::Windsurf => "serverUrl",
+                _ => "url",
+            };
+            let mut entry = json!({place: url});
             if let Some(variable) = token_variable {
                 let variable = match agent {
-                    Agent::Claude | Agent::Codex => format!("${{{variable}}}"),
-                    Agent::Cursor | Agent::VsCode => format!("${{env:{variable}}}"),
+                    Agent::Claude | Agent::Codex | Agent::Gemini => format!("${{{variable}}}"),
+                    Agent::Cursor | Agent::VsCode | Agent::Windsurf => format!("${{env:{variable}}}"),
                 };
                 entry["headers"] = json!({"Authorization": format!("Bearer {variable}")});
             }
             entry
         }
     };
-    // Cursor tells the two apart by itself.
-    if agent != Agent::Cursor {
+    // The others tell the two apart by themselves.
+    if matches!(agent, Agent::Claude | Agent::VsCode) {
         entry["type"] = match way {
             Way::Program { .. } => "stdio".into(),
             Way::Http { .. } => "http".into(),
@@ -124,6 +133,18 @@ mod tests {
                 &http,
                 "mcpServers",
                 json!({"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}}),
+            ),
+            (
+                Agent::Gemini,
+                &http,
+                "mcpServers",
+                json!({"httpUrl": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}}),
+            ),
+            (
+                Agent::Windsurf,
+                &http,
+                "mcpServers",
+                json!({"serverUrl": "http://127.0.0.1:1/mcp", "headers": {"Authorization": "Bearer ${env:TOKEN}"}}),
             ),
         ] {
             let block: Value = serde_json::from_str(&print_config(agent, way)).unwrap();

@@ -6,8 +6,9 @@ use codex_exec_protocol::sandbox::{Access, FileSystem, Network, Permissions, Pro
 use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, CreateTaskResult, ErrorData, GetTaskParams,
+    GetTaskResult, Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    Tool, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 
@@ -15,8 +16,9 @@ use crate::catalog::{self, Setting};
 use crate::environments::Environments;
 use crate::lent::Lent;
 use crate::limits::Limits;
-use crate::outcome::{self, Refused};
+use crate::outcome::{self, Refused, Reply};
 use crate::places::Confinement;
+use crate::tasks::Tasks;
 use crate::tools::{self, Call};
 
 /// What models are told before they use the tools.
@@ -49,7 +51,7 @@ impl Lender {
             harmless: permissions.is_some_and(is_harmless),
         };
         let tools = catalog::tools(setting);
-        Self(Arc::new(Lent { environments, confinement, limits, version: version.into(), tools }))
+        Self(Arc::new(Lent { environments, confinement, limits, version: version.into(), tools, tasks: Tasks::default() }))
     }
 
     /// Ends the connections to the environments, and what runs there.
@@ -77,7 +79,7 @@ impl ServerHandler for Lender {
     fn get_info(&self) -> ServerConfig {
         let implementation = Implementation::new("codex-exec-server", self.0.version.clone())
             .with_title("Programs, files and HTTP of a machine");
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tasks().build())
             .with_server_info(implementation)
             .with_instructions(INSTRUCTIONS)
     }
@@ -112,11 +114,44 @@ impl ServerHandler for Lender {
         let call = Call { lender: &self.0, context: &context };
         let arguments = request.arguments.clone().unwrap_or_default();
         let given_up = || Some(Err(Refused::because("the call was given up; what it started goes on")));
+        // One that was given up gets no place that comes free for it at the same time.
         let outcome = tokio::select! {
-            outcome = tools::run(&call, &request.name, arguments) => outcome,
+            biased;
             () = context.ct.cancelled() => given_up(),
+            outcome = tools::run(&call, &request.name, arguments) => outcome,
         };
-        let result: CallToolResult = outcome::result(outcome.ok_or_else(unknown)?);
-        Ok(CallToolResponse::from(result))
+        let outcome = match outcome.ok_or_else(unknown)? {
+            Ok(Reply::Begun(task)) => return Ok(CallToolResponse::Task(CreateTaskResult::new(task))),
+            Ok(Reply::Done(outcome)) => Ok(outcome),
+            Err(refused) => Err(refused),
+        };
+        Ok(CallToolResponse::from(outcome::result(outcome)))
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let Lent { tasks, environments, limits, .. } = &*self.0;
+        Ok(GetTaskResult::new(tasks.get(environments, limits, &request.task_id).await?))
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let Lent { tasks, environments, limits, .. } = &*self.0;
+        tasks.update(environments, limits, &request.task_id).await
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let Lent { tasks, environments, limits, .. } = &*self.0;
+        tasks.cancel(environments, limits, &request.task_id).await
     }
 }

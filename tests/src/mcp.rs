@@ -59,7 +59,7 @@ pub struct McpClient {
     pub service: RunningService<RoleClient, Listener>,
     /// What it hears of progress.
     pub heard: Listener,
-    _child: Option<Child>,
+    child: Option<Child>,
     _printed: Option<Printed>,
     _kept: Option<Box<dyn Send>>,
 }
@@ -92,7 +92,12 @@ impl McpClient {
         let heard = Listener::default();
         let serving = heard.clone().serve_with_lifecycle((output, input), revision.mode());
         let service = guarded("the handshake", serving).await.expect("the handshake works");
-        Self { service, heard, _child: Some(child), _printed: Some(printed), _kept: None }
+        Self { service, heard, child: Some(child), _printed: Some(printed), _kept: None }
+    }
+
+    /// The process id of the tools that it has started.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("it runs")
     }
 
     /// Calls a tool.
@@ -170,7 +175,7 @@ impl McpServer {
         let transport = StreamableHttpClientTransport::with_client(way.clone(), config);
         let serving = heard.clone().serve_with_lifecycle(transport, revision.mode());
         let service = guarded("the handshake", serving).await.expect("the handshake works");
-        McpClient { service, heard, _child: None, _printed: None, _kept: None }
+        McpClient { service, heard, child: None, _printed: None, _kept: None }
     }
 
     /// The status and body of one plain request.
@@ -216,7 +221,7 @@ pub async fn spoken_to_as_a_program(
     let heard = Listener::default();
     let serving = heard.clone().serve_with_lifecycle(transport, revision.mode());
     let service = guarded("the handshake", serving).await.expect("the handshake works");
-    McpClient { service, heard, _child: None, _printed: None, _kept: Some(Box::new(kept)) }
+    McpClient { service, heard, child: None, _printed: None, _kept: Some(Box::new(kept)) }
 }
 
 /// Why there is no conversation with what is at this address.

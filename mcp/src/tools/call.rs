@@ -30,6 +30,20 @@ impl Call<'_> {
         work: impl Future<Output = T>,
         printed: impl Fn() -> u64,
     ) -> T {
+        self.telling(work, || format!("running, {} bytes printed", printed())).await
+    }
+
+    /// The same for a start that may have to wait.
+    pub(crate) async fn with_place<T>(&self, start: impl Future<Output = T>) -> T {
+        self.telling(start, || "waiting for one of the programs that run to end".to_owned()).await
+    }
+
+    /// Whether the client asks for results by itself.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.context.client_capabilities().is_some_and(|client| client.supports_tasks())
+    }
+
+    async fn telling<T>(&self, work: impl Future<Output = T>, words: impl Fn() -> String) -> T {
         let Some(token) = self.context.meta.get_progress_token() else { return work.await };
         let begun = Instant::now();
         let mut work = pin!(work);
@@ -38,10 +52,9 @@ impl Call<'_> {
             tokio::select! {
                 done = &mut work => return done,
                 _ = ticks.tick() => {
-                    let message = format!("running, {} bytes printed", printed());
                     let progress = ProgressNotificationParam::new(token.clone(), begun.elapsed().as_secs_f64());
                     // A client that is gone is noticed elsewhere.
-                    let _ = self.context.peer.notify_progress(progress.with_message(message)).await;
+                    let _ = self.context.peer.notify_progress(progress.with_message(words())).await;
                 }
             }
         }

@@ -1,22 +1,23 @@
 //! The tools for programs: start one, come back to it, write to it, signal it, list them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use codex_exec_protocol::process::{LoginEnvironment, SignalName, StartParams};
-use codex_exec_server::interactive::{Ask, Budget, Listed, Reading, Shape, State};
+use codex_exec_server::interactive::{Ask, Budget, Listed, Shape, State};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::time::Instant;
 
 use super::call::{Call, program};
 use crate::environments::Connected;
-use crate::outcome::{Outcome, Refused};
+use crate::lent::Lent;
+use crate::limits::TERMINATE_GRACE;
+use crate::looks::{exit_code, millis, shown, word};
+use crate::outcome::{Outcome, Refused, Reply};
 
 /// Variables that keep programs from asking a terminal, and from showing pages that nobody turns.
 const PLAIN: [(&str, &str); 5] =
     [("TERM", "dumb"), ("NO_COLOR", "1"), ("PAGER", "cat"), ("GIT_PAGER", "cat"), ("GH_PAGER", "cat")];
-/// From SIGTERM to SIGKILL when `terminate` is asked for. Our own pace: nothing outside depends on it.
-const TERMINATE_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,26 +72,40 @@ pub(crate) struct SignalArgs {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListArgs {}
 
-pub(crate) async fn exec(call: &Call<'_>, args: ExecArgs) -> Result<Outcome, Refused> {
+pub(crate) async fn exec(call: &Call<'_>, args: ExecArgs) -> Result<Reply, Refused> {
     let there = call.lender.environments.get(args.environment.as_deref()).await?;
     let params = start_params(call, &there, &args).await?;
     let tty = args.tty;
-    let id = there.programs.start(params).await?;
+    let limits = &call.lender.limits;
+    let asked = Instant::now();
+    // It makes no room for others before this call has looked at it.
+    let started = call.with_place(there.programs.start_within(limits.longest_wait, params)).await?;
+    let id = &started.process;
     if let Some(text) = args.stdin {
         // A program that ended without reading it says so itself.
-        let _ = there.programs.write(&id, text.into_bytes()).await;
+        let _ = there.programs.write(id, text.into_bytes()).await;
         if !args.interactive && !tty {
-            there.programs.close_stdin(&id).await?;
+            there.programs.close_stdin(id).await?;
         }
     }
-    let limits = &call.lender.limits;
+    // Somebody who wants to type, or to be answered by a certain time, is not helped by a task.
+    let may_be_task = args.yield_ms.is_none() && !tty && !args.interactive && call.has_tasks();
+    let wait = if may_be_task { limits.short_wait } else { limits.wait(args.yield_ms, limits.usual_wait) };
+    let most = limits.shown(args.max_bytes);
     let ask = Ask {
         cursor: Some(0),
-        wait: limits.wait(args.yield_ms, limits.usual_wait),
-        budget: Budget::Bytes(limits.shown(args.max_bytes)),
+        wait: wait.min(limits.longest_wait.saturating_sub(asked.elapsed())),
+        budget: Budget::Bytes(most),
         shape: Shape::HeadAndTail,
     };
-    look(call, &there, &id, ask).await
+    let outcome = look(call, &there, id, ask).await?;
+    match there.programs.listed(id) {
+        Ok(line) if may_be_task && line.state == State::Running => {
+            let Lent { tasks, environments, .. } = call.lender;
+            Ok(Reply::Begun(tasks.begin(environments, limits, &line, most)))
+        }
+        _ => Ok(outcome.into()),
+    }
 }
 
 async fn start_params(call: &Call<'_>, there: &Connected, args: &ExecArgs) -> Result<StartParams, Refused> {
@@ -213,55 +228,7 @@ fn listed(environment: &str, line: &Listed) -> String {
 
 /// Waits and looks, and tells of progress meanwhile. A call that is given up leaves the program as it is.
 async fn look(call: &Call<'_>, there: &Connected, id: &str, ask: Ask) -> Result<Outcome, Refused> {
-    let printed =
-        || there.programs.list().into_iter().find(|line| line.process == *id).map_or(0, |l| l.total_bytes);
+    let printed = || there.programs.listed(id).map_or(0, |line| line.total_bytes);
     let reading = call.with_progress(there.programs.read(id, &ask), printed).await?;
-    Ok(Outcome { text: reading.to_string(), data: data(&there.name, &reading) })
-}
-
-fn data(environment: &str, reading: &Reading) -> Value {
-    let mut data = json!({
-        "process": reading.process,
-        "environment": environment,
-        "state": word(&reading.state),
-        "exit_code": exit_code(&reading.state),
-        "wall_ms": millis(reading.wall_time),
-        "output": reading.output,
-        "from": reading.from,
-        "next_cursor": reading.next_cursor,
-        "total_bytes": reading.total_bytes,
-        "shown_bytes": reading.shown_bytes,
-        "cut_bytes": reading.cut_bytes,
-        "lost_bytes": reading.lost_bytes,
-    });
-    match &reading.state {
-        State::Running => {}
-        State::Exited { signal, timed_out, duration, complete, .. } => {
-            data["signal"] = json!(signal);
-            data["timed_out"] = json!(timed_out);
-            data["duration_ms"] = json!(duration.map(millis));
-            data["output_complete"] = json!(complete);
-        }
-        State::Lost { reason } => data["reason"] = json!(reason),
-    }
-    data
-}
-
-fn word(state: &State) -> &'static str {
-    match state {
-        State::Running => "running",
-        State::Exited { .. } => "exited",
-        State::Lost { .. } => "lost",
-    }
-}
-
-fn exit_code(state: &State) -> Option<i32> {
-    match state {
-        State::Exited { code, .. } => Some(*code),
-        _ => None,
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    Ok(shown(&there.name, &reading))
 }

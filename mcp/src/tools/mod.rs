@@ -13,18 +13,18 @@ use serde_json::Value;
 
 pub(crate) use call::Call;
 
-use crate::outcome::{Outcome, Refused};
+use crate::outcome::{Refused, Reply};
 
 /// Does what a call asks for; none for a tool that there is not.
 pub(crate) async fn run(
     call: &Call<'_>,
     name: &str,
     arguments: JsonObject,
-) -> Option<Result<Outcome, Refused>> {
+) -> Option<Result<Reply, Refused>> {
     macro_rules! with {
         ($work:path) => {
             match decode(name, arguments) {
-                Ok(arguments) => $work(call, arguments).await,
+                Ok(arguments) => $work(call, arguments).await.map(Reply::from),
                 Err(refused) => Err(refused),
             }
         };

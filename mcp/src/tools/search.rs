@@ -10,6 +10,7 @@ use codex_exec_server::interactive::{Ask, Budget, Shape, State};
 use globset::GlobBuilder;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::call::{Call, program};
 use crate::environments::Connected;
@@ -156,21 +157,22 @@ pub(crate) async fn grep(call: &Call<'_>, args: GrepArgs) -> Result<Outcome, Ref
     // Names as the caller gave them, and never an option.
     argv.extend(["-e".into(), args.pattern, "--".into(), place.path.to_string_lossy().into_owned()]);
     let params = program(argv, call.lender.confinement.base(&there)?, place.sandbox.clone());
-    let id = there
-        .programs
-        .start(params)
+    let limits = &call.lender.limits;
+    let asked = Instant::now();
+    let started = call
+        .with_place(there.programs.start_within(limits.longest_wait, params))
         .await
         .map_err(|error| Refused(format!("grep can't be started on {:?}: {error}", there.name)))?;
-    let limits = &call.lender.limits;
+    let id = &started.process;
     let ask = Ask {
         cursor: Some(0),
-        wait: limits.longest_wait,
+        wait: limits.longest_wait.saturating_sub(asked.elapsed()),
         budget: Budget::Bytes(limits.shown(args.max_bytes)),
         shape: Shape::Page,
     };
-    let reading = call.with_progress(there.programs.read(&id, &ask), || 0).await;
+    let reading = call.with_progress(there.programs.read(id, &ask), || 0).await;
     // Also when it still looks: what is shown is full, or the time is up.
-    there.programs.forget(&id);
+    there.programs.forget(id);
     let reading = reading?;
     let most = limits.entries(args.max_entries);
     let mut lines: Vec<&str> = reading.output.lines().take(most).collect();

@@ -1,7 +1,11 @@
 //! Programs as tools, in both revisions of the protocol.
 
-use codex_e2e::machine::{alive, eventually};
+use std::cell::Cell;
+use std::pin::pin;
+
+use codex_e2e::machine::{alive, children, descriptors, eventually, peak_memory};
 use codex_e2e::mcp::{McpClient, REVISIONS, Revision, text};
+use futures_util::{StreamExt, future, stream};
 use rmcp::model::CallToolRequestParams;
 use serde_json::{Value, json};
 
@@ -147,34 +151,87 @@ async fn progress_is_told_to_who_wants_to_know() {
     assert_eq!(last.message.as_deref(), Some("running, 6 bytes printed"));
 }
 
-#[tokio::test]
-async fn two_hundred_at_once_are_bounded_and_nothing_is_left_behind() {
-    let mcp = McpClient::stdio(Revision::New, &[]).await;
-    let one = |number: usize| {
-        let mcp = &mcp;
-        async move {
-            let number = number.to_string();
-            let result = mcp.call("exec", json!({"argv": ["echo", number]})).await;
-            match result.structured_content {
-                Some(data) => {
-                    assert_eq!(data["output"], format!("{number}\n"));
-                    true
-                }
-                // There may be 64 at once.
-                None => {
-                    assert!(text(&result).contains("64 programs run already"), "{}", text(&result));
-                    false
-                }
-            }
-        }
+/// Runs `count` programs, so many at once, each with its own output and code.
+async fn programs(mcp: &McpClient, count: usize, at_once: usize) {
+    let one = |number: usize| async move {
+        let script = format!("echo {number}; exit {}", number % 7);
+        let done = mcp.data("exec", json!({"argv": ["/bin/sh", "-c", script]})).await;
+        assert_eq!(done["output"], format!("{number}\n"), "{done}");
+        assert_eq!(done["exit_code"], number % 7, "{done}");
     };
-    let done = futures_util::future::join_all((0..200).map(one)).await;
-    assert!(done.iter().filter(|done| **done).count() >= 64);
-    for _ in 0..100 {
-        assert_eq!(mcp.data("exec", json!({"argv": ["true"]})).await["exit_code"], 0);
+    stream::iter(0..count).map(one).buffer_unordered(at_once).collect::<()>().await;
+}
+
+#[tokio::test]
+async fn two_hundred_at_once_all_succeed_and_as_many_programs_run_as_there_are_places() {
+    for revision in REVISIONS {
+        let mcp = McpClient::stdio(revision, &[]).await;
+        programs(&mcp, 200, 200).await;
+        let list = mcp.data("exec_list", json!({})).await;
+        assert_eq!(list["processes"].as_array().unwrap().len(), 64, "{list}");
     }
-    let list = mcp.data("exec_list", json!({})).await;
-    assert!(list["processes"].as_array().unwrap().len() <= 64, "{list}");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_gets_it_when_one_ends_and_who_gives_up_starts_nothing() {
+    let ground = tempfile::tempdir().unwrap();
+    let mcp = &McpClient::stdio(Revision::New, &[]).await;
+    let sleeps = json!({"argv": ["sleep", "1000"], "yield_ms": 0});
+    let running = future::join_all((0..64).map(|_| mcp.data("exec", sleeps.clone()))).await;
+    let made = |name: &str| json!({"argv": ["touch", ground.path().join(name).to_str().unwrap()]});
+    {
+        let given_up = pin!(mcp.call("exec", made("given up")));
+        let after = pin!(mcp.data("exec_list", json!({})));
+        // Requests are taken in their order: behind the answer to the second, the first waits for its place.
+        let given_up = future::select(given_up, after).await;
+        assert!(matches!(given_up, future::Either::Right(_)), "all places are taken");
+    }
+    let mut waits = pin!(mcp.data("exec", made("waited")));
+    let list = pin!(mcp.data("exec_list", json!({})));
+    assert!(matches!(future::select(&mut waits, list).await, future::Either::Right(_)), "all places are taken");
+    let kill = json!({"process": running[7]["process"], "signal": "kill", "yield_ms": 45_000});
+    let (killed, waited) = future::join(mcp.data("exec_signal", kill), waits).await;
+    assert_eq!(killed["signal"], 9, "{killed}");
+    assert_eq!(waited["exit_code"], 0, "{waited}");
+    assert!(ground.path().join("waited").exists() && !ground.path().join("given up").exists());
+}
+
+/// How many calls the next test makes; `CODEX_MCP_CALLS` says another number, such as 10000.
+const CALLS: usize = 400;
+
+#[tokio::test]
+async fn calls_leave_no_process_descriptor_or_memory_behind() {
+    let calls = std::env::var("CODEX_MCP_CALLS").map_or(CALLS, |calls| calls.parse().unwrap());
+    let mcp = McpClient::stdio(Revision::New, &[]).await;
+    // What is done once, and the programs that are remembered.
+    programs(&mcp, 200, 100).await;
+    let family = || {
+        let mut all = vec![mcp.pid()];
+        let mut at = 0;
+        while let Some(pid) = all.get(at) {
+            all.extend(children(*pid));
+            at += 1;
+        }
+        all
+    };
+    let open = || family().into_iter().map(descriptors).sum::<usize>();
+    let quiet = |most: usize, descriptors: usize| {
+        move || family().len() <= most && open() <= descriptors
+    };
+    // Of the ended ones the last may still be on its way out.
+    let settled = Cell::new((usize::MAX, usize::MAX));
+    eventually("the processes are still", || {
+        let now = (family().len(), open());
+        settled.replace(now) == now
+    })
+    .await;
+    let (processes, descriptors) = settled.get();
+    let memory = || family().into_iter().map(peak_memory).sum::<u64>();
+    let before = memory();
+    programs(&mcp, calls, 50).await;
+    eventually("what the calls used is given back", quiet(processes, descriptors)).await;
+    let more = memory().saturating_sub(before);
+    assert!(more < 16 << 20, "{calls} calls took {more} bytes more at most");
 }
 
 #[tokio::test]
