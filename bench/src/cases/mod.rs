@@ -1,5 +1,6 @@
 //! The cases: each measures one server, and the machine's limit in turn with it.
 
+mod agents;
 mod discovery;
 mod files;
 mod latency;
@@ -52,6 +53,8 @@ pub const ALL: &[Case] = &[
     ("files", files::run),
     ("discovery", discovery::run),
     ("login", login::run),
+    ("mcp", agents::mcp),
+    ("sdk", agents::sdk),
     ("latency", latency::long_poll),
     ("stall", latency::stalled_reader),
     ("memory", memory::run),
