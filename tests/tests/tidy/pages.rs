@@ -46,6 +46,29 @@ fn sections_of_a_paper_count_without_gaps() {
     }
 }
 
+/// A file and a test in it, in backticks, wherever a page claims that something is held.
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let sources = tree::files(&[".rs"]);
+    let page = page("docs/parity.md");
+    let named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).filter(|code| code.contains("::")).collect();
+    assert!(named.len() > 40, "{named:?}");
+    let mut missing = Vec::new();
+    for name in named {
+        let (file, test) = name.rsplit_once("::").expect("just seen");
+        let begun = format!("fn {test}(");
+        let file = format!("{}.rs", file.replace("::", "/"));
+        let is_there = |(path, text): &(String, String)| {
+            let text = text.as_str();
+            path.replace("/src/", "/").replace("/mod.rs", ".rs").ends_with(&file) && text.contains(&begun)
+        };
+        if !sources.iter().any(is_there) {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "docs/parity.md names tests that are not there: {missing:?}");
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let pages: BTreeMap<String, String> = tree::files(&[".md"]).into_iter().collect();
