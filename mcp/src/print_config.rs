@@ -45,7 +45,9 @@ const NAME: &str = "machine";
 pub fn print_config(agent: Agent, way: &Way) -> String {
     match agent {
         Agent::Codex => toml(way),
-        Agent::Claude | Agent::Cursor | Agent::Gemini | Agent::Windsurf => pretty(&json!({"mcpServers": {NAME: entry(agent, way)}})),
+        Agent::Claude | Agent::Cursor | Agent::Gemini | Agent::Windsurf => {
+            pretty(&json!({"mcpServers": {NAME: entry(agent, way)}}))
+        }
         Agent::VsCode => pretty(&json!({"servers": {NAME: entry(agent, way)}})),
     }
 }

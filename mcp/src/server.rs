@@ -51,7 +51,14 @@ impl Lender {
             harmless: permissions.is_some_and(is_harmless),
         };
         let tools = catalog::tools(setting);
-        Self(Arc::new(Lent { environments, confinement, limits, version: version.into(), tools, tasks: Tasks::default() }))
+        Self(Arc::new(Lent {
+            environments,
+            confinement,
+            limits,
+            version: version.into(),
+            tools,
+            tasks: Tasks::default(),
+        }))
     }
 
     /// Ends the connections to the environments, and what runs there.

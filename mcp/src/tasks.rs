@@ -103,7 +103,8 @@ impl Tasks {
         id: &str,
     ) -> Result<(), ErrorData> {
         let (kept, there) = self.find(environments, limits, id).await?;
-        if kept.cancelled || there.programs.listed(&kept.process).is_ok_and(|line| line.state != State::Running)
+        if kept.cancelled
+            || there.programs.listed(&kept.process).is_ok_and(|line| line.state != State::Running)
         {
             return Ok(());
         }
@@ -174,7 +175,9 @@ fn running(line: &Listed) -> String {
 fn unknown(id: &str) -> ErrorData {
     let asked: String = id.chars().take(80).collect();
     ErrorData::invalid_params(
-        format!("there is no task {asked:?}: it was never begun here, it has expired, or its program made room for others"),
+        format!(
+            "there is no task {asked:?}: it was never begun here, it has expired, or its program made room for others"
+        ),
         None,
     )
 }

@@ -8,8 +8,8 @@ use base64_simd::STANDARD;
 use codex_exec_server::client::{ClientOptions, Dial, Endpoint};
 use codex_exec_server::interactive::Bounds;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CancelTaskParams, ClientCapabilities, ClientConfig, DetailedTask,
-    GetTaskParams, Implementation, ProtocolVersion, TaskPayload,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, ClientCapabilities, ClientConfig,
+    DetailedTask, GetTaskParams, Implementation, ProtocolVersion, TaskPayload,
 };
 use rmcp::service::RunningService;
 use rmcp::{ClientLifecycleMode, ClientServiceExt, RoleClient};
@@ -124,7 +124,9 @@ impl User {
     }
 
     async fn data(&self, tool: &'static str, arguments: Value) -> Value {
-        let CallToolResponse::Complete(result) = self.call(tool, arguments).await else { panic!("{tool}: a task") };
+        let CallToolResponse::Complete(result) = self.call(tool, arguments).await else {
+            panic!("{tool}: a task")
+        };
         assert_ne!(result.is_error, Some(true), "{tool}: {result:?}");
         result.structured_content.unwrap()
     }
@@ -197,7 +199,8 @@ async fn a_client_that_has_tasks_gets_one_for_what_goes_on() {
         let first = User::connect(&lender, mode.clone(), tasks()).await;
         let task = first.task(json!({"command": "make", "max_bytes": 100})).await;
         // By the time to come back, or to type, its caller says that it will do it itself.
-        for arguments in [json!({"command": "make", "yield_ms": 0}), json!({"command": "make", "tty": true})] {
+        for arguments in [json!({"command": "make", "yield_ms": 0}), json!({"command": "make", "tty": true})]
+        {
             assert_eq!(first.data("exec", arguments).await["state"], "running");
         }
         assert_eq!(first.look(&task).await.unwrap().payload, TaskPayload::Working);

@@ -73,7 +73,8 @@ impl Tools {
     }
 
     fn exec_true(&mut self) -> Result<()> {
-        let result = self.call("tools/call", &json!({"name": "exec", "arguments": {"argv": ["/bin/true"]}}))?;
+        let result =
+            self.call("tools/call", &json!({"name": "exec", "arguments": {"argv": ["/bin/true"]}}))?;
         match result["structuredContent"]["exit_code"].as_i64() {
             Some(0) => Ok(()),
             _ => bail!("exec of true gave {result}"),

@@ -50,7 +50,13 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { programs: 64, waiting: 1024, head_bytes: 1 << 20, tail_bytes: 15 << 20, linger: Duration::from_millis(250) }
+        Self {
+            programs: 64,
+            waiting: 1024,
+            head_bytes: 1 << 20,
+            tail_bytes: 15 << 20,
+            linger: Duration::from_millis(250),
+        }
     }
 }
 

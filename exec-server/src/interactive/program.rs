@@ -1,7 +1,7 @@
 //! One program that an agent works with: what it printed so far, and how far it has come.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;

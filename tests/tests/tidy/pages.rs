@@ -51,7 +51,8 @@ fn sections_of_a_paper_count_without_gaps() {
 fn every_test_that_a_page_names_is_there() {
     let sources = tree::files(&[".rs"]);
     let page = page("docs/parity.md");
-    let named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).filter(|code| code.contains("::")).collect();
+    let named: BTreeSet<&str> =
+        page.split('`').skip(1).step_by(2).filter(|code| code.contains("::")).collect();
     assert!(named.len() > 40, "{named:?}");
     let mut missing = Vec::new();
     for name in named {

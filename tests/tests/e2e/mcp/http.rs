@@ -88,7 +88,13 @@ async fn an_open_door_needs_a_token() {
 
 #[test]
 fn the_block_for_an_agent_starts_this_very_command() {
-    for (agent, list) in [("claude", "mcpServers"), ("cursor", "mcpServers"), ("vscode", "servers"), ("gemini", "mcpServers"), ("windsurf", "mcpServers")] {
+    for (agent, list) in [
+        ("claude", "mcpServers"),
+        ("cursor", "mcpServers"),
+        ("vscode", "servers"),
+        ("gemini", "mcpServers"),
+        ("windsurf", "mcpServers"),
+    ] {
         let mut command = Command::new(codex_e2e::binary::codex());
         command.args([
             "exec-server",

@@ -188,7 +188,10 @@ async fn who_waits_for_a_place_gets_it_when_one_ends_and_who_gives_up_starts_not
     }
     let mut waits = pin!(mcp.data("exec", made("waited")));
     let list = pin!(mcp.data("exec_list", json!({})));
-    assert!(matches!(future::select(&mut waits, list).await, future::Either::Right(_)), "all places are taken");
+    assert!(
+        matches!(future::select(&mut waits, list).await, future::Either::Right(_)),
+        "all places are taken"
+    );
     let kill = json!({"process": running[7]["process"], "signal": "kill", "yield_ms": 45_000});
     let (killed, waited) = future::join(mcp.data("exec_signal", kill), waits).await;
     assert_eq!(killed["signal"], 9, "{killed}");
@@ -215,9 +218,7 @@ async fn calls_leave_no_process_descriptor_or_memory_behind() {
         all
     };
     let open = || family().into_iter().map(descriptors).sum::<usize>();
-    let quiet = |most: usize, descriptors: usize| {
-        move || family().len() <= most && open() <= descriptors
-    };
+    let quiet = |most: usize, descriptors: usize| move || family().len() <= most && open() <= descriptors;
     // Of the ended ones the last may still be on its way out.
     let settled = Cell::new((usize::MAX, usize::MAX));
     eventually("the processes are still", || {
