@@ -65,7 +65,7 @@ impl Mark {
         SERVER.mark_of(pid)
     }
 
-    /// The mark as a number, as the keeper is told it.
+    /// The mark as a number, as the guard is told it.
     pub(super) const fn number(self) -> u64 {
         self.0
     }

@@ -25,6 +25,25 @@ pub fn inherited_listener(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Closes what this process was started with beyond `last`: whoever waits for its end would wait for this process too. To be
+/// called while this process has nothing open beyond `last` itself.
+#[allow(unsafe_code)]
+pub fn close_inherited(last: RawFd) {
+    let first = last + 1;
+    // SAFETY: nothing of this process's own has one of these numbers.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) } == 0 {
+        return;
+    }
+    // Before Linux 5.9, or by a filter.
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<RawFd> =
+        open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number >= first) {
+        // SAFETY: as above; the directory that was read is closed by now, so one of the numbers may be nobody's.
+        unsafe { libc::close(number) };
+    }
+}
+
 /// Registers a non-blocking descriptor with the event loop of the current runtime.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ mod child_mark;
 pub mod descriptor;
 pub mod descriptor_limit;
 pub mod groups;
+pub mod guard;
 pub mod keeper;
 mod list;
 pub mod lookup;

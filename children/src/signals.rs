@@ -4,9 +4,9 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tokio::io::Interest;
@@ -29,22 +29,63 @@ pub struct ChildSignals(OwnedFd);
 /// # Errors
 /// When there are no more descriptors.
 pub fn keep_endings() -> io::Result<ChildSignals> {
+    blocked(std::iter::once(libc::SIGCHLD)).map(ChildSignals)
+}
+
+/// The signals that a keeper waits for: ends of children, and those that ask for an end. Blocked from then on, and read one
+/// by one (signalfd(2)).
+#[derive(Debug)]
+pub(super) struct KeeperSignals(OwnedFd);
+
+impl KeeperSignals {
+    /// Blocks them. SIGHUP is left alone where it is ignored, as under nohup: blocked, it would be told all the same.
+    pub(super) fn block() -> io::Result<Self> {
+        let hangup = if ignores_hangup() { None } else { Some(libc::SIGHUP) };
+        let all = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT].into_iter().chain(hangup);
+        blocked(all).map(Self)
+    }
+
+    /// The next one, if one has come.
+    pub(super) fn next(&self) -> io::Result<Option<Signal>> {
+        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+        match retry_on_intr(|| rustix::io::read(&self.0, &mut record)) {
+            // The number comes first (signalfd(2)).
+            Ok(_) => {
+                let number = record.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
+                Ok(Signal::from_named_raw(number))
+            }
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for KeeperSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Has the kernel keep the exit codes of children, blocks these signals, and reads them through what is returned.
+fn blocked(signals: impl Iterator<Item = libc::c_int>) -> io::Result<OwnedFd> {
     // SAFETY: no handler of ours is replaced, for it is called before any is set; the set is filled before it is read;
     // the descriptor is new and nobody else's.
     unsafe {
         if libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_ERR {
             return Err(io::Error::last_os_error());
         }
-        let mut only = MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigemptyset(only.as_mut_ptr());
-        libc::sigaddset(only.as_mut_ptr(), libc::SIGCHLD);
-        let refused = libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), std::ptr::null_mut());
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        let refused = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
         if refused != 0 {
             return Err(io::Error::from_raw_os_error(refused));
         }
-        match libc::signalfd(-1, only.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
+        match libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
             fd if fd < 0 => Err(io::Error::last_os_error()),
-            fd => Ok(ChildSignals(OwnedFd::from_raw_fd(fd))),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Sets up what must exist before this process starts its first program: a keeper, which ends the programs if this process
-//! is killed ([`super::keeper`]), and the role of subreaper, by which the kernel gives us their orphans ([`super::orphans`]).
+//! Sets up what must exist before this process starts its first program: a guard, which ends the programs if this process
+//! is killed ([`super::guard`]), and the role of subreaper, by which the kernel gives us their orphans ([`super::orphans`]).
 //!
 //! Both together would add about a millisecond to a server's start. So the server only says at its start what it wants, and
 //! prints its address first. The first caller of [`establish`] does the work.
@@ -18,9 +18,9 @@ use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::streams::{above_stdio, dev_null};
 use super::vfork;
 
-/// The keeper's `argv[0]`: by it the binary knows that it was started as one.
-pub(super) const KEEPER: &str = "codex-exec-keeper";
-/// The number that the keeper is sent when this process ends in the ordinary way. Any other is a mark.
+/// The guard's `argv[0]`: by it the binary knows that it was started as one.
+pub(super) const GUARD: &str = "codex-exec-guard";
+/// The number that the guard is sent when this process ends in the ordinary way. Any other is a mark.
 pub(super) const GOODBYE: u64 = 0;
 
 /// This process's programs are watched over once, whoever starts them.
@@ -34,9 +34,9 @@ struct Supervision {
 /// What is to watch over the programs of this process.
 #[derive(Debug)]
 pub struct Wanted {
-    /// The binary that is started as a keeper. It has to call [`super::keeper::run`] when [`super::keeper::is_keeper`] says
+    /// The binary that is started as a guard. It has to call [`super::guard::run`] when [`super::guard::is_guard`] says
     /// so.
-    pub keeper: Option<PathBuf>,
+    pub guard: Option<PathBuf>,
     /// Whether this process takes over the orphans of all programs. From then on every child of this process that
     /// [`super::spawn`] did not start counts as an orphan, and [`super::orphans::reap_adopted`] reaps it.
     pub orphans: bool,
@@ -45,15 +45,15 @@ pub struct Wanted {
 /// What is there of what was wanted; `None` where it was not.
 #[derive(Debug)]
 pub struct Established {
-    keeper: Option<io::Result<PipeWriter>>,
+    guard: Option<io::Result<PipeWriter>>,
     orphans: Option<io::Result<()>>,
 }
 
 impl Established {
-    /// Why there is no keeper, though one was wanted: programs outlive this process if it is killed.
+    /// Why there is no guard, though one was wanted: programs outlive this process if it is killed.
     #[must_use]
-    pub fn no_keeper(&self) -> Option<&io::Error> {
-        self.keeper.as_ref()?.as_ref().err()
+    pub fn no_guard(&self) -> Option<&io::Error> {
+        self.guard.as_ref()?.as_ref().err()
     }
 
     /// Why orphans do not come to this process, though they should: those that left their program's session are not found.
@@ -63,15 +63,15 @@ impl Established {
     }
 }
 
-/// Tells the keeper, when it is dropped, that this process ends in the ordinary way: its programs have ended by then, or are
+/// Tells the guard, when it is dropped, that this process ends in the ordinary way: its programs have ended by then, or are
 /// meant to go on.
 #[derive(Debug)]
-#[must_use = "the keeper is told the ordinary end when this is dropped"]
+#[must_use = "the guard is told the ordinary end when this is dropped"]
 pub struct Goodbye(());
 
 impl Drop for Goodbye {
     fn drop(&mut self) {
-        // A keeper that is just being started learns nothing, and finds no program.
+        // A guard that is just being started learns nothing, and finds no program.
         say(GOODBYE);
     }
 }
@@ -87,17 +87,17 @@ pub fn want(wanted: Wanted) -> Goodbye {
 pub fn establish() -> Option<&'static Established> {
     let wanted = SUPERVISION.wanted.get()?;
     Some(SUPERVISION.established.get_or_init(|| {
-        let mut keeper = wanted.keeper.as_deref().map(start_keeper);
+        let mut guard = wanted.guard.as_deref().map(start_guard);
         let orphans = wanted.orphans.then(|| {
-            // The keeper has to be somebody else's child before orphans come to us, or it would come back as one.
-            if let Some(Ok((starter, _))) = keeper
+            // The guard has to be somebody else's child before orphans come to us, or it would come back as one.
+            if let Some(Ok((starter, _))) = guard
                 && let Err(error) = wait_for(starter)
             {
-                keeper = Some(Err(error));
+                guard = Some(Err(error));
             }
             Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
         });
-        Established { keeper: keeper.map(|started| started.map(|(_, pipe)| pipe)), orphans }
+        Established { guard: guard.map(|started| started.map(|(_, pipe)| pipe)), orphans }
     }))
 }
 
@@ -111,30 +111,30 @@ pub(super) fn is_subreaper() -> bool {
     matches!(SUPERVISION.established.get(), Some(Established { orphans: Some(Ok(())), .. }))
 }
 
-/// Tells the keeper to spare what has this mark: a program that ended by itself left it running on purpose.
+/// Tells the guard to spare what has this mark: a program that ended by itself left it running on purpose.
 pub(super) fn left_on_purpose(mark: Option<Mark>) {
     if let Some(mark) = mark {
         say(mark.number());
     }
 }
 
-/// Sends a number to the keeper. One that no longer reads can't be helped, so errors are ignored.
+/// Sends a number to the guard. One that no longer reads can't be helped, so errors are ignored.
 fn say(number: u64) {
-    if let Some(Established { keeper: Some(Ok(pipe)), .. }) = SUPERVISION.established.get() {
+    if let Some(Established { guard: Some(Ok(pipe)), .. }) = SUPERVISION.established.get() {
         let mut pipe: &PipeWriter = pipe;
         let _ = pipe.write_all(&number.to_le_bytes());
     }
 }
 
-/// Starts `binary` as keeper: the process that forks it and ends at once, and the pipe whose end the keeper waits for.
-fn start_keeper(binary: &Path) -> io::Result<(Pid, PipeWriter)> {
+/// Starts `binary` as guard: the process that forks it and ends at once, and the pipe whose end the guard waits for.
+fn start_guard(binary: &Path) -> io::Result<(Pid, PipeWriter)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&writer, true)?;
     let reader = above_stdio(reader.into())?;
     let null = dev_null()?;
     let file = CString::new(binary.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut argv = Strings::default();
-    for argument in [KEEPER, &Server::own().to_string()] {
+    for argument in [GUARD, &Server::own().to_string()] {
         argv.push(&[argument.as_ref()]).map_err(|NulByte| io::ErrorKind::InvalidInput)?;
     }
     let streams = Streams::Each([reader.as_fd(), null, null]);
@@ -143,7 +143,7 @@ fn start_keeper(binary: &Path) -> io::Result<(Pid, PipeWriter)> {
     Ok((starter, writer))
 }
 
-/// Waits until the starter has ended, so that the keeper is nobody's child.
+/// Waits until the starter has ended, so that the guard is nobody's child.
 fn wait_for(starter: Pid) -> io::Result<()> {
     let ended = rustix::io::retry_on_intr(|| waitpid(Some(starter), WaitOptions::empty()))?;
     match ended.and_then(|(_, status)| status.exit_status()) {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::child_mark::Mark;
 use super::orphans::Origin;
 use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
-use super::{list, orphans, supervision};
+use super::{keeper, list, orphans, supervision};
 
 /// How often a tree that goes on growing is looked at. Then only what was found is signalled. A stopped tree can't grow, so
 /// this many looks happen only when a signal other than SIGKILL meets endless forking.
@@ -114,7 +114,7 @@ pub fn kill_descendants(origin: Origin) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether one of these processes lives and is neither this process nor a descendant.
+/// Whether one of these processes lives and is neither this process, nor its keeper, nor a descendant.
 ///
 /// # Errors
 /// When `/proc` can't be read.
@@ -124,7 +124,9 @@ pub fn has_stranger(pids: &[i32]) -> io::Result<bool> {
     let children = snapshot.iter().filter(|stat| stat.parent == Some(own)).map(|stat| stat.stamp.pid);
     let family: HashSet<Pid> = snapshot.tree(children).into_iter().map(|stat| stat.stamp.pid).collect();
     Ok(pids.iter().any(|pid| match Pid::from_raw(*pid) {
-        Some(pid) => pid != own && !family.contains(&pid) && snapshot.get(pid).is_some(),
+        Some(pid) => {
+            pid != own && Some(pid) != keeper::pid() && !family.contains(&pid) && snapshot.get(pid).is_some()
+        }
         // One that this process can't see.
         None => true,
     }))

@@ -3,16 +3,16 @@
 
 use std::process::ExitCode;
 
-use codex_children::keeper;
+use codex_children::guard;
 use codex_exec_server::sandbox::launcher;
 
-/// Acts as the launcher or keeper if this process was started as one; returns only if it was, and no program took its
+/// Acts as the launcher or guard if this process was started as one; returns only if it was, and no program took its
 /// place.
 pub(crate) fn run() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let arg0 = arguments.next();
-    if keeper::is_keeper(arg0.as_deref()) {
-        return Some(ExitCode::from(keeper::run(arguments)));
+    if guard::is_guard(arg0.as_deref()) {
+        return Some(ExitCode::from(guard::run(arguments)));
     }
     launcher::is_launcher(arg0.as_deref()).then(|| ExitCode::from(launcher::run()))
 }

@@ -48,6 +48,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -368,12 +369,9 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     start(config, strict_config, surroundings, |_| resident::resident(args))
                 }
                 Some(ExecServerCommand::Help { command }) => help(command.as_deref()),
-                None => match signals::keep_endings() {
-                    Ok(children) => start(config, strict_config, surroundings, |setup| {
-                        serve::serve(exec_server.serve, exec_server.remote, setup, children, wrong_usage)
-                    }),
-                    Err(error) => fail(&format!("can't have the ends of programs reported: {error}")),
-                },
+                None => start_alone(config, strict_config, surroundings, |setup| {
+                    serve::serve(exec_server.serve, exec_server.remote, setup, wrong_usage)
+                }),
             }
         }
     }
@@ -386,12 +384,22 @@ fn start<W: Future<Output = anyhow::Result<u8>>>(
     surroundings: Surroundings,
     work: impl FnOnce(Setup) -> W,
 ) -> ExitCode {
+    start_alone(config, strict, surroundings, |setup| event_loop(work(setup)))
+}
+
+/// The same for work that begins without an event loop, and as the only thread.
+fn start_alone(
+    config: ConfigArgs,
+    strict: bool,
+    surroundings: Surroundings,
+    work: impl FnOnce(Setup) -> anyhow::Result<u8>,
+) -> ExitCode {
     if let Err(error) = config.check_features() {
         return fail(&error.to_string());
     }
     signals::survive_large_files();
     output::start_logging();
-    block_on(work(Setup::new(surroundings, config, strict)))
+    ended(work(Setup::new(surroundings, config, strict)))
 }
 
 /// Like [`start`], for `login` and `logout`: never strict, and without logs on stderr, where what these commands say is
@@ -419,15 +427,18 @@ fn fail(text: &str) -> ExitCode {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
+    ended(event_loop(work))
+}
+
+/// Runs this work to its end, on an event loop of its own.
+fn event_loop(work: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     // One thread: a wake-up on another core costs more than most requests.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("can't start the event loop: {error}")),
-    };
-    let code = ended(runtime.block_on(work));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("can't start the event loop")?;
+    let done = runtime.block_on(work);
     // A worker thread may hang in a file system for good; it must not keep the process.
     runtime.shutdown_background();
-    code
+    done
 }
 
 /// The exit code; an error is told first.

@@ -131,6 +131,13 @@ pub(crate) struct Plan {
     agent_identity: bool,
 }
 
+impl Plan {
+    /// Whether the credential comes from stdin, which can be read once.
+    pub(crate) fn takes_a_secret_from_stdin(&self) -> bool {
+        self.stdin_secret.is_some()
+    }
+}
+
 /// What the first line of stdin is.
 #[derive(Debug)]
 enum StdinSecret {

@@ -197,8 +197,8 @@ pub(crate) fn run(args: SandboxArgs) -> anyhow::Result<u8> {
     }
     let end_signals = signals::catch_end_requests().context("can't listen for signals")?;
     // Ends the program if this process is killed.
-    let _goodbye = supervision::want(Wanted { keeper: Some(LAUNCHER.into()), orphans: false });
-    if let Some(error) = supervision::establish().and_then(Established::no_keeper) {
+    let _goodbye = supervision::want(Wanted { guard: Some(LAUNCHER.into()), orphans: false });
+    if let Some(error) = supervision::establish().and_then(Established::no_guard) {
         output::note(&format!("warning: the program will outlive this command if it is killed: {error}"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

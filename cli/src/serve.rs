@@ -6,17 +6,22 @@ mod configured;
 mod ending;
 mod forward;
 mod handed_over;
+mod kept;
+mod running;
 mod stdio;
 
 pub(crate) use args::ServeArgs;
 pub(crate) use forward::{ForwardArgs, forward};
 
+use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::error::ErrorKind;
+use codex_children::descriptor;
 use codex_children::descriptor_limit;
 use codex_children::orphans;
 use codex_children::signals::{ChildEnds, ChildSignals};
@@ -25,36 +30,37 @@ use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::network::Upstream;
 use codex_exec_server::process::{Groups, LaunchContext, Leftovers, LoginStates, login_shell, passwd};
-use codex_exec_server::remote::Lent;
 use codex_exec_server::sandbox::Confiner;
-use codex_exec_server::server::Server;
-use codex_exec_server::transport::{Auth, AuthConfig, ListenAddress, Listener};
+use codex_exec_server::transport::{Auth, AuthConfig, Bound, ListenAddress};
 use codex_exec_server::withheld::inherited;
 use codex_exec_server::{Limits, Logs};
 use codex_outgoing::{Outgoing, Proxies};
-use tokio::task::JoinSet;
 
+use crate::event_loop;
 use crate::codes::WRONG_USAGE;
-use crate::remote::{self, Plan, RemoteArgs};
+use crate::remote::{Plan, RemoteArgs};
 use crate::setup::{Setup, SetupError, or_root};
-use crate::{output, resident_memory, sandbox};
+use crate::{output, sandbox};
 use args::{LeftoversArg, WsAuth};
-use ending::{Signals, end};
+use kept::{below_keeper, keep_endings};
 
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
 
-/// Runs the server until a signal, or until its one client on stdio is gone. `children`: what [`signals::keep_endings`] gave.
-pub(crate) async fn serve(
+/// The last of stdin, stdout and stderr.
+const LAST_STREAM: RawFd = 2;
+
+/// Runs the server until a signal, or until its one client on stdio is gone. Before there is a thread or an event loop: what
+/// is refused is refused here, and then this process becomes two, the server and its keeper.
+pub(crate) fn serve(
     args: ServeArgs,
     remote: RemoteArgs,
     setup: Setup,
-    children: ChildSignals,
     usage: fn(ErrorKind, &str) -> clap::Error,
 ) -> anyhow::Result<u8> {
     match remote.plan(args.listen.is_some(), |name| std::env::var(name).ok()) {
         Ok(None) => {}
-        Ok(Some(plan)) => return serve_remote(plan, args, setup, children).await,
+        Ok(Some(plan)) => return serve_remote(plan, args, setup),
         Err(error) => {
             // Nothing can be done about a closed stderr.
             let _ = usage(error.kind, &error.text).print();
@@ -75,7 +81,6 @@ pub(crate) async fn serve(
         // Whoever leads its group leads no other session; then it stays where it is.
         let _ = rustix::process::setsid();
     }
-    let mut signals = Signals::new().context("can't listen for signals")?;
     let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
     let (socket, address) = match ListenAddress::parse(listen_on)? {
         ListenAddress::Inherited => {
@@ -88,75 +93,39 @@ pub(crate) async fn serve(
         output::error(&contradiction);
         return Ok(WRONG_USAGE);
     }
-    let auth = auth(&args)?;
-    let _goodbye = supervision();
-    allow_many_descriptors();
-    let groups = Groups::when_needed();
-    let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
-    match address {
-        ListenAddress::Stdio => {
-            supervise_beside();
-            stdio::serve(&server, &mut signals).await?;
-        }
-        address => {
-            let listener = match socket {
-                Some(socket) => Listener::inherit(socket, auth, server.limits())?,
-                None => Listener::bind(&address, auth, server.limits())?,
-            };
-            listen(&server, listener, &mut signals).await?;
-        }
+    // Each server reads the secrets anew: none is kept where nobody needs it.
+    drop(auth(&args)?);
+    if matches!(address, ListenAddress::Stdio) {
+        let children = keep_endings()?;
+        return event_loop(running::serve_stdio(args, limits, setup, children));
     }
-    Ok(0)
+    descriptor::close_inherited(socket.as_ref().map_or(LAST_STREAM, AsRawFd::as_raw_fd));
+    let bound = match socket {
+        Some(socket) => Bound::inherit(socket)?,
+        None => Bound::bind(&address)?,
+    };
+    let (keeper, bound) = match below_keeper(!args.no_keeper, bound)? {
+        ControlFlow::Continue(kept) => kept,
+        ControlFlow::Break(code) => return Ok(code),
+    };
+    let children = keep_endings()?;
+    event_loop(running::listen(args, limits, setup, children, bound, keeper))
 }
 
 /// Serves what a rendezvous sends, until a signal or a failure for good.
-async fn serve_remote(
-    plan: Plan,
-    args: ServeArgs,
-    setup: Setup,
-    children: ChildSignals,
-) -> anyhow::Result<u8> {
+fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8> {
     let (home, settings) = setup.load()?;
     settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let limits = configured::limits(&settings.exec_server)?;
     let args = args.or(settings.exec_server.clone());
-    let mut signals = Signals::new().context("can't listen for signals")?;
-    let _goodbye = supervision();
-    allow_many_descriptors();
-    let groups = Groups::when_needed();
-    let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
-    supervise_beside();
-    let code =
-        remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
-    end(&server, JoinSet::new(), &mut signals).await;
-    Ok(code)
-}
-
-async fn listen(server: &Arc<Server>, mut listener: Listener, signals: &mut Signals) -> anyhow::Result<()> {
-    output::line(&listener.local_address()).context("can't print the address on stdout")?;
-    supervise_beside();
-    resident_memory::forget_start();
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            pending = listener.accept() => {
-                let pending = pending.context("can't accept connections any more")?;
-                let server = Arc::clone(server);
-                connections.spawn(async move {
-                    if let Some(carrier) = pending.handshake().await {
-                        server.serve(carrier).await;
-                    }
-                });
-            }
-            Some(_) = connections.join_next() => {}
-            () = signals.next() => break,
-        }
-    }
-    drop(listener);
-    end(server, connections, signals).await;
-    Ok(())
+    descriptor::close_inherited(LAST_STREAM);
+    // What stdin held is read once, so no other server could begin as this one does.
+    let (keeper, ()) = match below_keeper(!args.no_keeper && !plan.takes_a_secret_from_stdin(), ())? {
+        ControlFlow::Continue(kept) => kept,
+        ControlFlow::Break(code) => return Ok(code),
+    };
+    let children = keep_endings()?;
+    event_loop(running::attach(plan, args, limits, home, settings, children, keeper))
 }
 
 fn config(
@@ -333,7 +302,7 @@ fn allow_many_descriptors() {
 
 /// Programs end when this process is killed, and their orphans are found and reaped.
 fn supervision() -> Goodbye {
-    supervision::want(Wanted { keeper: Some(sandbox::LAUNCHER.into()), orphans: true })
+    supervision::want(Wanted { guard: Some(sandbox::LAUNCHER.into()), orphans: true })
 }
 
 /// Has the watch over programs begin on a thread of its own, now that nobody waits for the address any more. A program that
@@ -347,7 +316,7 @@ fn supervise_beside() {
 
 fn supervise() {
     let Some(established) = supervision::establish() else { return };
-    if let Some(error) = established.no_keeper() {
+    if let Some(error) = established.no_guard() {
         tracing::warn!(%error, "programs will outlive this server if it is killed");
     }
     if let Some(error) = established.no_orphans() {

@@ -35,6 +35,9 @@ pub struct ExecServerConfig {
     pub ws_max_clock_skew_seconds: Option<Number<0, 86400>>,
     /// What happens to programs that outlive the process that started them, when their session ends.
     pub leftovers: Option<Leftovers>,
+    /// Whether a small process stands above the server, holds its listening socket, and starts it again when it dies;
+    /// default true. Over stdio there is none.
+    pub keeper: Option<bool>,
     /// How many slow requests (files, HTTP) of one connection run at once; default 64. Beats
     /// `limits.concurrent_requests`.
     pub concurrent_requests: Option<Number<1, { u32::MAX as u64 }>>,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
-use crate::binary;
+use crate::{binary, machine};
 use crate::client::guarded;
 use crate::secrets::assert_none;
 
@@ -163,9 +163,9 @@ impl Executor {
         self.tells_times(text, 1).await;
     }
 
-    /// The operating system's id.
+    /// The operating system's id of the process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("the executor runs")
+        machine::server_below(self.child.id().expect("the executor runs"))
     }
 
     /// Sends it a signal.

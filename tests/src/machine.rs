@@ -51,6 +51,16 @@ pub fn alive(pid: u32) -> bool {
     state(pid).is_some_and(|letter| letter != 'Z' && letter != 'X')
 }
 
+/// The server's own process, given the one that was started: most often its keeper, whose only child it is.
+pub fn server_below(started: u32) -> u32 {
+    let is_keeper = std::fs::read_to_string(format!("/proc/{started}/comm"))
+        .is_ok_and(|name| name.trim_end() == "codex-keeper");
+    match children(started).as_slice() {
+        [server, ..] if is_keeper => *server,
+        _ => started,
+    }
+}
+
 /// The children of a process, zombies included.
 pub fn children(pid: u32) -> Vec<u32> {
     let parent_of = |child: u32| -> Option<u32> {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::client::TestClient;
 use crate::secrets::{Printed, assert_none};
-use crate::{GUARD, binary};
+use crate::{GUARD, binary, machine};
 
 /// What to start.
 pub struct ServerBuilder {
@@ -215,12 +215,17 @@ impl Server {
         self.printed.text()
     }
 
-    /// The operating system's id.
+    /// The operating system's id of the process that serves.
     pub fn pid(&self) -> u32 {
+        machine::server_below(self.keeper_pid())
+    }
+
+    /// The operating system's id of the process that was started: the keeper, if there is one.
+    pub fn keeper_pid(&self) -> u32 {
         self.child.id().expect("the server runs")
     }
 
-    /// Sends a signal to the server.
+    /// Sends a signal to the process that was started.
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
             kill_process(pid, signal).expect("the server can be signalled");

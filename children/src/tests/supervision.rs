@@ -9,7 +9,7 @@ use crate::supervision::{self, Wanted};
 
 /// Has orphans come to this process.
 pub(super) fn become_subreaper() {
-    let _no_keeper = supervision::want(Wanted { keeper: None, orphans: true });
+    let _no_guard = supervision::want(Wanted { guard: None, orphans: true });
     let established = supervision::establish().expect("it was wanted");
     assert!(established.no_orphans().is_none(), "{established:?}");
 }
@@ -27,7 +27,7 @@ fn the_first_program_waits_for_what_was_wanted() {
     };
     echo();
     assert!(supervision::is_settled() && !supervision::is_subreaper(), "nothing is done unasked");
-    let _no_keeper = supervision::want(Wanted { keeper: None, orphans: true });
+    let _no_guard = supervision::want(Wanted { guard: None, orphans: true });
     assert!(
         !supervision::is_settled() && !supervision::is_subreaper(),
         "nothing is done before it is needed"
@@ -37,15 +37,15 @@ fn the_first_program_waits_for_what_was_wanted() {
 }
 
 #[test]
-fn a_keeper_that_cannot_be_had_is_told_and_keeps_nobody_from_starting_programs() {
-    let name = "a_keeper_that_cannot_be_had_is_told_and_keeps_nobody_from_starting_programs";
+fn a_guard_that_cannot_be_had_is_told_and_keeps_nobody_from_starting_programs() {
+    let name = "a_guard_that_cannot_be_had_is_told_and_keeps_nobody_from_starting_programs";
     if !in_own_process(module_path!(), name) {
         return;
     }
     // A program that ends with a failure, as one does that can't fork.
-    let _goodbye = supervision::want(Wanted { keeper: Some(Path::new("/bin/false").into()), orphans: true });
+    let _goodbye = supervision::want(Wanted { guard: Some(Path::new("/bin/false").into()), orphans: true });
     let established = supervision::establish().expect("it was wanted");
-    assert!(established.no_keeper().is_some() && established.no_orphans().is_none(), "{established:?}");
+    assert!(established.no_guard().is_some() && established.no_orphans().is_none(), "{established:?}");
     let child = spawn(&program(&["true"], PIPES)).expect("it starts");
     wait_for_end(child.pid, child.pidfd);
 }

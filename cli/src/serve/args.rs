@@ -44,6 +44,10 @@ pub(crate) struct ServeArgs {
     /// What happens to programs that outlive the process that started them, when their session ends [default: keep].
     #[arg(long, value_name = "WHAT")]
     pub(super) leftovers: Option<LeftoversArg>,
+    /// Run as one process. Without this, a small process stands above the server, holds its listening socket, and starts it
+    /// again when it dies; over stdio there is none.
+    #[arg(long)]
+    pub(super) no_keeper: bool,
     /// Carry every TCP connection of sandboxed programs with an enforced managed network through their proxy, by name, even
     /// if a program knows of none.
     #[arg(long)]

@@ -31,6 +31,7 @@ impl ServeArgs {
             Leftovers::Keep => LeftoversArg::Keep,
             Leftovers::Kill => LeftoversArg::Kill,
         }));
+        self.no_keeper |= settings.keeper == Some(false);
         self.sandbox.fill(&settings.sandbox);
         self.concurrent_requests = self
             .concurrent_requests

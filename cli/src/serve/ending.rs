@@ -3,25 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_children::keeper;
 use codex_children::signals;
 use codex_exec_server::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-/// SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as under nohup.
+/// SIGTERM, SIGINT, SIGHUP unless it was ignored at the start, as under nohup, and the keeper's death.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Option<Signal>,
+    /// A server below a keeper ends with it.
+    keeper: Option<keeper::Server>,
 }
 
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(super) fn new(keeper: Option<keeper::Server>) -> std::io::Result<Self> {
         let hangup = if signals::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup,
+            keeper,
         })
     }
 
@@ -32,10 +36,28 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
+        let keeper_died = async {
+            let died = match &mut self.keeper {
+                Some(keeper) => keeper.died().await.is_ok(),
+                None => false,
+            };
+            if !died {
+                std::future::pending::<()>().await;
+            }
+            self.keeper = None;
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             () = hung_up => {}
+            () = keeper_died => {}
+        }
+    }
+
+    /// This server is about to end, whatever asked for it.
+    fn announce_end(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.end();
         }
     }
 }
@@ -45,6 +67,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
 pub(super) async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
+    signals.announce_end();
     let goodbye = async { while connections.join_next().await.is_some() {} };
     let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
     tokio::select! {

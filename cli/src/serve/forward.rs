@@ -69,7 +69,7 @@ pub(crate) async fn forward(
             return Ok(WRONG_USAGE);
         }
     };
-    let mut signals = Signals::new().context("can't listen for signals")?;
+    let mut signals = Signals::new(None).context("can't listen for signals")?;
     Ok(remote::attach(plan, &home, &settings, Lent::Forward(forward), signals.next()).await)
 }
 

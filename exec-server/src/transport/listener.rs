@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,10 +16,10 @@ use tokio::time::{sleep, timeout};
 use super::address::ListenAddress;
 use super::auth::Auth;
 use super::bind_error::BindError;
+use super::bound::{Address, Bound};
 use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::http::{self, Outcome};
-use super::inherited;
 use super::reader::MessageReader;
 use super::socket_file::SocketFile;
 use super::waiting_room::{Origin, Waiting, WaitingRoom};
@@ -79,33 +78,33 @@ enum Stream {
 impl Listener {
     /// Binds the address; must be called inside a tokio runtime.
     ///
-    /// A Unix socket file has mode 0600 from the start; one that a dead server left is replaced.
-    ///
     /// # Errors
-    /// When the address is taken or can't be bound, something that is no socket has the path, and for stdio.
+    /// As [`Bound::bind`].
     pub fn bind(address: &ListenAddress, auth: Auth, limits: &Limits) -> Result<Self, BindError> {
-        let socket = match address {
-            ListenAddress::Tcp(address) => {
-                bind_tcp(*address).map_err(|source| BindError::Tcp { address: *address, source })?
-            }
-            ListenAddress::Unix(path) => {
-                let (socket, file) = SocketFile::bind(path)?;
-                let listener = UnixListener::from_std(socket.into())
-                    .map_err(|source| BindError::Unix { path: path.clone(), source })?;
-                Socket::Unix(listener, file)
-            }
-            ListenAddress::Stdio | ListenAddress::Inherited => return Err(BindError::Stdio),
-        };
-        Ok(Self::over(socket, auth, limits))
+        Self::new(Bound::bind(address)?, auth, limits)
     }
 
-    /// Listens on a socket that was handed over, and that stays where it is when this is dropped; must be called inside a tokio
-    /// runtime.
+    /// Takes connections from a socket that listens; must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When it is no TCP or Unix socket that listens.
-    pub fn inherit(socket: OwnedFd, auth: Auth, limits: &Limits) -> Result<Self, BindError> {
-        let socket = inherited(socket).map_err(BindError::Inherited)?;
+    /// When the event loop can't watch it.
+    pub fn new(bound: Bound, auth: Auth, limits: &Limits) -> Result<Self, BindError> {
+        let Bound { socket, address } = bound;
+        let socket = match address {
+            Address::Tcp(address) => {
+                let listener = TcpListener::from_std(socket.into())
+                    .map_err(|source| BindError::Tcp { address, source })?;
+                Socket::Tcp(listener, address, OwnPort::register(address.port()))
+            }
+            Address::Unix(file) => {
+                let failed = |source| BindError::Unix { path: file.path().to_owned(), source };
+                Socket::Unix(UnixListener::from_std(socket.into()).map_err(failed)?, file)
+            }
+            Address::InheritedUnix(path) => {
+                let listener = UnixListener::from_std(socket.into()).map_err(BindError::Inherited)?;
+                Socket::InheritedUnix(listener, path)
+            }
+        };
         Ok(Self::over(socket, auth, limits))
     }
 
@@ -144,25 +143,6 @@ impl Listener {
             }
         }
     }
-}
-
-fn inherited(socket: OwnedFd) -> io::Result<Socket> {
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    match inherited::address_of(&socket)? {
-        ListenAddress::Tcp(address) => {
-            let listener = TcpListener::from_std(socket.into())?;
-            Ok(Socket::Tcp(listener, address, OwnPort::register(address.port())))
-        }
-        ListenAddress::Unix(path) => Ok(Socket::InheritedUnix(UnixListener::from_std(socket.into())?, path)),
-        ListenAddress::Stdio | ListenAddress::Inherited => Err(io::ErrorKind::InvalidInput.into()),
-    }
-}
-
-fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    Ok(Socket::Tcp(TcpListener::from_std(listener)?, address, OwnPort::register(address.port())))
 }
 
 impl Socket {

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod auth;
 mod bind_error;
+mod bound;
 mod carrier;
 mod event;
 mod fragments;
@@ -29,6 +30,7 @@ pub use fragments::{Fragments, Piece};
 pub use frame::{FrameBuffer, Framing};
 pub use inherited::address_of;
 pub use inlet::Inlet;
+pub use bound::Bound;
 pub use listener::{Listener, Pending};
 pub use parts::Parts;
 pub use reader::MessageReader;

@@ -20,11 +20,14 @@ const BACKLOG: i32 = 1024;
 /// A file by its identity, which outlives a rename.
 type Identity = (u64, u64);
 
-/// Removes the socket file when dropped, if it is still the one that was made here.
+/// Removes the socket file when dropped, if it is still the one that was made here. A copy that a fork has made removes
+/// nothing.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    /// The process that made it.
+    owner: u32,
 }
 
 impl SocketFile {
@@ -41,7 +44,8 @@ impl SocketFile {
         let _ = fchmod(&socket, Mode::from_raw_mode(OWNER_ONLY));
         bind(&socket, &address).map_err(failed_call)?;
         let metadata = symlink_metadata(&absolute).map_err(failed)?;
-        let file = Self { path: absolute, identity: (metadata.dev(), metadata.ino()) };
+        let identity = (metadata.dev(), metadata.ino());
+        let file = Self { path: absolute, identity, owner: std::process::id() };
         if metadata.mode() & 0o777 != OWNER_ONLY {
             std::fs::set_permissions(&file.path, Permissions::from_mode(OWNER_ONLY)).map_err(failed)?;
         }
@@ -57,7 +61,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path) == Some(self.identity)
+        if self.owner == std::process::id()
+            && identity(&self.path) == Some(self.identity)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket file");

@@ -21,6 +21,7 @@ mod handed_over;
 mod handshake;
 mod http;
 mod http_packed;
+mod keeper;
 mod keyring;
 mod kimi;
 mod large_files;

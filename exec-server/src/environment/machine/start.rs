@@ -123,7 +123,7 @@ fn launch_beside(table: Arc<ProcessTable>, placed: Placed) {
 
 /// Whether the working directory and the program are in the kernel's caches, and nothing else is waited for.
 fn starts_without_io(params: &StartParams) -> bool {
-    // The first of all programs may have to wait for the keeper.
+    // The first of all programs may have to wait for the guard.
     if !supervision::is_settled() {
         return false;
     }

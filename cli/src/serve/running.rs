@@ -1,0 +1,112 @@
+//! The three ways to serve: those who connect, the one client on stdio, and what a rendezvous sends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use codex_children::keeper;
+use codex_children::signals::ChildSignals;
+use codex_config::Config;
+use codex_exec_server::Limits;
+use codex_exec_server::process::Groups;
+use codex_exec_server::remote::Lent;
+use codex_exec_server::server::Server;
+use codex_exec_server::transport::{Bound, Listener};
+use tokio::task::JoinSet;
+
+use super::args::ServeArgs;
+use super::ending::{Signals, end};
+use super::{allow_many_descriptors, auth, config, reaping, stdio, supervise_beside, supervision};
+use crate::remote::{self, Plan};
+use crate::setup::Setup;
+use crate::{output, resident_memory};
+
+/// Serves what a rendezvous sends, until a signal or a failure for good.
+pub(super) async fn attach(
+    plan: Plan,
+    args: ServeArgs,
+    limits: Limits,
+    home: PathBuf,
+    settings: Config,
+    children: ChildSignals,
+    keeper: Option<keeper::Server>,
+) -> anyhow::Result<u8> {
+    let mut signals = Signals::new(keeper).context("can't listen for signals")?;
+    let _goodbye = supervision();
+    allow_many_descriptors();
+    let groups = Groups::when_needed();
+    let _orphans = reaping(children, &groups)?;
+    let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
+    supervise_beside();
+    let code =
+        remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
+    end(&server, JoinSet::new(), &mut signals).await;
+    Ok(code)
+}
+
+/// Serves the one client on stdin and stdout.
+pub(super) async fn serve_stdio(
+    args: ServeArgs,
+    limits: Limits,
+    setup: Setup,
+    children: ChildSignals,
+) -> anyhow::Result<u8> {
+    let mut signals = Signals::new(None).context("can't listen for signals")?;
+    let _goodbye = supervision();
+    allow_many_descriptors();
+    let groups = Groups::when_needed();
+    let _orphans = reaping(children, &groups)?;
+    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
+    supervise_beside();
+    stdio::serve(&server, &mut signals).await?;
+    Ok(0)
+}
+
+/// Serves those who connect.
+pub(super) async fn listen(
+    args: ServeArgs,
+    limits: Limits,
+    setup: Setup,
+    children: ChildSignals,
+    bound: Bound,
+    keeper: Option<keeper::Server>,
+) -> anyhow::Result<u8> {
+    let auth = auth(&args)?;
+    let restarted = keeper.as_ref().is_some_and(keeper::Server::is_restarted);
+    let mut signals = Signals::new(keeper).context("can't listen for signals")?;
+    let _goodbye = supervision();
+    allow_many_descriptors();
+    let groups = Groups::when_needed();
+    let _orphans = reaping(children, &groups)?;
+    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
+    let listener = Listener::new(bound, auth, server.limits())?;
+    if !restarted {
+        output::line(&listener.local_address()).context("can't print the address on stdout")?;
+    }
+    supervise_beside();
+    resident_memory::forget_start();
+    accept(&server, listener, &mut signals).await?;
+    Ok(0)
+}
+
+async fn accept(server: &Arc<Server>, mut listener: Listener, signals: &mut Signals) -> anyhow::Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            pending = listener.accept() => {
+                let pending = pending.context("can't accept connections any more")?;
+                let server = Arc::clone(server);
+                connections.spawn(async move {
+                    if let Some(carrier) = pending.handshake().await {
+                        server.serve(carrier).await;
+                    }
+                });
+            }
+            Some(_) = connections.join_next() => {}
+            () = signals.next() => break,
+        }
+    }
+    drop(listener);
+    end(server, connections, signals).await;
+    Ok(())
+}
