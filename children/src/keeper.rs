@@ -101,6 +101,12 @@ pub(super) fn pid() -> Option<Pid> {
     KEEPER.get().copied()
 }
 
+/// Whether this process is a server with a keeper above it.
+#[must_use]
+pub fn is_above() -> bool {
+    KEEPER.get().is_some()
+}
+
 /// What a keeper has to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {

@@ -62,6 +62,11 @@ impl ServerBuilder {
         self.args(["--limit".to_string(), format!("{name}={value}")])
     }
 
+    /// Has no keeper above it: killed, it is a server that died with nobody to start it again.
+    pub fn alone(self) -> Self {
+        self.args(["--no-keeper"])
+    }
+
     /// Starts it through another program that execs its arguments, such as `env`.
     pub fn under<S: Into<String>>(mut self, program: impl IntoIterator<Item = S>) -> Self {
         self.under = program.into_iter().map(Into::into).collect();

@@ -228,7 +228,7 @@ async fn a_server_whose_programs_fork_all_the_time_is_no_stranger_to_itself() {
 #[ignore = "needs a hierarchy of control groups that is its own: tests/vm/run"]
 async fn the_group_of_a_killed_server_is_opened_again_as_the_documentation_says() {
     let group = Group::new("killed");
-    let mut server = Server::builder().under(group.enter("")).start().await;
+    let mut server = Server::builder().alone().under(group.enter("")).start().await;
     let mut client = server.client().await;
     start(&mut client, "x", "true", json!({"memoryBytes": MEMORY, "processes": 20}), Value::Null).await;
     client.finish("x").await;
@@ -256,7 +256,7 @@ async fn what_a_killed_server_left_is_swept_by_the_next_once_nothing_runs_in_it(
     let before: Vec<String> = programs();
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("pid");
-    let mut server = Server::start().await;
+    let mut server = Server::builder().alone().start().await;
     let mut client = server.client().await;
     let command = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", file.display());
     start(&mut client, "lives", &command, json!({"processes": 20}), Value::Null).await;

@@ -136,7 +136,7 @@ async fn a_log_in_memory_is_read_by_offset_too() {
 #[tokio::test]
 async fn a_program_that_died_with_its_server_has_no_exit_code() {
     let place = Place::new();
-    let mut server = place.server().start().await;
+    let mut server = place.server().alone().start().await;
     let mut client = server.client().await;
     let log = start(&mut client, "p", "echo begun; exec sleep 1000").await;
     client.ok("process/read", json!({"processId": "p", "waitMs": 20_000})).await;

@@ -34,7 +34,7 @@ while True:
 "#;
 
 fn managed(address: &str) -> ServerBuilder {
-    Server::builder().listen("fd://").under(["python3", "-c", MANAGER, address])
+    Server::builder().alone().listen("fd://").under(["python3", "-c", MANAGER, address])
 }
 
 /// The server's own process, as a program of it tells.

@@ -54,14 +54,32 @@ async fn a_server_that_dies_too_often_is_given_up_with_a_sentence() {
     assert!(told.contains("killed by signal 9") && told.contains("not started again"), "{told}");
 }
 
+/// Starts a program that goes on until it is killed.
+async fn program(server: &Server) -> u32 {
+    let directory = tempfile::tempdir().unwrap();
+    let pid = directory.path().join("pid");
+    let mut client = server.client().await;
+    client.shell("p", &format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display())).await;
+    pid_in(&pid).await
+}
+
+#[tokio::test]
+async fn the_programs_of_a_killed_server_end_while_the_next_one_serves() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        let before = program(&server).await;
+        kill_server(&server).await;
+        let after = program(&server).await;
+        eventually("a program of the dead server is gone", || !alive(before)).await;
+        assert!(alive(after), "the next server's is its own");
+        kill(after);
+    }
+}
+
 #[tokio::test]
 async fn the_programs_end_in_order_with_a_killed_keeper() {
-    let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start().await;
-    let mut client = server.client().await;
-    let pid = directory.path().join("pid");
-    client.shell("p", &format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display())).await;
-    let program = pid_in(&pid).await;
+    let program = program(&server).await;
     let inner = server.pid();
     server.signal(Signal::KILL);
     server.ended().await;

@@ -86,7 +86,7 @@ async fn a_bad_word_is_a_usage_error() {
 #[tokio::test]
 async fn a_server_that_is_killed_takes_its_running_programs_along_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start().await;
+    let mut server = Server::builder().alone().start().await;
     let mut client = server.client().await;
     let left = leave_one_behind(&mut client, directory.path()).await;
     let mut pids = Vec::new();

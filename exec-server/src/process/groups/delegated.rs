@@ -6,9 +6,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use codex_children::keeper;
 use codex_children::tree::has_stranger;
 use rustix::fs::Access;
 
+/// Where a server moves itself, with its pid behind.
+pub(super) const SERVER: &str = "codex-server.";
 /// Looks at who is in the server's group before it counts as shared. A safeguard, far from any real use.
 const MOST_LOOKS: usize = 5;
 
@@ -21,6 +24,8 @@ pub(super) struct DelegatedGroup {
     pub(super) must_move: bool,
     /// Which bounds it can give.
     pub(super) controllers: Controllers,
+    /// Where a server before this one, below the same keeper, has moved both.
+    pub(super) moved: Option<PathBuf>,
 }
 
 /// The controllers that bounds are made of.
@@ -89,6 +94,10 @@ pub(super) fn find() -> Result<DelegatedGroup, NoDelegatedGroup> {
     )?;
     let of_all = !own.join("cgroup.type").exists();
     let managed = Path::new("/run/systemd/system").is_dir() && !of_all;
+    if let Some(around) = own.parent().filter(|around| made_way(&own) && empty(around)) {
+        let delegated = delegated_at(around, false, managed)?;
+        return Ok(DelegatedGroup { moved: Some(own), ..delegated });
+    }
     let mut last = match delegated_at(&own, !of_all, managed) {
         Ok(delegated) if !delegated.must_move => return Ok(delegated),
         Ok(delegated) => match strangers(|| members(&delegated.directory)) {
@@ -109,6 +118,11 @@ pub(super) fn find() -> Result<DelegatedGroup, NoDelegatedGroup> {
     Err(last)
 }
 
+/// Whether a server below the same keeper has moved to this group and died.
+fn made_way(own: &Path) -> bool {
+    keeper::is_above() && own.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SERVER))
+}
+
 fn delegated_at(
     directory: &Path,
     must_move: bool,
@@ -127,7 +141,7 @@ fn delegated_at(
     if managed && !is_delegated(directory) {
         return Err(NoDelegatedGroup::NotDelegated(shown(directory)));
     }
-    Ok(DelegatedGroup { directory: directory.to_owned(), must_move, controllers })
+    Ok(DelegatedGroup { directory: directory.to_owned(), must_move, controllers, moved: None })
 }
 
 fn shown(directory: &Path) -> String {
@@ -154,7 +168,7 @@ pub(super) fn members(directory: &Path) -> io::Result<Vec<i32>> {
     Ok(list.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0)).collect())
 }
 
-/// Whether somebody else than this process and its descendants is among the members, which are read anew in each round.
+/// Whether somebody else than this process, its keeper and its descendants is among the members, which are read anew in each round.
 fn strangers(mut members: impl FnMut() -> io::Result<Vec<i32>>) -> io::Result<bool> {
     // A look at `/proc` takes a while: it misses a child whose parent dies meanwhile, and a number may go to somebody
     // else. A stranger who stays is there in every round.

@@ -12,13 +12,11 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::delegated::{Controllers, DelegatedGroup, members};
+use super::delegated::{Controllers, DelegatedGroup, SERVER, members};
 use super::remove;
 
 /// Groups of programs are made below one directory of this name for each server, with its pid behind.
 const PROGRAMS: &str = "codex-programs.";
-/// Where a server moves itself, with its pid behind.
-const SERVER: &str = "codex-server.";
 /// Rounds of moving what was found until nobody is left; who forks meanwhile is found in the next.
 /// A safeguard, far from any real use.
 const MOST_ROUNDS: usize = 16;
@@ -42,10 +40,10 @@ pub(super) struct GroupRoot {
 }
 
 impl GroupRoot {
-    /// Sets it up. Moves this process into a group of its own if it is in the way.
+    /// Sets it up. Moves this process, with its keeper, into a group of its own if they are in the way.
     pub(super) fn prepare(delegated: DelegatedGroup) -> io::Result<Self> {
         sweep(&delegated.directory);
-        let moved = if delegated.must_move { Some(make_way(&delegated)?) } else { None };
+        let moved = if delegated.must_move { Some(make_way(&delegated)?) } else { delegated.moved.clone() };
         let made = Self::make(&delegated, moved.clone());
         if made.is_err() {
             moved.iter().for_each(|moved| move_back(&delegated, moved));
@@ -290,6 +288,7 @@ mod tests {
                 directory: directory.to_owned(),
                 must_move: false,
                 controllers: Controllers::default(),
+                moved: None,
             },
             directory: directory.join("programs"),
             _lock: File::open(directory).expect("a directory"),

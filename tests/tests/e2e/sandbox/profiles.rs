@@ -303,7 +303,7 @@ async fn placeholders_outlive_neither_a_killed_server_nor_another_program() {
     }
     let ground = Ground::new();
     let sandbox = workspace(&ground);
-    let mut killed = Server::start().await;
+    let mut killed = Server::builder().alone().start().await;
     let mut client = killed.client().await;
     let more = json!({"sandbox": sandbox, "cwd": ground.uri("w")});
     client.ok("process/start", start_params("p", ["sh", "-c", "echo $$ > pid; exec sleep 1000"], more)).await;
