@@ -153,6 +153,8 @@ pub fn keep<T>(held: T, told: impl Fn(News)) -> io::Result<Kept<T>> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let restarted = !keeper.deaths.is_empty();
         let me = rustix::process::getpid();
+        // Before there is a server, so that whoever sees one can tell them apart. It fails for no name.
+        let _ = rustix::thread::set_name(KEEPER_NAME);
         // SAFETY: there is no other thread, whose locks the child could miss.
         let pid = match unsafe { libc::fork() } {
             0 => {
@@ -168,8 +170,6 @@ pub fn keep<T>(held: T, told: impl Fn(News)) -> io::Result<Kept<T>> {
             pid => Pid::from_raw(pid).ok_or(Errno::INVAL)?,
         };
         drop(theirs);
-        // It fails for no name.
-        let _ = rustix::thread::set_name(KEEPER_NAME);
         told(News::Waits);
         let status = keeper.watch(pid, &ours)?;
         if let Some(code) = keeper.exit_code(status) {
