@@ -36,8 +36,8 @@ use codex_exec_server::withheld::inherited;
 use codex_exec_server::{Limits, Logs};
 use codex_outgoing::{Outgoing, Proxies};
 
-use crate::event_loop;
 use crate::codes::WRONG_USAGE;
+use crate::event_loop;
 use crate::remote::{Plan, RemoteArgs};
 use crate::setup::{Setup, SetupError, or_root};
 use crate::{output, sandbox};

@@ -11,9 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
-use crate::{binary, machine};
 use crate::client::guarded;
 use crate::secrets::assert_none;
+use crate::{binary, machine};
 
 /// What to start.
 pub struct ExecutorBuilder {

@@ -239,6 +239,9 @@ impl Far {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&words).contains("--own-session")
         });
+        // The server below a keeper has the same words.
+        let below: Vec<u32> = all.iter().flat_map(|pid| crate::machine::children(*pid)).collect();
+        all.retain(|pid| !below.contains(pid));
         all
     }
 

@@ -1,7 +1,7 @@
 //! The process above a server: what goes on when the server dies, and what ends when the keeper does.
 
-use codex_e2e::machine::{alive, children, eventually, kill, pid_in};
 use codex_e2e::Server;
+use codex_e2e::machine::{alive, children, eventually, kill, pid_in};
 use rustix::process::Signal;
 
 /// The process that serves, once there is one: not while it is started again.
