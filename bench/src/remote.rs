@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::server::{ServerCommand, stop};
+use crate::server::{ServerCommand, serving, stop};
 
 /// The environment that executors offer.
 pub const ENVIRONMENT: &str = "bench";
@@ -29,9 +29,9 @@ type Told = Arc<Mutex<VecDeque<String>>>;
 const TOLD_LINES: usize = 40;
 
 impl Running {
-    /// The operating system's id.
+    /// The operating system's id of the process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        serving(self.child.id())
     }
 
     /// Its last lines on stderr.

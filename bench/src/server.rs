@@ -110,9 +110,9 @@ impl Server {
         Connection::open(&self.url)
     }
 
-    /// The operating system's id.
+    /// The operating system's id of the process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        serving(self.child.id())
     }
 
     /// See [`memory`].
@@ -128,7 +128,7 @@ impl Server {
     /// SIGTERM, and waits for the end without looking at the clock.
     pub fn end(&mut self) -> Result<()> {
         // SAFETY: plain system call; the child is ours and not reaped, so its id is still its own.
-        unsafe { libc::kill(self.pid() as i32, libc::SIGTERM) };
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
         self.child.wait().map(drop).context("waiting for the server's end")
     }
 
@@ -136,6 +136,22 @@ impl Server {
     pub fn stop(&mut self) -> bool {
         stop(&mut self.child)
     }
+}
+
+/// The process that serves, given the one that was started: below a keeper it is the child with the same arguments.
+pub fn serving(started: u32) -> u32 {
+    let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    if read(started, "comm").trim_ascii_end() != b"codex-keeper" {
+        return started;
+    }
+    let arguments = |pid| {
+        let line = read(pid, "cmdline");
+        line.split(|byte| *byte == 0).skip(1).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let children = String::from_utf8(read(started, &format!("task/{started}/children"))).unwrap_or_default();
+    let wanted = arguments(started);
+    let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    children.find(|pid| arguments(*pid) == wanted).unwrap_or(started)
 }
 
 /// A line of /proc/PID/status that counts KiB, in bytes: `VmRSS`, `VmHWM`.

@@ -51,14 +51,19 @@ pub fn alive(pid: u32) -> bool {
     state(pid).is_some_and(|letter| letter != 'Z' && letter != 'X')
 }
 
-/// The server's own process, given the one that was started: most often its keeper, whose only child it is.
+/// The server's own process, given the one that was started: most often its keeper, whose child with the same arguments it
+/// is.
 pub fn server_below(started: u32) -> u32 {
-    let is_keeper = std::fs::read_to_string(format!("/proc/{started}/comm"))
-        .is_ok_and(|name| name.trim_end() == "codex-keeper");
-    match children(started).as_slice() {
-        [server, ..] if is_keeper => *server,
-        _ => started,
+    let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    if read(started, "comm").trim_ascii_end() != b"codex-keeper" {
+        return started;
     }
+    let arguments = |pid: u32| {
+        let line = read(pid, "cmdline");
+        line.split(|byte| *byte == 0).skip(1).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let wanted = arguments(started);
+    children(started).into_iter().find(|pid| arguments(*pid) == wanted).unwrap_or(started)
 }
 
 /// The children of a process, zombies included.
