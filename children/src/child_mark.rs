@@ -7,8 +7,8 @@
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
@@ -27,7 +27,7 @@ pub(crate) struct Mark(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Server(u32);
 
-static SERVER: LazyLock<Server> = LazyLock::new(|| Server(rand::random::<u32>() >> 2));
+static SERVER: OnceLock<Server> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The limit that programs inherit from us; `None` when somebody has set one that we must not change.
@@ -46,7 +46,7 @@ impl Mark {
     /// its start instead, when it has hardly begun.
     pub(super) fn put<E>(start: impl FnOnce() -> Result<Pid, E>) -> Result<(Pid, Option<Self>), E> {
         let Some(inherited) = INHERITED.as_ref() else { return Ok((start()?, None)) };
-        let mark = Self(FIRST | SERVER.bits() | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
+        let mark = Self(FIRST | Server::own().bits() | u64::from(NEXT.fetch_add(1, Ordering::Relaxed)));
         let marked = Rlimit { current: Some(mark.0), maximum: inherited.maximum };
         if let Some(_alone) = OURS.try_lock()
             && setrlimit(Resource::Rttime, marked).is_ok()
@@ -62,7 +62,17 @@ impl Mark {
 
     /// The mark of a process, if it has one of this server's.
     pub(super) fn of(pid: Pid) -> Option<Self> {
-        SERVER.mark_of(pid)
+        Server::own().mark_of(pid)
+    }
+
+    /// The mark that has this number, if it is one of this server's.
+    pub(super) fn from_number(number: u64) -> Option<Self> {
+        (number & FIRST != 0 && number >> 63 == 0).then_some(Self(number))
+    }
+
+    /// Which of this server's marks it is: they are numbered in the order of the starts.
+    pub(super) const fn sequence(self) -> u32 {
+        self.0 as u32
     }
 
     /// The mark as a number, as the guard is told it.
@@ -72,9 +82,21 @@ impl Mark {
 }
 
 impl Server {
-    /// The server that this process is.
+    /// The server that this process is, together with those before and after it that have the same keeper.
     pub(super) fn own() -> Self {
-        *SERVER
+        *SERVER.get_or_init(|| Self(rand::random::<u32>() >> 2))
+    }
+
+    /// What all its marks share.
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Makes this process one of the servers whose marks have this number, of which others have used those below `next`.
+    /// To be called before anything is started.
+    pub(super) fn continue_as(number: u32, next: u32) {
+        let _ = SERVER.set(Self(number));
+        NEXT.fetch_max(next, Ordering::Relaxed);
     }
 
     fn bits(self) -> u64 {

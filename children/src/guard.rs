@@ -69,7 +69,8 @@ fn wait_for_death(mut server: impl Read) -> Option<HashSet<u64>> {
     Some(left)
 }
 
-fn end_programs(server: Server, left: &HashSet<u64>) {
+/// Kills whatever carries a mark of this server but those that are left, and returns when none of it runs.
+pub(super) fn end_programs(server: Server, left: &HashSet<u64>) {
     for _ in 0..MOST_LOOKS {
         let running = running(server, left);
         if running.is_empty() {

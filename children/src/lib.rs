@@ -5,11 +5,13 @@
 mod child_mark;
 pub mod descriptor;
 pub mod descriptor_limit;
+mod ending;
 pub mod groups;
 pub mod guard;
 pub mod keeper;
 mod list;
 pub mod lookup;
+mod origin;
 pub mod orphans;
 pub mod posix;
 mod procfs;

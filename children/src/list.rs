@@ -8,12 +8,15 @@
 //! the thread that it belongs to.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 
 use parking_lot::{Mutex, MutexGuard};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 
 use super::child_mark::Mark;
+use super::ending::Ending;
 use super::procfs::{self, StartTime, Stat};
 
 /// What a child that we start is there for.
@@ -41,6 +44,33 @@ pub(super) struct Children {
     /// The first processes of PID namespaces, not yet reaped, with the program that each is there for. They only reap, and
     /// end with the last process of their namespace.
     pub(super) inits: HashMap<Pid, Pid>,
+    /// Those among `spawned` that a server before this one has started. The keeper waits for them, and tells their ends.
+    pub(super) adopted: HashMap<Pid, Adopted>,
+    /// Ends that the keeper told before anybody had adopted the program.
+    pub(super) early_ends: HashMap<u64, Ending>,
+}
+
+/// A program that a server before this one has started.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    /// What the keeper has it under.
+    pub(super) key: u64,
+    /// None where the kernel gives none.
+    pub(super) pidfd: Option<OwnedFd>,
+    pub(super) end: Option<Ending>,
+    /// Readable for others once there is an end.
+    pub(super) told: OwnedFd,
+}
+
+impl Adopted {
+    /// Whether it has ended, as far as can be told: its number may be another's by now.
+    fn has_ended(&self) -> bool {
+        let ended = |pidfd| {
+            let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
+            poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+        };
+        self.end.is_some() || self.pidfd.as_ref().is_some_and(ended)
+    }
 }
 
 impl Children {
@@ -57,6 +87,23 @@ impl Children {
     /// Whether this orphan may have been left by a program with this mark.
     pub(super) fn may_be_of(&self, mark: Option<Mark>, pid: Pid) -> bool {
         self.is_unclaimed(pid) && self.daemons.get(&pid).is_none_or(|theirs| Some(*theirs) == mark)
+    }
+
+    /// What the keeper has told of the end of a program that was adopted; none for a child of this process.
+    #[allow(clippy::option_option, reason = "no program of that kind, or one that has not ended")]
+    pub(super) fn told_end(&self, pid: Pid) -> Option<Option<Ending>> {
+        self.adopted.get(&pid).map(|adopted| adopted.end)
+    }
+
+    /// Whether its orphans come to the keeper, and not to this process.
+    pub(super) fn is_adopted(&self, pid: Pid) -> bool {
+        self.adopted.contains_key(&pid)
+    }
+
+    /// Whether this number may be signalled: that of a child until it is reaped, and that of one that was adopted until it
+    /// has ended.
+    pub(super) fn may_be_signalled(&self, pid: Pid) -> bool {
+        self.spawned.contains_key(&pid) && self.adopted.get(&pid).is_none_or(|adopted| !adopted.has_ended())
     }
 
     /// Adds what was started. What it is there for is known from its first moment on: an orphan without a mark is nobody's
@@ -85,6 +132,9 @@ impl Children {
         self.spawned.remove(&pid);
         self.helpers.remove(&pid);
         self.became.remove(&pid);
+        if self.adopted.remove(&pid).is_some() {
+            self.inits.retain(|_, program| *program != pid);
+        }
     }
 
     /// The earliest time at which this process can have left orphans.

@@ -12,6 +12,7 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::child_mark::Mark;
 use super::list::{self, Children};
+pub use super::origin::Origin;
 use super::procfs::{self, Snapshot, Stat};
 pub use super::procfs::{ProcessStamp, StartTime};
 use super::supervision;
@@ -23,15 +24,6 @@ pub struct Leftover {
     pub stamp: ProcessStamp,
     /// The kernel's name for its program, at most 15 bytes; whatever is no UTF-8 is replaced.
     pub name: String,
-}
-
-/// What tells the orphans of a program from others'.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin {
-    /// When it was started, or at most a moment before.
-    pub(super) started: StartTime,
-    /// The mark that its descendants inherit.
-    pub(super) mark: Option<Mark>,
 }
 
 impl From<&Stat> for Leftover {
@@ -81,7 +73,10 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
         let snapshot = Snapshot::take()?;
         return Ok(alive(&snapshot, session_without_leader(&snapshot, root)));
     }
-    let Origin { started, mark } = origin;
+    let Origin { started, mark, adopted } = origin;
+    if adopted {
+        return left_by_adopted(origin);
+    }
     let init = list::children().init_of(root);
     let in_namespace = init.map_or(Ok(false), procfs::may_have_children)?;
     if !in_namespace && !may_have_left(mark)? {
@@ -121,6 +116,18 @@ pub fn leftovers_of(root: Pid, origin: Origin) -> io::Result<Vec<Leftover>> {
         supervision::left_on_purpose(mark);
     }
     Ok(alive(&snapshot, left.iter().map(|orphan| orphan.stamp.pid).collect()))
+}
+
+/// What outlived a program that a server before this one has started: what runs with its mark.
+fn left_by_adopted(origin: Origin) -> io::Result<Vec<Leftover>> {
+    let running = still_running(origin)?;
+    let stats = running.into_iter().filter_map(|stamp| procfs::stat(stamp.pid).ok().flatten());
+    let left: Vec<Leftover> =
+        stats.filter(|stat| !stat.is_zombie()).map(|stat| Leftover::from(&stat)).collect();
+    if !left.is_empty() {
+        supervision::left_on_purpose(origin.mark);
+    }
+    Ok(left)
 }
 
 /// The processes that run with a program's mark: it and its descendants, whoever their parents are by now. Reads all of

@@ -11,59 +11,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::descriptor::register;
+pub use super::ending::{Ending, How};
 use super::list;
-
-/// A program's end and what it used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
-    /// Whether it exited or was killed by a signal.
-    pub how: How,
-    /// Whether the kernel wrote a core file.
-    pub core_dumped: bool,
-    /// CPU time in user mode, of the program and of those descendants that it waited for.
-    pub cpu_user: Duration,
-    /// CPU time in the kernel, of the same processes.
-    pub cpu_system: Duration,
-    /// The peak memory of that one among these processes that had the most, in bytes. Never below the server's own peak at
-    /// the start: until the exec the child shares the server's memory, and the kernel counts that.
-    pub max_rss_bytes: u64,
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// It exited with this code, 0 to 255.
-    Exited(i32),
-    /// This signal killed it.
-    Killed(i32),
-}
-
-impl Ending {
-    /// The code on the wire (8.6): a signal shows as 128 + its number on pipes, and as 1 on a terminal.
-    #[must_use]
-    pub fn exit_code(&self, tty: bool) -> i32 {
-        match self.how {
-            How::Exited(code) => code,
-            How::Killed(_) if tty => 1,
-            How::Killed(signal) => 128 + signal,
-        }
-    }
-
-    /// An end of which nothing is known.
-    pub const fn unknown() -> Self {
-        let (cpu_user, cpu_system) = (Duration::ZERO, Duration::ZERO);
-        Self { how: How::Exited(-1), core_dumped: false, cpu_user, cpu_system, max_rss_bytes: 0 }
-    }
-
-    /// The signal that killed it; `None` if it exited.
-    #[must_use]
-    pub fn signal(&self) -> Option<i32> {
-        match self.how {
-            How::Exited(_) => None,
-            How::Killed(signal) => Some(signal),
-        }
-    }
-}
 
 /// Makes it possible to wait until a descriptor can be read or written. In a tokio runtime only.
 ///
@@ -94,11 +43,64 @@ pub async fn reap(pidfd: &AsyncFd<OwnedFd>, pid: Pid) -> io::Result<Ending> {
 pub fn try_reap(pid: Pid) -> io::Result<Option<Ending>> {
     // Held during the wait, so that nobody signals the pid after the kernel has freed it and before we know.
     let mut children = list::children();
-    let answer = wait(pid);
+    if let Some(told) = children.told_end(pid) {
+        if told.is_some() {
+            children.remove(pid);
+        }
+        return Ok(told);
+    }
+    let answer = wait(pid.as_raw_pid()).map(|ended| ended.map(|(_, ending)| ending));
     if !matches!(answer, Ok(None)) {
         children.remove(pid);
     }
     answer
+}
+
+/// How a program ended, if it has: it stays to be reaped. So its end can be written down before the kernel forgets it.
+///
+/// # Errors
+/// As [`try_reap`].
+pub fn peek(pid: Pid) -> io::Result<Option<Ending>> {
+    // Held for the same reason as in `try_reap`.
+    let children = list::children();
+    if let Some(told) = children.told_end(pid) {
+        return Ok(told);
+    }
+    // SAFETY: both are plain integers, for which all zero is a value.
+    let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        // SAFETY: both pointers are to live locals. glibc's `waitid` leaves the usage out.
+        let asked = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PID,
+                pid.as_raw_pid(),
+                &raw mut info,
+                options,
+                &raw mut usage,
+            )
+        };
+        if asked == 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // SAFETY: the kernel has filled in those of a child, or left all zero.
+    let (ended, status) = unsafe { (info.si_pid() != 0, info.si_status()) };
+    let how = if info.si_code == libc::CLD_EXITED { How::Exited(status) } else { How::Killed(status) };
+    Ok(ended.then(|| ending(how, info.si_code == libc::CLD_DUMPED, &usage)))
+}
+
+/// Reaps a child of this process, whichever has ended. For a process that starts nothing but what it knows.
+pub(super) fn reap_any() -> io::Result<Option<(Pid, Ending)>> {
+    match wait(-1) {
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+        ended => ended,
+    }
 }
 
 /// Waits for a program that was killed before anybody watched it. Blocks.
@@ -110,13 +112,14 @@ pub fn wait_for_killed(pid: Pid) {
     let _ = try_reap(pid);
 }
 
-fn wait(pid: Pid) -> io::Result<Option<Ending>> {
+/// As wait4(2) takes the number.
+fn wait(pid: libc::pid_t) -> io::Result<Option<(Pid, Ending)>> {
     let mut status = 0;
     // SAFETY: `rusage` is plain integers, for which all zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let waited = loop {
         // SAFETY: both pointers are to live locals.
-        let waited = unsafe { libc::wait4(pid.as_raw_pid(), &raw mut status, libc::WNOHANG, &raw mut usage) };
+        let waited = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
         if waited >= 0 {
             break waited;
         }
@@ -125,17 +128,23 @@ fn wait(pid: Pid) -> io::Result<Option<Ending>> {
             return Err(error);
         }
     };
-    Ok((waited != 0).then(|| Ending {
-        how: if libc::WIFSIGNALED(status) {
-            How::Killed(libc::WTERMSIG(status))
-        } else {
-            How::Exited(libc::WEXITSTATUS(status))
-        },
-        core_dumped: libc::WIFSIGNALED(status) && libc::WCOREDUMP(status),
+    let how = if libc::WIFSIGNALED(status) {
+        How::Killed(libc::WTERMSIG(status))
+    } else {
+        How::Exited(libc::WEXITSTATUS(status))
+    };
+    let core_dumped = libc::WIFSIGNALED(status) && libc::WCOREDUMP(status);
+    Ok(Pid::from_raw(waited).map(|pid| (pid, ending(how, core_dumped, &usage))))
+}
+
+fn ending(how: How, core_dumped: bool, usage: &libc::rusage) -> Ending {
+    Ending {
+        how,
+        core_dumped,
         cpu_user: duration(usage.ru_utime),
         cpu_system: duration(usage.ru_stime),
         max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
-    }))
+    }
 }
 
 fn duration(time: libc::timeval) -> Duration {

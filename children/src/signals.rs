@@ -32,7 +32,10 @@ pub fn keep_endings() -> io::Result<ChildSignals> {
     blocked(std::iter::once(libc::SIGCHLD)).map(ChildSignals)
 }
 
-/// The signals that a keeper waits for: ends of children, and those that ask for an end. Blocked from then on, and read one
+/// What asks a keeper for an upgrade.
+pub(super) const UPGRADE: Signal = Signal::USR2;
+
+/// The signals that a keeper waits for: ends of children, and those that ask for an end or an upgrade. Blocked from then on, and read one
 /// by one (signalfd(2)).
 #[derive(Debug)]
 pub(super) struct KeeperSignals(OwnedFd);
@@ -41,7 +44,7 @@ impl KeeperSignals {
     /// Blocks them. SIGHUP is left alone where it is ignored, as under nohup: blocked, it would be told all the same.
     pub(super) fn block() -> io::Result<Self> {
         let hangup = if ignores_hangup() { None } else { Some(libc::SIGHUP) };
-        let all = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT].into_iter().chain(hangup);
+        let all = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGUSR2].into_iter().chain(hangup);
         blocked(all).map(Self)
     }
 

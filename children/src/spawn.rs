@@ -207,7 +207,7 @@ pub fn spawn_here(program: &Program) -> Result<ForegroundChild, SpawnError> {
 pub fn start_here(command: &mut std::process::Command) -> io::Result<ForegroundChild> {
     let started = StartTime::now();
     let (pid, mark) = Mark::put(|| Ok::<_, io::Error>(Pid::from_child(&command.spawn()?)))?;
-    Ok(ForegroundChild { pid, origin: Origin { started, mark } })
+    Ok(ForegroundChild { pid, origin: Origin { started, mark, adopted: false } })
 }
 
 /// A process that was started and has no streams of ours yet. Its owner must reap it, as that of a [`Child`].
@@ -258,7 +258,7 @@ pub fn connect<E: From<SpawnError>>(
             (spawn(Streams::Terminal(&path))?, Ends::Terminal { master })
         }
     };
-    Ok(Child { pid, pidfd, ends, origin: Origin { started, mark } })
+    Ok(Child { pid, pidfd, ends, origin: Origin { started, mark, adopted: false } })
 }
 
 fn arguments(program: &Program, name: &OsStr) -> Result<Strings, NulByte> {

@@ -11,9 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::child_mark::{Mark, Server};
+use super::keeper::above;
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::streams::{above_stdio, dev_null};
 use super::vfork;
@@ -24,10 +26,13 @@ pub(super) const GUARD: &str = "codex-exec-guard";
 pub(super) const GOODBYE: u64 = 0;
 
 /// This process's programs are watched over once, whoever starts them.
-static SUPERVISION: Supervision = Supervision { wanted: OnceLock::new(), established: OnceLock::new() };
+static SUPERVISION: Supervision =
+    Supervision { wanted: OnceLock::new(), taken: Mutex::new(None), established: OnceLock::new() };
 
 struct Supervision {
     wanted: OnceLock<Wanted>,
+    /// The pipe of a guard that a server before this one has started.
+    taken: Mutex<Option<PipeWriter>>,
     established: OnceLock<Established>,
 }
 
@@ -71,8 +76,10 @@ pub struct Goodbye(());
 
 impl Drop for Goodbye {
     fn drop(&mut self) {
-        // A guard that is just being started learns nothing, and finds no program.
-        say(GOODBYE);
+        // A guard that is just being started learns nothing, and finds no program. A panic is no ordinary end.
+        if !std::thread::panicking() {
+            say(GOODBYE);
+        }
     }
 }
 
@@ -87,6 +94,10 @@ pub fn want(wanted: Wanted) -> Goodbye {
 pub fn establish() -> Option<&'static Established> {
     let wanted = SUPERVISION.wanted.get()?;
     Some(SUPERVISION.established.get_or_init(|| {
+        if let Some(pipe) = SUPERVISION.taken.lock().take() {
+            let orphans = wanted.orphans.then(take_orphans);
+            return Established { guard: Some(Ok(pipe)), orphans };
+        }
         let mut guard = wanted.guard.as_deref().map(start_guard);
         let orphans = wanted.orphans.then(|| {
             // The guard has to be somebody else's child before orphans come to us, or it would come back as one.
@@ -95,10 +106,24 @@ pub fn establish() -> Option<&'static Established> {
             {
                 guard = Some(Err(error));
             }
-            Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+            take_orphans()
         });
+        if let (Some(Ok((_, pipe))), Some(store)) = (&guard, above::store()) {
+            // The guard is to wait for the keeper's end as well, which starts another server. One that can't be told has the
+            // programs end with this server.
+            let _ = store.put_guard(pipe.as_fd());
+        }
         Established { guard: guard.map(|started| started.map(|(_, pipe)| pipe)), orphans }
     }))
+}
+
+/// Goes on with the guard that a server before this one has started. To be called before [`establish`].
+pub(super) fn take_guard(pipe: PipeWriter) {
+    *SUPERVISION.taken.lock() = Some(pipe);
+}
+
+fn take_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
 /// Whether all that was wanted is there, so that a program's start waits for nothing of it.
@@ -115,6 +140,7 @@ pub(super) fn is_subreaper() -> bool {
 pub(super) fn left_on_purpose(mark: Option<Mark>) {
     if let Some(mark) = mark {
         say(mark.number());
+        above::left_on_purpose(mark);
     }
 }
 

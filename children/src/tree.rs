@@ -7,9 +7,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::child_mark::Mark;
+use super::keeper::above;
 use super::orphans::Origin;
 use super::procfs::{self, ProcessStamp, Snapshot, StartTime, Stat};
-use super::{keeper, list, orphans, supervision};
+use super::{list, orphans, supervision};
 
 /// How often a tree that goes on growing is looked at. Then only what was found is signalled. A stopped tree can't grow, so
 /// this many looks happen only when a signal other than SIGKILL meets endless forking.
@@ -22,7 +23,7 @@ const MOST_ROUNDS: usize = 100;
 /// When the system refuses, as for a program that runs as another user.
 pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
     let children = list::children();
-    if !children.spawned.contains_key(&root) {
+    if !children.may_be_signalled(root) {
         return Ok(false);
     }
     match rustix::process::kill_process_group(root, signal) {
@@ -72,9 +73,12 @@ fn kill_hidden(root: Pid) {
     let ours = if supervision::is_subreaper() { procfs::our_children().ok().flatten() } else { None };
     let children = list::children();
     let Some(mark) = children.spawned.get(&root).copied() else { return };
-    let _ = rustix::process::kill_process_group(root, Signal::KILL);
-    if let Some(init) = children.init_of(root) {
-        // Its whole namespace ends with it. Like the others, it is a child that was not reaped.
+    if children.may_be_signalled(root) {
+        let _ = rustix::process::kill_process_group(root, Signal::KILL);
+    }
+    let surely = |init: &Pid| !children.is_adopted(root) || mark.is_some() && Mark::of(*init) == mark;
+    if let Some(init) = children.init_of(root).filter(surely) {
+        // Its whole namespace ends with it. Like the others, it is a child that was not reaped, or has the program's mark.
         let _ = rustix::process::kill_process(init, Signal::KILL);
     }
     let orphans = ours.into_iter().flatten().filter(|pid| children.is_unclaimed(*pid));
@@ -125,7 +129,7 @@ pub fn has_stranger(pids: &[i32]) -> io::Result<bool> {
     let family: HashSet<Pid> = snapshot.tree(children).into_iter().map(|stat| stat.stamp.pid).collect();
     Ok(pids.iter().any(|pid| match Pid::from_raw(*pid) {
         Some(pid) => {
-            pid != own && Some(pid) != keeper::pid() && !family.contains(&pid) && snapshot.get(pid).is_some()
+            pid != own && Some(pid) != above::pid() && !family.contains(&pid) && snapshot.get(pid).is_some()
         }
         // One that this process can't see.
         None => true,
@@ -138,6 +142,10 @@ pub fn has_stranger(pids: &[i32]) -> io::Result<bool> {
 /// The orphans come last: what leaves the program meanwhile comes to us.
 fn surroundings(root: Pid) -> io::Result<Surroundings> {
     let all = |hidden| Ok(Surroundings { seen: Snapshot::take()?, hidden });
+    if list::children().is_adopted(root) {
+        // Its orphans are the keeper's, and known by their mark.
+        return all(true);
+    }
     let mut found = Snapshot::default();
     let lists_children = found.add_tree(root)?;
     if found.get(root).is_none() {

@@ -4,6 +4,7 @@ mod attach;
 mod cat;
 mod closed_stdout;
 mod codes;
+mod command_line;
 mod completion;
 mod conformance;
 mod connect;
@@ -12,6 +13,7 @@ mod cp;
 mod doctor;
 mod edit;
 mod env;
+mod event_loop;
 mod exit_codes;
 mod hidden_entry;
 mod kill;
@@ -41,19 +43,19 @@ mod table;
 mod target;
 mod there;
 mod top;
+mod upgrade;
 mod values;
 mod wait;
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use codex_children::signals;
+use command_line::words;
+use event_loop::event_loop;
 use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.
@@ -146,6 +148,9 @@ enum ExecServerCommand {
     Rendezvous(rendezvous::RendezvousArgs),
     /// Have systemd run the server, or a rendezvous, for this user.
     Service(service::ServiceArgs),
+    /// Have a running server give way to another binary; what runs below it goes on.
+    #[command(hide = true)]
+    Upgrade(upgrade::UpgradeArgs),
     /// Offer a server that runs already to a registry.
     Forward(Box<serve::ForwardArgs>),
     /// Lead stdin and stdout to the server that stays on a machine where this program was brought.
@@ -178,22 +183,6 @@ fn parse() -> Result<Cli, clap::Error> {
     let matches = Cli::command().try_get_matches_from(words(std::env::args_os()))?;
     refuse_server_flags_for_subcommands(&matches)?;
     Cli::from_arg_matches(&matches)
-}
-
-/// The name under which this program is its subcommand `exec-server`, so that it can stand beside a released `codex`.
-const ALIAS: &str = "codex-exec-server";
-
-/// The words of the command line, with the subcommand that the program's name stands for.
-fn words(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = arguments.collect();
-    let is_alias = words.first().and_then(|own| Path::new(own).file_name()).is_some_and(|name| name == ALIAS);
-    // A server that is started as a child has the word already; the version is the program's.
-    let is_told =
-        words.get(1).is_some_and(|word| ["exec-server", "--version", "-V"].iter().any(|own| word == own));
-    if is_alias && !is_told {
-        words.insert(1, "exec-server".into());
-    }
-    words
 }
 
 /// The server's own flags mean nothing to a subcommand. (clap could refuse them by itself, but it would refuse -c and --strict-config as well.)
@@ -365,6 +354,10 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     })
                 }
                 Some(ExecServerCommand::Service(args)) => ended(service::service(&args)),
+                Some(ExecServerCommand::Upgrade(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start_alone(config, strict_config, surroundings, |setup| upgrade::upgrade(&args, &setup))
+                }
                 Some(ExecServerCommand::Resident(args)) => {
                     start(config, strict_config, surroundings, |_| resident::resident(args))
                 }
@@ -430,17 +423,6 @@ fn block_on(work: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
     ended(event_loop(work))
 }
 
-/// Runs this work to its end, on an event loop of its own.
-fn event_loop(work: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
-    // One thread: a wake-up on another core costs more than most requests.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("can't start the event loop")?;
-    let done = runtime.block_on(work);
-    // A worker thread may hang in a file system for good; it must not keep the process.
-    runtime.shutdown_background();
-    done
-}
-
 /// The exit code; an error is told first.
 fn ended(result: anyhow::Result<u8>) -> ExitCode {
     match result {
@@ -452,21 +434,6 @@ fn ended(result: anyhow::Result<u8>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_of_the_program_stands_for_its_subcommand() {
-        let of = |line: &str| words(line.split(' ').map(OsString::from)).join(&OsString::from(" "));
-        for (line, meant) in [
-            ("codex exec-server run", "codex exec-server run"),
-            ("/usr/bin/codex-exec-server run", "/usr/bin/codex-exec-server exec-server run"),
-            ("codex-exec-server", "codex-exec-server exec-server"),
-            ("codex-exec-server exec-server --listen stdio", "codex-exec-server exec-server --listen stdio"),
-            ("codex-exec-server --version", "codex-exec-server --version"),
-            ("codex-exec-server-2 run", "codex-exec-server-2 run"),
-        ] {
-            assert_eq!(of(line), meant);
-        }
-    }
 
     #[test]
     fn the_argument_tree_is_sound_at_every_level() {

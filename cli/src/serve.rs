@@ -37,12 +37,12 @@ use codex_exec_server::{Limits, Logs};
 use codex_outgoing::{Outgoing, Proxies};
 
 use crate::codes::WRONG_USAGE;
-use crate::event_loop;
+use crate::event_loop::event_loop;
 use crate::remote::{Plan, RemoteArgs};
-use crate::setup::{Setup, SetupError, or_root};
+use crate::setup::{Setup, SetupError, or_root, state_directory};
 use crate::{output, sandbox};
 use args::{LeftoversArg, WsAuth};
-use kept::{below_keeper, keep_endings};
+use kept::{Below, below_keeper, keep_endings};
 
 /// Where to listen when nothing else is said.
 const DEFAULT_LISTEN: &str = "ws://127.0.0.1:0";
@@ -82,12 +82,14 @@ pub(crate) fn serve(
         let _ = rustix::process::setsid();
     }
     let listen_on = args.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
-    let (socket, address) = match ListenAddress::parse(listen_on)? {
-        ListenAddress::Inherited => {
+    let kept = kept::handed_over()?;
+    let (socket, address) = match (&kept, ListenAddress::parse(listen_on)?) {
+        (Some(_), _) => handed_over::by_keeper().map(|(socket, address)| (Some(socket), address))?,
+        (None, ListenAddress::Inherited) => {
             let (socket, address) = handed_over::socket()?;
             (Some(socket), address)
         }
-        address => (None, address),
+        (None, address) => (None, address),
     };
     if let Some(contradiction) = contradiction(&args, listen_on, &address) {
         output::error(&contradiction);
@@ -99,17 +101,23 @@ pub(crate) fn serve(
         let children = keep_endings()?;
         return event_loop(running::serve_stdio(args, limits, setup, children));
     }
-    descriptor::close_inherited(socket.as_ref().map_or(LAST_STREAM, AsRawFd::as_raw_fd));
+    if kept.is_none() {
+        descriptor::close_inherited(socket.as_ref().map_or(LAST_STREAM, AsRawFd::as_raw_fd));
+    }
     let bound = match socket {
         Some(socket) => Bound::inherit(socket)?,
         None => Bound::bind(&address)?,
     };
-    let (keeper, bound) = match below_keeper(!args.no_keeper, bound)? {
+    if kept.is_some() {
+        let below = Below::new(kept)?;
+        return event_loop(running::listen(args, limits, setup, bound, below));
+    }
+    let (keeper, bound) = match below_keeper(!args.no_keeper, args.state_dir.as_deref(), bound)? {
         ControlFlow::Continue(kept) => kept,
         ControlFlow::Break(code) => return Ok(code),
     };
-    let children = keep_endings()?;
-    event_loop(running::listen(args, limits, setup, children, bound, keeper))
+    let below = Below::new(keeper)?;
+    event_loop(running::listen(args, limits, setup, bound, below))
 }
 
 /// Serves what a rendezvous sends, until a signal or a failure for good.
@@ -118,14 +126,19 @@ fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8>
     settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let limits = configured::limits(&settings.exec_server)?;
     let args = args.or(settings.exec_server.clone());
+    if let Some(kept) = kept::handed_over()? {
+        let below = Below::new(Some(kept))?;
+        return event_loop(running::attach(plan, args, limits, home, settings, below));
+    }
     descriptor::close_inherited(LAST_STREAM);
     // What stdin held is read once, so no other server could begin as this one does.
-    let (keeper, ()) = match below_keeper(!args.no_keeper && !plan.takes_a_secret_from_stdin(), ())? {
+    let wanted = !args.no_keeper && !plan.takes_a_secret_from_stdin();
+    let (keeper, ()) = match below_keeper(wanted, args.state_dir.as_deref(), ())? {
         ControlFlow::Continue(kept) => kept,
         ControlFlow::Break(code) => return Ok(code),
     };
-    let children = keep_endings()?;
-    event_loop(running::attach(plan, args, limits, home, settings, children, keeper))
+    let below = Below::new(keeper)?;
+    event_loop(running::attach(plan, args, limits, home, settings, below))
 }
 
 fn config(
@@ -206,9 +219,8 @@ fn config(
 
 /// Where output is kept on disk: where the configuration says, else in the user's directory for such things.
 fn logs(args: &ServeArgs, limits: &Limits) -> Logs {
-    let usual = || Some(dirs::state_dir()?.join("codex-exec-server"));
-    let path = args.state_dir.clone().or_else(usual).filter(|path| path.is_absolute());
-    path.map_or_else(Logs::default, |path| Logs::new(path, &limits.logs))
+    state_directory(args.state_dir.as_deref())
+        .map_or_else(Logs::default, |path| Logs::new(path, &limits.logs))
 }
 
 /// The proxies that those of programs go through.

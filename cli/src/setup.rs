@@ -271,6 +271,12 @@ fn working_directory() -> Result<PathBuf, SetupError> {
     or_root(std::env::current_dir()).map_err(SetupError::WorkingDirectory)
 }
 
+/// What outlives servers is kept there: where the configuration says, else in the user's directory for such things.
+pub(crate) fn state_directory(named: Option<&Path>) -> Option<PathBuf> {
+    let usual = || Some(dirs::state_dir()?.join("codex-exec-server"));
+    named.map(Path::to_owned).or_else(usual).filter(|path| path.is_absolute())
+}
+
 /// A working directory, or the root in the place of one that was removed.
 pub(crate) fn or_root(here: std::io::Result<PathBuf>) -> std::io::Result<PathBuf> {
     match here {

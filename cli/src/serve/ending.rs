@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_children::keeper;
+use codex_children::keeper::{self, Word};
 use codex_children::signals;
 use codex_exec_server::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,20 +37,33 @@ impl Signals {
             }
         };
         let keeper_died = async {
-            let died = match &mut self.keeper {
-                Some(keeper) => keeper.died().await.is_ok(),
-                None => false,
-            };
-            if !died {
-                std::future::pending::<()>().await;
+            while let Some(keeper) = &mut self.keeper {
+                match keeper.next().await {
+                    Ok(Word::Gone) => {
+                        self.keeper = None;
+                        return;
+                    }
+                    Ok(Word::Suspend | Word::GoOn | Word::Leave) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "can't listen to the keeper any more");
+                        break;
+                    }
+                }
             }
-            self.keeper = None;
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             () = hung_up => {}
             () = keeper_died => {}
+        }
+    }
+
+    /// This server has what those before it have left, and serves.
+    pub(super) fn serves(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.serves();
         }
     }
 

@@ -5,11 +5,21 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, bail};
-use codex_children::descriptor;
+use codex_children::{descriptor, keeper};
 use codex_exec_server::transport::{ListenAddress, address_of};
 
 /// The first descriptor that is handed over. Fixed by sd_listen_fds(3).
 const FIRST: i32 = 3;
+
+/// Takes the socket that this server's keeper has from the server before, with the address that it listens on. To be called
+/// once, and before any program is started.
+pub(super) fn by_keeper() -> anyhow::Result<(OwnedFd, ListenAddress)> {
+    let socket = descriptor::inherited_listener(keeper::HANDED_LISTENER)
+        .context("the socket that the keeper hands over is not there")?;
+    let address =
+        address_of(&socket).context("the socket that the keeper hands over can't be listened on")?;
+    Ok((socket, address))
+}
 
 /// Takes the socket, with the address that it listens on. To be called once, and before any program is started.
 pub(super) fn socket() -> anyhow::Result<(OwnedFd, ListenAddress)> {

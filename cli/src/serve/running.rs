@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::args::ServeArgs;
 use super::ending::{Signals, end};
+use super::kept::Below;
 use super::{allow_many_descriptors, auth, config, reaping, stdio, supervise_beside, supervision};
 use crate::remote::{self, Plan};
 use crate::setup::Setup;
@@ -28,15 +29,17 @@ pub(super) async fn attach(
     limits: Limits,
     home: PathBuf,
     settings: Config,
-    children: ChildSignals,
-    keeper: Option<keeper::Server>,
+    below: Below,
 ) -> anyhow::Result<u8> {
+    let Below { keeper, entries, children } = below;
     let mut signals = Signals::new(keeper).context("can't listen for signals")?;
     let _goodbye = supervision();
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
+    drop(entries);
+    signals.serves();
     supervise_beside();
     let code =
         remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
@@ -67,12 +70,12 @@ pub(super) async fn listen(
     args: ServeArgs,
     limits: Limits,
     setup: Setup,
-    children: ChildSignals,
     bound: Bound,
-    keeper: Option<keeper::Server>,
+    below: Below,
 ) -> anyhow::Result<u8> {
+    let Below { keeper, entries, children } = below;
     let auth = auth(&args)?;
-    let restarted = keeper.as_ref().is_some_and(keeper::Server::is_restarted);
+    let follows = keeper.as_ref().is_some_and(keeper::Server::follows);
     let mut signals = Signals::new(keeper).context("can't listen for signals")?;
     let _goodbye = supervision();
     allow_many_descriptors();
@@ -80,9 +83,11 @@ pub(super) async fn listen(
     let _orphans = reaping(children, &groups)?;
     let server = Server::new(config(&args, limits, groups, setup.own_home())?);
     let listener = Listener::new(bound, auth, server.limits())?;
-    if !restarted {
+    drop(entries);
+    if !follows {
         output::line(&listener.local_address()).context("can't print the address on stdout")?;
     }
+    signals.serves();
     supervise_beside();
     resident_memory::forget_start();
     accept(&server, listener, &mut signals).await?;

@@ -14,7 +14,7 @@ use super::oversight::Oversight;
 use super::receipts::Receipts;
 use super::session::{Neighbourhood, Session};
 use super::session_life::ConnectionId;
-use super::shared::Shared;
+use super::shared::{Shared, Stopping};
 use super::{announcing, routes, sending};
 use crate::environment::machine::Machine;
 use crate::network::Overseer;
@@ -34,6 +34,8 @@ const GOODBYE: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_millis(5);
 /// "Going away" (RFC 6455, 7.4.1): the server ends.
 const GOING_AWAY: u16 = 1001;
+/// "Service restart" (the registry of RFC 6455, 11.7): another server takes this one's place.
+const SERVICE_RESTART: u16 = 1012;
 
 /// What the handlers of one connection share.
 pub(super) struct Connection {
@@ -193,8 +195,9 @@ async fn read(connection: &Arc<Connection>, reader: &mut MessageReader) -> End {
                     }
                 }
             }
-            _ = stopping.wait_for(|stopping| *stopping) => {
-                outbox.put(|frame| frame.close(GOING_AWAY));
+            why = stopping.wait_for(|stopping| *stopping != Stopping::No) => {
+                let restarts = why.is_ok_and(|why| *why == Stopping::Restart);
+                outbox.put(|frame| frame.close(if restarts { SERVICE_RESTART } else { GOING_AWAY }));
                 return End::Stopping;
             }
             () = challenged(connection.session()) => {

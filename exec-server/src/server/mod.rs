@@ -22,7 +22,7 @@ use crate::environment::LocalConfig;
 use crate::transport::Carrier;
 pub(crate) use liveness::{Due, Liveness};
 use session_life::ConnectionId;
-use shared::Shared;
+use shared::{Shared, Stopping};
 
 /// An exec-server: its sessions, and what they share.
 pub struct Server {
@@ -50,7 +50,7 @@ impl Server {
     /// Ends every session and everything they own, and says goodbye on every connection: [`Self::serve`] returns soon
     /// for each, also for those that come later.
     pub async fn end(&self) {
-        self.shared.stopping.send_replace(true);
+        self.shared.stopping.send_replace(Stopping::End);
         self.shared.sessions.end().await;
     }
 }

@@ -13,8 +13,19 @@ use crate::environment::machine::Common;
 pub(super) struct Shared {
     pub(super) common: Arc<Common>,
     pub(super) sessions: Arc<Sessions>,
-    /// True once the server is to end.
-    pub(super) stopping: watch::Sender<bool>,
+    /// Whether connections go on.
+    pub(super) stopping: watch::Sender<Stopping>,
+}
+
+/// Whether a server's connections go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopping {
+    /// They do.
+    No,
+    /// Another server takes this one's place: clients are to come back to it.
+    Restart,
+    /// The server ends.
+    End,
 }
 
 impl Shared {
@@ -22,7 +33,7 @@ impl Shared {
     pub(super) fn new(config: LocalConfig) -> Self {
         let common = Common::new(config);
         let sessions = Arc::new(Sessions::new(Arc::clone(&common)));
-        Self { common, sessions, stopping: watch::Sender::new(false) }
+        Self { common, sessions, stopping: watch::Sender::new(Stopping::No) }
     }
 
     /// What this machine is.
