@@ -7,7 +7,10 @@ use codex_exec_server::client::{Client, ClientOptions, Endpoint};
 use codex_exec_server::environment::Environment;
 use codex_mcp::behind::{EnvironmentHttp, start_server};
 use parking_lot::Mutex;
-use rmcp::model::{CallToolRequestParams, CallToolResult, ProgressNotificationParam, ProtocolVersion, Tool};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ProgressNotificationParam,
+    ProtocolVersion, Tool,
+};
 use rmcp::service::{NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -43,11 +46,19 @@ impl Revision {
     }
 }
 
-/// Keeps what a server tells of its progress.
+/// Keeps what a server tells of its progress; the second says whether the client has tasks.
 #[derive(Debug, Clone, Default)]
-pub struct Listener(pub Arc<Mutex<Vec<ProgressNotificationParam>>>);
+pub struct Listener(pub Arc<Mutex<Vec<ProgressNotificationParam>>>, bool);
 
 impl ClientHandler for Listener {
+    fn get_info(&self) -> ClientConfig {
+        let mut config = ClientConfig::default();
+        if self.1 {
+            config.capabilities = ClientCapabilities::builder().enable_tasks().build();
+        }
+        config
+    }
+
     async fn on_progress(&self, progress: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
         self.0.lock().push(progress);
     }
@@ -74,22 +85,26 @@ fn command(arguments: &[&str]) -> Command {
 impl McpClient {
     /// Starts the tools with these arguments, over stdin and stdout.
     pub async fn stdio(revision: Revision, arguments: &[&str]) -> Self {
-        Self::of_command(revision, command(arguments)).await
+        Self::of_command(revision, command(arguments), Listener::default()).await
+    }
+
+    /// The same with a client that has tasks.
+    pub async fn with_tasks(revision: Revision, arguments: &[&str]) -> Self {
+        Self::of_command(revision, command(arguments), Listener(Arc::default(), true)).await
     }
 
     /// The same under these variables.
     pub async fn with_variables(revision: Revision, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = command(arguments);
         command.envs(variables.iter().copied());
-        Self::of_command(revision, command).await
+        Self::of_command(revision, command, Listener::default()).await
     }
 
-    async fn of_command(revision: Revision, mut command: Command) -> Self {
+    async fn of_command(revision: Revision, mut command: Command, heard: Listener) -> Self {
         let printed = Printed::new("the tools' stderr");
         let mut child =
             command.stdin(Stdio::piped()).stderr(printed.stdio()).spawn().expect("the binary starts");
         let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        let heard = Listener::default();
         let serving = heard.clone().serve_with_lifecycle((output, input), revision.mode());
         let service = guarded("the handshake", serving).await.expect("the handshake works");
         Self { service, heard, child: Some(child), _printed: Some(printed), _kept: None }
@@ -167,7 +182,21 @@ impl McpServer {
 
     /// A client whose requests are made by an environment.
     pub async fn client(&self, revision: Revision, way: &EnvironmentHttp, token: Option<&str>) -> McpClient {
-        let heard = Listener::default();
+        self.client_of(Listener::default(), revision, way, token).await
+    }
+
+    /// The same with a client that has tasks.
+    pub async fn client_with_tasks(&self, revision: Revision, way: &EnvironmentHttp) -> McpClient {
+        self.client_of(Listener(Arc::default(), true), revision, way, None).await
+    }
+
+    async fn client_of(
+        &self,
+        heard: Listener,
+        revision: Revision,
+        way: &EnvironmentHttp,
+        token: Option<&str>,
+    ) -> McpClient {
         let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.as_str());
         if let Some(token) = token {
             config = config.auth_header(token);
