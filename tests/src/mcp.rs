@@ -221,6 +221,16 @@ impl McpServer {
     }
 }
 
+/// A client of whatever server is at this address, without a token.
+pub async fn client_at(url: &str, revision: Revision, way: &EnvironmentHttp) -> McpClient {
+    let heard = Listener::default();
+    let config = StreamableHttpClientTransportConfig::with_uri(url);
+    let transport = StreamableHttpClientTransport::with_client(way.clone(), config);
+    let serving = heard.clone().serve_with_lifecycle(transport, revision.mode());
+    let service = guarded("the handshake", serving).await.expect("the handshake works");
+    McpClient { service, heard, child: None, _printed: None, _kept: None }
+}
+
 /// A server's environment, through a websocket.
 pub async fn environment(server: &Server) -> Environment {
     let endpoint = Endpoint::WebSocket { url: server.url.clone(), bearer: None };
