@@ -344,7 +344,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                     start(config, strict_config, surroundings, |setup| conformance::conformance(args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
-                    start(config, strict_config, surroundings, |_| rendezvous::rendezvous(args))
+                    start(config, strict_config, surroundings, |setup| rendezvous::rendezvous(args, setup))
                 }
                 Some(ExecServerCommand::Forward(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));

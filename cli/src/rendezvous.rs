@@ -1,33 +1,37 @@
 //! `codex exec-server rendezvous`: a registry and rendezvous of one's own, and the tokens for it.
 
-use std::collections::BTreeSet;
+mod broker;
+mod status;
+mod token;
+
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use codex_children::descriptor_limit;
-use codex_outgoing::file::read_secret;
-use codex_outgoing::{Outgoing, is_loopback};
-use codex_rendezvous::cluster::{ClusterConfig, ClusterSecrets};
+use codex_config::RendezvousConfig;
+use codex_outgoing::is_loopback;
 use codex_rendezvous::tokens::{self, Grant, Role, Scope};
-use codex_rendezvous::{Config, Limits, Rendezvous, StartError, TlsFiles, file};
+use codex_rendezvous::{Config, Limits, MOST_THREADS, Rendezvous, StartError, TlsFiles, file};
 use codex_secret::Secret;
-use rustix::fs::{FileType, fstat};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use crate::codes::WRONG_USAGE;
 use crate::output;
+use crate::setup::Setup;
+use broker::BrokerArgs;
 
 /// The environment named in the lines to paste.
 const EXAMPLE_ENVIRONMENT: &str = "my-machine";
+/// Most threads without a flag.
+const DEFAULT_THREADS: usize = 8;
 
 /// The flags of `codex exec-server rendezvous`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(group(clap::ArgGroup::new("grants").args(["tokens", "shared_tokens"]).multiple(true)))]
 pub(crate) struct RendezvousArgs {
     #[command(subcommand)]
     command: Option<RendezvousCommand>,
@@ -52,26 +56,24 @@ pub(crate) struct RendezvousArgs {
     /// Without it a token is made that lives as long as this process.
     #[arg(long, value_name = "PATH")]
     tokens: Option<PathBuf>,
-    /// File that keeps registrations, so that a restart loses none; made when missing. Needs --tokens.
-    #[arg(long, value_name = "PATH", requires = "tokens")]
+    /// File that keeps registrations, so that a restart loses none; made when missing. Needs --tokens or --shared-tokens.
+    #[arg(long, value_name = "PATH", requires = "grants")]
     store: Option<PathBuf>,
     /// Carry plain relays as well (executors of releases 0.131 to 0.140). This process can read all they say.
     #[arg(long)]
     allow_plain: bool,
-    /// Be one of several nodes: the NATS servers by which they find each other, with commas between them. The nodes share one
-    /// name, --tokens and --cluster-secret-file; docs/scale.md says how.
-    #[arg(long, value_name = "nats://HOST:PORT", value_delimiter = ',', value_parser = broker,
-          requires_all = ["tokens", "cluster_secret_file"], conflicts_with = "allow_plain")]
-    cluster: Vec<Url>,
+    /// Take the tokens that the nodes share (`rendezvous token add`), besides those of --tokens. Needs --cluster.
+    #[arg(long)]
+    shared_tokens: bool,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Where agents reach this node and no other. Needed unless it listens on loopback without TLS.
-    #[arg(long, value_name = "URL", requires = "cluster")]
+    #[arg(long, value_name = "URL")]
     node_url: Option<Url>,
-    /// File with the secret that the nodes share, one a line; the first signs, and all are good. Read again at SIGHUP.
-    #[arg(long, value_name = "PATH", requires = "cluster")]
-    cluster_secret_file: Option<PathBuf>,
-    /// File with what the NATS servers ask for: USER:PASSWORD, or a token.
-    #[arg(long, value_name = "PATH", requires = "cluster")]
-    cluster_credentials_file: Option<PathBuf>,
+    /// Threads to spread environments over, from 1 to 64; all sockets of an environment stay on one. Without it as many as the
+    /// process may use cores, at most 8.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_THREADS as i64))]
+    threads: Option<u8>,
     /// Sets a bound by its name, times in milliseconds; docs/rendezvous.md lists them. May be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
@@ -81,30 +83,51 @@ pub(crate) struct RendezvousArgs {
 enum RendezvousCommand {
     /// Make an access token. stdout gets the token, which is kept nowhere, and the line for the --tokens file. When stdout
     /// is a file, it gets that line only, and stderr the token.
-    Token(TokenArgs),
+    Token(token::TokenArgs),
+    /// Tell which nodes there are, which environments, where each is, and who uses them. Needs a token with the role observer.
+    Status(status::StatusArgs),
 }
 
-#[derive(Debug, clap::Args)]
-struct TokenArgs {
-    /// What its bearer may do; may be given several times.
-    #[arg(long, value_name = "ROLE", required = true)]
-    role: Vec<RoleArg>,
-    /// The environments it is for, with commas between them, or * for all; may be given several times.
-    #[arg(long, value_name = "ID", required = true, value_parser = scope)]
-    environment: Vec<Scope>,
-    /// What people call it.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    name: String,
-}
+impl RendezvousArgs {
+    /// The flags, and the configuration's keys where there is no flag.
+    fn or(mut self, settings: &RendezvousConfig) -> anyhow::Result<Self> {
+        self.broker = self.broker.or(settings)?;
+        if let Some(text) = settings.node_url.as_ref().filter(|_| self.node_url.is_none()) {
+            self.node_url = Some(text.parse().context("exec_server.rendezvous.node_url is no URL")?);
+        }
+        self.shared_tokens |= settings.shared_tokens;
+        Ok(self)
+    }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum RoleArg {
-    /// Lends a machine.
-    Executor,
-    /// Uses machines.
-    Harness,
-    /// Reads the metrics.
-    Observer,
+    /// What can't go together; `reachable` says that agents can be sent to the address that it listens on.
+    fn problem_of_cluster(&self, reachable: bool) -> Option<&'static str> {
+        if self.broker.is_empty() {
+            return match (self.shared_tokens, &self.node_url, self.broker.secret_file()) {
+                (true, ..) => Some("--shared-tokens are those of several nodes; add --cluster"),
+                (_, Some(_), _) => Some("--node-url is for one of several nodes; add --cluster"),
+                (.., Some(_)) => Some("--cluster-secret-file is for one of several nodes; add --cluster"),
+                _ => None,
+            };
+        }
+        if self.broker.secret_file().is_none() {
+            return Some("the nodes of a cluster share a secret; add --cluster-secret-file");
+        }
+        if self.tokens.is_none() && !self.shared_tokens {
+            return Some("the nodes of a cluster have the same tokens; add --tokens or --shared-tokens");
+        }
+        if self.allow_plain {
+            return Some(
+                "plain relays can't be steered to the right node; --allow-plain does not go with --cluster",
+            );
+        }
+        if self.node_url.is_none() && !reachable {
+            return Some(
+                "agents have to be told where this node of the cluster is; add --node-url with an URL that leads here and to \
+                 no other node",
+            );
+        }
+        None
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -112,74 +135,22 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "expected IP:PORT such as 127.0.0.1:8443 or [::1]:0; host names are not looked up")
 }
 
-fn broker(text: &str) -> Result<Url, &'static str> {
-    // Not repeated in the error: it may hold a password.
-    let wrong = "expected nats://HOST:PORT or tls://HOST:PORT, without a password, which others would see in the list of \
-                 processes; --cluster-credentials-file takes it";
-    let url = Url::parse(text).map_err(|_| wrong)?;
-    let good = matches!(url.scheme(), "nats" | "tls")
-        && url.has_host()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if good { Ok(url) } else { Err(wrong) }
-}
-
-fn scope(text: &str) -> Result<Scope, String> {
-    tokens::scope(text).map_err(|word| {
-        format!("{word:?} is no environment; ids are 1 to 256 of A-Z a-z 0-9 - _, or * for all")
-    })
-}
-
-/// Runs the registry and rendezvous until a signal, or makes a token.
-pub(crate) async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<u8> {
+/// Runs the registry and rendezvous until a signal, or does what a subcommand says.
+pub(crate) async fn rendezvous(args: RendezvousArgs, setup: Setup) -> anyhow::Result<u8> {
     match args.command {
-        Some(RendezvousCommand::Token(args)) => token(&args),
-        None => serve(args).await,
+        Some(RendezvousCommand::Token(args)) => token::token(args, &setup).await,
+        Some(RendezvousCommand::Status(args)) => status::status(&args).await,
+        None => serve(args, &setup).await,
     }
 }
 
-fn token(args: &TokenArgs) -> anyhow::Result<u8> {
-    let roles = args.role.iter().map(|role| match role {
-        RoleArg::Executor => Role::Executor,
-        RoleArg::Harness => Role::Harness,
-        RoleArg::Observer => Role::Observer,
-    });
-    let (token, grant) = tokens::mint(roles.collect(), union(&args.environment), &args.name);
-    if !is_file(std::io::stdout()) {
-        output::line(token.expose())
-            .and_then(|()| output::line(&grant.to_string()))
-            .context("can't print the token")?;
-        say("The first line is the token, shown this once; the second belongs into the --tokens file.");
-        return Ok(0);
-    }
-    // Most likely the --tokens file, which must not hold the token itself.
-    if is_file(std::io::stderr()) {
-        return wrong_usage(&anyhow::anyhow!(
-            "stdout and stderr are files, and the token itself is to be kept nowhere; let stderr be a terminal or a pipe"
-        ));
-    }
-    output::line(&grant.to_string()).context("can't print the line for the --tokens file")?;
-    say("The token, shown this once; stdout got the line for the --tokens file:");
-    say(token.expose());
-    Ok(0)
-}
-
-fn is_file(stream: impl AsFd) -> bool {
-    fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
-}
-
-fn union(scopes: &[Scope]) -> Scope {
-    let mut ids = BTreeSet::new();
-    for scope in scopes {
-        match scope {
-            Scope::All => return Scope::All,
-            Scope::Only(more) => ids.extend(more.iter().cloned()),
-        }
-    }
-    Scope::Only(ids)
-}
-
-async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
+async fn serve(args: RendezvousArgs, setup: &Setup) -> anyhow::Result<u8> {
+    // Who is let in is said by flags alone.
+    let settings = setup.exec_server(true)?.rendezvous;
+    let args = match args.or(&settings) {
+        Ok(args) => args,
+        Err(error) => return wrong_usage(&error),
+    };
     allow_many_connections();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -208,23 +179,21 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
         Ok(limits) => limits,
         Err(error) => return wrong_usage(&error),
     };
-    if !args.cluster.is_empty() && args.node_url.is_none() && (!loopback || tls.is_some()) {
-        return wrong_usage(&anyhow::anyhow!(
-            "agents have to be told where this node of the cluster is; add --node-url with an URL that leads here and to no \
-             other node"
-        ));
+    if let Some(problem) = args.problem_of_cluster(loopback && tls.is_none()) {
+        return wrong_usage(&anyhow::anyhow!(problem));
     }
-    let cluster = cluster(&args)?;
-    let secrets = args.cluster_secret_file.clone();
+    let cluster = args.broker.cluster(args.node_url.clone(), args.shared_tokens)?;
+    let secrets = args.broker.secret_file().filter(|_| cluster.is_some()).map(Path::to_owned);
     let (grants, token) = match &args.tokens {
         Some(path) => (read_tokens(path)?, None),
+        None if args.shared_tokens => (Vec::new(), None),
         None => {
             let roles = [Role::Executor, Role::Harness, Role::Observer].into();
             let (token, grant) = tokens::mint(roles, Scope::All, "this process");
             (vec![grant], Some(token))
         }
     };
-    let started = Rendezvous::start(Config {
+    let starting = Rendezvous::start(Config {
         listen: args.listen,
         tls: tls.clone(),
         grants,
@@ -234,9 +203,15 @@ async fn serve(args: RendezvousArgs) -> anyhow::Result<u8> {
         open_metrics: loopback && args.public_url.is_none(),
         public_url: args.public_url,
         limits,
+        threads: args.threads.map_or_else(threads, usize::from),
         cluster,
-    })
-    .await;
+    });
+    // Shared tokens are waited for.
+    let started = tokio::select! {
+        started = starting => started,
+        _ = terminate.recv() => return Ok(0),
+        _ = interrupt.recv() => return Ok(0),
+    };
     let mut rendezvous = match started {
         Err(error @ (StartError::PublicUrl | StartError::NodeUrl)) => return wrong_usage(&error.into()),
         started => started?,
@@ -268,6 +243,11 @@ fn wrong_usage(error: &anyhow::Error) -> anyhow::Result<u8> {
     Ok(WRONG_USAGE)
 }
 
+/// As many threads as there are cores, up to where more would rather wait for each other.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(DEFAULT_THREADS))
+}
+
 /// Each connection needs a descriptor, and many systems grant a process 1024 unless it asks for more.
 fn allow_many_connections() {
     if let Err(error) = descriptor_limit::raise() {
@@ -286,30 +266,6 @@ fn read_tokens(path: &Path) -> anyhow::Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// The other nodes, if there are any.
-fn cluster(args: &RendezvousArgs) -> anyhow::Result<Option<ClusterConfig>> {
-    let Some(path) = args.cluster_secret_file.as_deref().filter(|_| !args.cluster.is_empty()) else {
-        return Ok(None);
-    };
-    let credentials = args.cluster_credentials_file.as_deref().map(|path| {
-        let unreadable = || format!("can't read the credentials for the broker from {}", path.display());
-        read_secret(path).with_context(unreadable)?.trimmed().with_context(unreadable)
-    });
-    Ok(Some(ClusterConfig {
-        brokers: args.cluster.clone(),
-        node_url: args.node_url.clone(),
-        secrets: read_secrets(path)?,
-        credentials: credentials.transpose()?,
-        outgoing: Outgoing::from_lookup(|name| std::env::var(name).ok()),
-    }))
-}
-
-fn read_secrets(path: &Path) -> anyhow::Result<ClusterSecrets> {
-    let text = read_secret(path)
-        .with_context(|| format!("can't read the cluster's secret from {}", path.display()))?;
-    ClusterSecrets::parse(text.expose()).with_context(|| format!("can't use {}", path.display()))
-}
-
 /// The files are checked before anything is changed.
 fn read_again(
     rendezvous: &Rendezvous,
@@ -318,7 +274,7 @@ fn read_again(
     secrets: Option<&Path>,
 ) -> anyhow::Result<()> {
     let grants = tokens.map(read_tokens).transpose()?;
-    let secrets = secrets.map(read_secrets).transpose()?;
+    let secrets = secrets.map(broker::read_secrets).transpose()?;
     if let Some(files) = tls {
         rendezvous.replace_certificate(files)?;
     }
@@ -358,7 +314,7 @@ fn explain(url: &str, token: Option<&str>, plain: bool) {
     match token {
         Some(_) => say("Registry and rendezvous are ready. The access token below ends with this process."),
         None => {
-            say("Registry and rendezvous are ready. TOKEN stands for one whose hash is in the --tokens file.")
+            say("Registry and rendezvous are ready. TOKEN stands for one that it knows (`rendezvous token`).")
         }
     }
     let token = token.unwrap_or("TOKEN");

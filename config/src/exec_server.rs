@@ -48,6 +48,8 @@ pub struct ExecServerConfig {
     pub state_dir: Option<PathBuf>,
     /// Sandboxes of programs and file calls.
     pub sandbox: SandboxConfig,
+    /// What a rendezvous of many nodes shares.
+    pub rendezvous: RendezvousConfig,
     /// The server's bounds, as far as the file names them.
     pub limits: Limits,
 }
@@ -55,6 +57,29 @@ pub struct ExecServerConfig {
 impl ExecServerConfig {
     /// Keys of this table whose relative paths start at the directory of the file that names them.
     pub(crate) const PATHS: [&str; 3] = ["ws_token_file", "ws_shared_secret_file", "state_dir"];
+}
+
+/// `[exec_server.rendezvous]`: how `codex exec-server rendezvous` is one of several nodes (`docs/scale.md`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(deny_unknown_fields))]
+pub struct RendezvousConfig {
+    /// The NATS servers by which the nodes find each other: `nats://HOST:PORT` or `tls://HOST:PORT`, without a password.
+    pub cluster: Vec<String>,
+    /// Where agents reach this node and no other: `https://HOST` or `http://HOST`.
+    pub node_url: Option<String>,
+    /// File with the secret that the nodes share. A relative path starts at the file that names it.
+    pub cluster_secret_file: Option<PathBuf>,
+    /// File with what the NATS servers ask for: `USER:PASSWORD`, or a token. A relative path starts at the file that names it.
+    pub cluster_credentials_file: Option<PathBuf>,
+    /// Take the tokens that the nodes share at the broker.
+    pub shared_tokens: bool,
+}
+
+impl RendezvousConfig {
+    /// Keys of this table whose relative paths start at the directory of the file that names them.
+    pub(crate) const PATHS: [&str; 2] = ["cluster_secret_file", "cluster_credentials_file"];
 }
 
 /// How a client proves that it may connect.

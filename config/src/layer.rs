@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use crate::error::ConfigError;
-use crate::exec_server::ExecServerConfig;
+use crate::exec_server::{ExecServerConfig, RendezvousConfig};
 use crate::keys::NOT_FOR_PROJECTS;
 use crate::unknown::{self, Unknown};
 
@@ -189,8 +189,15 @@ fn remove(table: &mut DeTable<'_>, key: &[&str]) {
 /// Makes the relative paths of a file start at its directory.
 fn resolve_paths(table: &mut Table, base: &Path) {
     let Some(Value::Table(settings)) = table.get_mut("exec_server") else { return };
-    for key in ExecServerConfig::PATHS {
-        if let Some(Value::String(path)) = settings.get_mut(key)
+    resolve(settings, &ExecServerConfig::PATHS, base);
+    if let Some(Value::Table(rendezvous)) = settings.get_mut("rendezvous") {
+        resolve(rendezvous, &RendezvousConfig::PATHS, base);
+    }
+}
+
+fn resolve(settings: &mut Table, keys: &[&str], base: &Path) {
+    for key in keys {
+        if let Some(Value::String(path)) = settings.get_mut(*key)
             && let Some(absolute) = base.join(&path).to_str()
         {
             *path = absolute.to_owned();

@@ -43,7 +43,9 @@ mod testing;
 mod unknown;
 
 pub use error::ConfigError;
-pub use exec_server::{ExecServerConfig, Leftovers, SandboxConfig, WithoutNamespaces, WsAuth};
+pub use exec_server::{
+    ExecServerConfig, Leftovers, RendezvousConfig, SandboxConfig, WithoutNamespaces, WsAuth,
+};
 pub use features::Features;
 pub use limits::Limits;
 pub use load::{Config, Sources, load, load_exec_server};

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use axum_server::accept::Accept;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::Metrics;
@@ -32,7 +33,8 @@ impl BoundedAcceptor {
             io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections")
         })?;
         stream.set_nodelay(true)?;
-        Ok(Counted { stream, _place: place })
+        let home = Handle::try_current().ok().map(|runtime| runtime.id());
+        Ok(Counted { stream: Some(stream), home, _place: place })
     }
 }
 
@@ -50,11 +52,26 @@ impl<S> Accept<TcpStream, S> for BoundedAcceptor {
     }
 }
 
-/// A connection that holds its place, also after an upgrade.
+/// A connection that holds its place, also after an upgrade. It goes along to the thread of its task: the event loop that it
+/// is known to is that of whoever uses it.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    stream: TcpStream,
+    /// `None` only if it could not go along.
+    stream: Option<TcpStream>,
+    home: Option<Id>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn here(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        let here = Handle::try_current().ok().map(|runtime| runtime.id());
+        if here != self.home {
+            self.home = here;
+            let moved = self.stream.take().map(TcpStream::into_std).transpose()?;
+            self.stream = moved.map(TcpStream::from_std).transpose()?;
+        }
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
 }
 
 impl AsyncRead for Counted {
@@ -63,13 +80,13 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        self.here()?.poll_read(cx, into)
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.here()?.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -77,18 +94,18 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.here()?.poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.here()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.here()?.poll_shutdown(cx)
     }
 }

@@ -1,13 +1,12 @@
 //! What all requests share: the registry, the switch, the tokens, and the sockets that are open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use codex_exec_protocol::registry::PublicKey;
-use codex_secret::Secret;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use url::Url;
@@ -15,18 +14,20 @@ use url::Url;
 use crate::accounts::{Account, Accounts};
 use crate::attach::OpenSocket;
 use crate::clock::now;
-use crate::cluster::{Directory, Owner};
+use crate::cluster::{Directory, Health, Owner};
 use crate::limits::Limits;
-use crate::metrics::{Levels, Metrics};
+use crate::metrics::{Levels, Metrics, Standing};
 use crate::node_id::NodeId;
 use crate::outlet::Closing;
-use crate::registry::{NoOffer, Offer, Record, Registered, Registry};
+use crate::registry::{NoOffer, Offer, Presented, Record, Registered, Registry};
+use crate::status::Environment;
 use crate::store::{Change, SHORTEST_QUEUE, Store};
-use crate::switch::Switch;
+use crate::switch::{Load, Switch};
+use crate::threads::Threads;
 use crate::ticket::{self, ExecutorTicket, HarnessTicket, Signer};
 use crate::tokens::{Grant, Role};
 
-/// The state behind every request. Locks are taken in the order registry, switch, sockets; the directory's is the last.
+/// The state behind every request. Locks are taken in the order sources, registry, switch, sockets; the directory's is the last.
 pub(crate) struct App {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) allow_plain: bool,
     pub(crate) open_metrics: bool,
     pub(crate) switch: Arc<dyn Switch>,
+    pub(crate) threads: Threads,
     pub(crate) store: Option<Store>,
     /// Where environments are that are not here.
     pub(crate) directory: Arc<dyn Directory>,
@@ -48,17 +50,38 @@ pub(crate) struct App {
     pub(crate) sockets: Mutex<HashMap<u64, OpenSocket>>,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) next_socket: AtomicU64,
+    sources: Mutex<TokenSources>,
     leaving: AtomicBool,
     draining: AtomicBool,
+}
+
+/// Where tokens come from.
+#[derive(Debug)]
+struct TokenSources {
+    /// This node's own.
+    own: Vec<Grant>,
+    /// Those that all nodes share.
+    shared: Vec<Grant>,
+}
+
+impl TokenSources {
+    /// All in force. What a node says of a token itself counts.
+    fn all(&self) -> Vec<Grant> {
+        let own: HashSet<_> = self.own.iter().map(|grant| grant.hash).collect();
+        let shared = self.shared.iter().filter(|grant| !own.contains(&grant.hash));
+        self.own.iter().chain(shared).cloned().collect()
+    }
 }
 
 /// What [`App::new`] needs.
 pub(crate) struct Parts {
     pub(crate) limits: Limits,
     pub(crate) grants: Vec<Grant>,
+    pub(crate) shared_grants: Vec<Grant>,
     pub(crate) allow_plain: bool,
     pub(crate) open_metrics: bool,
     pub(crate) switch: Arc<dyn Switch>,
+    pub(crate) threads: Threads,
     pub(crate) store: Option<(Store, Vec<Record>)>,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) signer: Signer,
@@ -89,19 +112,21 @@ pub(crate) enum RegisterFailure {
 impl App {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let limits = Arc::new(parts.limits);
+        let sources = TokenSources { own: parts.grants, shared: parts.shared_grants };
         let mut registry = Registry::new(&limits);
         let (store, records) = parts.store.unzip();
         for record in records.into_iter().flatten() {
             registry.restore(record, now());
         }
         Arc::new(Self {
-            accounts: Accounts::new(parts.grants, Arc::clone(&limits)),
+            accounts: Accounts::new(sources.all(), Arc::clone(&limits)),
             limits,
             metrics: Arc::new(Metrics::new()),
             signer: parts.signer,
             allow_plain: parts.allow_plain,
             open_metrics: parts.open_metrics,
             switch: parts.switch,
+            threads: parts.threads,
             store,
             directory: parts.directory,
             public_url: parts.public_url,
@@ -111,6 +136,7 @@ impl App {
             sockets: Mutex::default(),
             tasks: Mutex::default(),
             next_socket: AtomicU64::new(0),
+            sources: Mutex::new(sources),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         })
@@ -214,16 +240,9 @@ impl App {
     }
 
     /// Whether an authorization is good, whichever node made it.
-    pub(crate) async fn validate(
-        &self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &Secret,
-    ) -> bool {
-        let here = Owner::validate(self, environment, registration, harness, authorization.expose());
-        here || (self.directory.node().is_some()
-            && self.directory.validate(environment, registration, harness, authorization).await)
+    pub(crate) async fn validate(&self, presented: Presented<'_>) -> bool {
+        let here = Owner::validate(self, presented);
+        here || (self.directory.node().is_some() && self.directory.validate(presented).await)
     }
 
     /// The address of the websocket: that of a node, the operator's, or else the one that this request came to.
@@ -276,7 +295,13 @@ impl App {
 
     /// Puts other tokens in force and closes the sockets of tokens that are gone.
     pub(crate) fn replace_tokens(&self, grants: Vec<Grant>) {
-        self.accounts.replace(grants);
+        self.sources.lock().own = grants;
+        self.apply_tokens();
+    }
+
+    fn apply_tokens(&self) {
+        let sources = self.sources.lock();
+        self.accounts.replace(sources.all());
         for socket in self.sockets.lock().values() {
             if !self.accounts.still_allows(&socket.token, socket.role, &socket.environment) {
                 socket.outlet.close(Closing::Revoked);
@@ -334,6 +359,32 @@ impl App {
         drop(tasks);
     }
 
+    /// Where environments are, in the order of their ids from `after` on, at most `most`. Who uses them is not filled in.
+    pub(crate) fn places(&self, after: &str, most: usize) -> Vec<Environment> {
+        let place = |environment, node, attached| Environment {
+            environment,
+            node,
+            attached,
+            harnesses: None,
+            streams: None,
+        };
+        if self.directory.node().is_none() {
+            let places = self.registry.lock().places(after, most);
+            return places.into_iter().map(|(id, attached)| place(id, None, attached)).collect();
+        }
+        let places = self.directory.places(after, most).into_iter();
+        places.map(|at| place(at.environment, Some(at.node), at.attached)).collect()
+    }
+
+    /// What this node is among others.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            nodes: self.directory.nodes().len().max(1),
+            connected: self.directory.health() != Health::Degraded,
+            leaving: self.is_leaving() || self.is_draining(),
+        }
+    }
+
     /// What the gauges show, and other nodes are told.
     pub(crate) fn levels(&self) -> Levels {
         let (environments, executors) = {
@@ -356,14 +407,16 @@ impl Owner for App {
         self.registry.lock().connect(environment, harness, now())
     }
 
-    fn validate(
-        &self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &str,
-    ) -> bool {
-        self.registry.lock().validate(environment, registration, harness, authorization, now())
+    fn validate(&self, presented: Presented<'_>) -> bool {
+        self.registry.lock().validate(presented, now())
+    }
+
+    fn loads(&self, environments: &[String]) -> Vec<Load> {
+        let registry = self.registry.lock();
+        let load = |id: &String| {
+            registry.current(id).map(|record| self.switch.load(&record.registration)).unwrap_or_default()
+        };
+        environments.iter().map(load).collect()
     }
 
     fn superseded(&self, environment: &str, registration: &str, generation: u64) {
@@ -374,6 +427,11 @@ impl Owner for App {
         } else if registry.current(environment).is_some_and(|record| record.registration == registration) {
             self.switch.close(registration, Closing::Superseded);
         }
+    }
+
+    fn share_tokens(&self, grants: Vec<Grant>) {
+        self.sources.lock().shared = grants;
+        self.apply_tokens();
     }
 
     fn levels(&self) -> Levels {

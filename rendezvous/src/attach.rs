@@ -15,6 +15,7 @@ use crate::quota::Share;
 use crate::registry::{Record, Registry};
 use crate::socket::Socket;
 use crate::switch::{HarnessSocket, Port};
+use crate::threads::Seat;
 use crate::ticket::ExecutorTicket;
 use crate::tokens::{Role, TokenHash};
 
@@ -35,6 +36,7 @@ pub(crate) struct Attachment {
     registration: String,
     message_bytes: usize,
     account: Account,
+    seat: Seat,
     _share: Option<Share>,
 }
 
@@ -173,6 +175,7 @@ impl App {
             registration: record.registration.clone(),
             message_bytes: if record.key.is_some() { NOISE_MESSAGE_BYTES } else { PLAIN_MESSAGE_BYTES },
             account,
+            seat: self.threads.seat(&record.environment),
             _share: share,
         }
     }
@@ -186,17 +189,27 @@ impl App {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = Arc::clone(self);
+        let thread = attachment.seat.handle().clone();
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move { app.serve_socket(attachment, stream).await });
+        tasks.spawn_on(async move { app.serve_socket(attachment, stream).await }, &thread);
     }
 
     async fn serve_socket<S>(&self, attachment: Attachment, stream: impl Future<Output = Option<S>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Attachment { outlet, port, direction, environment, registration, message_bytes, account, _share } =
-            attachment;
+        let Attachment {
+            outlet,
+            port,
+            direction,
+            environment,
+            registration,
+            message_bytes,
+            account,
+            seat: _seat,
+            _share,
+        } = attachment;
         let role = if direction == Direction::ToHarness { Role::Executor } else { Role::Harness };
         let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let open = OpenSocket {

@@ -20,11 +20,14 @@ pub mod quota;
 pub mod registry;
 pub mod server;
 pub mod socket;
+pub mod status;
 pub mod store;
 pub mod switch;
+mod threads;
 pub mod ticket;
 pub mod tokens;
 pub mod websocket;
 
 pub use limits::Limits;
 pub use server::{Config, Rendezvous, StartError, TlsFiles};
+pub use threads::MOST_THREADS;

@@ -46,6 +46,17 @@ pub struct Levels {
     pub queued: usize,
 }
 
+/// What a node is among others; gauges that are set when somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Nodes that are known, this one included.
+    pub nodes: usize,
+    /// The broker answers, or none is needed.
+    pub connected: bool,
+    /// It is on its way out.
+    pub leaving: bool,
+}
+
 /// What `/metrics` shows.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,6 +71,9 @@ pub struct Metrics {
     harnesses: Gauge,
     streams: Gauge,
     queued: Gauge,
+    nodes: Gauge,
+    connected: Gauge,
+    leaving: Gauge,
 }
 
 impl Metrics {
@@ -75,6 +89,10 @@ impl Metrics {
         registry.register("harnesses", "Harness sockets open", harnesses.clone());
         registry.register("streams", "Streams open", streams.clone());
         registry.register_with_unit("queued", "Bytes waiting for slow sockets", Unit::Bytes, queued.clone());
+        let [nodes, connected, leaving] = [(); 3].map(|()| Gauge::default());
+        registry.register("nodes", "Nodes that this one knows, itself included", nodes.clone());
+        registry.register("broker_connected", "1 if the nodes can talk, or there is one", connected.clone());
+        registry.register("leaving", "1 while this node sends its executors to others", leaving.clone());
         registry.register("frames", "Frames that came in", frames.clone());
         registry.register_with_unit("relayed", "Bytes of frames that came in", Unit::Bytes, bytes.clone());
         registry.register("dropped_frames", "Frames that led nowhere", dropped.clone());
@@ -99,6 +117,9 @@ impl Metrics {
             harnesses,
             streams,
             queued,
+            nodes,
+            connected,
+            leaving,
         }
     }
 
@@ -124,13 +145,16 @@ impl Metrics {
     }
 
     /// The counters and levels as OpenMetrics text.
-    pub fn encode(&self, levels: Levels) -> String {
+    pub fn encode(&self, levels: Levels, standing: Standing) -> String {
         for (gauge, level) in [
             (&self.environments, levels.environments),
             (&self.executors, levels.executors),
             (&self.harnesses, levels.harnesses),
             (&self.streams, levels.streams),
             (&self.queued, levels.queued),
+            (&self.nodes, standing.nodes),
+            (&self.connected, standing.connected.into()),
+            (&self.leaving, standing.leaving.into()),
         ] {
             gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
         }

@@ -86,6 +86,28 @@ pub struct Offer {
     pub authorization: Secret,
 }
 
+/// What a harness showed to an executor, as the executor asks about it.
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    /// Id of the environment.
+    pub environment: &'a str,
+    /// Id of the executor's registration.
+    pub registration: &'a str,
+    /// Who wants to shake hands.
+    pub harness: &'a PublicKey,
+    /// What it was given for that, from [`Offer::authorization`].
+    pub authorization: &'a str,
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented")
+            .field("environment", &self.environment)
+            .field("registration", &self.registration)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why there is no offer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoOffer {
@@ -133,6 +155,15 @@ impl Registry {
     /// Whether no environment is remembered.
     pub fn is_empty(&self) -> bool {
         self.environments.is_empty()
+    }
+
+    /// Ids of environments in their order from `after` on, at most `most`, and whether the executor of each is there.
+    pub fn places(&self, after: &str, most: usize) -> Vec<(String, bool)> {
+        let later = self.environments.iter().filter(|(id, _)| id.as_str() > after);
+        let mut places: Vec<_> = later.map(|(id, environment)| (id.clone(), environment.attached)).collect();
+        places.sort_unstable();
+        places.truncate(most);
+        places
     }
 
     /// How many have an executor.
@@ -279,19 +310,12 @@ impl Registry {
 
     /// Whether the authorization was made for this key and registration, and is still good. It is used up by
     /// being asked for with its own key.
-    pub fn validate(
-        &mut self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &str,
-        now: Duration,
-    ) -> bool {
-        let Some(environment) = self.environments.get_mut(environment) else { return false };
-        if environment.record.registration != registration {
+    pub fn validate(&mut self, presented: Presented<'_>, now: Duration) -> bool {
+        let Some(environment) = self.environments.get_mut(presented.environment) else { return false };
+        if environment.record.registration != presented.registration {
             return false;
         }
-        let (hash, key) = (sha256(authorization.as_bytes()), key_hash(harness));
+        let (hash, key) = (sha256(presented.authorization.as_bytes()), key_hash(presented.harness));
         let found = environment
             .authorizations
             .iter()

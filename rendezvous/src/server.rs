@@ -20,12 +20,15 @@ use url::Url;
 
 use crate::acceptor::BoundedAcceptor;
 use crate::app::{App, Parts};
-use crate::cluster::{Alone, BrokerError, ClusterConfig, ClusterSecrets, Directory, Nats, NodeStatus, Owner};
+use crate::cluster::{
+    Alone, ClusterConfig, ClusterSecrets, Directory, Nats, NodeStatus, Owner, SharedTokensError,
+};
 use crate::file;
 use crate::http;
 use crate::limits::{HEAD_BYTES, Limits};
 use crate::store::{Store, StoreError};
 use crate::switch::{InProcess, Switch};
+use crate::threads::{MOST_THREADS, Threads, Workers};
 use crate::ticket::Signer;
 use crate::tokens::Grant;
 
@@ -55,6 +58,9 @@ pub struct Config {
     pub open_metrics: bool,
     /// Bounds of memory, sockets and time.
     pub limits: Limits,
+    /// Threads that sockets are spread over, from 1 to [`MOST_THREADS`]; those of one environment stay on one. With 1 all is
+    /// done by who polls.
+    pub threads: usize,
     /// The other nodes, if this is to be one of several. Plain relays can't be steered to the right one, so they are not
     /// carried then.
     pub cluster: Option<ClusterConfig>,
@@ -97,12 +103,15 @@ pub enum StartError {
          and can't be left out where the node listens on all addresses"
     )]
     NodeUrl,
+    /// The system starts no further thread.
+    #[error("can't start a thread: {0}; --threads 1 needs none")]
+    Threads(io::Error),
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The cluster's broker can't be used.
+    /// The cluster's broker, or the tokens that it keeps, can't be used.
     #[error(transparent)]
-    Broker(#[from] BrokerError),
+    Cluster(#[from] SharedTokensError),
 }
 
 /// A running registry and rendezvous. Dropping it ends it at once.
@@ -114,6 +123,7 @@ pub struct Rendezvous {
     tls: Option<RustlsConfig>,
     cluster: Option<Arc<Nats>>,
     address: SocketAddr,
+    _workers: Workers,
 }
 
 impl fmt::Debug for Rendezvous {
@@ -166,6 +176,8 @@ impl Rendezvous {
         let queue = config.limits.store.store_queue;
         // Opening reads the whole store; nothing else runs yet.
         let store = config.store.as_deref().map(|path| Store::open(path, queue)).transpose()?;
+        let workers =
+            Workers::start(config.threads.clamp(1, MOST_THREADS) - 1).map_err(StartError::Threads)?;
         let connections = config.limits.callers.connections;
         let request_time = config.limits.times.request_time;
         let node_url = match &config.cluster {
@@ -187,9 +199,11 @@ impl Rendezvous {
         let app = App::new(Parts {
             limits: config.limits,
             grants: config.grants,
+            shared_grants: cluster.as_ref().map(|nats| nats.shared_tokens()).unwrap_or_default(),
             allow_plain: config.allow_plain && config.cluster.is_none(),
             open_metrics: config.open_metrics,
             switch,
+            threads: Threads::new(&workers),
             store,
             directory,
             signer: config.cluster.as_ref().map_or_else(Signer::new, |c| Signer::of(c.secrets.keys(TICKETS))),
@@ -213,7 +227,8 @@ impl Rendezvous {
             }
         };
         let sweeper = Task(tokio::spawn(sweep(Arc::clone(&app))));
-        Ok(Self { app: Running(app), handle, server, _sweeper: sweeper, tls, cluster, address })
+        let app = Running(app);
+        Ok(Self { app, handle, server, _sweeper: sweeper, tls, cluster, address, _workers: workers })
     }
 
     /// The address that it listens on.

@@ -53,6 +53,16 @@ pub enum Scope {
     Only(BTreeSet<String>),
 }
 
+/// As it stands in the file.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Only(ids) => f.write_str(&ids.iter().cloned().collect::<Vec<_>>().join(",")),
+        }
+    }
+}
+
 /// The SHA-256 of a token. It is no secret: tokens are too random to be found from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash([u8; 32]);
@@ -66,6 +76,13 @@ impl TokenHash {
     /// A short name for tickets and logs; it opens nothing.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..8])
+    }
+}
+
+/// All of it, as it stands in the file.
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -199,11 +216,7 @@ impl Grant {
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let roles: Vec<_> = self.roles.iter().map(|role| role.word()).collect();
-        let scope = match &self.scope {
-            Scope::All => "*".to_owned(),
-            Scope::Only(ids) => ids.iter().cloned().collect::<Vec<_>>().join(","),
-        };
-        write!(f, "{} {scope} {}", roles.join(","), hex::encode(self.hash.0))?;
+        write!(f, "{} {} {}", roles.join(","), self.scope, self.hash)?;
         if self.name.is_empty() { Ok(()) } else { write!(f, " {}", self.name) }
     }
 }

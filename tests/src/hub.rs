@@ -25,10 +25,16 @@ pub struct Hub {
 impl Hub {
     /// Starts it; it has printed its lines then.
     pub async fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[]).await
+    }
+
+    /// The same with variables of its environment.
+    pub async fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary::codex())
             .args(["exec-server", "rendezvous"])
             .args(arguments)
             .env("RUST_LOG", "codex_rendezvous=trace")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

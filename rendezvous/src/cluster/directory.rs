@@ -7,12 +7,15 @@ use async_trait::async_trait;
 use codex_exec_protocol::registry::PublicKey;
 use codex_outgoing::Outgoing;
 use codex_secret::Secret;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::secret::ClusterSecrets;
 use crate::metrics::Levels;
 use crate::node_id::NodeId;
-use crate::registry::{NoOffer, Offer};
+use crate::registry::{NoOffer, Offer, Presented};
+use crate::switch::Load;
+use crate::tokens::Grant;
 
 /// How a node joins others.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub struct ClusterConfig {
     pub node_url: Option<Url>,
     /// What the nodes share.
     pub secrets: ClusterSecrets,
+    /// Take the tokens that the broker keeps for all nodes, besides those of [`Config::grants`](crate::Config::grants).
+    pub shared_tokens: bool,
     /// What the brokers ask for: `USER:PASSWORD`, or a token.
     pub credentials: Option<Secret>,
     /// Whom TLS to the brokers trusts.
@@ -41,7 +46,8 @@ pub struct Elsewhere {
 }
 
 /// Whether the nodes can talk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Health {
     /// There is nobody to talk to, by design.
     Alone,
@@ -102,13 +108,10 @@ pub trait Directory: fmt::Debug + Send + Sync {
     async fn offer(&self, environment: &str, harness: &PublicKey) -> Result<Elsewhere, NoOffer>;
 
     /// Asks the owner whether an authorization is good; it is used up then.
-    async fn validate(
-        &self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &Secret,
-    ) -> bool;
+    async fn validate(&self, presented: Presented<'_>) -> bool;
+
+    /// Asks another node who uses these environments of it, one answer for each; `None` if it does not say.
+    async fn loads(&self, node: NodeId, environments: &[String]) -> Option<Vec<Load>>;
 
     /// Another node that takes callers.
     fn another(&self) -> Option<Url>;
@@ -135,17 +138,17 @@ pub trait Owner: Send + Sync + 'static {
     fn offer(&self, environment: &str, harness: &PublicKey) -> Result<Offer, NoOffer>;
 
     /// Whether an authorization that was made here is good; it is used up then.
-    fn validate(
-        &self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &str,
-    ) -> bool;
+    fn validate(&self, presented: Presented<'_>) -> bool;
+
+    /// Who uses these environments here, one answer for each.
+    fn loads(&self, environments: &[String]) -> Vec<Load>;
 
     /// A newer registration or socket than this generation is elsewhere. `registration` is the newer one's: with the
     /// same one only the socket is closed.
     fn superseded(&self, environment: &str, registration: &str, generation: u64);
+
+    /// Other tokens are shared now.
+    fn share_tokens(&self, grants: Vec<Grant>);
 
     /// What this node carries.
     fn levels(&self) -> Levels;
@@ -179,8 +182,12 @@ impl Directory for Alone {
         Err(NoOffer::Unknown)
     }
 
-    async fn validate(&self, _: &str, _: &str, _: &PublicKey, _: &Secret) -> bool {
+    async fn validate(&self, _: Presented<'_>) -> bool {
         false
+    }
+
+    async fn loads(&self, _: NodeId, _: &[String]) -> Option<Vec<Load>> {
+        None
     }
 
     fn another(&self) -> Option<Url> {

@@ -9,6 +9,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Levels;
 use crate::node_id::NodeId;
+use crate::switch::Load;
+use crate::tokens::{Grant, TokenFileError, parse_file};
+
+/// What all subjects begin with. Clusters of different secrets may share a broker: they can't open each other's messages.
+pub(super) const SUBJECT: &str = "codex.rendezvous.1";
+
+/// The subject of announcements.
+pub(super) fn announcements() -> String {
+    format!("{SUBJECT}.news")
+}
+
+/// The subject of questions to all.
+pub(super) fn everybody() -> String {
+    format!("{SUBJECT}.ask")
+}
+
+/// What binds an answer to its question.
+pub(super) fn answer_context(nonce: &[u8; 16]) -> Vec<u8> {
+    [b"answer to ".as_slice(), nonce].concat()
+}
+
+/// The shared tokens, as the broker keeps them and as nodes hand them on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct List {
+    /// Grows with each change; 0 before there was one.
+    pub(super) version: u64,
+    /// Lines as those of a token file: hashes, no tokens.
+    pub(super) lines: String,
+}
+
+impl List {
+    /// What the lines say.
+    pub(super) fn grants(&self) -> Result<Vec<Grant>, TokenFileError> {
+        parse_file(&self.lines)
+    }
+}
 
 /// Which of two claims is newer: the later registration, then the later socket, then any fixed order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +104,8 @@ pub(super) enum News {
     Digest(Digest),
     /// It ends now.
     Gone,
+    /// An operator, who is no node, has changed the shared tokens.
+    Tokens { version: u64 },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,6 +114,9 @@ pub(super) struct Digest {
     pub(super) url: String,
     pub(super) leaving: bool,
     pub(super) levels: Levels,
+    /// Version of the shared tokens that it has; 0 if it has none.
+    #[serde(default)]
+    pub(super) tokens: u64,
 }
 
 /// What one node asks another, or all.
@@ -96,6 +137,10 @@ pub(super) enum About {
     Validate { environment: String, registration: String, harness: PublicKey, authorization: Sealed },
     /// The node's environments, in the order of their ids, after this one.
     List { after: String },
+    /// Who uses these environments of the node.
+    Load { environments: Vec<String> },
+    /// The shared tokens that it has.
+    Tokens,
 }
 
 /// An authorization on its way to its owner. It is sealed, and never shown.
@@ -123,6 +168,10 @@ pub(super) enum Answer {
     Valid(bool),
     /// Some environments; more follow after the last.
     List { claims: Vec<Claim>, more: bool },
+    /// Who uses each of the environments.
+    Load(Vec<Load>),
+    /// The shared tokens.
+    Tokens(List),
 }
 
 impl Answer {

@@ -4,54 +4,40 @@
 mod ask;
 mod listen;
 mod shared;
+mod tokens;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, ServerAddr};
 use async_trait::async_trait;
 use codex_exec_protocol::registry::PublicKey;
-use codex_secret::Secret;
 use parking_lot::Mutex;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_tungstenite::Connector;
 use url::Url;
 
 use self::shared::Shared;
+use self::tokens::Follower;
+use super::connection::{self, BrokerError};
 use super::directory::{ClusterConfig, Directory, Elsewhere, Health, NodeStatus, Owner, Place};
 use super::message::{Claim, News};
 use super::seal::Sealer;
 use super::secret::ClusterSecrets;
+use super::shared_tokens::{SharedTokens, SharedTokensError};
 use super::table::Table;
 use crate::clock::now;
 use crate::node_id::NodeId;
-use crate::registry::NoOffer;
+use crate::registry::{NoOffer, Presented};
+use crate::switch::Load;
+use crate::tokens::Grant;
 
 /// Announcements on their way to the broker. More are dropped, and the next digest makes good for them.
 /// Chosen for speed.
 const ANNOUNCEMENTS: usize = 64 << 10;
 /// How often the broker is asked whether it lives.
 const BROKER_PING: Duration = Duration::from_secs(2);
-/// The broker can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    /// An address is none.
-    #[error("the cluster's broker is given as nats://HOST:PORT or tls://HOST:PORT; {0} can't be used")]
-    Address(String),
-    /// Certificates for TLS can't be read.
-    #[error("can't use TLS to the cluster's broker: {0}")]
-    Tls(String),
-    /// The client does not start.
-    #[error("can't set up the connection to the cluster's broker: {0}")]
-    Connect(#[from] async_nats::ConnectError),
-    /// The client does not listen.
-    #[error("can't listen at the cluster's broker: {0}")]
-    Subscribe(#[from] async_nats::SubscribeError),
-}
 
 /// One node among others.
 pub struct Nats {
@@ -67,37 +53,39 @@ impl fmt::Debug for Nats {
 }
 
 impl Nats {
-    /// Begins to look for the broker, which need not be there yet, for the node at this address. Nothing is heard before [`Self::serve`].
+    /// Begins to look for the broker, for the node at this address. The broker need not be there yet, unless the nodes share their
+    /// tokens: those are waited for. Nothing is heard before [`Self::serve`].
     ///
     /// # Errors
-    /// When an address or a certificate can't be used.
-    pub async fn join(config: &ClusterConfig, url: Url, retention: Duration) -> Result<Self, BrokerError> {
-        let addresses = config.brokers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+    /// When an address or a certificate can't be used, or shared tokens can't be had however long one waits.
+    pub async fn join(
+        config: &ClusterConfig,
+        url: Url,
+        retention: Duration,
+    ) -> Result<Self, SharedTokensError> {
+        let addresses = connection::addresses(config)?;
         let me = NodeId::random();
         let (events, happened) = mpsc::unbounded_channel();
-        let mut options = ConnectOptions::new()
-            .name("codex rendezvous")
-            .no_echo()
+        let options = connection::options(config)
+            .await?
             .retry_on_initial_connect()
             .ping_interval(BROKER_PING)
-            .reconnect_delay_callback(delay)
-            .tls_client_config(tls(config).await?)
             .event_callback(move |event| {
                 let _ = events.send(event);
                 std::future::ready(())
             });
-        if let Some(credentials) = &config.credentials {
-            options = match credentials.expose().split_once(':') {
-                Some((user, password)) => options.user_and_password(user.to_owned(), password.to_owned()),
-                None => options.token(credentials.expose().to_owned()),
-            };
-        }
-        let client = options.connect(addresses).await?;
+        let client = options.connect(addresses).await.map_err(BrokerError::from)?;
+        let sealer = Arc::new(Sealer::new(me, &config.secrets));
+        let tokens = match config.shared_tokens {
+            true => Some(Follower::begin(SharedTokens::over(client.clone(), Arc::clone(&sealer))).await?),
+            false => None,
+        };
         let (outgoing, news) = mpsc::channel(ANNOUNCEMENTS);
         let shared = Arc::new(Shared {
             me,
             url,
-            sealer: Sealer::new(me, &config.secrets),
+            sealer,
+            tokens,
             table: Mutex::new(Table::new(me)),
             owner: Mutex::new(None),
             outgoing,
@@ -107,8 +95,14 @@ impl Nats {
             retention,
             client,
         });
-        let listener = listen::Listener::new(Arc::clone(&shared), news, happened).await?;
+        let listener = listen::Listener::new(Arc::clone(&shared), news, happened).await;
+        let listener = listener.map_err(BrokerError::from)?;
         Ok(Self { shared, listener: Mutex::new(Some(listener)), tasks: Mutex::default() })
+    }
+
+    /// The tokens that the nodes share; empty when they do not.
+    pub fn shared_tokens(&self) -> Vec<Grant> {
+        self.shared.tokens.as_ref().map(Follower::grants).unwrap_or_default()
     }
 
     /// Hears and answers others from now on, until it is dropped.
@@ -132,42 +126,6 @@ impl Nats {
             let _ = tokio::time::timeout(ask::ANSWER_TIME, self.shared.client.flush()).await;
         }
     }
-}
-
-/// Whom a broker's TLS has to satisfy. A broker that asks for TLS at an address without it is trusted by nobody.
-async fn tls(config: &ClusterConfig) -> Result<ClientConfig, BrokerError> {
-    let wrong = |error: &dyn fmt::Display| BrokerError::Tls(error.to_string());
-    if config.brokers.iter().any(|url| url.scheme() == "tls") {
-        let https = Url::parse("https://broker.invalid").map_err(|error| wrong(&error))?;
-        let connector = config.outgoing.connector(&https).await.map_err(|error| wrong(&error))?;
-        if let Connector::Rustls(tls) = connector {
-            return Ok((*tls).clone());
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&error))?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-}
-
-fn address(url: &Url) -> Result<ServerAddr, BrokerError> {
-    // Not shown as it is: it may hold a password.
-    let shown = || BrokerError::Address(format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()));
-    let good = matches!(url.scheme(), "nats" | "tls")
-        && url.username().is_empty()
-        && url.password().is_none()
-        && matches!(url.path(), "" | "/");
-    if !good {
-        return Err(shown());
-    }
-    ServerAddr::from_url(url.clone()).map_err(|_| shown())
-}
-
-/// Nodes that lost the broker together do not come back together.
-fn delay(attempts: usize) -> Duration {
-    let most = if attempts <= 1 { 250 } else { 1_000 };
-    Duration::from_millis(rand::random_range(0..most))
 }
 
 #[async_trait]
@@ -211,14 +169,12 @@ impl Directory for Nats {
         self.shared.ask_offer(environment, harness).await
     }
 
-    async fn validate(
-        &self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &Secret,
-    ) -> bool {
-        self.shared.ask_validate(environment, registration, harness, authorization).await
+    async fn validate(&self, presented: Presented<'_>) -> bool {
+        self.shared.ask_validate(presented).await
+    }
+
+    async fn loads(&self, node: NodeId, environments: &[String]) -> Option<Vec<Load>> {
+        self.shared.ask_loads(node, environments).await
     }
 
     fn another(&self) -> Option<Url> {

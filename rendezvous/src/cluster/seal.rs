@@ -41,6 +41,8 @@ pub(super) struct Opened {
     pub(super) sender: NodeId,
     pub(super) counter: u64,
     pub(super) text: Vec<u8>,
+    /// By the secret that signs now, and not by one on its way in or out.
+    pub(super) by_current: bool,
 }
 
 impl Sealer {
@@ -78,12 +80,12 @@ impl Sealer {
         let sender = NodeId::from_bytes(sender.try_into().ok()?);
         let counter = u64::from_be_bytes(counter.try_into().ok()?);
         let keys = self.keys.read();
-        keys.roots.iter().find_map(|root| {
+        keys.roots.iter().enumerate().find_map(|(at, root)| {
             let mut text = body.to_vec();
             let length =
                 key(root, sender)?.open_in_place(nonce(counter), Aad::from(context), &mut text).ok()?.len();
             text.truncate(length);
-            Some(Opened { sender, counter, text })
+            Some(Opened { sender, counter, text, by_current: at == 0 })
         })
     }
 }

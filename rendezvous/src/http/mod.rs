@@ -3,6 +3,7 @@
 mod bearer;
 mod refusal;
 mod registry;
+mod status;
 mod upgrade;
 
 use std::sync::Arc;
@@ -19,8 +20,7 @@ use crate::app::App;
 use crate::cluster::Health;
 use crate::limits::BODY_BYTES;
 use crate::ticket;
-use crate::tokens::Role;
-use bearer::account;
+use bearer::observer;
 use refusal::{Refusal, Refused};
 
 /// Everything the rendezvous answers.
@@ -33,6 +33,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route(ticket::PATH, get(upgrade::upgrade))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route(crate::status::PATH, get(status::status))
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(&app), guard))
@@ -84,12 +85,8 @@ async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
     if !app.open_metrics {
-        let account = account(&app, &headers).ok_or_else(Refusal::unauthorized)?;
-        if !account.grant.is(Role::Observer) {
-            let message = "the metrics need a token with the role observer";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
-        }
+        observer(&app, &headers)?;
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(CONTENT_TYPE, kind)], app.metrics.encode(app.levels())).into_response())
+    Ok(([(CONTENT_TYPE, kind)], app.metrics.encode(app.levels(), app.standing())).into_response())
 }

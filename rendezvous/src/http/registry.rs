@@ -20,7 +20,7 @@ use super::bearer::account;
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::app::{App, RegisterFailure, Way};
-use crate::registry::NoOffer;
+use crate::registry::{NoOffer, Presented};
 use crate::tokens::Role;
 
 type Body = Result<Bytes, BytesRejection>;
@@ -157,8 +157,13 @@ pub(super) async fn validate(
     let valid = match &request {
         None => false,
         Some(request) => {
-            let (registration, key) = (&request.executor_registration_id, &request.harness_public_key);
-            app.validate(&id, registration, key, &request.harness_key_authorization).await
+            app.validate(Presented {
+                environment: &id,
+                registration: &request.executor_registration_id,
+                harness: &request.harness_public_key,
+                authorization: request.harness_key_authorization.expose(),
+            })
+            .await
         }
     };
     if !valid {

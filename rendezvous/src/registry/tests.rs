@@ -22,6 +22,18 @@ fn registry() -> Registry {
     Registry::new(&limits)
 }
 
+/// Whether an executor is told that this authorization is good.
+fn is_valid(
+    registry: &mut Registry,
+    environment: &str,
+    registration: &str,
+    harness: u8,
+    authorization: &str,
+    now: Duration,
+) -> bool {
+    registry.validate(Presented { environment, registration, harness: &key(harness), authorization }, now)
+}
+
 /// A registry with `env` registered by key 1 and attached, and its registration.
 fn attached() -> (Registry, String) {
     let mut registry = registry();
@@ -83,7 +95,7 @@ fn an_authorization_is_good_once_for_its_key_and_registration_and_not_for_long()
         let offer = registry.connect("env", &key(9), NOW).unwrap();
         let registration = if right_registration { &registration } else { "reg" };
         let text = if right_text { offer.authorization.expose() } else { "guess" };
-        let mut ask = || registry.validate(environment, registration, &key(harness), text, now);
+        let mut ask = || is_valid(&mut registry, environment, registration, harness, text, now);
         assert_eq!(ask(), valid);
         assert!(!ask(), "used up");
     }
@@ -93,8 +105,8 @@ fn an_authorization_is_good_once_for_its_key_and_registration_and_not_for_long()
 fn a_stranger_who_asks_with_another_key_uses_nothing_up() {
     let (mut registry, registration) = attached();
     let offer = registry.connect("env", &key(9), NOW).unwrap();
-    assert!(!registry.validate("env", &registration, &key(8), offer.authorization.expose(), NOW));
-    assert!(registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW));
+    assert!(!is_valid(&mut registry, "env", &registration, 8, offer.authorization.expose(), NOW));
+    assert!(is_valid(&mut registry, "env", &registration, 9, offer.authorization.expose(), NOW));
 }
 
 #[test]
@@ -102,8 +114,8 @@ fn a_new_registration_forgets_the_authorizations_of_the_old() {
     let (mut registry, registration) = attached();
     let offer = registry.connect("env", &key(9), NOW).unwrap();
     let newer = registry.register("env", Some(key(1)), &owner("o"), 0, NOW).unwrap().record.registration;
-    assert!(!registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW));
-    assert!(!registry.validate("env", &newer, &key(9), offer.authorization.expose(), NOW));
+    assert!(!is_valid(&mut registry, "env", &registration, 9, offer.authorization.expose(), NOW));
+    assert!(!is_valid(&mut registry, "env", &newer, 9, offer.authorization.expose(), NOW));
 }
 
 #[test]
@@ -112,7 +124,7 @@ fn only_so_many_authorizations_wait_and_the_oldest_goes_first() {
     let offers: Vec<_> = (0..4).map(|_| registry.connect("env", &key(9), NOW).unwrap()).collect();
     let valid: Vec<_> = offers
         .iter()
-        .map(|offer| registry.validate("env", &registration, &key(9), offer.authorization.expose(), NOW))
+        .map(|offer| is_valid(&mut registry, "env", &registration, 9, offer.authorization.expose(), NOW))
         .collect();
     assert_eq!(valid, [false, true, true, true]);
 }

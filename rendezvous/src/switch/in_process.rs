@@ -9,7 +9,7 @@ use codex_relay::frame;
 use codex_relay::header::{self, BodyKind, Header};
 use parking_lot::Mutex;
 
-use super::{Dropped, HarnessSocket, Passed, Port, Switch};
+use super::{Dropped, HarnessSocket, Load, Passed, Port, Switch};
 use crate::outlet::{Closing, Outlet, PushError};
 use crate::quota::Share;
 
@@ -109,6 +109,12 @@ impl Switch for InProcess {
 
     fn is_attached(&self, route: &str) -> bool {
         self.routes.lock().contains_key(route)
+    }
+
+    fn load(&self, route: &str) -> Load {
+        let Some(line) = self.line(route) else { return Load::default() };
+        let members = line.members.lock();
+        Load { harnesses: members.harnesses.len(), streams: members.streams.len() }
     }
 
     fn close(&self, route: &str, closing: Closing) {

@@ -8,6 +8,7 @@ mod in_process;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::outlet::{Closing, Outlet};
 use crate::quota::Quota;
@@ -25,8 +26,20 @@ pub trait Switch: Send + Sync + 'static {
     /// Whether the route's executor is attached.
     fn is_attached(&self, route: &str) -> bool;
 
+    /// Who uses the route.
+    fn load(&self, route: &str) -> Load;
+
     /// Closes the route's executor and its harnesses.
     fn close(&self, route: &str, closing: Closing);
+}
+
+/// Who uses a route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Harness sockets.
+    pub harnesses: usize,
+    /// Their streams.
+    pub streams: usize,
 }
 
 /// A harness's side of a route.

@@ -1,10 +1,13 @@
 //! A NATS server of the test's own, as Debian has it. The end-to-end tests use this file too.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::ChildStderr;
+use tokio::time::timeout;
 
 /// For waits that end in a failed test.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -14,55 +17,51 @@ pub struct Broker {
     child: Child,
     /// Where nodes find it.
     pub address: String,
-    /// Where other brokers find it.
+    /// Where other brokers find it; empty for one that keeps things.
     pub route: String,
-    _directory: TempDir,
+    keeps: bool,
+    directory: Arc<TempDir>,
 }
 
 impl Broker {
     /// Starts one on free ports; it takes connections then.
     pub async fn start() -> Self {
-        Self::on("127.0.0.1:-1", "").await
+        Self::on("127.0.0.1:-1", "", false, directory()).await
+    }
+
+    /// Starts one with JetStream.
+    #[allow(dead_code, reason = "not all who use this file need it")]
+    pub async fn that_keeps() -> Self {
+        Self::on("127.0.0.1:-1", "", true, directory()).await
     }
 
     /// Starts one that shares what it hears with another.
     #[allow(dead_code, reason = "not all who use this file need two")]
     pub async fn beside(other: &Self) -> Self {
-        Self::on("127.0.0.1:-1", &other.route).await
+        Self::on("127.0.0.1:-1", &other.route, false, directory()).await
     }
 
-    async fn on(address: &str, route: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let routes = if route.is_empty() { String::new() } else { format!("\"nats://{route}\"") };
+    async fn on(address: &str, route: &str, keeps: bool, directory: Arc<TempDir>) -> Self {
         let settings = directory.path().join("settings");
-        let text = format!(
-            "listen: \"{address}\"\nports_file_dir: {:?}\ncluster {{ name: test, listen: \"127.0.0.1:-1\", routes: [{routes}] }}\n",
-            directory.path()
-        );
-        std::fs::write(&settings, text).unwrap();
-        let child = Command::new("nats-server")
+        let routes = if route.is_empty() { String::new() } else { format!("\"nats://{route}\"") };
+        let text = match keeps {
+            // Among several servers JetStream wants three.
+            true => format!("jetstream {{ store_dir: {:?} }}", directory.path()),
+            false => format!("cluster {{ name: test, listen: \"127.0.0.1:-1\", routes: [{routes}] }}"),
+        };
+        std::fs::write(&settings, format!("server_name: test\nlisten: \"{address}\"\n{text}\n")).unwrap();
+        let mut child = Command::new("nats-server")
             .arg("-c")
             .arg(&settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("nats-server can be started; Debian's package has that name");
-        let ports = directory.path().join(format!("nats-server_{}.ports", child.id()));
-        let deadline = Instant::now() + PATIENCE;
-        let said = loop {
-            assert!(Instant::now() < deadline, "the broker did not say where it listens");
-            let text = std::fs::read_to_string(&ports).unwrap_or_default();
-            if let Ok(said) = serde_json::from_str::<serde_json::Value>(&text) {
-                break said;
-            }
-            sleep(Duration::from_millis(10)).await;
-        };
-        let of = |kind: &str| {
-            let url = said[kind][0].as_str().unwrap_or_default();
-            url.split_once("://").map_or(url, |(_, address)| address).to_owned()
-        };
-        Self { child, address: of("nats"), route: of("cluster"), _directory: directory }
+        let stderr = ChildStderr::from_std(child.stderr.take().unwrap()).unwrap();
+        let said = timeout(PATIENCE, listening(stderr, !keeps)).await;
+        let [address, route] = said.expect("the broker says where it listens");
+        Self { child, address, route, keeps, directory }
     }
 
     /// As nodes are told.
@@ -76,10 +75,10 @@ impl Broker {
         self.child.wait().unwrap();
     }
 
-    /// Starts it anew at the same address.
+    /// Starts it anew at the same address, with what it kept.
     #[allow(dead_code, reason = "not all who use this file need it")]
     pub async fn again(self) -> Self {
-        Self::on(&self.address, "").await
+        Self::on(&self.address, "", self.keeps, Arc::clone(&self.directory)).await
     }
 }
 
@@ -88,4 +87,24 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn directory() -> Arc<TempDir> {
+    Arc::new(tempfile::tempdir().unwrap())
+}
+
+/// Where a broker listens for nodes and, if it has any, for other brokers, by its log, which is read to its end.
+async fn listening(log: ChildStderr, has_routes: bool) -> [String; 2] {
+    let mut lines = BufReader::new(log).lines();
+    let mut found = [String::new(), String::new()];
+    while found[0].is_empty() || (has_routes && found[1].is_empty()) {
+        let line = lines.next_line().await.unwrap().expect("the broker ended");
+        for (kind, address) in ["client", "route"].into_iter().zip(&mut found) {
+            if let Some((_, said)) = line.split_once(&format!("Listening for {kind} connections on ")) {
+                said.clone_into(address);
+            }
+        }
+    }
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    found
 }

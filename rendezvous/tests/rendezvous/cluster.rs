@@ -1,7 +1,5 @@
 //! Several nodes and a real broker (`docs/scale.md`).
 
-use std::time::Duration;
-
 use codex_outgoing::{Outgoing, Proxies};
 use codex_rendezvous::Config;
 use codex_rendezvous::cluster::{ClusterConfig, ClusterSecrets};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::broker::Broker;
-use crate::support::{Executor, Server, Socket, data, mint, pair, patiently, text};
+use crate::support::{Executor, Server, Socket, data, eventually, mint, pair, patiently, text};
 
 const SECRET: &str = "the-secret-that-the-nodes-of-these-tests-share";
 
@@ -23,18 +21,26 @@ struct Cluster {
 }
 
 fn joined(config: &mut Config, broker: &str, secret: &str) {
-    config.cluster = Some(ClusterConfig {
+    config.cluster = Some(nodes_of(broker, secret));
+}
+
+fn nodes_of(broker: &str, secret: &str) -> ClusterConfig {
+    ClusterConfig {
         brokers: vec![broker.parse().unwrap()],
         node_url: None,
         secrets: ClusterSecrets::parse(secret).unwrap(),
+        shared_tokens: false,
         credentials: None,
         outgoing: Outgoing::new(None, Proxies::default()),
-    });
+    }
 }
 
 impl Cluster {
     async fn start(count: usize) -> Self {
-        let broker = Broker::start().await;
+        Self::behind(Broker::start().await, count).await
+    }
+
+    async fn behind(broker: Broker, count: usize) -> Self {
         let (token, grant) = mint(&[Role::Executor, Role::Harness, Role::Observer], "*");
         let mut this = Self { broker, nodes: Vec::new(), token, grant };
         for _ in 0..count {
@@ -69,16 +75,6 @@ impl Cluster {
             .await;
         }
     }
-}
-
-/// Waits for something that nobody announces.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(crate::support::PATIENCE, waiting).await.is_ok(), "never: {what}");
 }
 
 /// The same path and query at another node.
@@ -291,3 +287,6 @@ async fn a_node_that_joins_learns_what_there_is_and_an_unknown_environment_is_un
 }
 
 mod hostile;
+mod many;
+mod status;
+mod tokens;

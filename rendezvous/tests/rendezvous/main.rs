@@ -4,10 +4,13 @@
 mod broker;
 mod cluster;
 mod limits;
+mod monitoring;
 mod operator;
 mod plain;
 mod registry;
 mod routing;
 mod slow;
+mod status;
 mod support;
+mod threads;
 mod tls;

@@ -88,6 +88,7 @@ async fn a_harness_that_holds_its_neighbours_up_is_closed_though_it_moves() {
     let crawl = tokio::spawn(async move {
         use futures_util::StreamExt;
         while let Some(Ok(_)) = crawling.0.next().await {
+            // Its pace, which is what is tested: slower than its neighbours, and never still.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });

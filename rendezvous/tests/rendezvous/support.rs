@@ -8,6 +8,7 @@ use codex_exec_protocol::relay::{
     RelayData, RelayHandshake, RelayMessageFrame, RelayReset, RelayResume, relay_message_frame::Body,
 };
 use codex_outgoing::Outgoing;
+use codex_rendezvous::status::Status;
 use codex_rendezvous::tokens::{self, Grant, Role};
 use codex_rendezvous::{Config, Limits, Rendezvous};
 use futures_util::{SinkExt, StreamExt};
@@ -51,6 +52,7 @@ pub fn config(grants: Vec<Grant>) -> Config {
         allow_plain: true,
         open_metrics: true,
         limits: Limits::default(),
+        threads: 1,
         cluster: None,
     }
 }
@@ -101,6 +103,15 @@ impl Server {
     pub async fn get(&self, path: &str) -> (u16, String) {
         let answer = self.http.get(self.url(path)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// What an operator is told, or with which code a token is refused.
+    pub async fn status(&self, token: &str, query: &str) -> Result<Status, u16> {
+        let url = self.url(&format!("{}{query}", codex_rendezvous::status::PATH));
+        let answer = self.http.get(url).bearer_auth(token).send().await.unwrap();
+        let code = answer.status().as_u16();
+        let body = answer.bytes().await.unwrap();
+        if code == 200 { Ok(serde_json::from_slice(&body).unwrap()) } else { Err(code) }
     }
 
     /// Registers with a key and attaches.
@@ -246,10 +257,15 @@ impl Socket {
         .await
     }
 
+    /// Waits until the connection is gone, however.
+    pub async fn ended(&mut self) {
+        while let Some(Ok(_)) = patiently(self.0.next()).await {}
+    }
+
     /// Goes away with a close frame.
     pub async fn close(mut self) {
         self.0.close(None).await.unwrap();
-        while let Some(Ok(_)) = patiently(self.0.next()).await {}
+        self.ended().await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! `codex exec-server rendezvous` as people start it: what it prints, refuses and forgets.
 
+mod status;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -6,29 +6,29 @@ use std::time::Duration;
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use codex_exec_protocol::registry::PublicKey;
-use codex_secret::Secret;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use super::shared::{Shared, everybody, one};
+use super::shared::{Shared, one};
 use crate::clock::now;
 use crate::cluster::directory::Elsewhere;
-use crate::cluster::message::{About, Answer, Question, Sealed, milliseconds};
+use crate::cluster::message::{About, Answer, Question, Sealed, answer_context, everybody, milliseconds};
 use crate::node_id::NodeId;
-use crate::registry::{NoOffer, Offer};
+use crate::registry::{NoOffer, Offer, Presented};
+use crate::switch::Load;
 
 /// How long an answer may take. Our own pace: nothing outside depends on it.
 pub(super) const ANSWER_TIME: Duration = Duration::from_millis(300);
 /// How long a page of a list may take. Our own pace: nothing outside depends on it.
-const LIST_TIME: Duration = Duration::from_secs(2);
+pub(super) const LIST_TIME: Duration = Duration::from_secs(2);
 /// Environments in one page: with ids of any length it fits into the message that NATS takes by default, 1 MiB.
 const PAGE: usize = 2_000;
 /// How far clocks may differ, and how old a message may be.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
 
 /// What became of a question to one node.
-enum Asked {
+pub(super) enum Asked {
     Answered(NodeId, Answer),
     /// The broker knows that nobody listens.
     Nobody,
@@ -40,7 +40,7 @@ impl Shared {
         let nonce = rand::random();
         let question = Question { nonce, at: milliseconds(now()), about };
         let text = serde_json::to_vec(&question).ok()?;
-        Some((context(&nonce), self.sealer.seal(subject.as_bytes(), &text)?.into()))
+        Some((answer_context(&nonce), self.sealer.seal(subject.as_bytes(), &text)?.into()))
     }
 
     fn read(&self, context: &[u8], message: &Message) -> Option<(NodeId, Answer)> {
@@ -48,7 +48,7 @@ impl Shared {
         Some((opened.sender, serde_json::from_slice(&opened.text).ok()?))
     }
 
-    async fn ask_one(&self, node: NodeId, about: About, patience: Duration) -> Asked {
+    pub(super) async fn ask_one(&self, node: NodeId, about: About, patience: Duration) -> Asked {
         let subject = one(node);
         let Some((context, sealed)) = self.question(&subject, about) else { return Asked::Silence };
         match timeout(patience, self.client.request(subject, sealed)).await {
@@ -130,23 +130,17 @@ impl Shared {
         }
     }
 
-    pub(super) async fn ask_validate(
-        &self,
-        environment: &str,
-        registration: &str,
-        harness: &PublicKey,
-        authorization: &Secret,
-    ) -> bool {
+    pub(super) async fn ask_validate(&self, presented: Presented<'_>) -> bool {
         let about = || About::Validate {
-            environment: environment.to_owned(),
-            registration: registration.to_owned(),
-            harness: harness.clone(),
-            authorization: Sealed(authorization.expose().to_owned()),
+            environment: presented.environment.to_owned(),
+            registration: presented.registration.to_owned(),
+            harness: presented.harness.clone(),
+            authorization: Sealed(presented.authorization.to_owned()),
         };
         if !self.connected() {
             return false;
         }
-        let known = self.table.lock().find(environment).flatten();
+        let known = self.table.lock().find(presented.environment).flatten();
         if let Some(node) = known {
             match self.ask_one(node, about(), ANSWER_TIME).await {
                 Asked::Answered(_, Answer::Valid(true)) => return true,
@@ -156,6 +150,14 @@ impl Shared {
         }
         let good = |_, answer| matches!(answer, Answer::Valid(true)).then_some(());
         self.ask_all(about(), good).await.is_ok()
+    }
+
+    pub(super) async fn ask_loads(&self, node: NodeId, environments: &[String]) -> Option<Vec<Load>> {
+        let about = About::Load { environments: environments.to_vec() };
+        match self.ask_one(node, about, ANSWER_TIME).await {
+            Asked::Answered(_, Answer::Load(loads)) => Some(loads),
+            Asked::Answered(..) | Asked::Nobody | Asked::Silence => None,
+        }
     }
 
     /// Takes over what a node has, page by page.
@@ -196,7 +198,7 @@ impl Shared {
         }
         let Some(answer) = self.answer_to(question.about) else { return };
         let Ok(text) = serde_json::to_vec(&answer) else { return };
-        let Some(sealed) = self.sealer.seal(&context(&question.nonce), &text) else { return };
+        let Some(sealed) = self.sealer.seal(&answer_context(&question.nonce), &text) else { return };
         if let Err(error) = self.client.publish(reply, sealed.into()).await {
             tracing::debug!(%error, "an answer does not go out");
         }
@@ -217,8 +219,15 @@ impl Shared {
                 Err(NoOffer::Unknown) => Answer::Unknown,
             },
             About::Validate { environment, registration, harness, authorization } => {
-                Answer::Valid(self.owner()?.validate(&environment, &registration, &harness, &authorization.0))
+                Answer::Valid(self.owner()?.validate(Presented {
+                    environment: &environment,
+                    registration: &registration,
+                    harness: &harness,
+                    authorization: &authorization.0,
+                }))
             }
+            About::Load { environments } => Answer::Load(self.owner()?.loads(&environments)),
+            About::Tokens => Answer::Tokens(self.tokens.as_ref()?.list()),
             About::List { after } => {
                 let (claims, more) = self.table.lock().list(&after, PAGE);
                 Answer::List { claims, more }
@@ -238,11 +247,6 @@ fn way(node: NodeId, answer: Answer) -> Option<Result<Elsewhere, NoOffer>> {
         Answer::Plain => Some(Err(NoOffer::Plain)),
         _ => None,
     }
-}
-
-/// What binds an answer to its question.
-fn context(nonce: &[u8; 16]) -> Vec<u8> {
-    [b"answer to ".as_slice(), nonce].concat()
 }
 
 /// Whether a message was made just now, as far as clocks agree.

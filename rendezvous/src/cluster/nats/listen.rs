@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ask::is_recent;
-use super::shared::{Shared, announcements, everybody, one};
+use super::shared::{Shared, one};
 use crate::clock::now;
-use crate::cluster::message::{Announcement, News};
+use crate::cluster::message::{Announcement, News, announcements, everybody};
 use crate::cluster::table::Sync;
 use crate::node_id::NodeId;
 
@@ -80,6 +80,7 @@ impl Listener {
                 tracing::info!("the cluster's broker is there");
                 *self.shared.joined.lock() = Some(Instant::now());
                 self.say_alive_soon();
+                self.follow_tokens(0, None);
             }
             Event::Disconnected => {
                 tracing::warn!("the cluster's broker is gone; this node goes on with what it has");
@@ -104,6 +105,7 @@ impl Listener {
         self.shared.table.lock().sweep(self.shared.retention, now);
         let digest = self.shared.digest();
         self.shared.publish(News::Digest(digest)).await;
+        self.follow_tokens(0, None);
     }
 
     fn heard(&mut self, message: &Message) {
@@ -115,16 +117,23 @@ impl Listener {
             tracing::warn!(%node, "a node's message is dropped: it is old, or the clocks of the nodes differ by more than a minute");
             return;
         }
+        if let News::Tokens { version } = announcement.news {
+            return self.follow_tokens(version, None);
+        }
         let Some(is_new) = shared.table.lock().hear(node, opened.counter, time) else { return };
         match announcement.news {
             News::Registered(claim) => shared.note(node, &claim, false),
             News::Gained(claim) => shared.note(node, &claim, true),
             News::Lost(claim) => shared.table.lock().lost(node, &claim, time),
             News::Gone => shared.is_gone(node),
+            News::Tokens { .. } => {}
             News::Digest(digest) => {
                 let same = shared.table.lock().digest(node, &digest);
                 if same == Sync::Differs {
                     self.take_list(node);
+                }
+                if digest.tokens > 0 {
+                    self.follow_tokens(digest.tokens, Some(node));
                 }
             }
         }
@@ -145,6 +154,15 @@ impl Listener {
             shared.take_list(node).await;
             shared.syncing.lock().remove(&node);
         });
+    }
+
+    /// Looks for the shared tokens of this version, which this node has; of any, if it is 0.
+    fn follow_tokens(&mut self, version: u64, node: Option<NodeId>) {
+        if self.shared.tokens.as_ref().is_none_or(|known| version > 0 && known.version() >= version) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move { shared.follow_tokens(version, node).await });
     }
 
     async fn asked(&mut self, message: Message) {

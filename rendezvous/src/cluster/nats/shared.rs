@@ -11,27 +11,16 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
+use super::tokens::Follower;
 use crate::clock::now;
 use crate::cluster::directory::Owner;
-use crate::cluster::message::{Announcement, Claim, Digest, News, milliseconds};
+use crate::cluster::message::{Announcement, Claim, Digest, News, SUBJECT, announcements, milliseconds};
 use crate::cluster::seal::Sealer;
 use crate::cluster::table::{Table, Verdict};
 use crate::node_id::NodeId;
 
-/// What all subjects begin with. Clusters of different secrets may share a broker: they can't open each other's messages.
-const SUBJECT: &str = "codex.rendezvous.1";
 /// For so long after the broker came, what nobody knows may only be unknown because this node has heard nobody.
 const SETTLING: Duration = Duration::from_secs(7);
-
-/// The subject of announcements.
-pub(super) fn announcements() -> String {
-    format!("{SUBJECT}.news")
-}
-
-/// The subject of questions to all.
-pub(super) fn everybody() -> String {
-    format!("{SUBJECT}.ask")
-}
 
 /// The subject of questions to one node.
 pub(super) fn one(node: NodeId) -> String {
@@ -43,7 +32,9 @@ pub(super) struct Shared {
     pub(super) me: NodeId,
     pub(super) url: Url,
     pub(super) client: async_nats::Client,
-    pub(super) sealer: Sealer,
+    pub(super) sealer: Arc<Sealer>,
+    /// The tokens that all nodes share, if they do.
+    pub(super) tokens: Option<Follower>,
     pub(super) table: Mutex<Table>,
     pub(super) owner: Mutex<Option<Weak<dyn Owner>>>,
     pub(super) outgoing: mpsc::Sender<News>,
@@ -79,6 +70,7 @@ impl Shared {
             url: self.url.to_string(),
             leaving: self.leaving.load(Ordering::Relaxed),
             levels,
+            tokens: self.tokens.as_ref().map_or(0, Follower::version),
         }
     }
 

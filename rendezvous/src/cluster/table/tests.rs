@@ -1,3 +1,5 @@
+//! The order of claims, sums and lists, and what a silent node leaves behind, all without a clock or a socket.
+
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1_000_000);
@@ -16,7 +18,7 @@ fn claim(environment: &str, generation: u64, attachment: u64) -> Claim {
 }
 
 fn digest(tally: Tally) -> Digest {
-    Digest { tally, url: "http://n".to_owned(), leaving: false, levels: Levels::default() }
+    Digest { tally, url: "http://n".to_owned(), leaving: false, levels: Levels::default(), tokens: 0 }
 }
 
 #[test]

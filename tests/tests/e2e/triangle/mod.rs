@@ -10,6 +10,7 @@ mod mcp;
 mod nodes;
 mod operator;
 mod proxied;
+mod shared_tokens;
 
 use codex_e2e::{Executor, ExecutorBuilder, Hub};
 use codex_exec_server::client::{
