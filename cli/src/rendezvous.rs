@@ -3,8 +3,9 @@
 mod broker;
 mod status;
 mod token;
+mod token_file;
+mod usage;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,16 +13,17 @@ use anyhow::{Context, bail};
 use codex_children::descriptor_limit;
 use codex_config::RendezvousConfig;
 use codex_outgoing::is_loopback;
-use codex_rendezvous::tokens::{self, Grant, Role, Scope};
-use codex_rendezvous::{Config, Limits, MOST_THREADS, Rendezvous, StartError, TlsFiles, file};
+use codex_rendezvous::tokens::{self, Role, Scope};
+use codex_rendezvous::{Config, Limits, MOST_THREADS, Rendezvous, StartError, TlsFiles};
 use codex_secret::Secret;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use crate::codes::WRONG_USAGE;
-use crate::output;
+use crate::output::{self, note};
 use crate::setup::Setup;
 use broker::BrokerArgs;
+use token_file::read_tokens;
+use usage::wrong_usage;
 
 /// The environment named in the lines to paste.
 const EXAMPLE_ENVIRONMENT: &str = "my-machine";
@@ -228,19 +230,13 @@ async fn serve(args: RendezvousArgs, setup: &Setup) -> anyhow::Result<u8> {
                 bail!("the listener ended");
             }
             _ = reload.recv() => match read_again(&rendezvous, args.tokens.as_deref(), tls.as_ref(), secrets.as_deref()) {
-                Ok(()) => say("Tokens, certificate and the cluster's secret are read again."),
+                Ok(()) => note("Tokens, certificate and the cluster's secret are read again."),
                 Err(error) => output::error(&format!("nothing is changed: {}", output::sentence(&error))),
             },
         }
     }
     rendezvous.drain().await;
     Ok(0)
-}
-
-/// Tells what is wrong with the flags; nothing was started.
-fn wrong_usage(error: &anyhow::Error) -> anyhow::Result<u8> {
-    output::error(&output::sentence(error));
-    Ok(WRONG_USAGE)
 }
 
 /// As many threads as there are cores, up to where more would rather wait for each other.
@@ -253,17 +249,6 @@ fn allow_many_connections() {
     if let Err(error) = descriptor_limit::raise() {
         tracing::warn!(%error, "can't raise the limit of open files");
     }
-}
-
-fn read_tokens(path: &Path) -> anyhow::Result<Vec<Grant>> {
-    let unreadable = || format!("can't read the tokens' hashes from {}", path.display());
-    let text = file::read(path).with_context(unreadable)?;
-    let text = std::str::from_utf8(&text).with_context(unreadable)?;
-    let grants = tokens::parse_file(text).with_context(|| format!("can't use {}", path.display()))?;
-    if grants.is_empty() {
-        bail!("{} holds no token; `codex exec-server rendezvous token` makes a line for it", path.display());
-    }
-    Ok(grants)
 }
 
 /// The files are checked before anything is changed.
@@ -312,36 +297,31 @@ fn reachable(rendezvous: &Rendezvous) -> String {
 fn explain(url: &str, token: Option<&str>, plain: bool) {
     let id = EXAMPLE_ENVIRONMENT;
     match token {
-        Some(_) => say("Registry and rendezvous are ready. The access token below ends with this process."),
-        None => {
-            say("Registry and rendezvous are ready. TOKEN stands for one that it knows (`rendezvous token`).")
-        }
+        Some(_) => note("Registry and rendezvous are ready. The access token below ends with this process."),
+        None => note(
+            "Registry and rendezvous are ready. TOKEN stands for one that it knows (`rendezvous token`).",
+        ),
     }
     let token = token.unwrap_or("TOKEN");
-    say("\nOn the machine to lend:");
-    say(&format!(
+    note("\nOn the machine to lend:");
+    note(&format!(
         "  CODEX_EXEC_SERVER_REMOTE_BEARER_TOKEN={token} codex exec-server --remote {url} --environment-id {id}"
     ));
-    say("\nA released Codex client that uses it:");
-    say(&format!(
+    note("\nA released Codex client that uses it:");
+    note(&format!(
         "  CODEX_EXEC_SERVER_NOISE_REGISTRY_URL={url} CODEX_EXEC_SERVER_NOISE_ENVIRONMENT_ID={id} \
          CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN={token} codex"
     ));
-    say("\nA program run there:");
-    say(&format!(
+    note("\nA program run there:");
+    note(&format!(
         "  CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN={token} codex exec-server run --registry {url} \
          --environment-id {id} -- uname -a"
     ));
     if plain {
         let websocket = url.replacen("http", "ws", 1);
-        say("\nA client of a plain relay, which this process can read:");
-        say(&format!(
+        note("\nA client of a plain relay, which this process can read:");
+        note(&format!(
             "  CODEX_EXEC_SERVER_URL='{websocket}/rendezvous?role=harness&environment={id}&token={token}' codex"
         ));
     }
-}
-
-/// Prints a line for people on stderr; nothing can be done when it is closed.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

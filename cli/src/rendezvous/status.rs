@@ -11,7 +11,7 @@ use codex_rendezvous::status::{Environment, Node, PATH, Status};
 use codex_secret::Secret;
 use url::Url;
 
-use super::wrong_usage;
+use super::usage::wrong_usage;
 use crate::codes::NO_CREDENTIAL;
 use crate::output;
 use crate::table::{Table, printed};

@@ -13,8 +13,8 @@ use codex_secret::Secret;
 use rustix::fs::{FileType, fstat};
 
 use super::broker::BrokerArgs;
-use super::{say, wrong_usage};
-use crate::output;
+use super::usage::wrong_usage;
+use crate::output::{self, note};
 use crate::setup::Setup;
 
 #[derive(Debug, clap::Args)]
@@ -131,13 +131,13 @@ fn made(roles: &[RoleArg], environments: &[Scope], name: &str) -> anyhow::Result
         output::line(token.expose())
             .and_then(|()| output::line(&grant.to_string()))
             .context("can't print the token")?;
-        say("The first line is the token, shown this once; the second belongs into the --tokens file.");
+        note("The first line is the token, shown this once; the second belongs into the --tokens file.");
         return Ok(0);
     }
     // Most likely the --tokens file, which must not hold the token itself.
     output::line(&grant.to_string()).context("can't print the line for the --tokens file")?;
-    say("The token, shown this once; stdout got the line for the --tokens file:");
-    say(token.expose());
+    note("The token, shown this once; stdout got the line for the --tokens file:");
+    note(token.expose());
     Ok(0)
 }
 

@@ -2,6 +2,7 @@
 //! is made good by the next digest.
 
 mod ask;
+mod follower;
 mod listen;
 mod shared;
 mod tokens;
@@ -18,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use url::Url;
 
+use self::follower::Follower;
 use self::shared::Shared;
-use self::tokens::Follower;
 use super::connection::{self, BrokerError};
 use super::directory::{ClusterConfig, Directory, Elsewhere, Health, NodeStatus, Owner, Place};
 use super::message::{Claim, News};

@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::{AddArgs, BrokerArgs, LsArgs, RmArgs, is_file, mint, nowhere_to_show};
 use crate::codes::FAILURE;
-use crate::output;
-use crate::rendezvous::{read_tokens, say, wrong_usage};
+use crate::output::{self, note};
+use crate::rendezvous::token_file::read_tokens;
+use crate::rendezvous::usage::wrong_usage;
 use crate::setup::Setup;
 use crate::table::{Table, printed};
 
-/// Shortest beginning of a hash that names a token.
+/// Shortest beginning of a hash that names a token. Our own pace: nothing outside depends on it.
 const SHORTEST_HASH: usize = 8;
 
 /// Why the list stays as it is.
@@ -51,14 +52,14 @@ pub(super) async fn add(args: AddArgs, setup: &Setup) -> anyhow::Result<u8> {
         })
         .await?;
     match token {
-        None => say(&format!("{} tokens are shared now.", grants.len())),
+        None => note(&format!("{} tokens are shared now.", grants.len())),
         Some(token) if is_file(std::io::stdout()) => {
-            say("The token, shown this once:");
-            say(token.expose());
+            note("The token, shown this once:");
+            note(token.expose());
         }
         Some(token) => {
             output::line(token.expose()).context("can't print the token")?;
-            say("That is the token, shown this once. It is good at all nodes.");
+            note("That is the token, shown this once. It is good at all nodes.");
         }
     }
     Ok(0)

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
-use super::tokens::Follower;
+use super::follower::Follower;
 use crate::clock::now;
 use crate::cluster::directory::Owner;
 use crate::cluster::message::{Announcement, Claim, Digest, News, SUBJECT, announcements, milliseconds};
