@@ -101,7 +101,7 @@ fn token(args: &StatusArgs) -> anyhow::Result<Option<Secret>> {
         Some(path) => read_token(path)?,
         None => Secret::new(std::env::var(TOKEN_VARIABLE).unwrap_or_default()),
     };
-    Ok(if token.is_blank() { None } else { Some(token) })
+    Ok(token.trimmed())
 }
 
 /// All pages as one; `None` if the token is not taken.

@@ -49,7 +49,7 @@ impl Broker {
             true => format!("jetstream {{ store_dir: {:?} }}", directory.path()),
             false => format!("cluster {{ name: test, listen: \"127.0.0.1:-1\", routes: [{routes}] }}"),
         };
-        std::fs::write(&settings, format!("server_name: test\nlisten: \"{address}\"\n{text}\n")).unwrap();
+        std::fs::write(&settings, format!("listen: \"{address}\"\n{text}\n")).unwrap();
         let mut child = Command::new("nats-server")
             .arg("-c")
             .arg(&settings)
