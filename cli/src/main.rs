@@ -46,6 +46,7 @@ mod top;
 mod upgrade;
 mod values;
 mod wait;
+mod web_console;
 
 use std::process::ExitCode;
 
@@ -144,6 +145,8 @@ enum ExecServerCommand {
     Connect(connect::ConnectArgs),
     /// Hold any exec-server to the protocol, rule by rule, and print what it keeps.
     Conformance(conformance::ConformanceArgs),
+    /// Show all environments on a web page: programs, live terminals, logs, files and forwards.
+    Console(Box<web_console::ConsoleArgs>),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
     /// Have systemd run the server, or a rendezvous, for this user.
@@ -342,6 +345,10 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Conformance(mut args)) => {
                     config.extend(args.reach.take_config(&mut strict_config));
                     start(config, strict_config, surroundings, |setup| conformance::conformance(args, setup))
+                }
+                Some(ExecServerCommand::Console(mut args)) => {
+                    config.extend(args.reach.take_config(&mut strict_config));
+                    start(config, strict_config, surroundings, |setup| web_console::console(*args, setup))
                 }
                 Some(ExecServerCommand::Rendezvous(args)) => {
                     start(config, strict_config, surroundings, |setup| rendezvous::rendezvous(args, setup))

@@ -1,5 +1,6 @@
 //! How any command finds its environment: by name, by address, or the one in use.
 
+mod every;
 mod far;
 mod registry;
 mod token;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::codes::{FAILURE, NO_CREDENTIAL, UNREACHABLE, WRONG_USAGE};
 use crate::output;
 use crate::setup::Setup;
+pub(crate) use every::{every, one};
 pub(crate) use far::{FIRST_ANSWER, Far, FarArgs};
 use registry::RegistryArgs;
 use token::TOKEN_VARIABLE;

@@ -29,5 +29,5 @@ pub mod tokens;
 pub mod websocket;
 
 pub use limits::Limits;
-pub use server::{Config, Rendezvous, StartError, TlsFiles};
+pub use server::{Config, Rendezvous, StartError, TlsFiles, load_tls};
 pub use threads::MOST_THREADS;

@@ -347,7 +347,11 @@ fn checked(url: Url) -> Result<Url, StartError> {
     if good { Ok(url) } else { Err(StartError::PublicUrl) }
 }
 
-fn load_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
+/// Reads a certificate and its key, to serve HTTP/1.1 over TLS with them.
+///
+/// # Errors
+/// [`StartError::Tls`], which names the file and what is wrong with it.
+pub fn load_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
     let wrong = |path: &Path, reason: String| StartError::Tls { path: path.to_owned(), reason };
     let read = |path: &Path| file::read(path).map_err(|error| wrong(path, error.to_string()));
     let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codex_config::environments::LOCAL;
-use codex_exec_server::client::{Dial, EnvironmentError, Environments, State};
+use codex_exec_server::client::{EnvironmentError, Environments, State};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ use crate::codes::FAILURE;
 use crate::output;
 use crate::setup::Setup;
 use crate::table::{Table, printed};
-use crate::target::{self, TargetArgs, rest_of, written_down};
+use crate::target::{self, every};
 
 /// How one stands.
 struct Standing<'a> {
@@ -26,23 +25,11 @@ struct Standing<'a> {
 /// Connects to each that does not rest, and says how each stands.
 pub(super) async fn all(json: bool, setup: Setup) -> anyhow::Result<u8> {
     let setup = Arc::new(setup);
-    let found = match written_down(setup.own_home().as_deref()) {
+    let (environments, names) = match every(&setup, |_| {}) {
         Ok(found) => found,
         Err(error) => return Ok(target::tell(&error)),
     };
-    let environments = Environments::default();
-    for id in found.ids() {
-        let (target, of_dial) = (TargetArgs::named(id), Arc::clone(&setup));
-        let dial = Dial::new(move || match target.find(&of_dial) {
-            Ok(found) => Ok(found.into_parts()),
-            Err(error) => Err(error.to_string()),
-        });
-        match id == LOCAL {
-            true => environments.add_local_server(dial)?,
-            false => environments.add_remote(id, dial.resting_while(rest_of(&setup, id)))?,
-        }
-    }
-    let standings = join_all(found.ids().map(|name| standing(&environments, name))).await;
+    let standings = join_all(names.iter().map(|name| standing(&environments, name))).await;
     environments.close().await;
     let code = match standings.iter().all(|one| one.paused || one.state == State::Ready) {
         true => 0,

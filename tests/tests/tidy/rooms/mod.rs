@@ -8,10 +8,11 @@ use crate::tree;
 use source::Library;
 
 /// The crates whose rooms ARCHITECTURE.md lists, with their folders.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("exec-server", "exec-server/src"),
     ("login", "login/src"),
     ("rendezvous", "rendezvous/src"),
+    ("console", "console/src"),
     ("cli", "cli/src"),
 ];
 
