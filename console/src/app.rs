@@ -61,7 +61,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(address: SocketAddr, tls: bool, public_url: Option<Url>) -> Result<Self, url::ParseError> {
+    pub(crate) fn new(
+        address: SocketAddr,
+        tls: bool,
+        public_url: Option<Url>,
+    ) -> Result<Self, url::ParseError> {
         let scheme = if tls { "https" } else { "http" };
         let local = Url::parse(&format!("{scheme}://{address}"))?;
         let mut named = vec![local.clone()];

@@ -72,9 +72,14 @@ mod tests {
     #[test]
     fn nothing_of_ours_names_another_host() {
         let ours = ASSETS.iter().filter(|asset| !asset.path.starts_with("vendor/"));
-        for (path, text) in ours.map(|asset| (asset.path, asset.bytes)).chain([("index.html", PAGE.as_bytes())]) {
+        for (path, text) in
+            ours.map(|asset| (asset.path, asset.bytes)).chain([("index.html", PAGE.as_bytes())])
+        {
             let text = String::from_utf8_lossy(text).replace("http://www.w3.org/2000/svg", "");
-            assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("//cdn"), "{path}");
+            assert!(
+                !text.contains("http://") && !text.contains("https://") && !text.contains("//cdn"),
+                "{path}"
+            );
         }
     }
 }

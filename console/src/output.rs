@@ -142,7 +142,8 @@ pub(crate) async fn search(
     from: u64,
     limits: &Limits,
 ) -> Result<Found, ClientError> {
-    let mut finder = Finder { needle: Needle::new(text), line: Vec::new(), begins: from, found: Found::default() };
+    let mut finder =
+        Finder { needle: Needle::new(text), line: Vec::new(), begins: from, found: Found::default() };
     let (mut at, mut looked) = (from, 0);
     loop {
         let read = source.read(client, Begin::Offset(at), limits.read_bytes * 4, 0).await?;

@@ -7,8 +7,8 @@ use codex_exec_server::protocol::WirePath;
 use codex_exec_server::protocol::encode::NoParams;
 use codex_exec_server::protocol::environment::{EnvironmentInfo, Info};
 use codex_exec_server::protocol::process::{
-    EnvPolicy, List, ListParams, ProcessInfo, ProcessState, Signal, SignalName, SignalParams, Start, StartParams,
-    Terminate, TerminateParams,
+    EnvPolicy, List, ListParams, ProcessInfo, ProcessState, Signal, SignalName, SignalParams, Start,
+    StartParams, Terminate, TerminateParams,
 };
 use codex_exec_server::protocol::{ProcessId, SessionId};
 
@@ -126,8 +126,9 @@ pub(crate) async fn start(client: &Client, wanted: Wanted) -> Result<Place, Prog
         _ => None,
     };
     let cwd = match &wanted.cwd {
-        Some(text) => local(WirePath::parse(text).ok())
-            .ok_or_else(|| ProgramError::Usage(format!("{text:?} is no absolute path, and so no directory to begin in")))?,
+        Some(text) => local(WirePath::parse(text).ok()).ok_or_else(|| {
+            ProgramError::Usage(format!("{text:?} is no absolute path, and so no directory to begin in"))
+        })?,
         None => local(info.user_home_dir).or_else(|| local(info.cwd)).unwrap_or_else(|| "/".into()),
     };
     let (argv, arg0) = match wanted.command {

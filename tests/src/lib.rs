@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod binary;
 pub mod client;
+pub mod console;
 pub mod cutter;
 pub mod executor;
 pub mod far;

@@ -28,7 +28,7 @@ export function terminal(main, view) {
   const line = h("code", { class: "argv" });
   const state = h("span", { class: "state" }, pill("connecting", "busy"));
   const link = h("span", { class: "linked", role: "status" });
-  const box = h("div", { class: "terminal", role: "region", "aria-label": `Terminal of ${place.process}` });
+  const box = h("div", { class: "stage", role: "region", "aria-label": `Terminal of ${place.process}` });
   const type = h("button", { type: "button", class: "main", "data-type": "", "aria-pressed": "false", hidden: true, onclick: () => setTyping(!typing) }, "Type");
   const behind = h("button", { type: "button", "data-end": "", onclick: () => toEnd() }, "To the end");
   const search = h("input", { type: "search", placeholder: "Search (/)", "aria-label": "Search the terminal", "data-search": "" });

@@ -168,7 +168,10 @@ mod tests {
         let (session, grant) = book.exchange(key.expose(), now).unwrap();
         assert!(book.exchange(key.expose(), now).is_none(), "it was used");
         assert_eq!(book.caller(session.expose(), now).unwrap().id, grant.id);
-        assert!(book.caller(session.expose(), now + MINUTE).is_none(), "the session ends with the link's time");
+        assert!(
+            book.caller(session.expose(), now + MINUTE).is_none(),
+            "the session ends with the link's time"
+        );
         let (late, _) = book.link(wish(Role::Look), now).unwrap();
         assert!(book.exchange(late.expose(), now + MINUTE).is_none(), "it has expired");
         assert!(book.list(now + MINUTE).is_empty());
@@ -192,13 +195,16 @@ mod tests {
         assert_eq!(book.link(wish(Role::Look), now).unwrap_err(), NoGrant::TooMany(2));
         assert!(book.revoke(link.id) && book.revoke(grant.id) && !book.revoke(grant.id));
         grant.over().await;
-        assert!(book.exchange(unused.expose(), now).is_none() && book.caller(session.expose(), now).is_none());
+        assert!(
+            book.exchange(unused.expose(), now).is_none() && book.caller(session.expose(), now).is_none()
+        );
     }
 
     #[test]
     fn a_scope_reaches_what_it_names_and_nothing_else() {
         let of = |scope| Grant::new(1, String::new(), Role::Look, scope, Instant::now());
-        let process = |p: &str| Scope::Process { environment: "a".into(), session: "s".into(), process: p.into() };
+        let process =
+            |p: &str| Scope::Process { environment: "a".into(), session: "s".into(), process: p.into() };
         for (scope, reaches, covers, sees) in [
             (Scope::All, true, true, true),
             (Scope::Environment { environment: "a".into() }, true, true, true),
@@ -207,7 +213,11 @@ mod tests {
             (process("q"), true, false, false),
         ] {
             let grant = of(scope.clone());
-            assert_eq!((grant.reaches("a"), grant.covers("a"), grant.sees("a", "s", "p")), (reaches, covers, sees), "{scope:?}");
+            assert_eq!(
+                (grant.reaches("a"), grant.covers("a"), grant.sees("a", "s", "p")),
+                (reaches, covers, sees),
+                "{scope:?}"
+            );
         }
     }
 }

@@ -61,7 +61,11 @@ impl Upload {
 }
 
 impl AsyncRead for Upload {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
             match ready!(self.body.poll_next_unpin(cx)) {
                 Some(Ok(bytes)) => self.rest = bytes,

@@ -33,7 +33,8 @@ impl Caller {
     /// May see something of this environment.
     pub(super) fn reaches(&self, environment: &str) -> Result<(), Refusal> {
         // As if it was not there.
-        let unknown = || Refusal::not_found(format!("there is no environment {environment:?} that you may see"));
+        let unknown =
+            || Refusal::not_found(format!("there is no environment {environment:?} that you may see"));
         self.0.reaches(environment).then_some(()).ok_or_else(unknown)
     }
 

@@ -11,7 +11,9 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codex_exec_server::client::Client;
 use codex_exec_server::environment::{CallError, Environment, Files};
-use codex_exec_server::protocol::filesystem::{Entry, GetEntryParams, GetMetadataParams, Kind, ListParams, ReadDirectoryParams};
+use codex_exec_server::protocol::filesystem::{
+    Entry, GetEntryParams, GetMetadataParams, Kind, ListParams, ReadDirectoryParams,
+};
 use codex_exec_server::protocol::{ErrorCode, WirePath};
 use codex_exec_server::transfer;
 use futures_util::{Stream, stream};
@@ -65,7 +67,9 @@ async fn meant(client: &Client, path: &str) -> Result<PathBuf, Refusal> {
     }
     match WirePath::parse(path) {
         Ok(WirePath::Local(path)) => Ok(path),
-        Ok(WirePath::Foreign(_)) => Err(Refusal::wrong("paths of that kind of machine are not understood here")),
+        Ok(WirePath::Foreign(_)) => {
+            Err(Refusal::wrong("paths of that kind of machine are not understood here"))
+        }
         Err(error) => Err(Refusal::wrong(error.to_string())),
     }
 }
@@ -131,8 +135,7 @@ pub(super) async fn download(
     let (client, files) = reach(&app, &environment).await?;
     let path = meant(&client, &path).await?;
     // Once the answer has begun, it can only break off.
-    let params =
-        GetMetadataParams { path: path.clone().into(), follow_symlinks: None, sandbox: None };
+    let params = GetMetadataParams { path: path.clone().into(), follow_symlinks: None, sandbox: None };
     if !files.get_metadata(params).await?.is_file {
         return Err(Refusal::wrong(format!("{} is no regular file", path.display())));
     }
@@ -143,8 +146,9 @@ pub(super) async fn download(
 /// A file as it is read, to its end. Dropping it ends the reading.
 fn content(files: Arc<dyn Files>, path: PathBuf) -> impl Stream<Item = Result<Bytes, String>> + Send {
     let (mut writer, reader) = duplex(READ_AHEAD);
-    let task: Reading =
-        tokio::spawn(async move { transfer::fetch(&*files, &path, &mut writer).await.map(drop).map_err(|error| error.to_string()) });
+    let task: Reading = tokio::spawn(async move {
+        transfer::fetch(&*files, &path, &mut writer).await.map(drop).map_err(|error| error.to_string())
+    });
     stream::unfold(Some((reader, task)), |state| async move {
         let (mut reader, task): (DuplexStream, Reading) = state?;
         let mut piece = BytesMut::with_capacity(PIECE);
@@ -178,7 +182,12 @@ pub(super) async fn upload(
     let (client, files) = reach(&app, &environment).await?;
     let path = meant(&client, &path).await?.join(&name);
     let there = files
-        .stat(GetEntryParams { path: path.clone().into(), follow_symlinks: true, extents: false, sandbox: None })
+        .stat(GetEntryParams {
+            path: path.clone().into(),
+            follow_symlinks: true,
+            extents: false,
+            sandbox: None,
+        })
         .await;
     let mode = match there {
         Ok(_) if !replace => {
@@ -197,6 +206,8 @@ pub(super) async fn upload(
     match stored {
         Ok(found) => Ok(Json(json!({"bytes": found.bytes, "sha256": found.sha256}))),
         Err(transfer::StreamError::There(error)) => Err(error.into()),
-        Err(transfer::StreamError::Here(_)) => Err(Refusal::wrong("the upload broke off; nothing was changed")),
+        Err(transfer::StreamError::Here(_)) => {
+            Err(Refusal::wrong("the upload broke off; nothing was changed"))
+        }
     }
 }

@@ -53,7 +53,9 @@ pub(super) async fn make(
     let (life, longest) = (Duration::from_secs(seconds), app.limits.longest_link_life);
     if life.is_zero() || life > longest {
         let days = longest.as_secs() / 86_400;
-        return Err(Refusal::wrong(format!("a link is good for 1 second to {days} days, not {seconds} seconds")));
+        return Err(Refusal::wrong(format!(
+            "a link is good for 1 second to {days} days, not {seconds} seconds"
+        )));
     }
     if name.chars().count() > LONGEST_NAME {
         return Err(Refusal::wrong(format!("a link's name has {LONGEST_NAME} characters at most")));

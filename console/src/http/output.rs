@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use codex_exec_server::client::ClientError;
-use codex_exec_server::protocol::process::{ListLogs, ListLogsParams};
+use codex_exec_server::protocol::process::{ListLogs, ListLogsParams, ReadResult};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -69,7 +69,11 @@ pub(super) async fn of_log(
     read(&app, of_disk(&caller, named)?, page?.0).await
 }
 
-async fn read(app: &App, (environment, source): (String, Source), page: Page) -> Result<Json<Value>, Refusal> {
+async fn read(
+    app: &App,
+    (environment, source): (String, Source),
+    page: Page,
+) -> Result<Json<Value>, Refusal> {
     let client = programs::client(&app.environments, &environment).await?;
     let max = page.max.unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE);
     let from = match page.from {
@@ -80,15 +84,27 @@ async fn read(app: &App, (environment, source): (String, Source), page: Page) ->
             probe.totals.sum().saturating_sub(max)
         }
     };
-    let read = source.read(&client, Begin::Offset(from), max, 0).await?;
-    let next = read.next_offset.unwrap_or(from + length(&read));
-    let pieces: Vec<Value> =
-        read.chunks.iter().map(|chunk| json!({"stream": chunk.stream, "bytes": chunk.chunk})).collect();
+    let mut read = source.read(&client, Begin::Offset(from), max, 0).await?;
+    let mut next = read.next_offset.unwrap_or(from + length(&read));
+    let begin = next.saturating_sub(length(&read));
+    let mut pieces = described(&read);
+    // Whole events are read: what is left behind them may be less than the last one of these.
+    while page.from.is_none() && next < read.totals.sum() && next - begin < max {
+        read = source.read(&client, Begin::Offset(next), max, 0).await?;
+        if read.chunks.is_empty() {
+            break;
+        }
+        next = read.next_offset.unwrap_or(next + length(&read));
+        pieces.extend(described(&read));
+    }
     Ok(Json(json!({
-        "begin": next.saturating_sub(length(&read)), "next": next, "total": read.totals.sum(), "pieces": pieces,
-        "lost": read.lost_bytes, "over": read.closed, "failure": read.failure, "exitCode": read.exit_code,
-        "exit": read.exit,
+        "begin": begin, "next": next, "total": read.totals.sum(), "pieces": pieces, "lost": read.lost_bytes,
+        "over": read.closed, "failure": read.failure, "exitCode": read.exit_code, "exit": read.exit,
     })))
+}
+
+fn described(read: &ReadResult) -> Vec<Value> {
+    read.chunks.iter().map(|chunk| json!({"stream": chunk.stream, "bytes": chunk.chunk})).collect()
 }
 
 pub(super) async fn search_process(

@@ -23,7 +23,11 @@ const USUAL_SIZE: (u16, u16) = (24, 80);
 pub(super) type Named = (String, String, String);
 
 /// The environment and the process of a path, if the caller may act on it in this role.
-pub(super) fn place(caller: &Caller, (environment, session, process): Named, role: Role) -> Result<(String, Place), Refusal> {
+pub(super) fn place(
+    caller: &Caller,
+    (environment, session, process): Named,
+    role: Role,
+) -> Result<(String, Place), Refusal> {
     caller.sees(&environment, &session, &process, role)?;
     Ok((environment, Place { session: session.into(), process: process.into() }))
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
-use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use codex_secret::Secret;
 use serde::Deserialize;
@@ -43,7 +43,8 @@ pub(super) async fn sign_in(
     let Json(SignIn { key }) = body?;
     let now = Instant::now();
     let Some((session, grant)) = app.access.exchange(key.expose(), now) else {
-        let message = "this link is good no longer: it was used, has expired or was revoked; ask for another one";
+        let message =
+            "this link is good no longer: it was used, has expired or was revoked; ask for another one";
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "used_link", message));
     };
     tracing::info!(link = grant.id, role = ?grant.role, "signed in");

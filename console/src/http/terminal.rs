@@ -62,7 +62,8 @@ pub(super) async fn open(
             .max_frame_size(Some(LONGEST_MESSAGE))
             .read_buffer_size(LONGEST_MESSAGE / 4)
             .write_buffer_size(0);
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Side::Server, Some(config)).await;
+        let socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Side::Server, Some(config)).await;
         terminal.serve(socket, Cursor { after: Seq(after), offset }).await;
         drop(open);
     });

@@ -20,7 +20,9 @@ fn after_escape(bytes: &[u8]) -> &[u8] {
     let behind = |at: Option<usize>| at.and_then(|at| bytes.get(at + 1..)).unwrap_or_default();
     match bytes.first() {
         // A control sequence ends with its final byte.
-        Some(b'[') => behind(bytes.iter().skip(1).position(|byte| (0x40..=0x7e).contains(byte)).map(|at| at + 1)),
+        Some(b'[') => {
+            behind(bytes.iter().skip(1).position(|byte| (0x40..=0x7e).contains(byte)).map(|at| at + 1))
+        }
         // A string ends with BEL, or with ESC and a backslash, of which the latter is dropped as an escape of its own.
         Some(b']' | b'P' | b'_' | b'^' | b'X') => {
             match bytes.iter().position(|byte| matches!(byte, 0x07 | 0x1b)) {
@@ -69,6 +71,10 @@ mod tests {
         ] {
             assert_eq!(plain(bytes), text, "{bytes:?}");
         }
-        assert!(Needle::new("ERR").is_in("an error") && !Needle::new("").is_in("x") && !Needle::new("ab").is_in("a"));
+        assert!(
+            Needle::new("ERR").is_in("an error")
+                && !Needle::new("").is_in("x")
+                && !Needle::new("ab").is_in("a")
+        );
     }
 }

@@ -120,7 +120,9 @@ impl Shared {
                 client.call::<Resize>(&params).await.map(drop)
             }
             Typed::Signal(signal) => programs::signal(&client, &terminal.place, signal).await,
-            Typed::End => client.call::<CloseStdin>(&CloseStdinParams { process_id, session_id }).await.map(drop),
+            Typed::End => {
+                client.call::<CloseStdin>(&CloseStdinParams { process_id, session_id }).await.map(drop)
+            }
         };
         match done {
             // A program that has just ended has no terminal any more.

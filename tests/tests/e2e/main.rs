@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod config_guard;
 mod conformance;
+mod console;
 mod cp;
 mod dialects;
 mod discovery;
