@@ -85,7 +85,7 @@ pub(super) async fn list(
     let (client, files) = reach(&app, &environment).await?;
     let path = meant(&client, &path).await?;
     let entries = entries(&*files, &path).await?;
-    let up = path.parent().map(|up| WirePath::uri_of(up));
+    let up = path.parent().map(WirePath::uri_of);
     Ok(Json(json!({
         "path": WirePath::uri_of(&path), "shown": path.to_string_lossy(), "up": up, "entries": entries,
     })))

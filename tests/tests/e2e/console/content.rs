@@ -35,7 +35,7 @@ async fn a_log_is_read_from_its_end_searched_to_its_beginning_and_downloaded_who
     let found = owner.get(&format!("{process}/output/search?text=49%397")).await;
     let lines: Vec<_> =
         found["lines"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
-    assert_eq!(lines.len(), 11, "{lines:?}");
+    assert_eq!(lines.len(), 15, "{lines:?}");
     let at = found["lines"][0]["offset"].as_u64().unwrap();
     let there = owner.get(&format!("{process}/output?from={at}&max=6")).await;
     assert_eq!(text(&there).trim_end(), lines[0]);
