@@ -1,1 +1,0 @@
-//! The real page in a real browser.
