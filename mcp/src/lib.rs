@@ -11,6 +11,7 @@ mod environments;
 mod http;
 mod lent;
 mod limits;
+mod lines;
 mod looks;
 mod outcome;
 mod places;

@@ -6,9 +6,9 @@ use codex_exec_protocol::sandbox::{Access, FileSystem, Network, Permissions, Pro
 use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CancelTaskParams, CreateTaskResult, ErrorData, GetTaskParams,
-    GetTaskResult, Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-    Tool, UpdateTaskParams,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, CreateTaskResult, CustomRequest, CustomResult,
+    ErrorCode, ErrorData, GetTaskParams, GetTaskResult, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 
@@ -133,6 +133,20 @@ impl ServerHandler for Lender {
             Err(refused) => Err(refused),
         };
         Ok(CallToolResponse::from(outcome::result(outcome)))
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        // The library takes what it can't read for a method of ours.
+        if request.method == "tools/call" {
+            let wanted = "tools/call takes a name, and arguments that are an object";
+            return Err(ErrorData::invalid_params(wanted, None));
+        }
+        let method: String = request.method.chars().take(80).collect();
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method {method:?}"), None))
     }
 
     async fn get_task(

@@ -3,6 +3,7 @@
 use rmcp::service::ServerInitializeError;
 use rmcp::transport::stdio_pipes;
 
+use crate::lines::Lines;
 use crate::server::Lender;
 
 /// Why serving over stdio ended before its time.
@@ -21,7 +22,8 @@ pub enum ServeError {
 /// # Errors
 /// A client that speaks something else.
 pub async fn serve_stdio(lender: Lender) -> Result<(), ServeError> {
-    match rmcp::serve_server(lender, stdio_pipes()).await {
+    let (input, output) = stdio_pipes();
+    match rmcp::serve_server(lender, Lines::new(input, output)).await {
         Ok(service) => {
             service.waiting().await?;
             Ok(())

@@ -143,6 +143,43 @@ impl McpClient {
     }
 }
 
+/// The tools over pipes, spoken to without a library.
+pub struct RawMcp {
+    input: tokio::process::ChildStdin,
+    output: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+    _child: Child,
+    _printed: Printed,
+}
+
+impl RawMcp {
+    /// Starts them, with a session of the old revision.
+    pub async fn start() -> Self {
+        let printed = Printed::new("the tools' stderr");
+        let mut command = command(&[]);
+        let mut child =
+            command.stdin(Stdio::piped()).stderr(printed.stdio()).spawn().expect("the binary starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut mcp = Self { input, output, _child: child, _printed: printed };
+        mcp.send(initialize().as_bytes()).await;
+        assert!(mcp.next().await["result"].is_object(), "the handshake works");
+        mcp.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+        mcp
+    }
+
+    /// Sends a line.
+    pub async fn send(&mut self, line: &[u8]) {
+        self.input.write_all(line).await.expect("it reads");
+        self.input.write_all(b"\n").await.expect("it reads");
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        let line = guarded("a message", self.output.next_line()).await.expect("stdout is readable");
+        serde_json::from_str(&line.expect("it still runs")).expect("a message is JSON")
+    }
+}
+
 /// The words of a result.
 pub fn text(result: &CallToolResult) -> String {
     result.content.iter().filter_map(|block| block.as_text()).map(|text| text.text.as_str()).collect()

@@ -8,3 +8,4 @@ mod http;
 mod official;
 mod programs;
 mod tasks;
+mod unreadable;
