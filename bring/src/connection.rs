@@ -84,6 +84,34 @@ const ENDING: Duration = Duration::from_secs(5);
 /// # Errors
 /// Which step broke, and what to do.
 pub async fn connect(request: &Request, tell: Tell) -> Result<Connection, BringError> {
+    let opened = open(request, tell).await?;
+    // Only who asks about a server is told that there is none.
+    opened.ok_or_else(|| at(&request.target, 0, Failure::Damaged { said: "none".into() }))
+}
+
+/// Has the program over there say something in place of serving ([`Served::Look`], [`Served::Stop`]): all that it printed, or
+/// none where no server stays.
+///
+/// # Errors
+/// As for [`connect`].
+pub async fn ask(request: &Request, tell: Tell) -> Result<Option<String>, BringError> {
+    let Some(Connection { input, output }) = open(request, tell).await? else { return Ok(None) };
+    let mut said = String::new();
+    let read = tokio::time::timeout(OTHER_FLIGHT, input.take(LONGEST_REASON).read_to_string(&mut said)).await;
+    drop(output);
+    let hop = request.target.hops().len().saturating_sub(1);
+    match read {
+        Ok(Ok(_)) => Ok(Some(said)),
+        Ok(Err(error)) => Err(at(&request.target, hop, Failure::Cut { said: error.to_string() })),
+        Err(_) => {
+            let what = "what the program has to say of the server that stays";
+            Err(at(&request.target, hop, Failure::Silent { after: OTHER_FLIGHT, what }))
+        }
+    }
+}
+
+/// Connects, unless only a server that stays is asked about and none does.
+async fn open(request: &Request, tell: Tell) -> Result<Option<Connection>, BringError> {
     let path = request.binary.clone();
     let payload = blocking(move || Payload::read(&path)).await?;
     let nonce = format!("{:016x}", rand::random::<u64>());
@@ -205,23 +233,27 @@ enum Word {
     Want(String),
     /// The program is there; the server's own words follow.
     Have,
+    /// No server stays there.
+    NoServer,
     /// It can't go on.
     Fail(String),
 }
 
 impl Talk<'_> {
-    async fn run(mut self) -> Result<Connection, BringError> {
+    async fn run(mut self) -> Result<Option<Connection>, BringError> {
         loop {
             match self.next().await? {
                 Word::Hop(number) => self.reached = number,
                 Word::Here => (self.reached, self.stage) = (self.last_hop(), Stage::There),
                 Word::Want(machine) => self.send(&machine).await?,
                 Word::Have => break,
+                Word::NoServer => return Ok(None),
                 Word::Fail(text) => return Err(self.broke(Failure::of_script(&text, self.payload.size))),
             }
         }
         self.heard.serves();
-        Ok(Connection { input: FromFar { stdout: self.stdout, _way: self.program }, output: self.stdin })
+        let input = FromFar { stdout: self.stdout, _way: self.program };
+        Ok(Some(Connection { input, output: self.stdin }))
     }
 
     /// The number of the last hop.
@@ -334,6 +366,7 @@ async fn word(stdout: &mut BufReader<ChildStdout>, mark: &str) -> io::Result<Opt
             "here" => Word::Here,
             "want" => Word::Want(rest.to_owned()),
             "have" => Word::Have,
+            "none" => Word::NoServer,
             "fail" => Word::Fail(whole(stdout, rest).await),
             _ => continue,
         }));

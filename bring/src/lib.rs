@@ -13,7 +13,7 @@ mod stderr;
 mod target;
 mod way;
 
-pub use connection::{Connection, Event, FromFar, Request, Tell, ToFar, connect};
+pub use connection::{Connection, Event, FromFar, Request, Tell, ToFar, ask, connect};
 pub use error::{BringError, Failure};
 pub use script::{Served, refuse_directory};
 pub use target::{Hop, Target, TargetError};

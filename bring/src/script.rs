@@ -12,6 +12,13 @@ pub enum Served {
     Attached,
     /// A server that stays, on a Unix socket over there; the connection leads to it.
     Resident,
+    /// Nothing is served: one line of JSON tells of the server that stays there, if one does.
+    Look,
+    /// The same, and that server is ended: where programs run in it, only with `force`.
+    Stop {
+        /// Programs that run are ended with it.
+        force: bool,
+    },
 }
 
 impl Served {
@@ -20,6 +27,19 @@ impl Served {
         match self {
             Self::Attached => "exec-server --listen stdio --leftovers kill",
             Self::Resident => "exec-server resident --directory \"$d\"",
+            Self::Look => "exec-server resident --directory \"$d\" --look",
+            Self::Stop { force: false } => "exec-server resident --directory \"$d\" --stop",
+            Self::Stop { force: true } => "exec-server resident --directory \"$d\" --stop --force",
+        }
+    }
+
+    /// Ends the script before anything is made or brought, where nobody could be asked about anyway.
+    const fn unless_there(self) -> &'static str {
+        match self {
+            Self::Attached | Self::Resident => ":",
+            Self::Look | Self::Stop { .. } => {
+                "set -- \"$d\"/resident-*.sock; [ -S \"$1\" ] || { s none; exit 0; }"
+            }
         }
     }
 }
@@ -74,6 +94,7 @@ impl Words<'_> {
         let parts = [
             format!("m=\"codex-bring {nonce}\"; s() {{ echo \"$m $*\"; }}; f() {{ s fail \"$@\"; exit 1; }}; s here"),
             place,
+            served.unless_there().to_owned(),
             // Whatever lies in there is executed, so it is nobody else's.
             "[ -d \"$d\" ] || e=$( (umask 077; LC_ALL=C mkdir -p \"$d\") 2>&1) || f directory \"$d: $e\"".into(),
             "[ -O \"$d\" ] && [ -w \"$d\" ] || f directory \"$d: it belongs to somebody else, or is not writable\"".into(),
@@ -131,7 +152,7 @@ mod tests {
     use super::*;
 
     fn script(directory: Option<&str>) -> String {
-        Words { nonce: "n", hash: "abc", size: 3, directory, served: Served::Attached }.script()
+        Words { nonce: "n", hash: "abc", size: 3, directory, served: Served::Stop { force: true } }.script()
     }
 
     #[test]

@@ -13,6 +13,9 @@ mod list;
 pub mod lookup;
 mod origin;
 pub mod orphans;
+mod platform;
+#[cfg(any(feature = "portable", not(target_os = "linux")))]
+mod portable;
 pub mod posix;
 mod procfs;
 pub mod reap;
@@ -24,6 +27,7 @@ pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tree;
+#[cfg(not(any(feature = "portable", not(target_os = "linux"))))]
 mod vfork;
 
 pub use list::{Role, becomes_program};

@@ -164,7 +164,11 @@ pub(super) struct SpawnInFlight(Pid);
 
 /// Says that the calling thread is about to start a program.
 pub(super) fn spawn_in_flight() -> SpawnInFlight {
+    #[cfg(target_os = "linux")]
     let thread = rustix::thread::gettid();
+    // Elsewhere no orphans come to us that a child could be taken for.
+    #[cfg(not(target_os = "linux"))]
+    let thread = rustix::process::getpid();
     starting().insert(thread);
     SpawnInFlight(thread)
 }

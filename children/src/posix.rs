@@ -133,9 +133,14 @@ impl Drop for Inherited {
         // SAFETY: the previous owner gets the same file under this number again; without one, the number is closed.
         unsafe {
             match &self.before {
-                Some(before) => libc::dup3(before.as_raw_fd(), self.number, libc::O_CLOEXEC),
-                None => libc::close(self.number),
-            };
+                Some(before) => {
+                    libc::dup2(before.as_raw_fd(), self.number);
+                    libc::fcntl(self.number, libc::F_SETFD, libc::FD_CLOEXEC);
+                }
+                None => {
+                    libc::close(self.number);
+                }
+            }
         }
     }
 }

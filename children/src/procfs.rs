@@ -1,4 +1,4 @@
-//! Reads who is whose child and in which session from `/proc`.
+//! Reads who is whose child and in which session from `/proc`. Systems other than Linux have none: there no process is found.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -11,6 +11,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
+/// Whether this system has such a directory.
+pub(super) const IS_THERE: bool = cfg!(target_os = "linux");
+
 /// When a process started: ticks of 1/100 s since boot, as the kernel counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StartTime(pub(super) u64);
@@ -18,7 +21,11 @@ pub struct StartTime(pub(super) u64);
 impl StartTime {
     /// What a process started now gets.
     pub(super) fn now() -> Self {
-        let now = clock_gettime(ClockId::Boottime);
+        #[cfg(target_os = "linux")]
+        let clock = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = ClockId::Monotonic;
+        let now = clock_gettime(clock);
         let ticks = now.tv_sec.saturating_mul(100).saturating_add(now.tv_nsec / 10_000_000);
         Self(u64::try_from(ticks).unwrap_or(0))
     }

@@ -9,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{Pid, Resource, Signal, WaitOptions};
 
 use super::child_mark::Mark;
 use super::orphans::Origin;
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::procfs::StartTime;
 use super::streams::{Ends, Pipes, Stdio};
-use super::{Role, list, lookup, supervision, terminal, vfork};
+use super::{Role, list, lookup, platform, supervision, terminal};
 
 /// A program to start, with all that it is given.
 #[derive(Debug, Clone)]
@@ -296,13 +295,13 @@ pub fn spawn_process(args: &ExecArgs<'_>, role: Role) -> Result<Spawned, NotSpaw
     let _in_flight = list::spawn_in_flight();
     let mut given = None;
     let spawned = Mark::put(|| {
-        vfork::start(args).map(|(pid, pidfd)| {
+        platform::start(args).map(|(pid, pidfd)| {
             given = pidfd;
             pid
         })
     });
     let (pid, mark) = spawned.map_err(NotSpawned::Exec)?;
-    match given.map_or_else(|| watch(pid), Ok) {
+    match given.map_or_else(|| platform::watch(pid), Ok) {
         Ok(pidfd) => {
             list::children().add(pid, mark, role);
             Ok(Spawned { pid, pidfd, mark })
@@ -314,28 +313,6 @@ pub fn spawn_process(args: &ExecArgs<'_>, role: Role) -> Result<Spawned, NotSpaw
             Err(NotSpawned::Watch(error))
         }
     }
-}
-
-/// A descriptor that is readable once this child can be reaped.
-fn watch(pid: Pid) -> io::Result<OwnedFd> {
-    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => watch_by_thread(pid),
-        opened => Ok(opened?),
-    }
-}
-
-/// The same without a pidfd (before Linux 5.3, or by a filter): the end of a pipe that a thread holds until then.
-fn watch_by_thread(pid: Pid) -> io::Result<OwnedFd> {
-    /// The thread's stack (bytes): it makes one call.
-    const STACK: usize = 64 << 10;
-    let (watched, held) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    let wait = move || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let _ = retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), options));
-        drop(held);
-    };
-    std::thread::Builder::new().name("child".into()).stack_size(STACK).spawn(wait)?;
-    Ok(watched)
 }
 
 /// Finds out what an errno was about by looking at the files afterwards: the kernel tells neither the step nor the file.

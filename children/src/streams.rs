@@ -4,8 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
-use rustix::pipe::{PipeFlags, pipe_with};
-
 /// What a program talks through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdio {
@@ -54,7 +52,7 @@ pub(crate) struct Pipes {
 impl Pipes {
     pub(crate) fn new(with_stdin: bool) -> io::Result<Self> {
         let (our_stdin, stdin) = if with_stdin {
-            let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (theirs, ours) = pipe()?;
             rustix::io::ioctl_fionbio(&ours, true)?;
             (Some(ours), Some(above_stdio(theirs)?))
         } else {
@@ -78,9 +76,15 @@ impl Pipes {
     }
 }
 
+/// A pipe, reader first; both ends are close-on-exec.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
+}
+
 /// A pipe: our end, for reading, and the program's. Only ours is non-blocking, since programs don't expect that of stdout.
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (ours, theirs) = pipe()?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     Ok((ours, above_stdio(theirs)?))
 }

@@ -18,7 +18,7 @@ use super::child_mark::{Mark, Server};
 use super::keeper::above;
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::streams::{above_stdio, dev_null};
-use super::vfork;
+use super::platform;
 
 /// The guard's `argv[0]`: by it the binary knows that it was started as one.
 pub(super) const GUARD: &str = "codex-exec-guard";
@@ -165,7 +165,7 @@ fn start_guard(binary: &Path) -> io::Result<(Pid, PipeWriter)> {
     }
     let streams = Streams::Each([reader.as_fd(), null, null]);
     let args = ExecArgs { file: &file, argv: &argv, env: &Strings::default(), cwd: c"/", streams, more: &[] };
-    let (starter, _) = vfork::start(&args)?;
+    let (starter, _) = platform::start(&args)?;
     Ok((starter, writer))
 }
 

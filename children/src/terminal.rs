@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::pty::OpenptFlags;
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Winsize};
+
+use super::platform;
 
 /// Rows of a terminal whose client names none (8.1).
 pub const DEFAULT_ROWS: u16 = 24;
@@ -15,19 +16,29 @@ pub const DEFAULT_COLS: u16 = 80;
 /// Our end of a new terminal (non-blocking, close-on-exec) and the path of the child's end.
 ///
 /// The terminal has the kernel's default settings, cooked with echo, and `IUTF8`, so that the erase key takes a whole
-/// character. The child opens its end itself, after `setsid`: that alone makes it the controlling terminal.
-///
-/// portable-pty opens both ends without close-on-exec and sets it afterwards: a program that another thread starts in
-/// between would keep our end open, and this terminal would never hang up.
+/// character.
 pub(super) fn open(rows: u16, cols: u16) -> io::Result<(OwnedFd, CString)> {
-    let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    rustix::pty::grantpt(&master)?;
-    rustix::pty::unlockpt(&master)?;
-    resize(&master, rows, cols)?;
+    let (master, path) = platform::open_terminal(rows, cols)?;
     let mut settings = rustix::termios::tcgetattr(&master)?;
     settings.input_modes |= InputModes::IUTF8;
     rustix::termios::tcsetattr(&master, OptionalActions::Now, &settings)?;
     rustix::io::ioctl_fionbio(&master, true)?;
+    Ok((master, path))
+}
+
+/// The same by Linux's own calls, before its settings are changed. The child opens its end itself, after `setsid`: that alone makes
+/// it the controlling terminal.
+///
+/// portable-pty opens both ends without close-on-exec and sets it afterwards: a program that another thread starts in
+/// between would keep our end open, and this terminal would never hang up.
+#[cfg(not(any(feature = "portable", not(target_os = "linux"))))]
+pub(super) fn open_master(rows: u16, cols: u16) -> io::Result<(OwnedFd, CString)> {
+    use rustix::pty::OpenptFlags;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags)?;
+    rustix::pty::grantpt(&master)?;
+    rustix::pty::unlockpt(&master)?;
+    resize(&master, rows, cols)?;
     let path = rustix::pty::ptsname(&master, Vec::new())?;
     Ok((master, path))
 }

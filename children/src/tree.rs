@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal};
+#[cfg(target_os = "linux")]
+use rustix::process::PidfdFlags;
+use rustix::process::{Pid, Signal};
 
 use super::child_mark::Mark;
 use super::keeper::above;
@@ -41,7 +43,12 @@ pub fn kill_group(root: Pid, signal: Signal) -> io::Result<bool> {
 ///
 /// # Errors
 /// The first refusal; everybody else has been signalled nevertheless.
+///
+/// Where there is no `/proc`, it is the program's process group.
 pub fn kill_tree(root: Pid, signal: Signal) -> io::Result<usize> {
+    if !procfs::IS_THERE {
+        return kill_group(root, signal).map(usize::from);
+    }
     if signal == Signal::KILL && !matches!(procfs::stat(root), Ok(Some(_))) {
         // First, so that it doesn't see those end that it waits for.
         kill_hidden(root);
@@ -92,7 +99,7 @@ fn kill_hidden(root: Pid) {
 /// # Errors
 /// The first refusal; everybody else has been signalled nevertheless.
 pub fn kill_leftovers(leftovers: &[ProcessStamp], signal: Signal) -> io::Result<usize> {
-    if leftovers.is_empty() {
+    if leftovers.is_empty() || !procfs::IS_THERE {
         return Ok(0);
     }
     sweep(signal, || {
@@ -279,6 +286,14 @@ impl Sweep {
 /// # Errors
 /// When the system refuses.
 pub fn signal_process(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    return signal_by_pidfd(stamp, signal);
+    #[cfg(not(target_os = "linux"))]
+    return signal_by_number(stamp, signal);
+}
+
+#[cfg(target_os = "linux")]
+fn signal_by_pidfd(stamp: ProcessStamp, signal: Signal) -> io::Result<bool> {
     let gone = |error: Errno| matches!(error, Errno::SRCH | Errno::INVAL | Errno::NOENT);
     let pidfd = match rustix::process::pidfd_open(stamp.pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,

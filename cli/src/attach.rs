@@ -20,14 +20,13 @@ use crate::target::TargetArgs;
   codex exec-server attach nightly
   codex exec-server attach --read-only 3f2a
 
-On a terminal, Ctrl-\\ leaves the program running (twice: the program gets it), as does ~d at the start of a line; ~. ends
-the connection, and ~? lists these keys.")]
+On a terminal, Ctrl-\\ leaves the program running (twice: the program gets it), as does ~d at the start of a line; ~. ends the connection, and ~? lists these keys.")]
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
     target: TargetArgs,
-    /// Only watch.
+    /// Only watch: keys and sizes stay here.
     #[arg(long)]
     read_only: bool,
     #[command(flatten)]

@@ -20,7 +20,7 @@ const VERB: &str = "cat";
 pub(crate) struct CatArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
-    /// Paths there, relative to the server's directory, or to the home directory with ~.
+    /// Paths there, relative to the server's directory, or with '~' to the home directory.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }

@@ -6,8 +6,12 @@ use crate::output;
 
 /// Flags of `codex completion`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex completion bash > ~/.local/share/bash-completion/completions/codex
+  codex completion zsh > ~/.zfunc/_codex
+  codex completion fish > ~/.config/fish/completions/codex.fish")]
 pub(crate) struct CompletionArgs {
-    /// The shell, for example: codex completion zsh > ~/.zfunc/_codex
+    /// The shell that is to read it.
     #[arg(value_enum, default_value_t = Shell::Bash)]
     shell: Shell,
 }
@@ -25,6 +29,7 @@ _codex_names() {
                 target+=("$before" "$word") ;;
             *) case "$word" in
                 attach|logs|wait|kill|top) verb=program ;;
+                stop) verb=program; [[ $before == env ]] && verb=environment ;;
                 shell|use|rm|remove|pause|resume|status) verb=environment ;;
                 --) return ;;
             esac ;;
@@ -33,7 +38,7 @@ _codex_names() {
     done
     case "$before" in
         -E|--environment|--also) verb=environment ;;
-        attach|logs|wait|kill|top|shell|use|rm|remove|pause|resume|status) ;;
+        attach|logs|wait|kill|top|stop|shell|use|rm|remove|pause|resume|status) ;;
         -*) return ;;
     esac
     case "$verb" in
@@ -71,6 +76,7 @@ const ZSH: &str = r#"
 const FISH: &str = r#"
 complete -c codex -n "__fish_seen_subcommand_from exec-server" -s E -l environment -x -a "(codex exec-server env ls -q 2>/dev/null)"
 complete -c codex -n "__fish_seen_subcommand_from shell use rm pause resume status" -f -a "(codex exec-server env ls -q 2>/dev/null)"
+complete -c codex -n "__fish_seen_subcommand_from env; and __fish_seen_subcommand_from stop" -f -a "(codex exec-server env ls -q 2>/dev/null)"
 complete -c codex -n "__fish_seen_subcommand_from attach logs wait kill top" -f -a "(codex exec-server ps -aq 2>/dev/null)"
 "#;
 

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Holds any exec-server to the protocol, rule by rule, and prints what it keeps. It starts programs there, and makes files
 /// below /tmp that it removes again.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex exec-server conformance --url ws://127.0.0.1:4500
+  codex exec-server conformance --section 8 -- ./my-exec-server --listen stdio")]
 pub(crate) struct ConformanceArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
@@ -27,7 +30,7 @@ pub(crate) struct ConformanceArgs {
     #[arg(long, value_name = "SECTION")]
     section: Option<String>,
     /// A server to start that speaks the protocol over stdin and stdout, with its arguments, after two hyphens.
-    #[arg(last = true, value_name = "PROGRAM ARG", conflicts_with_all = ["environment", "url", "registry"])]
+    #[arg(last = true, value_name = "PROGRAM", conflicts_with_all = ["environment", "url", "registry"])]
     command: Vec<String>,
 }
 

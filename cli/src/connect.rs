@@ -9,6 +9,8 @@ use crate::target::tell;
 
 /// Speaks the protocol of an environment over stdin and stdout, for programs that know nothing of registries and relays.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex exec-server connect -E box --stdio    # for a client that speaks the protocol over the pipes of a program")]
 pub(crate) struct ConnectArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,

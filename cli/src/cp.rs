@@ -28,18 +28,21 @@ const NEW_MODE: u32 = 0o644;
 /// hash as the original; what is there already, with the same size, time and mode, is not sent again. After a cut, repeat
 /// the command: it goes on where it stopped.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "codex exec-server cp [OPTIONS] <SOURCE>... <DESTINATION>",
+    after_help = "Examples:
   codex exec-server cp src box:/srv/app        # src becomes /srv/app, or goes into it
   codex exec-server cp box:build/out.tar .     # from the server's directory to here
   codex exec-server cp box:~/notes other:/tmp  # from one machine to another
-  tar c . | codex exec-server cp - :/tmp/all.tar   # to the environment in use")]
+  tar c . | codex exec-server cp - :/tmp/all.tar   # to the environment in use"
+)]
 pub(crate) struct CpArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
     /// What to copy, and at the end where to. NAME:PATH is a path of the environment NAME, :PATH of the one that -E or --url
     /// names or that is in use; relative to the server's directory, or to the home directory with ~. A path here that has a
     /// colon is written with ./ before it. `-` is standard input or output.
-    #[arg(required = true, num_args = 2.., value_name = "SOURCE… DESTINATION")]
+    #[arg(required = true, num_args = 2.., value_name = "PATH")]
     paths: Vec<OsString>,
     /// Follow a link that is named as a source.
     #[arg(short = 'L', long)]

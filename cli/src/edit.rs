@@ -29,7 +29,7 @@ const NEW_MODE: u32 = 0o644;
 pub(crate) struct EditArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
-    /// A path there, relative to the server's directory, or to the home directory with ~.
+    /// A path there, relative to the server's directory, or with '~' to the home directory.
     #[arg(value_name = "PATH")]
     path: PathBuf,
 }

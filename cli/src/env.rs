@@ -2,7 +2,9 @@
 
 mod add;
 mod list;
+mod remove;
 mod status;
+mod stop;
 mod write;
 
 use crate::setup::{ConfigArgs, Setup};
@@ -33,15 +35,24 @@ enum EnvCommand {
     Ls(list::ListArgs),
     /// Name an environment.
     Add(add::AddArgs),
-    /// Forget an environment. What runs there is left alone.
+    /// Forget an environment, unless a server that was brought there with --resident still runs.
     #[command(visible_alias = "remove")]
-    Rm(OneArgs),
+    Rm(remove::RemoveArgs),
+    /// End the server that stays on a machine where it was brought with --resident.
+    Stop(stop::StopArgs),
     /// Use this environment where none is named; `local` for this machine, `none` for none.
+    #[command(after_help = "Examples:
+  codex exec-server env use box
+  codex exec-server env use local")]
     Use(OneArgs),
     /// Let an environment rest: nothing connects to it until it is resumed, and what runs already, as a forward, an attached
     /// terminal or the MCP tools, stops trying to come back to it. A connection that works stays.
+    #[command(after_help = "Example:
+  codex exec-server env pause box")]
     Pause(OneArgs),
-    /// End the rest of an environment.
+    /// Let a paused environment be connected to again.
+    #[command(after_help = "Example:
+  codex exec-server env resume box")]
     Resume(OneArgs),
     /// Connect to an environment and say what it is, or with --all to each and say how it stands.
     Status(status::StatusArgs),
@@ -59,6 +70,7 @@ impl EnvArgs {
     pub(crate) fn take_config(&mut self) -> ConfigArgs {
         match &mut self.command {
             EnvCommand::Status(args) => std::mem::take(&mut args.config),
+            EnvCommand::Stop(args) => std::mem::take(&mut args.config),
             _ => ConfigArgs::default(),
         }
     }
@@ -72,7 +84,8 @@ pub(crate) async fn env(args: EnvArgs, setup: Setup) -> anyhow::Result<u8> {
     match args.command {
         EnvCommand::Ls(args) => list::list(&args, &setup),
         EnvCommand::Add(args) => add::add(args, &setup),
-        EnvCommand::Rm(OneArgs { name }) => change(&setup, |edited| edited.remove(&name)),
+        EnvCommand::Rm(args) => remove::remove(args, &setup).await,
+        EnvCommand::Stop(args) => stop::stop(&args, &setup).await,
         EnvCommand::Use(OneArgs { name }) => change(&setup, |edited| edited.set_in_use(&name)),
         EnvCommand::Pause(OneArgs { name }) => change(&setup, |edited| edited.pause(&name, true)),
         EnvCommand::Resume(OneArgs { name }) => change(&setup, |edited| edited.pause(&name, false)),

@@ -1,5 +1,7 @@
 //! `codex exec-server help exit-codes`: what every exit code means, in one place.
 
+use clap::Command;
+
 use crate::codes::{BROKEN_PIPE, INTERRUPTED, TERMINATED, TIMED_OUT};
 use crate::codes::{FAILURE, NO_CREDENTIAL, NOT_EXECUTABLE, NOT_FOUND, UNREACHABLE, WRONG_USAGE};
 
@@ -35,6 +37,7 @@ const OTHERS: &[Meaning] = &[
     (FAILURE, "it did not work, or not all of it; a sentence on stderr says why"),
     (WRONG_USAGE, "the command line makes no sense"),
     (NO_CREDENTIAL, "a token is missing, or was refused"),
+    (TIMED_OUT, "wait: the time of --timeout was up"),
     (INTERRUPTED, "Ctrl-C"),
     (BROKEN_PIPE, "nobody reads the output any more"),
 ];
@@ -46,6 +49,59 @@ const SERVERS: &[Meaning] = &[
     (WRONG_USAGE, "the command line makes no sense, or would open the server to everybody"),
 ];
 
+/// Of `codex sandbox`.
+const SANDBOX: &[Meaning] = &[
+    (0, "the program ended well; any other code that stands not here is the program's own"),
+    (FAILURE, "the sandbox can't be enforced, or this side can't go on; a sentence on stderr says why"),
+    (WRONG_USAGE, "the command line makes no sense"),
+    (NOT_EXECUTABLE, "the program exists but can't be run"),
+    (NOT_FOUND, "there is no such program"),
+];
+
+/// What stands at the end of the help of a command, which is named by all words that lead to it.
+fn in_short(words: &str) -> &'static str {
+    match words.rsplit_once("exec-server ").map_or(words, |(_, last)| last) {
+        "run" | "shell" | "attach" => {
+            "Exit code: the program's own, or 255 if the environment can't be reached or is lost. \
+             `codex exec-server help exit-codes` lists all."
+        }
+        "codex sandbox" => "Exit code: the program's own, or 1 if the sandbox can't be enforced.",
+        "codex exec-server" | "forward" | "rendezvous" => {
+            "Exit code of the server: 0 if a signal ended it, 1 if it can't start or go on, 2 for wrong usage. \
+             `codex exec-server help exit-codes` lists all."
+        }
+        "wait" => {
+            "Exit code: 0 if all have ended, whatever their codes; 124 if the time was up, 1 for a failure, 2 for wrong usage, 4 \
+             without a credential."
+        }
+        "conformance" => {
+            "Exit code: 0 if no rule that clients depend on is broken, else 1; 2 for wrong usage."
+        }
+        "codex doctor" => "Exit code: 0 if all is well, else 1; 2 for wrong usage.",
+        "service status" | "service logs" => "Exit code: that of systemd's own program.",
+        other if other.starts_with("codex") || other.starts_with("service") || other == "env" => {
+            "Exit code: 0 for success, 1 for a failure, 2 for wrong usage."
+        }
+        _ => {
+            "Exit code: 0 for success, 1 for a failure, 2 for wrong usage, 4 without a credential. \
+             `codex exec-server help exit-codes` lists all."
+        }
+    }
+}
+
+/// The same argument tree, in which every command's help ends with its exit codes.
+pub(crate) fn told_by(command: Command) -> Command {
+    below(command, "")
+}
+
+/// The same for a command that these words lead to.
+fn below(command: Command, words: &str) -> Command {
+    let words = format!("{words}{}", command.get_name());
+    let before = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let command = command.after_help(format!("{before}{}", in_short(&words)));
+    command.mut_subcommands(|command| below(command, &format!("{words} ")))
+}
+
 /// The whole page.
 pub(crate) fn page() -> String {
     let part = |title: &str, meanings: &[Meaning]| {
@@ -56,6 +112,7 @@ pub(crate) fn page() -> String {
     [
         part(&format!("{OF_PROGRAMS}:"), PROGRAMS),
         part("every other command:", OTHERS),
+        part("codex sandbox:", SANDBOX),
         part("a server (no command, forward, rendezvous):", SERVERS),
     ]
     .join("\n")
@@ -67,13 +124,13 @@ mod tests {
 
     #[test]
     fn every_code_stands_once_in_its_list_in_order() {
-        for list in [PROGRAMS, OTHERS, SERVERS] {
+        for list in [PROGRAMS, OTHERS, SANDBOX, SERVERS] {
             assert!(list.is_sorted_by(|(a, _), (b, _)| a < b));
         }
         let codes = include_str!("codes.rs");
         let declared = codes.lines().filter(|line| line.contains(": u8 = ")).count();
         let mut told: Vec<u8> =
-            [PROGRAMS, OTHERS].concat().iter().map(|(code, _)| *code).filter(|c| *c > 0).collect();
+            [PROGRAMS, OTHERS, SANDBOX].concat().iter().map(|(code, _)| *code).filter(|c| *c > 0).collect();
         told.sort_unstable();
         told.dedup();
         assert_eq!(told.len(), declared, "a code of codes.rs stands in no list");

@@ -31,9 +31,9 @@ pub(crate) struct KillArgs {
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal, conflicts_with = "grace")]
     signal: Option<SignalName>,
     /// Seconds from SIGTERM to SIGKILL; 0 kills at once.
-    #[arg(long, short = 't', alias = "time", value_name = "S", default_value_t = 10)]
+    #[arg(long, short = 't', alias = "time", value_name = "SECONDS", default_value_t = 10)]
     grace: u32,
-    /// The programs, by their ids or by how these begin.
+    /// The programs, by their ids or by how those begin.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }

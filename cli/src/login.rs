@@ -24,15 +24,20 @@ use chatgpt::Way;
 
 /// Flags of `codex login`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex login
+  codex login --device-auth
+  printenv OPENAI_API_KEY | codex login --with-api-key
+  printenv CODEX_ACCESS_TOKEN | codex login --with-access-token")]
 pub(crate) struct LoginArgs {
     #[command(subcommand)]
     command: Option<LoginCommand>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Read an API key from standard input, for example: printenv OPENAI_API_KEY | codex login --with-api-key
+    /// Read an API key from standard input.
     #[arg(long)]
     with_api_key: bool,
-    /// Read an access token from standard input, for example: printenv CODEX_ACCESS_TOKEN | codex login --with-access-token
+    /// Read an access token from standard input.
     #[arg(long, conflicts_with = "device_auth")]
     with_access_token: bool,
     /// Sign in by a code that you enter on another device, for a machine without a browser. Beats --with-api-key.
@@ -60,6 +65,8 @@ enum LoginCommand {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex login status || codex login")]
 struct StatusArgs {
     #[command(flatten)]
     config: ConfigArgs,

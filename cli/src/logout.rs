@@ -8,6 +8,8 @@ use crate::setup::{ConfigArgs, Setup};
 
 /// Flags of `codex logout`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex logout")]
 pub(crate) struct LogoutArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,

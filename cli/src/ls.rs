@@ -23,22 +23,22 @@ const VERB: &str = "ls";
 /// Lists files of the server's machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  codex exec-server ls --url ws://127.0.0.1:4500
+  codex exec-server ls -E box
   codex exec-server ls -E box -l /var/log
-  codex exec-server ls -E box --json ~ | jq .size")]
+  codex exec-server ls -E box --json '~' | jq .size")]
 pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
-    /// Paths there, relative to the server's directory, or to the home directory with ~; without one, the server's directory.
+    /// Paths there, relative to the server's directory, or with '~' to the home directory [default: the server's directory].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Mode, size and time, too.
+    /// Print mode, size and time, too.
     #[arg(short, long)]
     long: bool,
-    /// Names that begin with a dot, too.
+    /// List names that begin with a dot, too.
     #[arg(short, long)]
     all: bool,
-    /// One JSON object on each line, as fs/list gives it.
+    /// Print a JSON object on each line, as fs/list gives it.
     #[arg(long, conflicts_with = "long")]
     json: bool,
 }

@@ -39,6 +39,8 @@ mod serve;
 mod service;
 mod setup;
 mod shell;
+#[cfg(test)]
+mod snapshots;
 mod table;
 mod target;
 mod there;
@@ -61,11 +63,20 @@ use setup::{ConfigArgs, Setup, Surroundings};
 
 /// Lends a machine to a coding agent.
 #[derive(Debug, Parser)]
-#[command(name = "codex", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "codex",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  codex exec-server run -- make test
+  codex exec-server --listen ws://127.0.0.1:4500
+  codex doctor"
+)]
 struct Cli {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Treat keys of the configuration that nobody knows as errors; for exec-server only.
+    /// Treat unknown keys of the configuration as errors; for exec-server only.
     #[arg(long)]
     strict_config: bool,
     /// Only for the agent's own commands; the commands here refuse it.
@@ -87,19 +98,25 @@ enum Command {
     Completion(completion::CompletionArgs),
     /// Write the manual, one page for each command.
     Man(man::ManArgs),
-    /// Run a program under a sandbox, as an exec-server would, to try a policy out.
+    /// Run a program under a sandbox, as an exec-server does, to try a policy out.
     Sandbox(sandbox::SandboxArgs),
-    /// Say what this machine lets an exec-server do, and what stands on the way to an environment.
+    /// Check this machine, and the way to an environment, and say how to mend what is broken.
     Doctor(Box<doctor::DoctorArgs>),
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex exec-server                                       # serve on a free port of loopback
+  codex exec-server --listen unix:///run/user/1000/exec.sock
+  codex exec-server --remote https://registry.example --environment-id ci-1
+  codex exec-server env add box ssh://me@box.example      # and use it:
+  codex exec-server shell box")]
 struct ExecServer {
     #[command(subcommand)]
     command: Option<ExecServerCommand>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    /// Treat every problem of the configuration, unknown keys included, as an error.
     #[arg(long)]
     strict_config: bool,
     #[command(flatten)]
@@ -112,13 +129,13 @@ struct ExecServer {
 enum ExecServerCommand {
     /// Run a program through an exec-server, as if it ran here.
     Run(run::RunArgs),
-    /// Open a login shell on a terminal there, which can be left running and taken up again.
+    /// Open a login shell in an environment, which can be left running and attached to again.
     Shell(shell::ShellArgs),
-    /// Take up a running program again.
+    /// Attach this terminal to a running program.
     Attach(attach::AttachArgs),
     /// List programs.
     Ps(ps::PsArgs),
-    /// Show what programs use.
+    /// Show the CPU time and memory that programs use.
     Top(top::TopArgs),
     /// Print what a program has printed.
     Logs(logs::LogsArgs),
@@ -129,32 +146,32 @@ enum ExecServerCommand {
     Kill(kill::KillArgs),
     /// Name machines once, for -E NAME everywhere, and say which one is in use.
     Env(env::EnvArgs),
-    /// Copy files and trees to and from other machines, and between them.
+    /// Copy files and trees to and from environments, and between them.
     Cp(cp::CpArgs),
-    /// List files of the server's machine.
+    /// List files of an environment.
     Ls(ls::LsArgs),
-    /// Print files of the server's machine.
+    /// Print files of an environment.
     Cat(cat::CatArgs),
-    /// Edit a file of the server's machine with the editor here.
+    /// Edit a file of an environment with the editor of this machine.
     Edit(edit::EditArgs),
-    /// Make ports of the server's machine reachable here, or ports of this machine there.
+    /// Make ports of an environment reachable on this machine, or ports of this machine in an environment.
     PortForward(port_forward::PortForwardArgs),
     /// Lend an environment to an agent that speaks MCP: its programs, files and HTTP as tools.
     Mcp(Box<mcp::McpArgs>),
     /// Speak the protocol of an environment over stdin and stdout, whatever way leads to it.
     Connect(connect::ConnectArgs),
-    /// Hold any exec-server to the protocol, rule by rule, and print what it keeps.
+    /// Test any exec-server against the protocol, rule by rule, and print which rules it keeps.
     Conformance(conformance::ConformanceArgs),
     /// Show all environments on a web page: programs, live terminals, logs, files and forwards.
     Console(Box<web_console::ConsoleArgs>),
     /// Run a registry and rendezvous: machines behind any firewall dial in, and agents reach them through it.
     Rendezvous(rendezvous::RendezvousArgs),
-    /// Have systemd run the server, or a rendezvous, for this user.
+    /// Have systemd run the server, or a rendezvous, for your user.
     Service(service::ServiceArgs),
     /// Have a running server give way to another binary; what runs below it goes on.
     #[command(hide = true)]
     Upgrade(upgrade::UpgradeArgs),
-    /// Offer a server that runs already to a registry.
+    /// Register a server that runs already, so that agents reach it through the registry.
     Forward(Box<serve::ForwardArgs>),
     /// Lead stdin and stdout to the server that stays on a machine where this program was brought.
     #[command(hide = true)]
@@ -182,8 +199,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// The whole argument tree, with the exit codes in each help.
+fn tree() -> clap::Command {
+    exit_codes::told_by(Cli::command())
+}
+
 fn parse() -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(words(std::env::args_os()))?;
+    let matches = tree().try_get_matches_from(words(std::env::args_os()))?;
     refuse_server_flags_for_subcommands(&matches)?;
     Cli::from_arg_matches(&matches)
 }
@@ -230,7 +252,7 @@ fn help(subcommand: Option<&str>) -> ExitCode {
         return ExitCode::from(table::printed(output::bytes(exit_codes::page().as_bytes())));
     }
     let words = ["codex", "exec-server"].into_iter().chain(subcommand).chain(["--help"]);
-    match Cli::command().try_get_matches_from(words) {
+    match tree().try_get_matches_from(words) {
         Err(shown) => shown.exit(),
         Ok(_) => ExitCode::SUCCESS,
     }
@@ -254,9 +276,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
             config.extend(args.config);
             start_never_strict("logout", config, strict_config, surroundings, logout::logout)
         }
-        Command::Completion(args) => {
-            ExitCode::from(table::printed(completion::completion(&args, Cli::command())))
-        }
+        Command::Completion(args) => ExitCode::from(table::printed(completion::completion(&args, tree()))),
         // Before any thread or event loop, whose descriptors a launcher would inherit.
         Command::Sandbox(args) => ended(sandbox::run(args)),
         Command::Doctor(mut args) => {
@@ -264,7 +284,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
             let begun = doctor::begin(&args);
             start(config, strict_config, surroundings, |setup| doctor::run(*args, begun, setup))
         }
-        Command::Man(args) => ended(man::man(&args, Cli::command())),
+        Command::Man(args) => ended(man::man(&args, tree())),
         Command::ExecServer(exec_server) => {
             let exec_server = *exec_server;
             config.extend(exec_server.config);

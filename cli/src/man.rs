@@ -10,7 +10,7 @@ use anyhow::Context as _;
   codex man ~/.local/share/man/man1 && man codex-exec-server-cp")]
 pub(crate) struct ManArgs {
     /// The directory to write to; it is made if it is missing.
-    #[arg(value_name = "DIRECTORY")]
+    #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 

@@ -27,17 +27,21 @@ const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_MCP_TOKEN";
 
 /// Lends an environment to an agent that speaks MCP: its programs, files and HTTP as tools, over stdin and stdout.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex exec-server mcp -E box --root /srv/app --sandbox workspace-write
+  codex exec-server mcp -E box --print-config claude
+  codex exec-server mcp -E box --also ci --http 127.0.0.1:8090")]
 pub(crate) struct McpArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
-    /// Another environment that the tools may use, by its name. Repeatable.
+    /// Another environment that the tools may use, by its name. May be given several times.
     #[arg(long, value_name = "NAME")]
     also: Vec<String>,
     /// Where relative paths begin and programs start, on the environment's machine [default: the first --root, else where
     /// its server works].
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// A directory that the file tools stay in and that programs start in. Repeatable. Programs go where they like unless
+    /// A directory that the file tools stay in and that programs start in. May be given several times. Programs go where they like unless
     /// --sandbox holds them.
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,

@@ -28,10 +28,10 @@ use words::listen_only;
 /// When the connection to the exec-server is lost, the forwards come back by themselves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  codex exec-server port-forward --url ws://127.0.0.1:4500 8080            # port 8080 there is port 8080 here
-  codex exec-server port-forward --url ws://127.0.0.1:4500 5433:db:5432    # a host that the machine there can reach
-  codex exec-server port-forward --url ws://127.0.0.1:4500 --reverse 3000  # port 3000 here is port 3000 there
-  codex exec-server port-forward --url ws://127.0.0.1:4500 --socks 1080    # a SOCKS5 proxy into the network there")]
+  codex exec-server port-forward -E box 8080            # port 8080 there is port 8080 here
+  codex exec-server port-forward -E box 5433:db:5432    # a host that the machine there can reach
+  codex exec-server port-forward -E box --reverse 3000  # port 3000 here is port 3000 there
+  codex exec-server port-forward -E box --socks 1080    # a SOCKS5 proxy into the network there")]
 pub(crate) struct PortForwardArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,

@@ -11,7 +11,7 @@ use crate::target::{TargetArgs, TargetError};
 pub(crate) struct ReachArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    /// Treat every problem of the configuration, unknown keys included, as an error.
     #[arg(long)]
     pub(crate) strict_config: bool,
     #[command(flatten)]

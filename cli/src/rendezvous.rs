@@ -32,7 +32,13 @@ const DEFAULT_THREADS: usize = 8;
 
 /// The flags of `codex exec-server rendezvous`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  codex exec-server rendezvous                            # on loopback, with a token for this run
+  codex exec-server rendezvous token --role executor --environment ci-1 >> tokens
+  codex exec-server rendezvous --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem --tokens tokens --store store"
+)]
 #[command(group(clap::ArgGroup::new("grants").args(["tokens", "shared_tokens"]).multiple(true)))]
 pub(crate) struct RendezvousArgs {
     #[command(subcommand)]

@@ -6,6 +6,8 @@ mod server;
 
 use std::path::PathBuf;
 
+use crate::output;
+
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
@@ -17,6 +19,15 @@ pub(crate) struct ResidentArgs {
     /// Where the programs that were brought lie, and the server's socket.
     #[arg(long, value_name = "DIR")]
     directory: PathBuf,
+    /// Only print a line of JSON about the server, and start none.
+    #[arg(long)]
+    look: bool,
+    /// Print the same, and end the server unless programs run in it.
+    #[arg(long, conflicts_with = "look")]
+    stop: bool,
+    /// End it even then.
+    #[arg(long, requires = "stop")]
+    force: bool,
 }
 
 /// Leads until either side ends. The end of stdin ends no session: whoever wants that has said so before.
@@ -25,6 +36,14 @@ pub(crate) struct ResidentArgs {
 /// There is no server, and none can be started.
 pub(crate) async fn resident(args: ResidentArgs) -> anyhow::Result<u8> {
     let place = Place::new(&args.directory)?;
+    if args.look || args.stop {
+        let found = match args.stop {
+            true => server::stop(&place, args.force).await?,
+            false => server::look(&place).await?,
+        };
+        output::line(&serde_json::to_string(&found)?)?;
+        return Ok(0);
+    }
     let stream = server::find_or_start(&place).await?;
     carry(stream).await;
     Ok(0)

@@ -131,6 +131,11 @@ impl MechanismArgs {
 
 /// The flags of `codex sandbox`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex sandbox -- touch here                        # is refused: nothing may be written
+  codex sandbox --profile workspace-write -- make
+  codex sandbox --transparent-tcp --allow-host crates.io -- cargo fetch
+  codex sandbox --deny ~/.ssh --explain ~/.ssh/id_ed25519")]
 pub(crate) struct SandboxArgs {
     /// What is allowed: read-only, workspace-write, or a file with a permission profile as JSON.
     #[arg(long, value_name = "PROFILE", default_value = "read-only")]
@@ -138,11 +143,11 @@ pub(crate) struct SandboxArgs {
     /// The working directory, which is also the workspace [default: the current one].
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// Another file or directory that may be written. Repeatable.
+    /// Another file or directory that may be written. May be given several times.
     #[arg(long, value_name = "PATH")]
     writable: Vec<PathBuf>,
     /// A file or directory that can be neither read nor written; to root, who needs no permission, it looks empty.
-    /// Repeatable.
+    /// May be given several times.
     #[arg(long, value_name = "PATH")]
     deny: Vec<PathBuf>,
     /// Allow network connections.
@@ -152,10 +157,10 @@ pub(crate) struct SandboxArgs {
     /// --allow-host names, or to all of them. This machine and its network stay closed.
     #[arg(long, conflicts_with = "network")]
     transparent_tcp: bool,
-    /// With --transparent-tcp, a host that may be reached, such as crates.io or **.github.com. Repeatable.
+    /// With --transparent-tcp, a host that may be reached, such as crates.io or **.github.com. May be given several times.
     #[arg(long, value_name = "HOST", requires = "transparent_tcp")]
     allow_host: Vec<String>,
-    /// Say what may be done at this path, and which rule decides, instead of running a program. Repeatable.
+    /// Say what may be done at this path, and which rule decides, instead of running a program. May be given several times.
     #[arg(long, value_name = "PATH")]
     explain: Vec<PathBuf>,
     #[command(flatten)]

@@ -26,23 +26,32 @@ pub(crate) struct ServiceArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum ServiceCommand {
-    /// Write the unit of this user, start it, and have it started at every login.
+    /// Write a unit for your user, start it, and have it started at every login.
+    #[command(after_help = "Examples:
+  codex exec-server service install
+  codex exec-server service install -- --listen ws://127.0.0.1:4500")]
     Install {
         #[command(flatten)]
         which: Which,
         /// The flags of the server or rendezvous, after two hyphens. `%` is systemd's, as in %h for the home directory.
-        #[arg(last = true, value_name = "FLAGS")]
+        #[arg(last = true, value_name = "FLAG")]
         flags: Vec<String>,
     },
     /// Stop it, and remove its unit.
+    #[command(after_help = "Example:
+  codex exec-server service uninstall --rendezvous")]
     Uninstall(Which),
     /// Say whether it runs, as systemctl does.
+    #[command(after_help = "Example:
+  codex exec-server service status")]
     Status(Which),
     /// Print what it has said, as journalctl does.
+    #[command(after_help = "Example:
+  codex exec-server service logs -f")]
     Logs {
         #[command(flatten)]
         which: Which,
-        /// Go on printing.
+        /// Go on with what it says from now on.
         #[arg(short, long)]
         follow: bool,
     },

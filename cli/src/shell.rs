@@ -26,20 +26,19 @@ use crate::target::{TargetArgs, TargetError};
   codex exec-server shell -E box --name work
   codex exec-server attach work
 
-Ctrl-\\ leaves the shell running (twice: the shell gets it), as does ~d at the start of a line; ~. ends it, and ~? lists
-these keys.")]
+Ctrl-\\ leaves the shell running (twice: the shell gets it), as does ~d at the start of a line; ~. ends it, and ~? lists these keys.")]
 pub(crate) struct ShellArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
     target: TargetArgs,
     /// The environment's name, as -E takes it.
-    #[arg(value_name = "NAME", conflicts_with_all = ["environment", "url", "registry"])]
+    #[arg(value_name = "ENVIRONMENT", conflicts_with_all = ["environment", "url", "registry"])]
     environment_name: Option<String>,
-    /// The id of the shell, instead of one that is made up: letters, digits, `-`, `_` and `.`.
-    #[arg(long, value_name = "ID", value_parser = crate::values::name)]
+    /// The id of the shell, at most 64 letters, digits, `-`, `_` and `.` [default: one that is made up].
+    #[arg(long, value_name = "NAME", value_parser = crate::values::name)]
     name: Option<String>,
-    /// The directory to begin in; the user's home directory there if not given.
+    /// The directory to begin in [default: the user's home directory there].
     #[arg(short = 'w', long, alias = "workdir", value_name = "DIR")]
     cwd: Option<PathBuf>,
     #[command(flatten)]

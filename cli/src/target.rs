@@ -19,7 +19,7 @@ use crate::codes::{FAILURE, NO_CREDENTIAL, UNREACHABLE, WRONG_USAGE};
 use crate::output;
 use crate::setup::Setup;
 pub(crate) use every::{every, one};
-pub(crate) use far::{FIRST_ANSWER, Far, FarArgs};
+pub(crate) use far::{FIRST_ANSWER, Far, FarArgs, Staying};
 use registry::RegistryArgs;
 use token::TOKEN_VARIABLE;
 pub(crate) use token::read as read_token;
@@ -31,14 +31,14 @@ pub(crate) struct TargetArgs {
     /// The environment to use, by its name (`codex exec-server env ls` lists them); `local` is this machine.
     #[arg(short = 'E', long, value_name = "NAME", conflicts_with_all = ["url", "registry"])]
     environment: Option<String>,
-    /// The exec-server to use, as ws://, wss:// or unix:// address; or a machine that this program is brought to, as
-    /// ssh://USER@HOST:PORT, docker://CONTAINER, kubectl://NAMESPACE/POD, or several with | between.
+    /// The exec-server to use, by its ws://, wss:// or unix:// address; or a machine with a shell, to which this program is
+    /// brought: ssh://USER@HOST:PORT, docker://CONTAINER, kubectl://NAMESPACE/POD, or several with | between.
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<String>,
     /// File that holds the token for a server with --ws-auth; without it, CODEX_EXEC_SERVER_TOKEN is used if it is set.
     #[arg(long, value_name = "PATH", requires = "url", conflicts_with = "environment")]
     token_file: Option<PathBuf>,
-    /// Sent as X-Request-ID where the connection is a websocket, to find this command in the logs of what stands between.
+    /// An id to send as X-Request-ID when a websocket is opened, by which this command is found in the logs of proxies.
     #[arg(long, value_name = "ID", value_parser = request_id)]
     request_id: Option<String>,
     #[command(flatten)]
@@ -149,6 +149,11 @@ impl TargetArgs {
             return Ok(Target::at(endpoint_of_url(url, token::of_flag(self.token_file.as_deref())?)));
         }
         named_or_in_use(self.environment.as_deref(), setup)
+    }
+
+    /// The name after -E.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.environment.as_deref()
     }
 
     /// Whether any flag names an environment.

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use codex_exec_server::client::Client;
 use codex_exec_server::protocol::process::{Wait, WaitParams, WaitResult};
 
+use crate::codes::TIMED_OUT;
 use crate::output;
 use crate::programs::{self, Place, ProgramError};
 use crate::setup::{ConfigArgs, Setup};
 use crate::table;
 use crate::target::TargetArgs;
 
-/// `--timeout` was over first.
-const TIMED_OUT: u8 = 124;
 /// How long one request waits; then another is sent. Our own pace: nothing outside depends on it.
 const TURN_TIME: Duration = Duration::from_secs(600);
 
@@ -26,10 +25,10 @@ pub(crate) struct WaitArgs {
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
     target: TargetArgs,
-    /// Give up after this many seconds, and exit with 124.
-    #[arg(long, value_name = "S")]
-    timeout: Option<u32>,
-    /// The programs, by their ids or by how these begin.
+    /// Give up after this many seconds, and exit with 124; fractions are allowed.
+    #[arg(long, value_name = "SECONDS", value_parser = crate::values::seconds, allow_negative_numbers = true)]
+    timeout: Option<Duration>,
+    /// The programs, by their ids or by how those begin.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }
@@ -52,7 +51,7 @@ pub(crate) async fn wait(args: WaitArgs, setup: Setup) -> anyhow::Result<u8> {
 }
 
 async fn wait_for(client: &Client, args: &WaitArgs) -> Result<u8, ProgramError> {
-    let deadline = args.timeout.map(|time| Instant::now() + Duration::from_secs(time.into()));
+    let deadline = args.timeout.map(|time| Instant::now() + time);
     let mut places = Vec::new();
     // All are looked for first: a slip in the last id is told at once.
     for id in &args.ids {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +21,8 @@ pub struct Pty {
     master: File,
     child: Child,
     shown: Arc<Shown>,
+    /// The sizes that it had, each from that byte of the output on.
+    sizes: Vec<(usize, u16, u16)>,
 }
 
 #[derive(Default)]
@@ -37,6 +40,11 @@ impl Pty {
     /// Runs `codex ARGUMENTS` on a terminal of this size, with a home directory of its own. The terminal controls it, so
     /// that a change of size is told.
     pub fn start(home: &Home, rows: u16, cols: u16, arguments: &[&str]) -> Self {
+        Self::program(home, rows, cols, binary::codex(), arguments)
+    }
+
+    /// The same for another program.
+    pub fn program(home: &Home, rows: u16, cols: u16, program: &Path, arguments: &[&str]) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("a terminal");
         grantpt(&master).expect("a terminal of ours");
@@ -46,7 +54,7 @@ impl Pty {
         let name = name.to_str().expect("a name in ASCII");
         let open = || OpenOptions::new().read(true).write(true).open(name).expect("a terminal can be opened");
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(binary::codex()).args(arguments);
+        command.args(["--ctty", "--wait"]).arg(program).args(arguments);
         home.dress(&mut command);
         let child = command
             .stdin(open())
@@ -66,7 +74,7 @@ impl Pty {
                 told.more.notify_waiters();
             }
         });
-        Self { master, child, shown }
+        Self { master, child, shown, sizes: vec![(0, rows, cols)] }
     }
 
     /// Types these keys.
@@ -75,7 +83,8 @@ impl Pty {
     }
 
     /// Changes the terminal's size.
-    pub fn resize(&self, rows: u16, cols: u16) {
+    pub fn resize(&mut self, rows: u16, cols: u16) {
+        self.sizes.push((self.output().len(), rows, cols));
         tcsetwinsize(&self.master, size(rows, cols)).expect("a terminal takes a size");
     }
 
@@ -90,6 +99,43 @@ impl Pty {
         let mut parser = vt100::Parser::new(size(rows), size(cols), 0);
         parser.process(&self.output());
         parser.screen().contents()
+    }
+
+    /// A terminal that got the same, and had the same sizes meanwhile.
+    pub fn terminal(&self) -> vt100::Parser {
+        let size = |size| NonZero::new(size).expect("a size above 0");
+        let (_, rows, cols) = self.sizes[0];
+        let mut parser = vt100::Parser::new(size(rows), size(cols), 0);
+        let output = self.output();
+        for (number, (from, rows, cols)) in self.sizes.iter().enumerate() {
+            let to = self.sizes.get(number + 1).map_or(output.len(), |(next, ..)| *next);
+            parser.screen_mut().set_size(size(*rows), size(*cols));
+            parser.process(&output[*from..to]);
+        }
+        parser
+    }
+
+    /// Waits until both terminals show the same, as `view` sees it.
+    pub async fn shows_what(&self, other: &Self, view: impl Fn(&vt100::Screen) -> String) {
+        let waiting = async {
+            loop {
+                let (ours, theirs) = (self.shown.more.notified(), other.shown.more.notified());
+                tokio::pin!(ours, theirs);
+                ours.as_mut().enable();
+                theirs.as_mut().enable();
+                if view(self.terminal().screen()) == view(other.terminal().screen()) {
+                    return;
+                }
+                tokio::select! {
+                    () = ours => {}
+                    () = theirs => {}
+                }
+            }
+        };
+        if timeout(GUARD, waiting).await.is_err() {
+            let [ours, theirs] = [self, other].map(|pty| pty.terminal().screen().contents());
+            panic!("they never came to show the same:\n{ours}\n-- and the other:\n{theirs}");
+        }
     }
 
     /// Waits until a screen of this size shows what is asked for.

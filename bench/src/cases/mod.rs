@@ -7,6 +7,7 @@ mod latency;
 mod leftovers;
 mod login;
 mod memory;
+mod people;
 mod remote;
 mod sandbox;
 mod soak;
@@ -64,6 +65,10 @@ pub const ALL: &[Case] = &[
     ("remote-keystroke", remote::keystroke),
     ("remote-output", remote::output),
     ("remote-routing", remote::routing),
+    ("cp", people::copy),
+    ("port-forward", people::forward),
+    ("shell", people::shell),
+    ("ssh", people::ssh),
 ];
 
 /// Cases that take long; they run when their whole name is given.

@@ -1,6 +1,8 @@
 //! Tests with real programs.
 
 mod ends;
+#[cfg(not(feature = "portable"))]
+mod refusals;
 mod starts;
 mod supervision;
 mod trees;

@@ -11,11 +11,10 @@ use super::{PIPES, TERMINAL, drain, in_own_process, program, read_line, run, she
 use crate::reap::How;
 use crate::spawn::{SpawnError, spawn};
 use crate::streams::{Ends, Stdio};
-use crate::testing::{refuse_calls, refuse_flag};
-use crate::{terminal, tree, vfork};
+use crate::{terminal, tree};
 
 #[test]
-fn a_program_has_only_its_three_streams() {
+pub(super) fn a_program_has_only_its_three_streams() {
     // A descriptor that is not close-on-exec, as a careless parent leaves it.
     let careless = rustix::io::dup(std::fs::File::open("/").expect("a directory")).expect("a copy");
     for stdio in [PIPES, Stdio::Pipes { stdin: true }, TERMINAL] {
@@ -27,7 +26,7 @@ fn a_program_has_only_its_three_streams() {
 }
 
 #[test]
-fn a_program_leads_its_own_session_and_group() {
+pub(super) fn a_program_leads_its_own_session_and_group() {
     for stdio in [PIPES, TERMINAL] {
         let (output, _) = run(&shell("echo $$; cut -d' ' -f1,5,6 /proc/$$/stat", stdio));
         let numbers: Vec<&str> = output.split_whitespace().collect();
@@ -36,7 +35,7 @@ fn a_program_leads_its_own_session_and_group() {
 }
 
 #[test]
-fn stdin_is_empty_without_a_pipe_and_written_with_one() {
+pub(super) fn stdin_is_empty_without_a_pipe_and_written_with_one() {
     assert_eq!(run(&shell("cat; readlink /proc/self/fd/0", PIPES)).0, "/dev/null\n");
     let child = spawn(&program(&["cat"], Stdio::Pipes { stdin: true })).expect("it starts");
     let Ends::Pipes { stdin: Some(stdin), stdout, .. } = child.ends else { panic!("pipes") };
@@ -69,7 +68,7 @@ fn our_ends_never_block_and_theirs_do() {
 }
 
 #[test]
-fn a_terminal_is_the_controlling_one_and_cooked() {
+pub(super) fn a_terminal_is_the_controlling_one_and_cooked() {
     let (output, _) = run(&shell("tty; stty -a; tty < /dev/tty; ps -o tty= -p $$ || true", TERMINAL));
     let lines: Vec<&str> = output.lines().collect();
     assert!(lines[0].starts_with("/dev/pts/"), "{output}");
@@ -97,7 +96,7 @@ fn a_terminal_has_the_size_that_was_asked_for_and_changes_it() {
 }
 
 #[test]
-fn the_program_sees_arg0_and_exactly_its_environment() {
+pub(super) fn the_program_sees_arg0_and_exactly_its_environment() {
     let mut named = program(&["sh", "-c", "echo $0; tr '\\0' '\\n' < /proc/$$/cmdline"], PIPES);
     named.arg0 = Some("other".into());
     assert_eq!(run(&named).0.lines().collect::<Vec<_>>()[..2], ["other", "other"]);
@@ -107,7 +106,7 @@ fn the_program_sees_arg0_and_exactly_its_environment() {
 }
 
 #[test]
-fn a_program_starts_in_its_directory_and_relative_to_it() {
+pub(super) fn a_program_starts_in_its_directory_and_relative_to_it() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     let script = dir.path().join("bin/tool");
@@ -123,7 +122,7 @@ fn a_program_starts_in_its_directory_and_relative_to_it() {
 }
 
 #[test]
-fn what_cannot_start_says_why() {
+pub(super) fn what_cannot_start_says_why() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str, content: &str, mode: u32| {
@@ -182,7 +181,7 @@ fn what_cannot_start_says_why() {
 
 #[test]
 #[allow(unsafe_code)]
-fn ignored_and_blocked_signals_are_reset() {
+pub(super) fn ignored_and_blocked_signals_are_reset() {
     if !in_own_process(module_path!(), "ignored_and_blocked_signals_are_reset") {
         return;
     }
@@ -198,68 +197,4 @@ fn ignored_and_blocked_signals_are_reset() {
     let (output, _) = run(&program(&["grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"], PIPES));
     let masks: Vec<&str> = output.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(masks, ["0000000000000000"; 2], "{output}");
-}
-
-#[test]
-fn programs_start_the_same_where_the_kernel_gives_less_help() {
-    if !in_own_process(module_path!(), "programs_start_the_same_where_the_kernel_gives_less_help") {
-        return;
-    }
-    vfork::refuse(true);
-    a_program_has_only_its_three_streams();
-    a_program_leads_its_own_session_and_group();
-    stdin_is_empty_without_a_pipe_and_written_with_one();
-    a_terminal_is_the_controlling_one_and_cooked();
-    the_program_sees_arg0_and_exactly_its_environment();
-    a_program_starts_in_its_directory_and_relative_to_it();
-    what_cannot_start_says_why();
-    ignored_and_blocked_signals_are_reset();
-}
-
-/// Where a filter answers calls with an error, or the kernel has none, the older ways are taken, and a start does not fail.
-#[test]
-fn a_call_that_is_refused_leaves_an_older_way() {
-    if !in_own_process(module_path!(), "a_call_that_is_refused_leaves_an_older_way") {
-        return;
-    }
-    const NEWER: [libc::c_long; 4] =
-        [libc::SYS_close_range, libc::SYS_clone3, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal];
-    for calls in NEWER.iter().map(std::slice::from_ref).chain([&NEWER[..]]) {
-        for errno in [libc::ENOSYS, libc::EPERM] {
-            vfork::refuse(false);
-            let calls = calls.to_vec();
-            let refuses_clone = calls.contains(&libc::SYS_clone3);
-            let started = std::thread::spawn(move || {
-                refuse_calls(&calls, errno);
-                // First, since what is ignored is asked once.
-                ignored_and_blocked_signals_are_reset();
-                a_program_has_only_its_three_streams();
-                let child = spawn(&program(&["cat"], Stdio::Pipes { stdin: true })).expect("it starts");
-                tree::kill_tree(child.pid, Signal::KILL).expect("allowed");
-                wait_for_end(child.pid, child.pidfd).how
-            });
-            assert_eq!(started.join().expect("no panic"), How::Killed(9), "{errno}");
-            assert_eq!(vfork::refuse(false), refuses_clone, "{errno}");
-        }
-    }
-}
-
-/// As before Linux 5.2: there is nothing to watch a child by but a thread that waits for it.
-#[test]
-fn a_program_is_watched_without_a_pidfd() {
-    if !in_own_process(module_path!(), "a_program_is_watched_without_a_pidfd") {
-        return;
-    }
-    vfork::refuse(true);
-    let started = std::thread::spawn(|| {
-        refuse_calls(&[libc::SYS_clone3, libc::SYS_pidfd_open], libc::ENOSYS);
-        refuse_flag(libc::SYS_clone, libc::CLONE_PIDFD, libc::EINVAL);
-        [("exit 3", How::Exited(3)), ("kill -9 $$", How::Killed(9))].map(|(script, how)| {
-            let child = spawn(&shell(script, PIPES)).expect("it starts");
-            (wait_for_end(child.pid, child.pidfd).how, how)
-        })
-    });
-    for (how, expected) in started.join().expect("no panic") {
-        assert_eq!(how, expected);
-    }
 }

@@ -10,11 +10,17 @@ use codex_exec_server::client::RegistryEnvironment;
 
 use super::write::change;
 use crate::setup::Setup;
-use crate::target::{FIRST_ANSWER, Far, FarArgs, read_token};
+use crate::target::{self, FIRST_ANSWER, Far, FarArgs, TargetError, read_token};
 use crate::values::variable;
 
 /// Names an environment.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex exec-server env add box wss://box.example:8765 --token-file ~/box.token --use
+  codex exec-server env add ci https://registry.example --environment-id ci-1
+  codex exec-server env add web 'ssh://vm|docker://web' --resident
+  codex exec-server env add old ssh://old.example --binary target/x86_64-unknown-linux-musl/dist/codex
+  codex exec-server env add own -- ssh vm codex exec-server --listen stdio")]
 pub(super) struct AddArgs {
     /// The name: ASCII letters, digits, `-` and `_`, at most 64.
     #[arg(value_name = "NAME")]
@@ -31,27 +37,30 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "PATH")]
     token_file: Option<PathBuf>,
     /// Give up connecting after this many seconds; for ws:// and wss:// addresses.
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     connect_timeout: Option<Duration>,
     #[command(flatten)]
     far: FarArgs,
-    /// A variable for the program; may be given several times.
-    #[arg(long, short = 'e', value_name = "K=V", value_parser = variable, requires = "program")]
+    /// A variable for the program. May be given several times.
+    #[arg(long, short = 'e', value_name = "NAME=VALUE", value_parser = variable, requires = "program")]
     env: Vec<(String, String)>,
-    /// The directory that the program works in; it defaults to that of whoever uses the environment.
+    /// The directory that the program works in [default: that of whoever uses the environment].
     #[arg(long, value_name = "DIR", requires = "program")]
     cwd: Option<PathBuf>,
     /// Use this environment from now on where none is named.
     #[arg(long = "use")]
     use_it: bool,
     /// A program that serves on its stdin and stdout, with its arguments, after two hyphens.
-    #[arg(last = true, value_name = "PROGRAM ARG", conflicts_with = "target")]
+    #[arg(last = true, value_name = "PROGRAM", conflicts_with = "target")]
     program: Vec<String>,
 }
 
 /// Writes it down.
 pub(super) fn add(args: AddArgs, setup: &Setup) -> anyhow::Result<u8> {
-    let place = place(&args)?;
+    let place = match place(&args) {
+        Ok(place) => place,
+        Err(error) => return error.downcast::<TargetError>().map(|error| target::tell(&error)),
+    };
     change(setup, |edited| {
         edited.add(&args.name, &place)?;
         if codex_bring::Target::is_meant_by(args.target.as_deref().unwrap_or_default()) {
@@ -65,34 +74,44 @@ pub(super) fn add(args: AddArgs, setup: &Setup) -> anyhow::Result<u8> {
     })
 }
 
+/// An error that ends as wrong usage does.
+fn wrong(text: String) -> anyhow::Error {
+    TargetError::Usage(text).into()
+}
+
+/// Fails so unless it holds.
+fn needs(holds: bool, otherwise: impl Into<String>) -> Result<(), TargetError> {
+    if holds { Ok(()) } else { Err(TargetError::Usage(otherwise.into())) }
+}
+
 fn place(args: &AddArgs) -> anyhow::Result<Place> {
     let absolute = |path: &Path| std::path::absolute(path);
     let token_file = args.token_file.as_deref().map(absolute).transpose()?;
     let target = args.target.as_deref().unwrap_or_default();
     let scheme = target.split_once("://").map_or("", |(scheme, _)| scheme);
-    anyhow::ensure!(
+    needs(
         args.environment_id.is_none() || matches!(scheme, "http" | "https"),
-        "--environment-id goes with a registry's https:// address"
-    );
-    anyhow::ensure!(
+        "--environment-id goes with a registry's https:// address",
+    )?;
+    needs(
         args.connect_timeout.is_none() || matches!(scheme, "ws" | "wss"),
-        "--connect-timeout goes with a ws:// or wss:// address"
-    );
+        "--connect-timeout goes with a ws:// or wss:// address",
+    )?;
     let is_far = codex_bring::Target::is_meant_by(target);
     if let Some(flag) = args.far.given().filter(|_| !is_far) {
-        anyhow::bail!("{flag} goes with an ssh://, docker:// or kubectl:// address");
+        needs(false, format!("{flag} goes with an ssh://, docker:// or kubectl:// address"))?;
     }
     if is_far {
-        anyhow::ensure!(
+        needs(
             token_file.is_none(),
-            "--token-file goes with a server's own address; the way there asks for none"
-        );
+            "--token-file goes with a server's own address; the way there asks for none",
+        )?;
         let program = std::env::current_exe().context("can't tell where this program's own file is")?;
         let words = Far::new(target, &args.far)?.to_words()?;
         return Ok(Place::Program { program, args: words, env: BTreeMap::new(), cwd: None });
     }
     if let Some((program, rest)) = args.program.split_first() {
-        anyhow::ensure!(token_file.is_none(), "--token-file goes with an address, and a program needs none");
+        needs(token_file.is_none(), "--token-file goes with an address, and a program needs none")?;
         return Ok(Place::Program {
             program: program.into(),
             args: rest.to_vec(),
@@ -108,23 +127,23 @@ fn place(args: &AddArgs) -> anyhow::Result<Place> {
         }),
         "unix" => {
             let path = PathBuf::from(target.trim_start_matches("unix://"));
-            anyhow::ensure!(path.is_absolute(), "{target:?} names no socket; give unix:///PATH");
+            needs(path.is_absolute(), format!("{target:?} names no socket; give unix:///PATH"))?;
             Ok(Place::Unix { path, token_file })
         }
         "http" | "https" => {
             let Some(environment_id) = args.environment_id.clone() else {
-                anyhow::bail!(
+                return Err(wrong(format!(
                     "{target} is a registry's address; give the environment's id there with --environment-id"
-                );
+                )));
             };
-            RegistryEnvironment::check_address(target, &environment_id).map_err(anyhow::Error::msg)?;
+            RegistryEnvironment::check_address(target, &environment_id).map_err(wrong)?;
             Ok(Place::Registry { url: target.to_owned(), environment_id, token_file })
         }
-        _ => anyhow::bail!(
+        _ => Err(wrong(format!(
             "{target:?} is no address of an environment: expected ws://HOST:PORT, wss://HOST, unix:///PATH, a registry's \
              https:// address with --environment-id, ssh://HOST, docker://CONTAINER, kubectl://NAMESPACE/POD, or a program after \
              two hyphens"
-        ),
+        ))),
     }
 }
 

@@ -10,6 +10,9 @@ use crate::target::{self, Far, written_down};
 
 /// Lists the environments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex exec-server env ls
+  codex exec-server env ls --json | jq '.[] | select(.inUse)'")]
 pub(super) struct ListArgs {
     /// Print the names alone.
     #[arg(short, long, conflicts_with = "json")]

@@ -17,6 +17,9 @@ use crate::target::{self, TargetArgs, TargetError};
 
 /// Says what an environment is.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  codex exec-server env status box
+  codex exec-server env status --all")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,

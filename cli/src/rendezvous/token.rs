@@ -18,7 +18,13 @@ use crate::output::{self, note};
 use crate::setup::Setup;
 
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  codex exec-server rendezvous token --role executor --environment ci-1 >> tokens
+  codex exec-server rendezvous token --role harness --environment '*' --name alice"
+)]
 pub(super) struct TokenArgs {
     #[command(subcommand)]
     command: Option<TokenCommand>,
@@ -52,6 +58,8 @@ struct KindArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex exec-server rendezvous token add --cluster nats://broker:4222 --cluster-secret-file secret --role harness --environment '*'")]
 struct AddArgs {
     #[command(flatten)]
     broker: BrokerArgs,
@@ -70,6 +78,8 @@ struct AddArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex exec-server rendezvous token rm --cluster nats://broker:4222 --cluster-secret-file secret alice")]
 struct RmArgs {
     #[command(flatten)]
     broker: BrokerArgs,
@@ -79,6 +89,8 @@ struct RmArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex exec-server rendezvous token ls --cluster nats://broker:4222 --cluster-secret-file secret")]
 struct LsArgs {
     #[command(flatten)]
     broker: BrokerArgs,

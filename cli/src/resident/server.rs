@@ -14,12 +14,13 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::place::Place;
+use crate::target::Staying;
 use crate::{output, programs};
 
 /// A server that is started says where it listens within this time, also on a busy machine.
 const START: Duration = Duration::from_secs(30);
-/// A server that is told to end is gone within this time: it ends no programs, since it has none.
-const END: Duration = Duration::from_secs(10);
+/// A server that is told to end is gone within this time, with the programs that it ends.
+const END: Duration = Duration::from_secs(20);
 /// Our own pace: nothing outside depends on it.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What a session leaves behind for the programs of its own machine, and leads nowhere once it is over.
@@ -32,8 +33,7 @@ const OF_ONE_SESSION: [&str; 4] = ["SSH_AUTH_SOCK", "SSH_CLIENT", "SSH_CONNECTIO
 pub(super) async fn find_or_start(place: &Place) -> anyhow::Result<UnixStream> {
     let _lock = place.lock().await?;
     if let Ok(stream) = UnixStream::connect(place.socket()).await {
-        let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
-        match pid {
+        match server_of(&stream) {
             Some(pid) if is_another(pid) && gives_way(place).await => end(place, pid).await?,
             // A socket that another user's server left is refused by its mode.
             _ => return Ok(stream),
@@ -42,6 +42,61 @@ pub(super) async fn find_or_start(place: &Place) -> anyhow::Result<UnixStream> {
     start(place).await?;
     let there = || format!("can't connect to {}", place.socket().display());
     UnixStream::connect(place.socket()).await.with_context(there)
+}
+
+/// Looks whether a server stays here.
+///
+/// # Errors
+/// Somebody else starts or ends it, and takes too long.
+pub(super) async fn look(place: &Place) -> anyhow::Result<Staying> {
+    let _lock = place.lock().await?;
+    Ok(found(place).await.0)
+}
+
+/// Ends the server that stays here; where programs run in it, only with `force`, and then with them.
+///
+/// # Errors
+/// It does not end.
+pub(super) async fn stop(place: &Place, force: bool) -> anyhow::Result<Staying> {
+    let _lock = place.lock().await?;
+    let (mut found, pid) = found(place).await;
+    if let Some(pid) = pid.filter(|_| found.programs == 0 || force) {
+        end(place, pid).await?;
+        found.is_stopped = true;
+    }
+    Ok(found)
+}
+
+async fn found(place: &Place) -> (Staying, Option<Pid>) {
+    let Ok(stream) = UnixStream::connect(place.socket()).await else {
+        return (Staying { is_there: false, programs: 0, is_stopped: false }, None);
+    };
+    let pid = server_of(&stream);
+    drop(stream);
+    // In one that can't be talked to nothing can be found.
+    let programs = match client(place).await {
+        Some(client) => running(client).await,
+        None => 0,
+    };
+    (Staying { is_there: true, programs, is_stopped: false }, pid)
+}
+
+/// The process that listens.
+fn server_of(stream: &UnixStream) -> Option<Pid> {
+    stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?))
+}
+
+async fn client(place: &Place) -> Option<Client> {
+    let endpoint = Endpoint::Unix { path: place.socket(), bearer: None };
+    let options = ClientOptions { client_name: "codex-resident".into(), ..ClientOptions::default() };
+    Client::connect(endpoint, options).await.ok()
+}
+
+/// How many programs run; the connection is closed.
+async fn running(client: Client) -> usize {
+    let all = programs::list(&client).await;
+    client.close().await;
+    all.map_or(0, |all| all.iter().filter(|info| programs::is_running(info)).count())
 }
 
 /// Whether the server was started from another program than this one.
@@ -57,14 +112,10 @@ fn is_another(pid: Pid) -> bool {
 
 /// Whether the server is to be replaced: it is not newer than this program, and nothing runs in it.
 async fn gives_way(place: &Place) -> bool {
-    let endpoint = Endpoint::Unix { path: place.socket(), bearer: None };
-    let options = ClientOptions { client_name: "codex-resident".into(), ..ClientOptions::default() };
     // One that can't be talked to is no server that anybody could use.
-    let Ok(client) = Client::connect(endpoint, options).await else { return true };
+    let Some(client) = client(place).await else { return true };
     let version = client.environment_info().and_then(|info| info.executor_version).unwrap_or_default();
-    let running = programs::list(&client).await;
-    client.close().await;
-    let running = running.map_or(0, |all| all.iter().filter(|info| programs::is_running(info)).count());
+    let running = running(client).await;
     if is_older(env!("CARGO_PKG_VERSION"), &version) {
         return false;
     }
@@ -87,7 +138,7 @@ fn is_older(this: &str, other: &str) -> bool {
     numbers(this) < numbers(other)
 }
 
-/// Ends a server in which nothing runs.
+/// Ends a server, with all that runs in it.
 async fn end(place: &Place, pid: Pid) -> anyhow::Result<()> {
     // It may end by itself just now.
     let _ = kill_process(pid, Signal::TERM);

@@ -19,18 +19,18 @@ use crate::values::{name, seconds, span, variable};
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    /// Treat every problem of the configuration, unknown keys included, as an error.
     #[arg(long)]
     pub(crate) strict_config: bool,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// The directory to run in; it defaults to the current one, and in an environment elsewhere to the server's own.
+    /// The directory to run in [default: the current one, and in an environment elsewhere the server's].
     #[arg(short = 'w', long, alias = "workdir", value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
-    /// A variable to add to the server's environment for this program; may be given several times.
-    #[arg(short, long, value_name = "K=V", value_parser = variable)]
+    /// A variable to add to those of the server for this program. May be given several times.
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
-    /// A file with variables to add, NAME=VALUE on each line; may be given several times. --env goes before it.
+    /// A file with variables to add, NAME=VALUE on each line. May be given several times; --env beats it.
     #[arg(long, value_name = "PATH")]
     pub(crate) env_file: Vec<PathBuf>,
     /// Run the program on a terminal of its own, as large as this one.
@@ -39,26 +39,26 @@ pub(crate) struct RunArgs {
     /// Pass standard input on, as is always done; taken for the habit's sake.
     #[arg(short, long, hide = true)]
     pub(crate) interactive: bool,
-    /// Leave the program running in its environment and print its id alone; `ps`, `logs`, `attach`, `wait` and `kill` find it.
+    /// Leave the program running and print its id alone, by which `ps`, `logs`, `attach`, `wait` and `kill` find it.
     #[arg(short, long, conflicts_with_all = ["timeout", "interactive"])]
     pub(crate) detach: bool,
-    /// The id of the program, instead of one that is made up with --detach: letters, digits, `-`, `_` and `.`.
+    /// The id of the program, at most 64 letters, digits, `-`, `_` and `.` [default: with --detach one that is made up].
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
-    /// With --detach: where the server keeps the output: on `disk`, where `logs` finds it also when the program, its session or
-    /// the server has ended, or in `memory` alone. On disk if not given, where the server has a place for it.
+    /// With --detach: where the server keeps the output. On `disk`, `logs` finds it even when the program, its session or the
+    /// server has ended; in `memory`, only until then [default: disk, where the server has a place for it].
     #[arg(long, value_name = "PLACE", value_parser = log_place, requires = "detach")]
     pub(crate) log: Option<LogPlace>,
-    /// With --detach: how long nobody has to come back for the program and its output, in seconds or with s, m, h or d
-    /// behind the number; then it is ended. 7 days if not given, and never more than the server allows.
+    /// With --detach: how long the program may run, and its output is kept, while nobody comes back to it: a number of seconds,
+    /// or with s, m, h or d behind it. The server may allow less [default: 7d].
     #[arg(long, value_name = "TIME", value_parser = span, requires = "detach")]
     pub(crate) keep: Option<Duration>,
     /// End the program after this many seconds and exit with 124; fractions are allowed. A program that has ended by then
     /// gives its own exit code; background processes that still hold its output are left running and waited for no longer.
-    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
-    /// For `bash -lc COMMAND` and `zsh -lc COMMAND`: take what the login shell's start-up files make from the server's memory, and log in only
-    /// when that is not there or no longer holds.
+    /// For `bash -lc COMMAND` and `zsh -lc COMMAND`: skip the login shell's start-up files where the server remembers what they
+    /// made, and nothing that they depend on has changed since.
     #[arg(long)]
     pub(crate) remembered_login: bool,
     /// While the program runs, make ports of its machine reachable here: those that it listens on, with `auto`, or others, as
@@ -66,7 +66,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "auto|PORTS", value_parser = forward, conflicts_with = "detach")]
     pub(crate) forward: Vec<Forward>,
     /// The program and its arguments, after two hyphens.
-    #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub(crate) command: Vec<String>,
 }
 

@@ -20,6 +20,8 @@ const TOKEN_VARIABLE: &str = "CODEX_EXEC_SERVER_TOKEN";
 
 /// The flags of `codex exec-server forward`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  codex exec-server forward --connect ws://127.0.0.1:4500 --remote https://registry.example --environment-id ci-1")]
 pub(crate) struct ForwardArgs {
     /// The server that runs already: a ws:// or wss:// URL. Each stream of the registry's rendezvous gets a connection of its
     /// own there.
@@ -32,7 +34,7 @@ pub(crate) struct ForwardArgs {
     pub(crate) remote: RemoteArgs,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Treat every problem of the configuration, keys that nobody knows included, as an error.
+    /// Treat every problem of the configuration, unknown keys included, as an error.
     #[arg(long)]
     pub(crate) strict_config: bool,
 }

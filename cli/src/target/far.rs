@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
-use codex_bring::{BringError, Event, Request, Served, Target, Tell, connect, refuse_directory};
+use codex_bring::{BringError, Event, Request, Served, Target, Tell, ask, connect, refuse_directory};
 use codex_exec_server::client::{Connector, Endpoint, FromServer, ToServer};
 
 use super::TargetError;
@@ -27,7 +28,7 @@ pub(crate) struct FarArgs {
     #[arg(long, hide_short_help = true)]
     resident: bool,
     /// The program to bring, in place of this one: built for that machine's architecture, or statically for an older system.
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
     binary: Option<PathBuf>,
     /// The directory there to put the program into, in place of the user's cache; absolute, and one whose programs may be
     /// executed.
@@ -47,6 +48,29 @@ impl FarArgs {
             Self { binary: Some(_), .. } => Some("--binary"),
             Self { remote_dir: Some(_), .. } => Some("--remote-dir"),
             _ => None,
+        }
+    }
+}
+
+/// What there is to tell of a server that stays, from the program there to the one here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Staying {
+    /// Whether there is one.
+    pub(crate) is_there: bool,
+    /// How many programs run in it.
+    pub(crate) programs: usize,
+    /// Whether it was ended just now.
+    pub(crate) is_stopped: bool,
+}
+
+impl Staying {
+    /// As a sentence begins.
+    pub(crate) fn running(self) -> String {
+        match self.programs {
+            0 => "nothing runs".to_owned(),
+            1 => "a program runs".to_owned(),
+            more => format!("{more} programs run"),
         }
     }
 }
@@ -137,14 +161,29 @@ impl Far {
     /// Which step broke.
     pub(crate) async fn open(&self) -> Result<codex_bring::Connection, BringError> {
         let served = if self.args.resident { Served::Resident } else { Served::Attached };
-        let request = Request {
+        connect(&self.request(served, std::io::stdin().is_terminal()), self.tell()).await
+    }
+
+    /// What is to be told of the server that stays there, if one does. `asks` tells whether somebody may be asked for a password.
+    ///
+    /// # Errors
+    /// Which step broke, or what the program there can't do.
+    pub(crate) async fn staying(&self, served: Served, asks: bool) -> anyhow::Result<Option<Staying>> {
+        let Some(said) = ask(&self.request(served, asks), self.tell()).await? else { return Ok(None) };
+        let staying: Staying = serde_json::from_str(said.trim()).with_context(|| {
+            format!("{}: the program there says nothing of its server: {said:?}", self.target)
+        })?;
+        Ok(Some(staying).filter(|staying| staying.is_there))
+    }
+
+    fn request(&self, served: Served, asks: bool) -> Request {
+        Request {
             target: self.target.clone(),
             binary: self.args.binary.clone().unwrap_or_else(|| OWN.into()),
             served,
             directory: self.args.remote_dir.clone(),
-            asks: std::io::stdin().is_terminal(),
-        };
-        connect(&request, self.tell()).await
+            asks,
+        }
     }
 
     fn tell(&self) -> Tell {

@@ -16,7 +16,7 @@ const ACCOUNT_VARIABLE: &str = "CODEX_EXEC_SERVER_NOISE_CHATGPT_ACCOUNT_ID";
 /// An environment that a registry knows.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct RegistryArgs {
-    /// The registry through which to reach an environment, as https:// address, or http:// on this machine.
+    /// The registry through which to reach an environment: its https:// address, or http:// on this machine.
     #[arg(
         long = "registry",
         id = "registry",
@@ -28,7 +28,7 @@ pub(super) struct RegistryArgs {
     /// The environment to use, by the id under which its exec-server registered.
     #[arg(long, value_name = "ID", requires = "registry")]
     environment_id: Option<String>,
-    /// A file that holds the registry's access token; without it, CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN holds it.
+    /// File that holds the registry's access token; without it, CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN holds it.
     #[arg(
         long = "registry-token-file",
         id = "registry_token_file",

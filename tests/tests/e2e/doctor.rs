@@ -4,8 +4,11 @@ use std::process::{Command, Stdio};
 
 use codex_e2e::Server;
 use codex_e2e::client::guarded;
+use codex_e2e::executor::{Executor, ExecutorBuilder};
 use codex_e2e::far::{Far, brought};
+use codex_e2e::hub::{Hub, words};
 use codex_e2e::machine::eventually;
+use codex_e2e::tls::Certificate;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -158,6 +161,48 @@ async fn the_hop_that_breaks_is_named_and_none_behind_it_is_tried() {
         "{report:#}"
     );
     answering.abort();
+}
+
+#[tokio::test]
+async fn a_broken_proxy_certificate_registry_or_executor_is_named_and_comes_right_when_it_is_mended() {
+    let server = Server::start().await;
+    let hub = Hub::start(&[]).await;
+    let said = hub.said();
+    let (variables, arguments) = words(said.lines().find(|line| line.contains("uname -a")).unwrap());
+    let [(_, token)] = &variables[..] else { panic!("{said}") };
+    let id = arguments.iter().skip_while(|word| *word != "--environment-id").nth(1).unwrap();
+    let certificate = Certificate::new();
+    let secure = format!("wss://{}", certificate.front(&server.address().to_string()).await);
+    let pem = certificate.pem.path().to_str().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (dead, dead_proxy) = (format!("http://{nobody}"), format!("http://{nobody}"));
+    const TOKEN: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
+    let through = |url| ["--registry", url, "--environment-id", id.as_str()];
+    let cases: [(&[&str], &[(&str, &str)], &str, &str); 5] = [
+        (
+            &["--url", "ws://box.example:4500"],
+            &[("HTTP_PROXY", &dead_proxy), ("HTTPS_PROXY", &dead_proxy), ("ALL_PROXY", &dead_proxy)],
+            "environment.proxy",
+            "unset HTTPS_PROXY",
+        ),
+        (&["--url", &secure], &[], "environment.tls", "export CODEX_CA_CERTIFICATE="),
+        (&through(&dead), &[(TOKEN, token)], "environment.connect", "on that machine:"),
+        (&through(&hub.url), &[(TOKEN, "cxr_wrong")], "environment.credential", "token"),
+        (&through(&hub.url), &[(TOKEN, token)], "environment.executor", "exec-server there"),
+    ];
+    for (arguments, variables, id, words) in cases {
+        let (report, code) = doctor(arguments, variables).await;
+        let (found, remedy) = broken(&report);
+        assert_eq!((found.as_str(), code), (id, Some(1)), "{arguments:?}: {report:#}");
+        assert!(remedy.contains(words), "{arguments:?}: {remedy}");
+    }
+    let (report, _) = doctor(&["--url", &secure], &[("CODEX_CA_CERTIFICATE", pem)]).await;
+    assert!(way(&report).iter().all(|(_, status)| status == "ok"), "{report:#}");
+    let line = said.lines().find(|line| line.contains("--remote")).unwrap();
+    let mut executor: Executor = ExecutorBuilder::of_line(line, None).start();
+    executor.tells("attached to").await;
+    let (report, _) = doctor(&through(&hub.url), &[(TOKEN, token)]).await;
+    assert!(way(&report).iter().all(|(_, status)| status == "ok"), "{report:#}");
 }
 
 /// The only check of the way that failed, and its remedy.

@@ -220,6 +220,68 @@ async fn a_server_that_stays_gives_way_to_another_version_once_nothing_runs_in_i
 }
 
 #[tokio::test]
+async fn a_server_that_stays_is_stopped_by_name_and_not_forgotten_while_it_runs() {
+    let far = Far::with_sshd().await;
+    let home = far.home();
+    let env = async |words: &[&str]| {
+        let ended = home.run(&[&["exec-server", "env"], words].concat()).await;
+        (ended.status.code(), ended.stdout, ended.stderr)
+    };
+    let said = |code, stdout: &str, stderr: &str| (Some(code), stdout.to_owned(), stderr.to_owned());
+    add(&home, &far, "box", "ssh://box", &["--resident", "--use"]).await;
+    assert_eq!(env(&["stop", "box"]).await, said(0, "", "no server stays on ssh://box\n"));
+    assert!(!far.cache().exists(), "nothing is brought for a question");
+
+    let sleeper = sleeper(&far);
+    for name in ["first", "second"] {
+        let left = home.run(&["exec-server", "run", "-d", "--name", name, "--", &sleeper, "7777"]).await;
+        assert_eq!(left.status.code(), Some(0), "{left:?}");
+    }
+    let server = far.residents();
+    assert_eq!(
+        env(&["rm", "box"]).await,
+        said(
+            1,
+            "",
+            "Error: a server still stays on ssh://box, and 2 programs run in it; end it with `codex exec-server env stop box`, or \
+             leave it there with --force\n"
+        )
+    );
+    let ended = home.run(&["exec-server", "kill", "first"]).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(
+        env(&["stop"]).await,
+        said(
+            1,
+            "",
+            "Error: a program runs in the server on ssh://box: `codex exec-server ps` lists what runs; with --force it ends too\n"
+        )
+    );
+    assert_eq!(far.residents(), server, "what runs is not ended by the way");
+    assert_eq!(env(&["stop", "--force", "box"]).await, said(0, "ssh://box\n", ""));
+    eventually("all that ran there is gone", || far.processes().is_empty()).await;
+    assert_eq!(env(&["stop", "-E", "box"]).await, said(0, "", "no server stays on ssh://box\n"));
+
+    // One in which nothing runs is ended without force.
+    assert_eq!(run(&home, "box", &["true"]).await.status.code(), Some(0));
+    assert_eq!(far.residents().len(), 1);
+    assert_eq!(env(&["stop", "box"]).await, said(0, "ssh://box\n", ""));
+    eventually("it is gone", || far.processes().is_empty()).await;
+    assert_eq!(env(&["rm", "box"]).await, said(0, "", ""));
+
+    // Who can't find out forgets it all the same, and says so.
+    add(&home, &far, "lost", "docker://gone", &["--resident"]).await;
+    let (code, stdout, stderr) = env(&["rm", "lost"]).await;
+    assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
+    assert!(
+        stderr.starts_with("can't tell whether a server still stays there: docker://gone: docker ended with"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = env(&["stop", "--url", "ws://127.0.0.1:1"]).await;
+    assert!(code == Some(1) && stderr.contains("end another where it was started"), "{stderr}");
+}
+
+#[tokio::test]
 async fn many_at_once_bring_it_once() {
     let far = Far::new();
     let home = far.home();
