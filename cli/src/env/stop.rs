@@ -54,7 +54,7 @@ pub(super) async fn stop(args: &StopArgs, setup: &Setup) -> anyhow::Result<u8> {
         Some(found) => {
             let list = found_name(args, &place);
             output::error(&format!(
-                "{} in the server on {place}: `codex exec-server ps {list}` lists what runs; with --force it ends too",
+                "{} in the server on {place}: `codex exec-server ps{list}` lists what runs; with --force it ends too",
                 found.running()
             ));
             Ok(FAILURE)
@@ -65,8 +65,8 @@ pub(super) async fn stop(args: &StopArgs, setup: &Setup) -> anyhow::Result<u8> {
 /// How `ps` is told of the same environment.
 fn found_name(args: &StopArgs, place: &str) -> String {
     match args.name.as_deref().or_else(|| args.target.name()) {
-        Some(name) => format!("-E {name}"),
-        None if args.target.names_one() => format!("--resident --url '{place}'"),
+        Some(name) => format!(" -E {name}"),
+        None if args.target.names_one() => format!(" --resident --url '{place}'"),
         None => String::new(),
     }
 }

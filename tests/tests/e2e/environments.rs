@@ -92,20 +92,20 @@ async fn a_machine_is_named_once_and_used_by_name_by_default_and_by_address() {
 #[tokio::test]
 async fn what_can_not_be_named_is_refused_with_what_would_be_right() {
     let home = Home::new();
-    for (words, told_words) in [
-        (&["add", "local", "ws://127.0.0.1:1"][..], "\"local\" is no name"),
-        (&["add", "a b", "ws://127.0.0.1:1"], "is no name"),
-        (&["add", "a", "box.example"], "is no address of an environment"),
-        (&["add", "a", "https://h"], "--environment-id"),
-        (&["add", "a", "http://h", "--environment-id", "x"], "needs https://"),
-        (&["add", "a", "ws://user:pw@h"], "user name or password"),
-        (&["add", "a", "wss://h", "--environment-id", "x"], "goes with a registry's"),
-        (&["add", "a", "wss://h", "--token-file", "/nosuch"], "can't read the token from /nosuch"),
-        (&["rm", "a"], "no environment \"a\""),
-        (&["use", "a"], "no environment \"a\""),
-        (&["status", "a"], "no environment \"a\""),
+    for (words, code, told_words) in [
+        (&["add", "local", "ws://127.0.0.1:1"][..], 1, "\"local\" is no name"),
+        (&["add", "a b", "ws://127.0.0.1:1"], 1, "is no name"),
+        (&["add", "a", "box.example"], 2, "is no address of an environment"),
+        (&["add", "a", "https://h"], 2, "--environment-id"),
+        (&["add", "a", "http://h", "--environment-id", "x"], 2, "needs https://"),
+        (&["add", "a", "ws://user:pw@h"], 1, "user name or password"),
+        (&["add", "a", "wss://h", "--environment-id", "x"], 2, "goes with a registry's"),
+        (&["add", "a", "wss://h", "--token-file", "/nosuch"], 1, "can't read the token from /nosuch"),
+        (&["rm", "a"], 1, "no environment \"a\""),
+        (&["use", "a"], 1, "no environment \"a\""),
+        (&["status", "a"], 1, "no environment \"a\""),
     ] {
-        told(&env(&home, words).await, 1, told_words);
+        told(&env(&home, words).await, code, told_words);
     }
     home.write("environments.toml", "default = \"x\"\n");
     told(&env(&home, &["ls"]).await, 1, "environments.toml: default is \"x\", which is not configured");
