@@ -45,6 +45,13 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// The same, or 0 for no time at all.
+pub(crate) fn seconds_or_0(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| *time <= LONGEST_TIMEOUT)
+        .ok_or_else(|| format!("expected a number of seconds, 0 to {}", LONGEST_TIMEOUT.as_secs()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ pub(crate) struct WaitArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// Give up after this many seconds, and exit with 124; fractions are allowed.
-    #[arg(long, value_name = "SECONDS", value_parser = crate::values::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::values::seconds_or_0, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// The programs, by their ids or by how those begin.
     #[arg(value_name = "ID", required = true)]

@@ -11,7 +11,7 @@ use codex_exec_server::client::RegistryEnvironment;
 use super::write::change;
 use crate::setup::Setup;
 use crate::target::{self, FIRST_ANSWER, Far, FarArgs, TargetError, read_token};
-use crate::values::variable;
+use crate::values::{seconds_or_0, variable};
 
 /// Names an environment.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "PATH")]
     token_file: Option<PathBuf>,
     /// Give up connecting after this many seconds; for ws:// and wss:// addresses.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_0)]
     connect_timeout: Option<Duration>,
     #[command(flatten)]
     far: FarArgs,
@@ -145,9 +145,4 @@ fn place(args: &AddArgs) -> anyhow::Result<Place> {
              two hyphens"
         ))),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let time = text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or_else(|| "expected a number of seconds, 0 or more".into())
 }
