@@ -16,9 +16,9 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::child_mark::{Mark, Server};
 use super::keeper::above;
+use super::platform;
 use super::posix::{ExecArgs, NulByte, Streams, Strings};
 use super::streams::{above_stdio, dev_null};
-use super::platform;
 
 /// The guard's `argv[0]`: by it the binary knows that it was started as one.
 pub(super) const GUARD: &str = "codex-exec-guard";
