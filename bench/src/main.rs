@@ -45,6 +45,12 @@ struct Arguments {
     /// Be that least server.
     #[arg(long, hide = true)]
     serve_floor: bool,
+    /// Be a program that prints numbered lines until there is this file.
+    #[arg(long, value_name = "PATH", hide = true)]
+    print_lines: Option<std::path::PathBuf>,
+    /// Milliseconds between two of those lines.
+    #[arg(long, value_name = "N", default_value_t = 500, hide = true)]
+    period: u64,
     /// Exit with 1 when a bar is missed.
     #[arg(long)]
     check: bool,
@@ -55,6 +61,10 @@ fn main() -> Result<ExitCode> {
     allow_many_files()?;
     if arguments.serve_floor {
         return floor::serve().map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(stop) = &arguments.print_lines {
+        let period = std::time::Duration::from_millis(arguments.period);
+        return cases::print_lines(stop, period).map(|()| ExitCode::SUCCESS);
     }
     let mut servers = Vec::new();
     if arguments.ours || arguments.server.is_empty() {

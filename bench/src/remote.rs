@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::server::{ServerCommand, serving, stop};
+use crate::server::{ServerCommand, serving, stop, wait};
 
 /// The environment that executors offer.
 pub const ENVIRONMENT: &str = "bench";
@@ -43,6 +44,13 @@ impl Running {
     /// Ends it in the ordinary way.
     pub fn stop(&mut self) {
         stop(&mut self.child);
+    }
+
+    /// SIGTERM, and waits for the end, which may take this long.
+    pub fn end(&mut self, patience: Duration) -> Result<()> {
+        // SAFETY: plain system call; the child is ours and not reaped, so its id is still its own.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        wait(&mut self.child, patience).context("it does not end after SIGTERM").map(drop)
     }
 
     /// Kills it without a word.
@@ -232,6 +240,28 @@ pub fn register(rendezvous: &Rendezvous, environment: &str) -> Result<String> {
     let (_, body) = answer.split_once("\r\n\r\n").context("an answer")?;
     let body: serde_json::Value = serde_json::from_str(body).with_context(|| answer.clone())?;
     Ok(body["url"].as_str().context("a URL")?.to_owned())
+}
+
+/// A public key as the registry takes it.
+pub fn key(seed: u8) -> String {
+    let of = |length| base64_simd::STANDARD.encode_to_string(vec![seed; length]);
+    let suite = "Noise_hybridIK_X25519+MLKEM768_AESGCM_SHA256";
+    format!(
+        "{{\"suite\":\"{suite}\",\"x25519_public_key\":\"{}\",\"mlkem768_public_key\":\"{}\"}}",
+        of(32),
+        of(1184)
+    )
+}
+
+/// A token good for everything; its hash is in the file then.
+pub fn token(server: &ServerCommand, file: &Path) -> Result<String> {
+    let roles = ["executor", "harness", "observer"].map(|role| ["--role", role]);
+    let arguments = [&["rendezvous", "token", "--environment", "*"][..], &roles.concat()].concat();
+    let made = server.command(&arguments).stderr(Stdio::null()).output()?;
+    let made = String::from_utf8(made.stdout)?;
+    let (token, line) = made.trim().split_once('\n').context("a token and its line")?;
+    std::fs::write(file, line)?;
+    Ok(token.to_owned())
 }
 
 /// A relay frame of a stream, with this field and content.

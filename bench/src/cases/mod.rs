@@ -1,8 +1,10 @@
 //! The cases: each measures one server, and the machine's limit in turn with it.
 
 mod agents;
+mod cluster;
 mod discovery;
 mod files;
+mod idle;
 mod latency;
 mod leftovers;
 mod login;
@@ -65,6 +67,7 @@ pub const ALL: &[Case] = &[
     ("remote-keystroke", remote::keystroke),
     ("remote-output", remote::output),
     ("remote-routing", remote::routing),
+    ("remote-threads", remote::threads),
     ("cp", people::copy),
     ("port-forward", people::forward),
     ("shell", people::shell),
@@ -72,4 +75,7 @@ pub const ALL: &[Case] = &[
 ];
 
 /// Cases that take long; they run when their whole name is given.
-pub const ON_REQUEST: &[Case] = &[("soak", soak::run_soak)];
+pub const ON_REQUEST: &[Case] =
+    &[("soak", soak::run_soak), ("cluster", cluster::run_cluster), ("idle", idle::run_idle)];
+
+pub use cluster::print_lines;

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Context;
 use crate::machine::{check_total, timed};
-use crate::remote::{Bare, Rendezvous, Running, executor, frame, plain_url, register, run};
+use crate::remote::{
+    Bare, Rendezvous, Running, executor, executor_of, frame, plain_url, register, run, run_on,
+};
 use crate::report::{Bar, Row, median};
 use crate::server::{cpu_seconds, memory};
 
@@ -90,6 +92,46 @@ pub fn output(context: &Context<'_>) -> Result<Vec<Row>> {
         Row::new("remote: output through a plain relay", "MB/s", plain_speed, Bar::AtLeast(400.0)),
         Row::new("remote: executor's CPU, plain relay", "s/GB", plain_cpu, Bar::AtMost(2.5)),
     ])
+}
+
+/// Floods in two environments at once, through a rendezvous on two threads and on one.
+pub fn threads(context: &Context<'_>) -> Result<Vec<Row>> {
+    let size = context.pick(1_u64 << 30, 128 << 20);
+    let one = two_floods(context, "1", size)?;
+    let two = two_floods(context, "2", size)?;
+    // Executors and harnesses need cores besides the two of the rendezvous.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let bar = if cores >= 6 { Bar::RatioAtLeast(1.7) } else { Bar::None };
+    Ok(vec![Row::new("remote: two floods, 2 threads, limit: 1", "MB/s", two, bar).against(one)])
+}
+
+/// Megabytes per second of both together.
+fn two_floods(context: &Context<'_>, threads: &str, size: u64) -> Result<f64> {
+    let rendezvous = Rendezvous::start(context.server, &["--threads", threads])?;
+    let (url, token) = (&rendezvous.url, &rendezvous.token);
+    let ids = ["flood-1", "flood-2"];
+    let executors = ids.map(|id| executor_of(context.server, url, id, token, &[]));
+    let program = ["head", "-c", &size.to_string(), "/dev/zero"];
+    let since = Instant::now();
+    let floods = ids.map(|id| {
+        let mut command = run_on(context.server, url, id, token, &[], &program);
+        std::thread::spawn(move || -> Result<u64> {
+            let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+            let mut stdout = child.stdout.take().context("stdout")?;
+            let total = std::io::copy(&mut stdout, &mut std::io::sink())?;
+            child.wait()?;
+            Ok(total)
+        })
+    });
+    for flood in floods {
+        let total = flood.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+        check_total(total, size)?;
+    }
+    let seconds = since.elapsed().as_secs_f64();
+    for executor in executors {
+        executor?.stop();
+    }
+    Ok(2.0 * size as f64 / MB / seconds)
 }
 
 /// Megabytes per second from the first byte on, and the executor's CPU seconds for a gigabyte.

@@ -135,6 +135,19 @@ async fn an_environment_is_reached_by_way_of_any_node() {
 }
 
 #[tokio::test]
+async fn a_node_that_has_just_started_asks_those_it_has_not_heard_yet() {
+    let cluster = Cluster::start(1).await;
+    let owner = &cluster.nodes[0];
+    let executor = executor(owner, owner, "env").await;
+    for _ in 0..5 {
+        let authorization = text(&found(owner, "env").await["harness_key_authorization"]);
+        let starting = cluster.node(|_| ()).await;
+        let answer = starting.validate("env", &executor.registration, 9, &authorization).await;
+        assert_eq!(answer, (200, json!({"valid": true})));
+    }
+}
+
+#[tokio::test]
 async fn the_newest_registration_wins_at_all_nodes() {
     let cluster = Cluster::start(3).await;
     let [a, b, c] = &cluster.nodes[..] else { unreachable!() };

@@ -9,8 +9,6 @@ mod lane;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::Context;
-use crate::remote::Rendezvous;
+use crate::remote::{Rendezvous, token};
 use crate::report::{Bar, Row};
 use crate::server::ServerCommand;
 use cutter::Cutter;
@@ -214,17 +212,6 @@ impl Soak<'_> {
             }
         }
     }
-}
-
-/// A token good for everything; its hash is in the file then.
-fn token(server: &ServerCommand, file: &Path) -> Result<String> {
-    let roles = ["executor", "harness", "observer"].map(|role| ["--role", role]);
-    let arguments = [&["rendezvous", "token", "--environment", "*"][..], &roles.concat()].concat();
-    let made = server.command(&arguments).stderr(Stdio::null()).output()?;
-    let made = String::from_utf8(made.stdout)?;
-    let (token, line) = made.trim().split_once('\n').context("a token and its line")?;
-    std::fs::write(file, line)?;
-    Ok(token.to_owned())
 }
 
 /// How many streams the rendezvous still counts.

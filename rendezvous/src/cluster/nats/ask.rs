@@ -65,16 +65,18 @@ impl Shared {
     async fn ask_all<T>(
         &self,
         about: About,
+        patience: Duration,
         mut wanted: impl FnMut(NodeId, Answer) -> Option<T>,
     ) -> Result<T, bool> {
-        let others = self.table.lock().others();
+        // Right after the broker came there may be nodes that were not heard yet.
+        let others = if self.settled() { self.table.lock().others() } else { usize::MAX };
         if others == 0 {
             return Err(true);
         }
         let subject = everybody();
         let Some((context, sealed)) = self.question(&subject, about) else { return Err(false) };
         let inbox = self.client.new_inbox();
-        let deadline = Instant::now() + ANSWER_TIME;
+        let deadline = Instant::now() + patience;
         let asking = async {
             let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|_| false)?;
             self.client.publish_with_reply(subject, inbox, sealed).await.map_err(|_| false)?;
@@ -118,7 +120,7 @@ impl Shared {
             }
         }
         let mut away = known.is_some();
-        let asked = self.ask_all(about(), |node, answer| {
+        let asked = self.ask_all(about(), ANSWER_TIME, |node, answer| {
             away |= matches!(answer, Answer::Away);
             way(node, answer)
         });
@@ -130,6 +132,16 @@ impl Shared {
         }
     }
 
+    /// Whether the broker is there. A node that has just started waits for it.
+    async fn reached(&self) -> bool {
+        let starts = self.joined.lock().is_none();
+        if starts && !self.connected() {
+            // Sent once there is a connection.
+            let _ = timeout(LIST_TIME, self.client.flush()).await;
+        }
+        self.connected()
+    }
+
     pub(super) async fn ask_validate(&self, presented: Presented<'_>) -> bool {
         let about = || About::Validate {
             environment: presented.environment.to_owned(),
@@ -137,7 +149,7 @@ impl Shared {
             harness: presented.harness.clone(),
             authorization: Sealed(presented.authorization.to_owned()),
         };
-        if !self.connected() {
+        if !self.reached().await {
             return false;
         }
         let known = self.table.lock().find(presented.environment).flatten();
@@ -149,7 +161,9 @@ impl Shared {
             }
         }
         let good = |_, answer| matches!(answer, Answer::Valid(true)).then_some(());
-        self.ask_all(about(), good).await.is_ok()
+        // An executor takes a no for final.
+        let patience = if self.settled() { ANSWER_TIME } else { LIST_TIME };
+        self.ask_all(about(), patience, good).await.is_ok()
     }
 
     pub(super) async fn ask_loads(&self, node: NodeId, environments: &[String]) -> Option<Vec<Load>> {
