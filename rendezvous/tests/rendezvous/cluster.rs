@@ -138,6 +138,7 @@ async fn an_environment_is_reached_by_way_of_any_node() {
 async fn a_node_that_has_just_started_asks_those_it_has_not_heard_yet() {
     let cluster = Cluster::start(1).await;
     let owner = &cluster.nodes[0];
+    eventually("the owner can be asked", async || owner.get("/readyz").await.1 == "ready\n").await;
     let executor = executor(owner, owner, "env").await;
     for _ in 0..5 {
         let authorization = text(&found(owner, "env").await["harness_key_authorization"]);

@@ -101,6 +101,11 @@ impl Stream {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).lines
     }
 
+    /// Whether its output has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.reader.is_finished()
+    }
+
     /// The longest time without a line since this was last asked.
     pub(super) fn take_gap(&self) -> Duration {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

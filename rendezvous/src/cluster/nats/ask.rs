@@ -152,17 +152,17 @@ impl Shared {
         if !self.reached().await {
             return false;
         }
+        // An executor takes a no for final, and a question whose answer comes too late uses the authorization up.
+        let patience = if self.settled() { ANSWER_TIME } else { LIST_TIME };
         let known = self.table.lock().find(presented.environment).flatten();
         if let Some(node) = known {
-            match self.ask_one(node, about(), ANSWER_TIME).await {
+            match self.ask_one(node, about(), patience).await {
                 Asked::Answered(_, Answer::Valid(true)) => return true,
                 Asked::Nobody => self.is_gone(node),
                 Asked::Answered(..) | Asked::Silence => {}
             }
         }
         let good = |_, answer| matches!(answer, Answer::Valid(true)).then_some(());
-        // An executor takes a no for final.
-        let patience = if self.settled() { ANSWER_TIME } else { LIST_TIME };
         self.ask_all(about(), patience, good).await.is_ok()
     }
 
