@@ -185,7 +185,7 @@ pub fn run_cluster(context: &Context<'_>) -> Result<Vec<Row>> {
     for round in 0..rounds {
         for fault in FAULTS {
             // As many are added as are taken away, and the last one only makes room for the next round.
-            if fault == Fault::Added && cluster.nodes.len() >= NODES + 1 {
+            if fault == Fault::Added && cluster.nodes.len() > NODES {
                 continue;
             }
             let stall = cluster.suffer(fault, &started, period)?;
