@@ -29,7 +29,9 @@ use codex_children::supervision::{self, Goodbye, Wanted};
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::network::Upstream;
-use codex_exec_server::process::{Groups, LaunchContext, Leftovers, LoginStates, login_shell, passwd};
+use codex_exec_server::process::{
+    Groups, LaunchContext, Leftovers, LoginStates, Survival, login_shell, passwd,
+};
 use codex_exec_server::sandbox::Confiner;
 use codex_exec_server::transport::{Auth, AuthConfig, Bound, ListenAddress};
 use codex_exec_server::withheld::inherited;
@@ -173,6 +175,7 @@ fn config(
         login_states: LoginStates::default(),
         upstream: upstream(args),
         logs: logs(args, &limits),
+        survival: Survival::default(),
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),

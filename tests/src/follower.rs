@@ -126,14 +126,16 @@ impl Follower {
         for chunk in missed["chunks"].as_array().expect("chunks") {
             self.take(chunk["seq"].as_u64().expect("a seq"), bytes_of(&chunk["chunk"]));
         }
-        if missed["closed"] == true {
+        if missed["exited"] == true {
             let last = missed["nextSeq"].as_u64().expect("a number") - 1;
             // The numbers of the exit and the close.
             let events: Vec<u64> = (1..=last).filter(|seq| !self.pieces.contains_key(seq)).collect();
             assert!(events.len() <= 2, "output is missing: {events:?}");
             self.pieces.extend(events.into_iter().map(|seq| (seq, Vec::new())));
             self.exit_code = missed["exitCode"].as_i64();
-            self.closed = Some(last);
+            if missed["closed"] == true {
+                self.closed = Some(last);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use codex_children::keeper;
 use codex_children::signals::ChildSignals;
 use codex_config::Config;
 use codex_exec_server::Limits;
-use codex_exec_server::process::Groups;
+use codex_exec_server::process::{Groups, Survival};
 use codex_exec_server::remote::Lent;
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Bound, Listener};
@@ -32,19 +32,27 @@ pub(super) async fn attach(
     below: Below,
 ) -> anyhow::Result<u8> {
     let Below { keeper, entries, children } = below;
+    let survival = survival(keeper.as_ref());
     let mut signals = Signals::new(keeper).context("can't listen for signals")?;
     let _goodbye = supervision();
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups, Some(home.clone()))?);
-    drop(entries);
+    let mut config = config(&args, limits, groups, Some(home.clone()))?;
+    config.host.survival = survival;
+    let server = Server::new(config);
+    server.take_over(entries);
     signals.serves();
     supervise_beside();
     let code =
         remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
+}
+
+/// Where what is to outlive this server is kept: nowhere without a keeper.
+fn survival(keeper: Option<&keeper::Server>) -> Survival {
+    keeper.map_or_else(Survival::default, |keeper| Survival::new(Arc::new(keeper.store().clone())))
 }
 
 /// Serves the one client on stdin and stdout.
@@ -76,14 +84,17 @@ pub(super) async fn listen(
     let Below { keeper, entries, children } = below;
     let auth = auth(&args)?;
     let follows = keeper.as_ref().is_some_and(keeper::Server::follows);
+    let survival = survival(keeper.as_ref());
     let mut signals = Signals::new(keeper).context("can't listen for signals")?;
     let _goodbye = supervision();
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
+    let mut config = config(&args, limits, groups, setup.own_home())?;
+    config.host.survival = survival;
+    let server = Server::new(config);
     let listener = Listener::new(bound, auth, server.limits())?;
-    drop(entries);
+    server.take_over(entries);
     if !follows {
         output::line(&listener.local_address()).context("can't print the address on stdout")?;
     }

@@ -28,7 +28,7 @@ use crate::budget::Budget;
 use crate::filesystem::{FileOrder, Handles, MissingWatch};
 use crate::http::LocalHttp;
 use crate::logs::Logs;
-use crate::process::{LaunchContext, Leftovers, ProcessTable};
+use crate::process::{LaunchContext, Leftovers, ProcessTable, Survival};
 use crate::protocol::environment::EnvironmentInfo;
 use crate::sandbox::files::FileHelpers;
 use crate::tcp::Streams;
@@ -83,6 +83,11 @@ impl Common {
     /// Where output is kept on disk, if it is.
     pub(crate) fn logs(&self) -> &Logs {
         &self.host.logs
+    }
+
+    /// Where what is to outlive this server is kept.
+    pub(crate) fn survival(&self) -> &Survival {
+        &self.host.survival
     }
 
     /// The programs of a new session: none yet.

@@ -72,6 +72,7 @@ fn config() -> LocalConfig {
         login_states: LoginStates::default(),
         upstream: Default::default(),
         logs: Default::default(),
+        survival: Default::default(),
     };
     LocalConfig {
         limits: Limits::default(),

@@ -9,6 +9,7 @@ use codex_exec_protocol::process::{ResizeParams, SignalName, WriteParams, WriteS
 use rustix::process::Signal;
 
 use super::process::{Input, Phase, Process, State, number};
+use super::survival;
 
 impl Process {
     /// `process/write` on a started process (8.4). `answer` is called in the order of the writes: at once, or when a
@@ -42,6 +43,9 @@ impl Process {
             state.writes.remember(id);
         }
         if params.chunk.0.is_empty() {
+            if let (Some(safe), Some(id)) = (&state.safe, &params.write_id) {
+                safe.remember(id);
+            }
             if params.eof {
                 end_input(&mut state);
             }
@@ -54,7 +58,7 @@ impl Process {
             answer(if accepted { Ok(WriteStatus::Accepted) } else { Err(process.takes_no_input()) });
         };
         // Under the lock, so that the writes of two threads keep one order.
-        stdin.write(params.chunk.0, Box::new(accepted));
+        stdin.write(params.write_id.as_deref(), params.chunk.0, Box::new(accepted));
         if params.eof {
             end_input(&mut state);
         }
@@ -82,6 +86,10 @@ impl Process {
         let mut state = self.lock();
         let Phase::Running { pid, .. } = state.phase else { return false };
         state.terminated = true;
+        if let Some(safe) = &state.safe {
+            let grace = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+            safe.ends(false, grace.map(|grace| survival::boot_ms().saturating_add(grace)));
+        }
         match grace.filter(|grace| !grace.is_zero()) {
             None => state.kill_tree(),
             Some(grace) => {
@@ -202,7 +210,7 @@ fn end_input(state: &mut State) {
         Input::Terminal(stdin, terminal) => {
             // It fails only where the terminal is gone, and with it the input.
             if let Ok(keys) = terminal::end_of_input(terminal.get_ref(), state.last_typed) {
-                stdin.write(keys, Box::new(|_| {}));
+                stdin.write(None, keys, Box::new(|_| {}));
             }
         }
         Input::Pipe(stdin) => {

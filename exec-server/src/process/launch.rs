@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use codex_children::descriptor::register;
 use codex_children::spawn::{Child, SpawnError};
 use codex_children::streams::Ends;
@@ -18,10 +19,12 @@ use tokio::task::AbortHandle;
 
 use super::output::Output;
 use super::plan::{LaunchContext, Plan};
-use super::process::Process;
+use super::process::{KeptAs, Process, millis};
 use super::pump::{self, Watched};
 use super::stdin::Stdin;
 use super::stored;
+use super::survival::record::ProcessRecord;
+use super::survival::{self, Safe};
 use crate::Limits;
 use crate::blocking;
 use crate::network::{SessionNetwork, proxy};
@@ -36,6 +39,7 @@ pub(super) fn launch(
     context: &LaunchContext,
     limits: &Arc<Limits>,
     network: &SessionNetwork,
+    kept_as: Option<KeptAs<'_>>,
     closed: impl FnOnce() + Send + 'static,
 ) -> Result<AbortHandle, RpcError> {
     let disk_log = stored::begin(&context.logs, &params)?;
@@ -51,7 +55,26 @@ pub(super) fn launch(
         process.keep(Arc::clone(disk_log));
     }
     let since = Instant::now();
+    let proxied = plan.has_proxy();
     let (open_gateways, kept) = plan.into_kept(handed, limits);
+    let bounded =
+        |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.connection.longest_wait));
+    let (timeout, idle_timeout) = (bounded(params.timeout_ms), bounded(params.idle_timeout_ms));
+    // Before anybody hears of the program.
+    let safe = kept_as.and_then(|kept_as| {
+        let about = ProcessRecord {
+            proxied,
+            leaves_names: kept.leaves_names,
+            enforced: kept.enforced,
+            real_terminal: params.real_terminal,
+            takes_input: params.tty || params.pipe_stdin,
+            timeout: timeout.map(|timeout| survival::boot_ms().saturating_add(millis(timeout))),
+            idle_timeout_ms: idle_timeout.map(millis),
+            ..process.record_of(kept_as)
+        };
+        Safe::begin(&context.survival, about, (pid, origin), &ends, &limits.process)
+    });
+    process.keep_safe(safe.clone());
     let watch = || -> io::Result<_> {
         let (gateways, stack) = open_gateways()?;
         let handle = if gateways.listening.is_empty() {
@@ -60,7 +83,10 @@ pub(super) fn launch(
             Some(proxy::open(gateways.listening, gateways.datagrams, stack, network, limits, origin)?)
         };
         process.keep_network(handle);
-        Ok((register(pidfd, Interest::READABLE)?, Streams::register(ends, params.real_terminal, limits)?))
+        Ok((
+            register(pidfd, Interest::READABLE)?,
+            Streams::register(ends, params.real_terminal, limits, safe.as_ref())?,
+        ))
     };
     let (exit, streams) = match watch() {
         Ok(watched) => watched,
@@ -73,35 +99,53 @@ pub(super) fn launch(
         }
     };
     process.set_running(pid, since, streams.stdin, streams.terminal, kept);
-    let bounded =
-        |ms: Option<u64>| ms.map(|ms| Duration::from_millis(ms).min(limits.connection.longest_wait));
     let watched = Watched {
         pid,
         origin,
         exit,
         outputs: streams.outputs,
-        timeout: bounded(params.timeout_ms),
-        idle_timeout: bounded(params.idle_timeout_ms),
+        timeout,
+        idle_timeout,
         chunk_bytes: limits.process.output_chunk_bytes,
+        reaped: false,
+        staged: Bytes::new(),
+        safe,
     };
+    Ok(watch_until_closed(process, watched, closed))
+}
+
+/// Watches a program, and tells `closed` when that is over.
+pub(super) fn watch_until_closed(
+    process: &Arc<Process>,
+    watched: Watched,
+    closed: impl FnOnce() + Send + 'static,
+) -> AbortHandle {
     let pumping = pump::run(Arc::clone(process), watched);
     let watching = tokio::spawn(async move {
         pumping.await;
         closed();
     });
-    Ok(watching.abort_handle())
+    watching.abort_handle()
 }
 
 /// Our ends of a program's streams, in the event loop.
-struct Streams {
-    outputs: Vec<Output>,
-    stdin: Option<Arc<Stdin>>,
-    terminal: Option<Arc<AsyncFd<OwnedFd>>>,
+pub(super) struct Streams {
+    pub(super) outputs: Vec<Output>,
+    pub(super) stdin: Option<Arc<Stdin>>,
+    pub(super) terminal: Option<Arc<AsyncFd<OwnedFd>>>,
 }
 
 impl Streams {
-    fn register(ends: Ends, real_terminal: bool, limits: &Limits) -> io::Result<Self> {
-        let stdin = |fd| Stdin::new(fd, limits.process.queued_write_bytes, limits.process.queued_writes);
+    /// # Errors
+    /// When the event loop can't take them.
+    pub(super) fn register(
+        ends: Ends,
+        real_terminal: bool,
+        limits: &Limits,
+        safe: Option<&Arc<Safe>>,
+    ) -> io::Result<Self> {
+        let (bytes, writes) = (limits.process.queued_write_bytes, limits.process.queued_writes);
+        let stdin = |fd| Stdin::new(fd, bytes, writes, safe.cloned());
         Ok(match ends {
             Ends::Terminal { master } => {
                 let outputs = vec![Output::terminal(master.try_clone()?, real_terminal)?];

@@ -97,6 +97,23 @@ impl Positions {
     }
 }
 
+/// What an earlier server has left of a log.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// The output that it retained, in order.
+    pub(super) output: Vec<Chunk<Bytes>>,
+    /// Each stream's total.
+    pub(super) totals: StreamTotals,
+    /// Bytes that were evicted.
+    pub(super) evicted: u64,
+    /// The last number that an event has.
+    pub(super) last_seq: Seq,
+    /// The exit, with its number.
+    pub(super) exit: Option<(Seq, Exit)>,
+    /// The last event was the close.
+    pub(super) closed: bool,
+}
+
 /// The output log of one process.
 #[derive(Debug)]
 pub struct OutputLog {
@@ -141,6 +158,24 @@ impl OutputLog {
             seen: Seq::NONE,
             unkept: None,
         }
+    }
+
+    /// A log of which this is known, where an earlier server has left it. Everything is held until [`Self::release`], since a
+    /// connection is gone that may have missed it.
+    pub(super) fn restored(capacity: usize, left: Left) -> Self {
+        let mut log = Self::new(capacity);
+        log.chunks = left.output.into();
+        log.retained = log.chunks.iter().map(|chunk| chunk.chunk.len()).sum();
+        (log.totals, log.evicted) = (left.totals, left.evicted);
+        log.next_seq = left.last_seq.next();
+        log.exit = left.exit;
+        log.closed = left.closed.then(|| EventNumber::after(left.last_seq.previous()));
+        if log.evicted > 0 {
+            let gone = log.before_oldest();
+            log.positions.get_or_insert_default().add(gone, log.evicted);
+        }
+        log.held = Some(EventNumber::after(log.before_oldest()));
+        log
     }
 
     /// The number that the next event will have.
@@ -215,15 +250,23 @@ impl OutputLog {
     }
 
     /// Gives the exit its number in the log; output may still follow.
-    pub fn exited(&mut self, exit: Exit) {
+    pub fn exited(&mut self, exit: Exit) -> Seq {
         let seq = self.take_seq();
         self.exit = Some((seq, exit));
+        seq
     }
 
     /// Records the close: always the last event.
-    pub fn closed(&mut self) {
+    pub fn closed(&mut self) -> Seq {
         self.closed = Some(EventNumber::after(self.last_seq()));
-        self.take_seq();
+        self.take_seq()
+    }
+
+    /// Whether the follower has received everything, the close included.
+    pub(super) fn is_over_for_follower(&self) -> bool {
+        let received = self.follower.map(|follower| follower.received);
+        self.held.is_none()
+            && self.closed.is_some_and(|closed| received.is_some_and(|seq| seq >= closed.seq()))
     }
 
     /// A connection follows from now on. It reads what it missed (5.3), and a hold lasts until it has.
@@ -284,7 +327,7 @@ impl OutputLog {
     }
 
     /// The number before the oldest chunk that is retained.
-    fn before_oldest(&self) -> Seq {
+    pub(super) fn before_oldest(&self) -> Seq {
         self.chunks.front().map_or(self.next_seq, |chunk| chunk.seq).previous()
     }
 

@@ -1,5 +1,6 @@
 //! Runs programs on pipes or a terminal, and keeps their output.
 
+mod adopted;
 mod attachment;
 pub mod child_env;
 mod controls;
@@ -22,10 +23,12 @@ mod pump;
 mod queries;
 mod stdin;
 pub(crate) mod stored;
+pub(crate) mod survival;
 mod table;
 mod wildcard;
 mod write_memory;
 
+pub(crate) use adopted::LeftProgram;
 pub(crate) use attachment::{Attachment, check_attachment};
 pub(crate) use controls::{check_resize, check_write};
 pub use foreground::{ForegroundNetwork, OpenNetwork};
@@ -37,4 +40,7 @@ pub use news::News;
 pub use plan::LaunchContext;
 pub use process::Process;
 pub(crate) use process::known;
+#[cfg(feature = "fuzzing")]
+pub use survival::read_left;
+pub use survival::{Adopted, Handed, Store, Survival};
 pub use table::{Leftovers, Placed, ProcessTable};

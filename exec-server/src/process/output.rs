@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use codex_exec_protocol::Seq;
 use codex_exec_protocol::process::Stream;
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -22,6 +23,8 @@ use tokio::io::unix::AsyncFd;
 
 use self::gathered::Gathered;
 use super::queries::Queries;
+use super::survival::Read as Chunk;
+use super::survival::Safe;
 use crate::alarm::Alarm;
 use codex_children::descriptor::register;
 
@@ -41,6 +44,15 @@ const FLOOD: u32 = 16;
 const LOOK_EVERY: Duration = Duration::from_micros(100);
 /// A flood ends after this many reads in a row that find nothing.
 const LOOKS_IN_VAIN: u32 = 3;
+
+/// Where output is read to.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// Into this process's memory.
+    Here,
+    /// Into memory that outlives it; of the output up to this number nothing has to be kept.
+    Safe(&'a Safe, Seq),
+}
 
 /// One open end that output comes from.
 pub(super) struct Output {
@@ -106,16 +118,6 @@ pub(super) enum When {
     Now,
 }
 
-/// What was read at once.
-pub(super) struct Chunk {
-    /// Empty at the end.
-    pub(super) bytes: Bytes,
-    /// How many reads it took.
-    pub(super) reads: usize,
-    /// Nothing was left to read.
-    pub(super) emptied: bool,
-}
-
 impl Output {
     /// The output of a terminal. `real`: a real terminal shows it, and answers for itself.
     ///
@@ -153,10 +155,10 @@ impl Output {
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing yet. Any other error means the end of the output, as EIO does for a terminal.
-    pub(super) fn read(&mut self, chunk_bytes: usize, when: When) -> Result<Chunk> {
+    pub(super) fn read(&mut self, chunk_bytes: usize, when: When, place: Place<'_>) -> Result<Chunk> {
         let chunk = match (self.source.awaited(), self.source.fd()) {
-            (Some(fd), _) if when == When::Ready => read_ready(fd, self.stream, chunk_bytes)?,
-            (_, Some(fd)) => read_chunk(fd, self.stream, chunk_bytes)?,
+            (Some(fd), _) if when == When::Ready => read_ready(fd, self.stream, chunk_bytes, place)?,
+            (_, Some(fd)) => read_chunk(fd, self.stream, chunk_bytes, place)?,
             (_, None) => return Err(ErrorKind::BrokenPipe.into()),
         };
         self.grow_pipe(chunk.bytes.len(), chunk_bytes);
@@ -257,10 +259,10 @@ impl Pace {
 
 /// "Again" makes the event loop wait for the next wake-up. A read that emptied the pipe says so at once, and saves a second
 /// one: what comes later wakes again (epoll(7), edge-triggered).
-fn read_ready(fd: &AsyncFd<OwnedFd>, stream: Stream, chunk_bytes: usize) -> Result<Chunk> {
+fn read_ready(fd: &AsyncFd<OwnedFd>, stream: Stream, chunk_bytes: usize, place: Place<'_>) -> Result<Chunk> {
     let mut chunk = None;
     let result = fd.try_io(Interest::READABLE, |fd| {
-        let chunk = chunk.insert(read_chunk(fd, stream, chunk_bytes)?);
+        let chunk = chunk.insert(read_chunk(fd, stream, chunk_bytes, place)?);
         if chunk.emptied { Err(Error::from(ErrorKind::WouldBlock)) } else { Ok(()) }
     });
     match chunk {
@@ -276,7 +278,17 @@ thread_local! {
 
 /// Reads once; a terminal, which gives 4 KiB at a time, until the chunk is full or nothing is left. A large result keeps
 /// its buffer; a small one gets memory of its size.
-fn read_chunk(fd: &OwnedFd, stream: Stream, chunk_bytes: usize) -> std::result::Result<Chunk, Errno> {
+fn read_chunk(
+    fd: &OwnedFd,
+    stream: Stream,
+    chunk_bytes: usize,
+    place: Place<'_>,
+) -> std::result::Result<Chunk, Errno> {
+    if let Place::Safe(safe, free) = place
+        && let Some(read) = safe.read(fd, stream, chunk_bytes, free)
+    {
+        return read;
+    }
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
         scratch.reserve_exact(chunk_bytes);

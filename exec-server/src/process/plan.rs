@@ -19,6 +19,7 @@ use super::groups::{Bounded, Group, Groups};
 use super::login_state::{LoginStates, Place};
 use super::network_plan::{Gateways, NO_DEVICE, NetworkPlan, Opened, needs_enforcement};
 use super::process::Kept;
+use super::survival::Survival;
 use crate::Limits;
 use crate::limits::ProcessLimits;
 use crate::logs::Logs;
@@ -45,6 +46,8 @@ pub struct LaunchContext {
     pub upstream: Upstream,
     /// Where output is kept on disk for who asks; by default nowhere.
     pub logs: Logs,
+    /// Where what is to outlive the server is kept; by default nowhere.
+    pub survival: Survival,
 }
 
 /// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.
@@ -245,6 +248,11 @@ impl Plan {
             StartError::Spawn(error) => not_spawned(&error),
             other => RpcError::internal(other.to_string()).of_start(StartFailure::SandboxPreparation),
         })
+    }
+
+    /// Whether its network is a proxy of ours, which ends with this server.
+    pub(super) fn has_proxy(&self) -> bool {
+        self.network.proxy_port().is_some()
     }
 
     /// What is still needed once the program runs: the gateways of its network, to be opened now, and what stays as long as it

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use codex_exec_protocol::process::{ExitDetails, LimitsEnforced, StartParams, Stream};
+use codex_exec_protocol::process::{ExitDetails, LimitsEnforced, LoggedExit, StartParams, Stream};
 use codex_exec_protocol::{ProcessId, RpcError};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
@@ -22,6 +22,8 @@ use super::kept::Keeping;
 use super::log::{Exit, OutputLog};
 use super::news::News;
 use super::stdin::Stdin;
+use super::survival::record::ProcessRecord;
+use super::survival::{self, Safe};
 use super::write_memory::WriteMemory;
 use crate::Limits;
 use crate::blocking;
@@ -78,6 +80,8 @@ pub(super) struct State {
     pub(super) kept: Kept,
     /// What serves its network.
     network: Option<NetworkHandle>,
+    /// What of it is kept for the next server.
+    pub(super) safe: Option<Arc<Safe>>,
 }
 
 /// What is there as long as the child runs.
@@ -91,6 +95,15 @@ pub(super) struct Kept {
     pub(super) group: Option<Group>,
     /// What holds it to its limits; told afterwards too.
     pub(super) enforced: Option<LimitsEnforced>,
+}
+
+/// What a program is kept as for the next server.
+#[derive(Clone, Copy)]
+pub(super) struct KeptAs<'a> {
+    /// The hash of its session's id.
+    pub(super) session: &'a str,
+    /// Its place in the order of the session's starts.
+    pub(super) number: u64,
 }
 
 /// Something to do once a start has ended; told how.
@@ -132,24 +145,7 @@ impl Process {
             tty: params.tty,
             pull_only: params.pull_only,
             sandboxed,
-            state: Mutex::new(State {
-                phase: Phase::Starting,
-                deferred: Some(Vec::new()),
-                log: OutputLog::new(limits.process.retained_output_bytes),
-                input: Input::None,
-                writes: WriteMemory::new(limits.process.remembered_write_ids),
-                keeping: None,
-                last_typed: b'\n',
-                inputs: 0,
-                attachment: None,
-                in_news: false,
-                terminated: false,
-                timed_out: false,
-                kill_at: None,
-                leftovers: Vec::new(),
-                kept: Kept::default(),
-                network: None,
-            }),
+            state: Mutex::new(State::new(Phase::Starting, limits)),
             news,
             changed: Notify::new(),
             pump: Notify::new(),
@@ -161,8 +157,38 @@ impl Process {
         &self.id
     }
 
+    /// A program that an earlier server has started.
+    pub(super) fn adopted(about: &ProcessRecord, news: Arc<News>, state: State) -> Arc<Self> {
+        Arc::new(Self {
+            id: about.id.as_str().into(),
+            argv: about.argv.clone(),
+            tty: about.tty,
+            pull_only: about.pull_only,
+            sandboxed: about.sandboxed,
+            state: Mutex::new(state),
+            news,
+            changed: Notify::new(),
+            pump: Notify::new(),
+        })
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// What the next server is to know of it: what the start request alone tells.
+    pub(super) fn record_of(&self, kept_as: KeptAs<'_>) -> ProcessRecord {
+        ProcessRecord {
+            session: kept_as.session.to_owned(),
+            number: kept_as.number,
+            id: self.id.as_str().to_owned(),
+            argv: survival::record::arguments(&self.argv),
+            tty: self.tty,
+            pull_only: self.pull_only,
+            sandboxed: self.sandboxed,
+            started: survival::boot_ms(),
+            ..ProcessRecord::default()
+        }
     }
 
     // ---- the start
@@ -208,6 +234,11 @@ impl Process {
             (None, _) => Input::None,
         };
         self.end_start(state, Phase::Running { pid, since }, Ok(()));
+    }
+
+    /// Keeps what is to outlive this server.
+    pub(super) fn keep_safe(&self, safe: Option<Arc<Safe>>) {
+        self.lock().safe = safe;
     }
 
     /// Keeps the program's network until it has ended.
@@ -283,7 +314,12 @@ impl Process {
             };
             let code = ending.exit_code(tty);
             let sandbox_denied = sandboxed && denied::is_denied(code, &details, state.log.retained());
-            state.log.exited(Exit { code, details, sandbox_denied });
+            let totals = state.log.totals();
+            let said = LoggedExit { code, details: details.clone(), sandbox_denied, totals };
+            let seq = state.log.exited(Exit { code, details, sandbox_denied });
+            if let Some(safe) = &state.safe {
+                safe.exited(seq, &said);
+            }
             state.phase = Phase::Ended { pid };
             if let Some(network) = state.network.take() {
                 network.leave_to(leftovers.iter().map(|leftover| leftover.stamp).collect());
@@ -302,7 +338,10 @@ impl Process {
     pub(super) fn record_close(self: &Arc<Self>) {
         self.news.end();
         self.record(|state| {
-            state.log.closed();
+            let seq = state.log.closed();
+            if let Some(safe) = &state.safe {
+                safe.closed(seq);
+            }
             if let Input::Pipe(stdin) | Input::Terminal(stdin, _) = &state.input {
                 stdin.shut();
                 state.input = Input::Lost;
@@ -317,6 +356,28 @@ impl Process {
 }
 
 impl State {
+    pub(super) fn new(phase: Phase, limits: &Limits) -> Self {
+        Self {
+            deferred: matches!(phase, Phase::Starting).then(Vec::new),
+            phase,
+            log: OutputLog::new(limits.process.retained_output_bytes),
+            input: Input::None,
+            writes: WriteMemory::new(limits.process.remembered_write_ids),
+            keeping: None,
+            last_typed: b'\n',
+            inputs: 0,
+            attachment: None,
+            in_news: false,
+            terminated: false,
+            timed_out: false,
+            kill_at: None,
+            leftovers: Vec::new(),
+            kept: Kept::default(),
+            network: None,
+            safe: None,
+        }
+    }
+
     /// What bounds it together with its descendants.
     pub(super) fn group(&self) -> Option<&Group> {
         self.kept.group.as_ref()
@@ -349,7 +410,7 @@ pub(super) fn unknown_process(id: &str) -> RpcError {
     RpcError::invalid_request(format!("unknown process id {id}"))
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codex_children::orphans::{self, Origin};
 use codex_children::reap;
+use codex_exec_protocol::Seq;
 use codex_exec_protocol::process::Stream;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
-use super::output::{Output, When};
+use super::output::{Output, Place, When};
 use super::process::Process;
 use super::queries::Queries;
+use super::survival::Safe;
 
 /// Reads in a row before other work gets its turn.
 const READS_IN_A_ROW: usize = 16;
@@ -29,6 +31,12 @@ pub(super) struct Watched {
     pub(super) timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) chunk_bytes: usize,
+    /// The child was reaped before.
+    pub(super) reaped: bool,
+    /// What an earlier server has read of its terminal, and not told.
+    pub(super) staged: Bytes,
+    /// Keeps it all for the next server.
+    pub(super) safe: Option<Arc<Safe>>,
 }
 
 enum Next {
@@ -42,7 +50,8 @@ enum Next {
 pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
     let started = Instant::now();
     let mut last_output = started;
-    let mut reaped = false;
+    let mut reaped = watched.reaped;
+    tell_staged(&process, &mut watched);
     while !reaped || watched.outputs.iter().any(|output| !output.ended) {
         let (has_room, kill_at) = {
             let state = process.lock();
@@ -73,7 +82,7 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
             Next::Readable(index) => {
                 last_output = Instant::now();
                 if let Some(output) = watched.outputs.get_mut(index) {
-                    read_some(&process, output, watched.chunk_bytes, When::Ready);
+                    read_some(&process, output, watched.chunk_bytes, When::Ready, watched.safe.as_deref());
                 }
                 tokio::task::coop::consume_budget().await;
             }
@@ -81,7 +90,7 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
                 // What the program wrote comes before its end, and may tell that a sandbox was why.
                 for output in watched.outputs.iter_mut().filter(|output| !output.ended) {
                     if process.lock().log.has_room() {
-                        read_some(&process, output, watched.chunk_bytes, When::Now);
+                        read_some(&process, output, watched.chunk_bytes, When::Now, watched.safe.as_deref());
                     }
                 }
                 reaped = try_reap(&process, &watched);
@@ -94,6 +103,9 @@ pub(super) async fn run(process: Arc<Process>, mut watched: Watched) {
             Next::Deadline => {
                 let mut state = process.lock();
                 state.timed_out |= state.kill_at.take().is_none();
+                if let Some(safe) = watched.safe.as_ref().filter(|_| state.timed_out) {
+                    safe.ends(true, None);
+                }
                 state.kill_tree();
                 drop(state);
                 watched.timeout = None;
@@ -121,10 +133,21 @@ async fn readable(output: Option<&Output>, has_room: bool) {
 }
 
 /// Reads while there is something, room for it and a turn left.
-fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, when: When) {
+fn read_some(
+    process: &Arc<Process>,
+    output: &mut Output,
+    chunk_bytes: usize,
+    when: When,
+    safe: Option<&Safe>,
+) {
     let (mut reads, mut bytes, mut more) = (0, 0, true);
+    let mut free = Seq::NONE;
+    if safe.is_some() {
+        free = process.lock().log.before_oldest();
+    }
     while more && reads < READS_IN_A_ROW {
-        match output.read(chunk_bytes, when) {
+        let place = safe.map_or(Place::Here, |safe| Place::Safe(safe, free));
+        match output.read(chunk_bytes, when, place) {
             Ok(chunk) if !chunk.bytes.is_empty() => {
                 reads += chunk.reads;
                 bytes += chunk.bytes.len();
@@ -135,7 +158,9 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
                     Some(queries) => queries.take(chunk.bytes, || process.terminal_size()),
                 };
                 let read = output.gather(read, Instant::now());
-                if !tell(process, output.stream, read, answers) {
+                let told = tell(process, output, read, answers, safe);
+                free = told.free;
+                if !told.room {
                     break;
                 }
             }
@@ -147,33 +172,66 @@ fn read_some(process: &Arc<Process>, output: &mut Output, chunk_bytes: usize, wh
                 more = false;
                 let rest = output.queries.as_mut().map(Queries::rest).unwrap_or_default();
                 let rest = output.gather(rest, Instant::now());
-                tell(process, output.stream, rest, Vec::new());
+                tell(process, output, rest, Vec::new(), safe);
             }
         }
     }
     let (now, inputs) = (Instant::now(), process.lock().inputs);
     output.settle(now, inputs, bytes, more);
     let due = if when == When::Now { output.rest() } else { output.due(now) };
-    tell(process, output.stream, due, Vec::new());
+    tell(process, output, due, Vec::new(), safe);
 }
 
-/// Puts output into the log, and types what a terminal answers. Whether more may be read.
-fn tell(process: &Arc<Process>, stream: Stream, read: Bytes, answers: Vec<u8>) -> bool {
-    let mut room = true;
-    if !read.is_empty() || !answers.is_empty() {
-        process.record(|state| {
-            if !read.is_empty() {
-                state.output(stream, read);
-            }
-            state.answer(answers);
-            room = state.log.has_room();
-        });
+/// Tells what an earlier server has read of a terminal and not told.
+fn tell_staged(process: &Arc<Process>, watched: &mut Watched) {
+    let staged = std::mem::take(&mut watched.staged);
+    let Some(output) = watched.outputs.first_mut().filter(|_| !staged.is_empty()) else { return };
+    let (read, answers) = match &mut output.queries {
+        None => (staged, Vec::new()),
+        Some(queries) => queries.take(staged, || process.terminal_size()),
+    };
+    tell(process, output, read, answers, watched.safe.as_deref());
+}
+
+/// What became of output.
+struct Told {
+    /// More may be read.
+    room: bool,
+    /// Up to this number nothing has to be kept.
+    free: Seq,
+}
+
+/// Puts output into the log, and types what a terminal answers.
+fn tell(process: &Arc<Process>, output: &Output, read: Bytes, answers: Vec<u8>, safe: Option<&Safe>) -> Told {
+    let mut told = Told { room: true, free: Seq::NONE };
+    if read.is_empty() && answers.is_empty() {
+        return told;
     }
-    room
+    let stream = output.stream;
+    if let Some(safe) = safe.filter(|_| stream == Stream::Pty && !read.is_empty()) {
+        let held_back = output.queries.as_ref().map_or(0, Queries::held_back);
+        safe.terminal_output(&read, held_back, process.lock().log.before_oldest());
+    }
+    process.record(|state| {
+        if !read.is_empty() {
+            state.output(stream, read);
+        }
+        state.answer(answers);
+        told = Told { room: state.log.has_room(), free: state.log.before_oldest() };
+    });
+    told
 }
 
 /// Reaps the child if it has ended, and tells what it left behind.
 fn try_reap(process: &Arc<Process>, watched: &Watched) -> bool {
+    if let Some(safe) = &watched.safe {
+        // Once it is reaped nobody else can learn how it ended, so that is noted first.
+        match reap::peek(watched.pid) {
+            Ok(Some(ending)) => safe.ending(&ending),
+            Ok(None) => return false,
+            Err(_) => {}
+        }
+    }
     match reap::try_reap(watched.pid) {
         Ok(None) => false,
         Ok(Some(ending)) => {

@@ -66,6 +66,11 @@ impl Queries {
         (kept.into(), answers)
     }
 
+    /// How many bytes are held back.
+    pub(super) fn held_back(&self) -> usize {
+        self.begun.len()
+    }
+
     /// What is still held back, when no more output comes.
     pub(super) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.begun).into()

@@ -10,6 +10,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
+use super::survival::Safe;
+
 /// The write end of a program's input.
 pub(super) struct Stdin {
     /// Gone once the end was said or nobody reads any more.
@@ -18,6 +20,8 @@ pub(super) struct Stdin {
     wake: Notify,
     max_bytes: usize,
     max_writes: usize,
+    /// Notes what is written, for the next server.
+    safe: Option<Arc<Safe>>,
 }
 
 #[derive(Default)]
@@ -43,24 +47,48 @@ struct Item {
 pub(super) type Accepted = Box<dyn FnOnce(bool) + Send>;
 
 impl Stdin {
-    pub(super) fn new(fd: Arc<AsyncFd<OwnedFd>>, max_bytes: usize, max_writes: usize) -> Arc<Self> {
+    pub(super) fn new(
+        fd: Arc<AsyncFd<OwnedFd>>,
+        max_bytes: usize,
+        max_writes: usize,
+        safe: Option<Arc<Safe>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             fd: Mutex::new(Some(fd)),
             queue: Mutex::default(),
             wake: Notify::new(),
             max_bytes,
             max_writes,
+            safe,
         })
     }
 
-    /// Writes in order, and tells `accepted` in that order: at once, or when the write comes within the bound.
-    pub(super) fn write(self: &Arc<Self>, bytes: Vec<u8>, accepted: Accepted) {
+    /// Goes on with what an earlier server has accepted and not written.
+    pub(super) fn resume(self: &Arc<Self>, bytes: Vec<u8>, ended: bool) {
+        let mut queue = self.queue.lock();
+        if !bytes.is_empty() {
+            queue.bytes = bytes.len();
+            queue.items.push_back(Item { bytes, written: 0, waiting: None });
+            self.start_draining(&mut queue);
+        }
+        drop(queue);
+        if ended {
+            self.end();
+        }
+    }
+
+    /// Writes in order, and tells `accepted` in that order: at once, or when the write comes within the bound. `id` is what the write
+    /// is known by.
+    pub(super) fn write(self: &Arc<Self>, id: Option<&str>, bytes: Vec<u8>, accepted: Accepted) {
         let fd = self.fd();
         let mut queue = self.queue.lock();
         let Some(fd) = fd.filter(|_| !queue.ended) else { return accepted(true) };
+        if let Some(safe) = &self.safe {
+            safe.accept(id, &bytes);
+        }
         let mut written = 0;
         if queue.items.is_empty() {
-            match write_now(&fd, &bytes) {
+            match write_now(&fd, &bytes, self.safe.as_deref()) {
                 Ok(all) if all == bytes.len() => return accepted(true),
                 Ok(some) => written = some,
                 Err(_) => {
@@ -86,7 +114,7 @@ impl Stdin {
     /// Writes, unless other input waits already: then these bytes are dropped.
     pub(super) fn type_unless_full(self: &Arc<Self>, bytes: Vec<u8>) {
         if self.queue.lock().items.is_empty() {
-            self.write(bytes, Box::new(|_| {}));
+            self.write(None, bytes, Box::new(|_| {}));
         }
     }
 
@@ -94,6 +122,9 @@ impl Stdin {
     pub(super) fn end(self: &Arc<Self>) {
         let mut queue = self.queue.lock();
         queue.ended = true;
+        if let Some(safe) = &self.safe {
+            safe.end_input();
+        }
         if queue.items.is_empty() {
             self.shut();
         }
@@ -108,6 +139,9 @@ impl Stdin {
     /// Nobody reads any more: lets go of the input at once; what is queued is accepted and lost (8.4).
     pub(super) fn shut(&self) {
         self.fd.lock().take();
+        if let Some(safe) = &self.safe {
+            safe.close_input();
+        }
         self.wake.notify_one();
     }
 
@@ -130,7 +164,7 @@ impl Stdin {
                 ready = fd.ready(Interest::WRITABLE) => {
                     let Ok(mut ready) = ready else { return self.give_up() };
                     let mut queue = self.queue.lock();
-                    match queue.flush(&fd) {
+                    match queue.flush(&fd, self.safe.as_deref()) {
                         Ok(true) => {}
                         // A terminal that the program has let go of takes nothing more, and says so for ever.
                         Ok(false) if !ready.ready().is_write_closed() => ready.clear_ready(),
@@ -166,9 +200,9 @@ impl Stdin {
 
 impl Queue {
     /// Writes what the kernel takes; true when everything went.
-    fn flush(&mut self, fd: &AsyncFd<OwnedFd>) -> Result<bool, Errno> {
+    fn flush(&mut self, fd: &AsyncFd<OwnedFd>, safe: Option<&Safe>) -> Result<bool, Errno> {
         while let Some(item) = self.items.front_mut() {
-            let written = write_now(fd, item.bytes.get(item.written..).unwrap_or_default())?;
+            let written = write_now(fd, item.bytes.get(item.written..).unwrap_or_default(), safe)?;
             self.bytes -= written;
             item.written += written;
             if item.written < item.bytes.len() {
@@ -197,10 +231,14 @@ impl Queue {
 }
 
 /// Writes until the kernel takes no more; how much it took.
-fn write_now(fd: &AsyncFd<OwnedFd>, bytes: &[u8]) -> Result<usize, Errno> {
+fn write_now(fd: &AsyncFd<OwnedFd>, bytes: &[u8], safe: Option<&Safe>) -> Result<usize, Errno> {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::write(fd.get_ref(), rest) {
+        let wrote = match safe {
+            Some(safe) => safe.write(fd.get_ref(), rest),
+            None => rustix::io::write(fd.get_ref(), rest),
+        };
+        match wrote {
             Ok(count) => written += count,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => break,

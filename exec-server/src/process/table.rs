@@ -2,7 +2,8 @@
 
 mod entries;
 
-use std::sync::{Arc, Weak};
+use std::io;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::RpcError;
@@ -11,11 +12,15 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Signal;
 
 use self::entries::{ById, Entries, Entry};
-use super::launch::launch;
+use super::adopted::{self, LeftProgram, TakenOver};
+use super::launch::{launch, watch_until_closed};
 use super::log::OutputLog;
 use super::news::News;
 use super::plan::{self, LaunchContext};
-use super::process::{Process, unknown_process};
+#[cfg(test)]
+use super::process::Input;
+use super::process::{KeptAs, Process, unknown_process};
+use super::survival::Store;
 use crate::Limits;
 use crate::network::SessionNetwork;
 use codex_children::tree;
@@ -41,6 +46,8 @@ pub struct ProcessTable {
     limits: Arc<Limits>,
     leftovers: Leftovers,
     network: SessionNetwork,
+    /// What its programs are kept as for the next server: the hash of the session's id.
+    session: OnceLock<String>,
 }
 
 /// A start that has its place in the table, and waits to be carried out.
@@ -88,7 +95,13 @@ impl ProcessTable {
             limits,
             leftovers,
             network: SessionNetwork::default(),
+            session: OnceLock::new(),
         }
+    }
+
+    /// Programs are kept from now on, as those of the session whose id has this hash.
+    pub(crate) fn keep_as(&self, session: String) {
+        let _ = self.session.set(session);
     }
 
     /// Which processes have something to tell.
@@ -147,6 +160,36 @@ impl ProcessTable {
         self.get(id).ok().filter(|process| process.is_starting())
     }
 
+    /// Goes on with a program that an earlier server has started in this session.
+    ///
+    /// # Errors
+    /// When it can't be watched.
+    pub(crate) fn take_over(self: &Arc<Self>, left: LeftProgram, store: &Arc<dyn Store>) -> io::Result<()> {
+        let number = left.record().number;
+        let TakenOver { process, watched } =
+            adopted::take_over(left, store, Arc::clone(&self.news), &self.limits)?;
+        let mut entries = self.lock();
+        entries.started = entries.started.max(number);
+        entries.by_id.insert(ById(Arc::clone(&process)), Entry { number, pump: None });
+        drop(entries);
+        let (table, over) = (Arc::downgrade(self), Arc::clone(&process));
+        let closed = move || {
+            if let Some(table) = table.upgrade() {
+                table.close(over, number);
+            }
+        };
+        match watched {
+            None => closed(),
+            Some(watched) => {
+                let pump = watch_until_closed(&process, watched, closed);
+                if let Some(entry) = self.lock().numbered(process.id(), number) {
+                    entry.pump = Some(pump).filter(|_| !process.is_closed());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Second half of a start: runs the program. May block on the file system. What became of it is told to
     /// [`Process::when_started`]; after a failure the id is free again.
     pub fn launch(self: &Arc<Self>, placed: Placed) {
@@ -161,7 +204,8 @@ impl ProcessTable {
                 table.close(over, number);
             }
         };
-        match launch(&process, params, &self.context, &self.limits, &self.network, closed) {
+        let kept_as = self.session.get().map(|session| KeptAs { session, number });
+        match launch(&process, params, &self.context, &self.limits, &self.network, kept_as, closed) {
             Ok(pump) => {
                 if let Some(entry) = self.lock().numbered(process.id(), number) {
                     // One that is over by now has no use for it.
@@ -353,5 +397,26 @@ async fn evict_in_time(table: Weak<ProcessTable>) {
     let next = || table.upgrade()?.evict_due();
     while let Some(due) = next() {
         tokio::time::sleep_until(due.into()).await;
+    }
+}
+
+#[cfg(test)]
+impl ProcessTable {
+    /// As if this process were killed: nothing is done any more, and nothing that ends with it in the ordinary way does.
+    pub(super) fn die(self: &Arc<Self>) {
+        let mut entries = self.lock();
+        for entry in entries.by_id.values_mut() {
+            if let Some(pump) = entry.pump.take() {
+                pump.abort();
+            }
+        }
+        for ById(process) in entries.by_id.keys() {
+            std::mem::forget(Arc::clone(process));
+            let mut state = process.lock();
+            std::mem::forget(state.safe.clone());
+            // The kernel closes what a killed process has open.
+            state.input = Input::None;
+        }
+        std::mem::forget(Arc::clone(self));
     }
 }

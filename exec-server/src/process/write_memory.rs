@@ -2,6 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::survival;
+
 /// The newest accepted `writeId`s of one process. Most processes have none, and then it takes no memory.
 #[derive(Debug)]
 pub(super) struct WriteMemory {
@@ -13,6 +15,8 @@ pub(super) struct WriteMemory {
 struct Ids {
     order: VecDeque<Box<str>>,
     known: HashSet<Box<str>>,
+    /// Hashes of those that an earlier server accepted.
+    earlier: HashSet<[u8; 16]>,
 }
 
 impl WriteMemory {
@@ -21,7 +25,16 @@ impl WriteMemory {
     }
 
     pub(super) fn knows(&self, id: &str) -> bool {
-        self.ids.as_ref().is_some_and(|ids| ids.known.contains(id))
+        self.ids.as_ref().is_some_and(|ids| {
+            ids.known.contains(id) || (!ids.earlier.is_empty() && ids.earlier.contains(&survival::hash(id)))
+        })
+    }
+
+    /// What an earlier server accepted, by its hashes.
+    pub(super) fn accepted_before(&mut self, hashes: Vec<[u8; 16]>) {
+        if !hashes.is_empty() {
+            self.ids.get_or_insert_default().earlier.extend(hashes);
+        }
     }
 
     /// Remembers an id; the oldest goes when there are too many.

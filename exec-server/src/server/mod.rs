@@ -4,6 +4,7 @@ mod announcing;
 mod answer;
 mod connection;
 mod http_bodies;
+mod kept;
 mod kimi;
 mod liveness;
 mod oversight;
@@ -19,7 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Limits;
 use crate::environment::LocalConfig;
+use crate::process::Handed;
 use crate::transport::Carrier;
+use codex_children::keeper::Entry;
 pub(crate) use liveness::{Due, Liveness};
 use session_life::ConnectionId;
 use shared::{Shared, Stopping};
@@ -39,6 +42,20 @@ impl Server {
     /// The bounds of this server, shared by all of its connections.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.shared.common.limits
+    }
+
+    /// Goes on with what an earlier server has left: its sessions, and their programs with their output. To be called within a
+    /// runtime, and before anything is served. What can't go on is ended.
+    pub fn take_over(&self, entries: Vec<Entry>) {
+        self.shared.sessions.await_sessions();
+        let handed = entries.into_iter().filter_map(|entry| match Handed::by_keeper(entry) {
+            Ok(handed) => Some(handed),
+            Err(error) => {
+                tracing::warn!(%error, "something that an earlier server left can't be used");
+                None
+            }
+        });
+        self.shared.sessions.take_over(handed.collect());
     }
 
     /// Serves one connection until it ends. Its session lives on, detached.

@@ -2,22 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use codex_exec_protocol::{ErrorCode, RpcError, SessionId};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::kept;
 use super::session_life::{ConnectionId, Life, ResumeRefusal};
 use crate::blocking;
 use crate::environment::machine::{Common, Neighbour, Neighbours};
-use crate::process::ProcessTable;
+use crate::process::survival::record::SessionRecord;
+use crate::process::survival::{self, Held, taking};
+use crate::process::{Handed, LeftProgram, ProcessTable, Store};
 use crate::transport::Owner;
 
 /// One session: an unguessable id and the processes it owns.
 pub(super) struct Session {
+    /// Of one that an earlier server had: what stands for its id, which only its client knows.
     id: SessionId,
+    /// That id, once its client has named it.
+    named: OnceLock<SessionId>,
     owner: Owner,
     /// In the order in which sessions were made.
     number: u64,
@@ -25,12 +32,14 @@ pub(super) struct Session {
     life: Mutex<Life>,
     /// Sets off a ping on the connection that has the session.
     pub(super) challenge: Notify,
+    /// Its entry for the next server.
+    kept: Option<Held>,
 }
 
 impl Session {
     /// The id that resumes it.
     pub(super) fn id(&self) -> &SessionId {
-        &self.id
+        self.named.get().unwrap_or(&self.id)
     }
 
     /// Ends what it owns, beside.
@@ -53,12 +62,14 @@ impl Session {
 pub(super) struct Sessions {
     by_id: Mutex<HashMap<SessionId, Arc<Session>>>,
     made: AtomicU64,
+    /// What an earlier server has left is still to be taken over.
+    waits: AtomicBool,
     common: Arc<Common>,
 }
 
 impl Sessions {
     pub(super) fn new(common: Arc<Common>) -> Self {
-        Self { by_id: Mutex::default(), made: AtomicU64::new(0), common }
+        Self { by_id: Mutex::default(), made: AtomicU64::new(0), waits: AtomicBool::new(false), common }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
@@ -77,14 +88,23 @@ impl Sessions {
                 sessions.len()
             )));
         }
+        let id: SessionId = uuid::Uuid::new_v4().to_string().into();
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let life = Life::new(connection, self.common.limits.session.detached_time);
+        let kept = kept::begin(self.common.survival(), &kept::record(&id, owner, number, &life));
         let session = Arc::new(Session {
-            id: uuid::Uuid::new_v4().to_string().into(),
+            named: OnceLock::new(),
             owner,
-            number: self.made.fetch_add(1, Ordering::Relaxed),
+            number,
             processes: self.common.processes(),
-            life: Mutex::new(Life::new(connection, self.common.limits.session.detached_time)),
+            life: Mutex::new(life),
             challenge: Notify::new(),
+            kept,
+            id,
         });
+        if session.kept.is_some() {
+            session.processes.keep_as(survival::session_hash(&session.id));
+        }
         session.processes.attach();
         sessions.insert(session.id.clone(), Arc::clone(&session));
         Ok(session)
@@ -109,7 +129,7 @@ impl Sessions {
         // Somebody may have come back just now.
         let ends = session.life().end_detached(*since);
         if ends {
-            sessions.remove(&session.id);
+            sessions.remove(session.id());
             session.forget();
         }
         ends
@@ -122,9 +142,74 @@ impl Sessions {
             session.life().set_detached_time(self.common.limits.session.detached_time);
             self.detach(session, connection, true);
         } else if session.life().end_attached(connection) {
-            self.lock().remove(&session.id);
+            self.lock().remove(session.id());
             session.forget();
         }
+    }
+
+    /// The session of this id: also one that an earlier server had, whose client names it now.
+    fn find(&self, id: &str) -> Option<Arc<Session>> {
+        let mut sessions = self.lock();
+        if let Some(session) = sessions.get(id).filter(|session| &**session.id() == id) {
+            return Some(Arc::clone(session));
+        }
+        let session = sessions.remove(kept::stand_in(&survival::session_hash(id)).as_str())?;
+        let named = session.named.get_or_init(|| id.into()).clone();
+        sessions.insert(named, Arc::clone(&session));
+        Some(session)
+    }
+
+    /// Until [`Self::take_over`] has found them, sessions that an earlier server had are not unknown.
+    pub(super) fn await_sessions(&self) {
+        self.waits.store(true, Ordering::Release);
+    }
+
+    /// Goes on with the sessions and programs that an earlier server has left. Within a runtime.
+    pub(super) fn take_over(self: &Arc<Self>, handed: Vec<Handed>) {
+        if let Some(store) = self.common.survival().store().cloned() {
+            let mut left = taking::sort(handed, &store);
+            for (record, held) in std::mem::take(&mut left.sessions) {
+                let programs = left.programs.remove(&record.hash).unwrap_or_default();
+                self.take_over_session(&record, held, programs, &store);
+            }
+            for program in left.programs.into_values().flatten() {
+                program.end();
+            }
+        }
+        self.waits.store(false, Ordering::Release);
+    }
+
+    fn take_over_session(
+        self: &Arc<Self>,
+        record: &SessionRecord,
+        held: Held,
+        programs: Vec<LeftProgram>,
+        store: &Arc<dyn Store>,
+    ) {
+        let since = Instant::now();
+        let detached_time = Duration::from_millis(record.detached_ms);
+        let session = Arc::new(Session {
+            id: kept::stand_in(&record.hash).into(),
+            named: OnceLock::new(),
+            owner: kept::owner(record),
+            number: record.number,
+            processes: self.common.processes(),
+            life: Mutex::new(Life::detached(since, detached_time, record.asked)),
+            challenge: Notify::new(),
+            kept: Some(held),
+        });
+        self.made.fetch_max(record.number + 1, Ordering::Relaxed);
+        session.processes.keep_as(record.hash.clone());
+        if record.asked {
+            session.processes.keep_ended_for(detached_time);
+        }
+        for program in programs {
+            if let Err(error) = session.processes.take_over(program, store) {
+                tracing::warn!(%error, "a program that an earlier server left can't go on, and is ended");
+            }
+        }
+        self.lock().insert(session.id.clone(), Arc::clone(&session));
+        self.end_in_time(&session, since, since + detached_time);
     }
 
     /// Gives a detached session to a connection.
@@ -133,16 +218,16 @@ impl Sessions {
     /// `-32600` for an unknown or ended one; `-32010` for one that is attached, whose connection is then challenged.
     pub(super) fn resume(&self, id: &str, connection: ConnectionId) -> Result<Arc<Session>, RpcError> {
         let unknown = || RpcError::invalid_request(format!("unknown session id {id}"));
-        let session = self.lock().get(id).map(Arc::clone).ok_or_else(unknown)?;
+        let session = self.find(id).ok_or_else(|| match self.waits.load(Ordering::Acquire) {
+            true => attached(id),
+            false => unknown(),
+        })?;
         match session.life().attach(connection, Instant::now()) {
             Ok(()) => {}
             Err(ResumeRefusal::Ended) => return Err(unknown()),
             Err(ResumeRefusal::Attached) => {
                 session.challenge.notify_one();
-                return Err(RpcError::new(
-                    ErrorCode::SESSION_ATTACHED,
-                    format!("session {id} is attached to another connection; try again"),
-                ));
+                return Err(attached(id));
             }
         }
         session.processes.attach();
@@ -154,6 +239,10 @@ impl Sessions {
         let time = asked.clamp(Duration::from_millis(1), self.common.limits.session.longest_detached_time);
         session.life().set_detached_time(time);
         session.processes.keep_ended_for(time);
+        if let Some(held) = &session.kept {
+            let record = kept::record(session.id(), session.owner, session.number, &session.life());
+            kept::update(self.common.survival(), held, &record);
+        }
         time
     }
 
@@ -167,6 +256,11 @@ impl Sessions {
         if orderly && session.is_left() {
             session.processes.release();
         }
+        self.end_in_time(session, since, deadline);
+    }
+
+    /// Has a session that is detached since then end when nobody comes in time.
+    fn end_in_time(self: &Arc<Self>, session: &Arc<Session>, since: Instant, deadline: Instant) {
         let (sessions, session) = (Arc::clone(self), Arc::clone(session));
         // Ends by itself at the deadline; a resumed session makes it stop earlier.
         tokio::spawn(async move {
@@ -184,7 +278,7 @@ impl Sessions {
             }
             tokio::time::sleep_until(deadline.into()).await;
             if session.life().is_detached_since(since) && session.life().expire(Instant::now()) {
-                sessions.lock().remove(&session.id);
+                sessions.lock().remove(session.id());
                 session.processes.end().await;
             }
         });
@@ -207,6 +301,14 @@ impl Sessions {
     }
 }
 
+/// `-32010`: clients try again.
+fn attached(id: &str) -> RpcError {
+    RpcError::new(
+        ErrorCode::SESSION_ATTACHED,
+        format!("session {id} is attached to another connection; try again"),
+    )
+}
+
 /// What connections of one owner may see: all sessions that any of them has made.
 pub(super) struct Neighbourhood {
     pub(super) sessions: Arc<Sessions>,
@@ -225,7 +327,7 @@ impl Neighbours for Neighbourhood {
             self.sessions.lock().values().filter(|session| session.owner == self.owner).cloned().collect();
         all.sort_unstable_by_key(|session| session.number);
         let neighbour = |session: Arc<Session>| Neighbour {
-            session: session.id.clone(),
+            session: session.id().clone(),
             attached: session.life().is_attached(),
             processes: Arc::clone(&session.processes),
         };

@@ -37,6 +37,16 @@ impl Life {
         Self { state: State::Attached(connection), last_detached: None, detached_time, asked: false }
     }
 
+    /// That of a session which an earlier server had: detached since it is known here.
+    pub(super) fn detached(since: Instant, detached_time: Duration, asked: bool) -> Self {
+        Self { state: State::Detached(since), last_detached: Some(since), detached_time, asked }
+    }
+
+    /// How long it lives without a connection.
+    pub(super) fn detached_time(&self) -> Duration {
+        self.detached_time
+    }
+
     /// How long it lives without a connection, from its next loss on.
     pub(super) fn set_detached_time(&mut self, time: Duration) {
         self.detached_time = time;

@@ -22,6 +22,18 @@ pub struct Carrier {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Owner(pub(super) Option<[u8; 32]>);
 
+impl Owner {
+    /// Who is named thus, by the hash of the subject of its tokens; none where all are one.
+    pub(crate) const fn of(subject: Option<[u8; 32]>) -> Self {
+        Self(subject)
+    }
+
+    /// The hash that it is named by.
+    pub(crate) const fn subject(&self) -> Option<[u8; 32]> {
+        self.0
+    }
+}
+
 impl std::fmt::Debug for Carrier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Carrier").field("framing", &self.framing).finish_non_exhaustive()

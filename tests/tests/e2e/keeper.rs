@@ -3,6 +3,7 @@
 use codex_e2e::Server;
 use codex_e2e::machine::{alive, children, eventually, kill, pid_in};
 use rustix::process::Signal;
+use serde_json::json;
 
 /// The process that serves, once there is one: not while it is started again.
 async fn serving(server: &Server) -> u32 {
@@ -68,19 +69,6 @@ async fn program(server: &Server) -> u32 {
 }
 
 #[tokio::test]
-async fn the_programs_of_a_killed_server_end_while_the_next_one_serves() {
-    let server = Server::start().await;
-    for _ in 0..2 {
-        let before = program(&server).await;
-        kill_server(&server).await;
-        let after = program(&server).await;
-        eventually("a program of the dead server is gone", || !alive(before)).await;
-        assert!(alive(after), "the next server's is its own");
-        kill(after);
-    }
-}
-
-#[tokio::test]
 async fn the_programs_end_in_order_with_a_killed_keeper() {
     let mut server = Server::start().await;
     let program = program(&server).await;
@@ -130,8 +118,11 @@ async fn the_keeper_needs_little_and_holds_nothing_else() {
         let open = std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap();
         open.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok()).collect::<Vec<_>>()
     };
-    // Its three streams, the socket that listens, the signals, the bell, the server, and the guard.
-    eventually("it has opened and closed all that it will", || links().len() == 8).await;
+    // Its three streams, the socket that listens, the signals, the bell, the server, and the guard; the memory of young
+    // programs, and both outputs of this one.
+    eventually("it has opened and closed all that it will", || links().len() == 11).await;
+    client.ok("process/terminate", json!({"processId": "p"})).await;
+    eventually("of an ended program it holds nothing open", || links().len() == 9).await;
     let threads = std::fs::read_dir(format!("/proc/{keeper}/task")).unwrap().count();
     assert_eq!(threads, 1);
 }

@@ -56,6 +56,7 @@ mod sessions;
 mod shell;
 mod signals;
 mod stdio;
+mod survive;
 mod tcp;
 mod terminal;
 mod transfer;

@@ -20,7 +20,7 @@ fn is_flooded(output: &Output) -> bool {
 /// A turn of the pump: waits, reads once and settles; what was read.
 async fn turn(output: &mut Output, at: Instant, inputs: u64) -> Vec<u8> {
     output.ready().await;
-    let (bytes, more) = match output.read(CHUNK, When::Ready) {
+    let (bytes, more) = match output.read(CHUNK, When::Ready, Place::Here) {
         Ok(chunk) => (chunk.bytes.to_vec(), !chunk.emptied),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
@@ -94,7 +94,7 @@ async fn what_a_flood_ends_with_is_read_after_its_writer_has_gone() {
     drop(theirs);
     assert_eq!(turn(&mut output, start, 0).await, b"last");
     output.ready().await;
-    let end = output.read(CHUNK, When::Ready).expect("the end");
+    let end = output.read(CHUNK, When::Ready, Place::Here).expect("the end");
     assert!(end.bytes.is_empty());
 }
 
