@@ -262,13 +262,6 @@ impl OutputLog {
         self.take_seq()
     }
 
-    /// Whether the follower has received everything, the close included.
-    pub(super) fn is_over_for_follower(&self) -> bool {
-        let received = self.follower.map(|follower| follower.received);
-        self.held.is_none()
-            && self.closed.is_some_and(|closed| received.is_some_and(|seq| seq >= closed.seq()))
-    }
-
     /// A connection follows from now on. It reads what it missed (5.3), and a hold lasts until it has.
     pub fn attach(&mut self) {
         let last = self.last_seq();

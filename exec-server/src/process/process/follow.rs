@@ -45,10 +45,7 @@ impl Process {
         let had_room = state.log.has_room();
         change(&mut state.log);
         let wake_pump = !had_room && state.log.has_room();
-        // Nobody will ask another server for it.
-        let done = if state.log.is_over_for_follower() { state.safe.take() } else { None };
         drop(state);
-        drop(done);
         if wake_pump {
             self.pump.notify_one();
         }
