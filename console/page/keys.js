@@ -61,6 +61,8 @@ export function help() {
 export function listen() {
   let goes = 0;
   document.addEventListener("keydown", (event) => {
+    // A field gives the keys back.
+    if (event.key === "Escape" && event.target.matches("main input, main select")) event.target.blur();
     if (event.ctrlKey || event.metaKey || event.altKey || types(event.target)) return;
     if (event.key === "g") {
       goes = Date.now();

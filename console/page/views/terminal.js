@@ -47,8 +47,8 @@ export function terminal(main, view) {
     h("a", { class: "button", href: to([...base, "log"]) }, "Log"),
     session.role === "own" && h("button", { type: "button", onclick: () => share() }, "Share…"),
     h("span", { class: "actions" },
-      h("button", { type: "button", class: "plain", "aria-label": "Smaller text", onclick: () => screen.scaleText(-1) }, "A−"),
-      h("button", { type: "button", class: "plain", "aria-label": "Larger text", onclick: () => screen.scaleText(1) }, "A+"),
+      h("button", { type: "button", class: "plain", "aria-label": "A− smaller text", onclick: () => screen.scaleText(-1) }, "A−"),
+      h("button", { type: "button", class: "plain", "aria-label": "A+ larger text", onclick: () => screen.scaleText(1) }, "A+"),
       h("span", { class: "check" }, reader, h("label", { for: "reader" }, "Screen reader"))));
   main.className = "whole";
   main.replaceChildren(

@@ -1,6 +1,7 @@
 //! The console for people: links and sessions, what each allows, terminals, logs, files and forwards.
 
 mod access;
+mod browser;
 mod content;
 mod terminals;
 
