@@ -150,11 +150,12 @@ await step("a link that is revoked shows nothing any more, at once", async () =>
 
 await step("a link that has expired shows nothing any more, by itself", async () => {
   const link = await window.page.evaluate(async () => {
-    const body = JSON.stringify({ role: "type", scope: { of: "environment", environment: "box" }, seconds: 4 });
+    const body = JSON.stringify({ role: "type", scope: { of: "environment", environment: "box" }, seconds: 8 });
     const answer = await fetch("api/links", { method: "POST", body, headers: { "content-type": "application/json" } });
     return (await answer.json()).url;
   });
   await guest.visit(link);
+  await guest.has(".role", "look and type");
   await guest.visit(`${programs.origin}/#/e/box`);
   await guest.has("h1", "You are not signed in");
 });
