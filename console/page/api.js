@@ -40,7 +40,11 @@ export async function call(method, words, { query, body, signal } = {}) {
     throw new ApiError(0, "away", "the console does not answer; it is asked again");
   }
   if (answer.status === 204) return null;
-  const told = await answer.json().catch(() => ({}));
+  const told = await answer.json().catch((error) => {
+    // Half an answer, of a view that was left meanwhile, is none.
+    if (answer.ok || error.name === "AbortError") throw error;
+    return {};
+  });
   if (answer.ok) return told;
   if (told.error === "signed_out") signedOut();
   throw new ApiError(answer.status, told.error, told.message ?? `the console answered ${answer.status}`);

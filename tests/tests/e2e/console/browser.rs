@@ -19,7 +19,7 @@ fn chromium() -> Result<PathBuf, String> {
 }
 
 #[tokio::test]
-#[ignore = "its last step wavers: in one of four runs the restarted server was not noticed; run it by hand with --ignored"]
+#[ignore = "seen to fail once in four runs, by a fault of the page that is mended since; not run 20 times yet"]
 async fn people_use_the_page_with_keys_alone_at_both_widths_and_in_both_colours() {
     let ground = tempfile::tempdir().unwrap();
     for name in ["story.mjs", "tools.mjs", "package.json", "package-lock.json"] {
