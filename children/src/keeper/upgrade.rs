@@ -22,7 +22,7 @@ use super::store::Bell;
 use super::wire::{Message, WIRE};
 use crate::child_mark;
 use crate::posix::{ExecArgs, Streams, Strings};
-use crate::{signals, vfork};
+use crate::{platform, signals};
 
 /// How long the new server may take until it serves. Released clients come back for 25 s.
 const TIME: Duration = Duration::from_secs(5);
@@ -240,7 +240,7 @@ impl Program {
             (rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr());
         let streams = Streams::Each([stdin, stdout, stderr]);
         let args = ExecArgs { file: &file, argv: &argv, env: &env, cwd: &cwd, streams, more: &more };
-        let (pid, _) = vfork::start(&args)?;
+        let (pid, _) = platform::start(&args)?;
         Ok(Below::new(pid, ours, follows))
     }
 }
