@@ -1,9 +1,9 @@
 //! `codex exec-server logs`: what a program has printed.
 
-pub(crate) mod find;
+mod find;
 mod lines;
 mod since;
-pub(crate) mod source;
+mod source;
 
 use codex_exec_server::client::Client;
 use codex_exec_server::protocol::process::Stream;

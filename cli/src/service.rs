@@ -144,7 +144,7 @@ fn unit(program: &Path, which: &Which, flags: &[String]) -> String {
     };
     format!(
         "[Unit]\nDescription={what}\nStartLimitIntervalSec=0\n\n\
-         [Service]\nExecStart={}\nRestart=always\nRestartSec=1\nRestartSteps=8\nRestartMaxDelaySec=60\n\
+         [Service]\nExecStart={}\nExecReload=/bin/kill -HUP $MAINPID\nRestart=always\nRestartSec=1\nRestartSteps=8\nRestartMaxDelaySec=60\n\
          Delegate=memory pids\nKillMode=mixed\n\n[Install]\nWantedBy=default.target\n",
         line.join(" ")
     )

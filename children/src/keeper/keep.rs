@@ -18,7 +18,7 @@ use super::server::Server;
 use super::shelf::Shelf;
 use super::socket::{Buffer, Socket};
 use super::store::{Bell, Store};
-use super::upgrade::{Answer, Program, Refusal, Upgrade};
+use super::upgrade::{Answer, Program, Refusal, Trial, Upgrade};
 use super::wire::Schema;
 use crate::child_mark::{self, Mark};
 use crate::ending::{Ending, How};
@@ -95,6 +95,7 @@ pub fn keep<T>(held: T, employer: impl Employer<T>) -> io::Result<Kept<T>> {
         deaths: Deaths::default(),
         asked: false,
         program: None,
+        trial: None,
         written: None,
     };
     let mut follows = false;
@@ -160,6 +161,8 @@ struct Keeper<T, E> {
     asked: bool,
     /// What servers are started from since an upgrade.
     program: Option<Program>,
+    /// The server is a new one, and has not shown yet that it serves.
+    trial: Option<Trial>,
     /// How what is held was written.
     written: Option<Schema>,
 }
@@ -179,19 +182,22 @@ impl<T, E: Employer<T>> Keeper<T, E> {
     fn watch(&mut self, mut below: Below) -> io::Result<Ending> {
         let mut upgrade: Option<Upgrade> = None;
         loop {
-            let ready = self.wait(Some(&below), upgrade.as_ref(), None)?;
+            let on_trial = self.trial.as_ref().map(Trial::until);
+            let ready = self.wait(Some(&below), upgrade.as_ref(), on_trial)?;
             if ready.bell {
                 self.bell.hear();
             }
             for said in below.listen(ready.said, ready.bell, &mut self.shelf, &mut self.buffer) {
-                self.server_said(said, &mut below, upgrade.as_mut());
+                self.server_said(said, &mut below, upgrade.as_ref());
+            }
+            if let Some(trial) = &mut self.trial {
+                trial.look_at_clock(&below);
             }
             if let Some(upgrade) = &mut upgrade {
                 let said =
                     upgrade.next.listen(ready.next_said, ready.bell, &mut self.shelf, &mut self.buffer);
                 said.into_iter().for_each(|said| upgrade.next_said(said, &below));
-                upgrade.look_at_clock(&below);
-                upgrade.next.tell_ends();
+                upgrade.look_at_clock();
             }
             while let Some(signal) = self.signals.next()? {
                 if signal == Signal::CHILD {
@@ -213,7 +219,7 @@ impl<T, E: Employer<T>> Keeper<T, E> {
         }
     }
 
-    fn server_said(&mut self, said: Said, below: &mut Below, upgrade: Option<&mut Upgrade>) {
+    fn server_said(&mut self, said: Said, below: &mut Below, upgrade: Option<&Upgrade>) {
         match said {
             Said::Hello(schema) => {
                 below.schema = Some(schema);
@@ -234,16 +240,21 @@ impl<T, E: Employer<T>> Keeper<T, E> {
             }
             Said::Suspended => {
                 if let Some(upgrade) = upgrade {
-                    upgrade.suspended(&self.shelf, self.marks);
+                    upgrade.suspended(below);
                 }
             }
             Said::NotKept => self.employer.told(News::NotKept),
-            Said::Serving | Said::Foreign(_) => {}
+            Said::Serving => {
+                if let Some(trial) = self.trial.take() {
+                    self.program = Some(trial.done());
+                }
+            }
+            Said::Foreign(_) => {}
         }
     }
 
     fn begin_upgrade(&mut self, program: Program, answer: Answer, upgrade: &mut Option<Upgrade>) {
-        if upgrade.is_some() || self.asked {
+        if upgrade.is_some() || self.trial.is_some() || self.asked {
             answer(Err(Refusal::Busy));
             return;
         }
@@ -270,30 +281,23 @@ impl<T, E: Employer<T>> Keeper<T, E> {
                     upgrade.over(below);
                 }
             } else if let Some(key) = self.shelf.ended(pid, end) {
-                match upgrade {
-                    Some(upgrade) if upgrade.has_taken_over() => upgrade.next.owe(key, end),
-                    _ => below.owe(key, end),
-                }
+                below.owe(key, end);
             }
         }
         let Some(end) = server else { return Ok(None) };
         let (said, _) = below.hear(&mut self.shelf, &mut self.buffer);
         said.into_iter().for_each(|said| self.server_said(said, below, None));
-        match upgrade.take() {
-            None => return Ok(Some(end)),
-            Some(upgrade) if upgrade.has_taken_over() => {
-                let (next, program) = upgrade.done();
-                (*below, self.program) = (next, Some(program));
-                self.written = below.schema;
-                for (key, end) in self.shelf.settle() {
-                    below.owe(key, end);
-                }
-            }
-            Some(upgrade) => {
-                upgrade.give_up();
-                return Ok(Some(end));
-            }
+        if let Some(trial) = self.trial.take() {
+            trial.failed();
         }
+        let Some((next, trial)) = upgrade.take().and_then(Upgrade::succeed) else { return Ok(Some(end)) };
+        *below = next;
+        self.trial = Some(trial);
+        self.end_unregistered();
+        self.reap_orphans()?;
+        self.written = below.schema;
+        // Whether it was understood, its next word tells, or its end.
+        let _ = self.shelf.hand_over(self.marks, &below.socket);
         Ok(None)
     }
 

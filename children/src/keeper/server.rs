@@ -32,12 +32,10 @@ pub struct Server {
 pub enum Word {
     /// It is gone: the server is to end, too.
     Gone,
-    /// Another server is ready to take over: give up what runs, and say [`Server::suspended`].
+    /// Another server is ready to take over: let clients go, and say [`Server::suspended`]. This process is killed then.
     Suspend,
     /// The other one could not: go on.
     GoOn,
-    /// The other one serves: leave, and end nothing.
-    Leave,
 }
 
 impl Server {
@@ -115,7 +113,7 @@ impl Server {
         }
     }
 
-    /// Says that this server has given up what runs.
+    /// Says that this server has let its clients go.
     pub fn suspended(&self) {
         self.store.say_now(&Message::Suspended);
     }
@@ -202,7 +200,6 @@ fn word(packet: &[u8]) -> Option<Word> {
         }
         Ok(Message::Suspend) => Some(Word::Suspend),
         Ok(Message::GoOn) => Some(Word::GoOn),
-        Ok(Message::Leave) => Some(Word::Leave),
         // What another build may mean by it is nothing to this one.
         Ok(_) | Err(_) => None,
     }

@@ -1,8 +1,8 @@
 //! Another server takes the place of one that lives.
 //!
-//! The new one says first what it reads and writes; only when that fits is the old one asked to give up what runs. What it has
-//! put into the store is handed to the new one, and when that serves, the old one leaves. Whatever fails before
-//! that ends the new one, and the old one goes on.
+//! The new one says first what it reads and writes; only when that fits is the old one asked to let its clients go. Then it
+//! leaves as one does that died: all that it knows is in the store, or in memory that the store has, at any time. The new one
+//! takes that over. If it does not come up, a server of the old kind takes over the same.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -16,11 +16,9 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::Signal;
 
 use super::below::{Below, Said};
-use super::shelf::Shelf;
 use super::socket::Socket;
 use super::store::Bell;
 use super::wire::{Message, WIRE};
-use crate::child_mark;
 use crate::posix::{ExecArgs, Streams, Strings};
 use crate::{platform, signals};
 
@@ -95,34 +93,30 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How far an upgrade is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The new server reads its settings.
-    Starting,
-    /// The old one gives up what runs.
-    Suspending,
-    /// The new one takes over.
-    TakingOver,
-    /// The old one leaves.
-    Leaving,
-}
-
-/// One that is under way.
+/// One that is under way: the new server is started, and the old one serves.
 pub(super) struct Upgrade {
     pub(super) next: Below,
-    pub(super) program: Program,
-    stage: Stage,
+    program: Program,
+    /// The new one reads what the old one writes, which was asked to let its clients go.
+    fits: bool,
     until: Instant,
     answer: Answer,
     /// Why it fails, once that is known: the new server is being killed.
     failed: Option<Refusal>,
 }
 
+/// One whose new server has what the old one had, and has to show that it serves.
+pub(super) struct Trial {
+    pub(super) program: Program,
+    until: Instant,
+    answer: Answer,
+    is_late: bool,
+}
+
 impl Upgrade {
     pub(super) fn new(next: Below, program: Program, answer: Answer) -> Self {
         let until = Instant::now() + TIME;
-        Self { next, program, stage: Stage::Starting, until, answer, failed: None }
+        Self { next, program, fits: false, until, answer, failed: None }
     }
 
     /// When something has to happen whatever is said.
@@ -132,44 +126,33 @@ impl Upgrade {
 
     /// Goes on with what the new server said.
     pub(super) fn next_said(&mut self, said: Said, old: &Below) {
-        match (self.stage, said) {
-            (Stage::Starting, Said::Hello(schema)) => {
+        match said {
+            Said::Hello(schema) if !self.fits => {
                 self.next.schema = Some(schema);
                 if old.schema.is_some_and(|written| schema.reads(&written)) {
                     old.say(&Message::Suspend);
-                    self.stage = Stage::Suspending;
+                    self.fits = true;
                 } else {
                     self.fail(Refusal::Schema);
                 }
             }
-            (Stage::Starting, Said::Foreign(wire)) => self.fail(Refusal::Foreign(wire)),
-            (Stage::TakingOver, Said::Serving) => {
-                old.say(&Message::Leave);
-                self.stage = Stage::Leaving;
-                self.until = Instant::now() + TIME;
-            }
+            Said::Foreign(wire) => self.fail(Refusal::Foreign(wire)),
             _ => {}
         }
     }
 
-    /// Goes on: the old server has given up what runs.
-    pub(super) fn suspended(&mut self, shelf: &Shelf, marks: child_mark::Server) {
-        if self.stage == Stage::Suspending {
-            self.stage = Stage::TakingOver;
-            // Whether it was understood, its next word tells, or its end.
-            let _ = shelf.hand_over(marks, &self.next.socket);
+    /// The old server has let its clients go: it leaves, and nothing of what it holds ends.
+    pub(super) fn suspended(&self, old: &Below) {
+        if self.fits && self.failed.is_none() {
+            old.signal(Signal::KILL);
         }
     }
 
     /// Does what its time asks for.
-    pub(super) fn look_at_clock(&mut self, old: &Below) {
-        if Instant::now() < self.until {
-            return;
-        }
-        self.until = Instant::now() + TIME;
-        match self.stage {
-            Stage::Leaving => old.signal(Signal::KILL),
-            _ => self.fail(Refusal::Late),
+    pub(super) fn look_at_clock(&mut self) {
+        if Instant::now() >= self.until {
+            self.until = Instant::now() + TIME;
+            self.fail(Refusal::Late);
         }
     }
 
@@ -179,29 +162,50 @@ impl Upgrade {
         self.next.signal(Signal::KILL);
     }
 
-    /// Whether the new server has all that the old one had.
-    pub(super) fn has_taken_over(&self) -> bool {
-        matches!(self.stage, Stage::TakingOver | Stage::Leaving) && self.failed.is_none()
-    }
-
     /// The new server has ended: the old one goes on.
     pub(super) fn over(self, old: &Below) {
-        if matches!(self.stage, Stage::Suspending | Stage::TakingOver) {
+        if self.fits {
             old.say(&Message::GoOn);
         }
         (self.answer)(Err(self.failed.unwrap_or(Refusal::Ended)));
     }
 
-    /// The old server has ended, and the new one is in its place.
-    pub(super) fn done(self) -> (Below, Program) {
-        (self.answer)(Ok(()));
-        (self.next, self.program)
+    /// The old server has ended. The new one takes its place, if it can.
+    pub(super) fn succeed(mut self) -> Option<(Below, Trial)> {
+        if !self.fits || self.failed.is_some() {
+            self.fail(Refusal::NothingRuns);
+            (self.answer)(Err(self.failed.unwrap_or(Refusal::NothingRuns)));
+            return None;
+        }
+        let Self { next, program, answer, .. } = self;
+        Some((next, Trial { program, until: Instant::now() + TIME, answer, is_late: false }))
+    }
+}
+
+impl Trial {
+    /// When it has to serve.
+    pub(super) fn until(&self) -> Instant {
+        self.until
     }
 
-    /// The old server has ended, and the new one has nothing yet.
-    pub(super) fn give_up(mut self) {
-        self.fail(Refusal::NothingRuns);
-        (self.answer)(Err(Refusal::NothingRuns));
+    /// Ends a server that does not serve in time.
+    pub(super) fn look_at_clock(&mut self, server: &Below) {
+        if Instant::now() >= self.until {
+            self.until = Instant::now() + TIME;
+            self.is_late = true;
+            server.signal(Signal::KILL);
+        }
+    }
+
+    /// It serves: what it was started from is what servers are started from now on.
+    pub(super) fn done(self) -> Program {
+        (self.answer)(Ok(()));
+        self.program
+    }
+
+    /// It has ended.
+    pub(super) fn failed(self) {
+        (self.answer)(Err(if self.is_late { Refusal::Late } else { Refusal::Ended }));
     }
 }
 

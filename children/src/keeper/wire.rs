@@ -120,14 +120,12 @@ pub(super) enum Message<'m> {
     Ending,
     /// A program that was adopted has ended.
     Ended { key: Key, end: Ending },
-    /// To a server that another one is to follow: give up what runs, and say when that is done.
+    /// To a server that another one is to follow: let clients go, and say when that is done.
     Suspend,
     /// It is done.
     Suspended,
     /// No other one follows: go on.
     GoOn,
-    /// Another one serves: leave, and end nothing.
-    Leave,
     /// A word that this build does not know.
     Unknown,
 }
@@ -164,7 +162,6 @@ mod kind {
     pub(super) const SUSPEND: u8 = 11;
     pub(super) const SUSPENDED: u8 = 12;
     pub(super) const GO_ON: u8 = 13;
-    pub(super) const LEAVE: u8 = 14;
 }
 
 /// How an end is told: one byte before its numbers.
@@ -226,7 +223,6 @@ impl<'m> Message<'m> {
             Self::Suspend => kind::SUSPEND,
             Self::Suspended => kind::SUSPENDED,
             Self::GoOn => kind::GO_ON,
-            Self::Leave => kind::LEAVE,
             Self::Unknown => 0,
         }
     }
@@ -266,7 +262,6 @@ impl<'m> Message<'m> {
             kind::SUSPEND => Self::Suspend,
             kind::SUSPENDED => Self::Suspended,
             kind::GO_ON => Self::GoOn,
-            kind::LEAVE => Self::Leave,
             _ => Self::Unknown,
         })
     }

@@ -12,30 +12,30 @@ const TURN_MS: u64 = 60_000;
 
 /// Some output of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) stream: Stream,
-    pub(crate) bytes: Vec<u8>,
+pub(super) struct Piece {
+    pub(super) stream: Stream,
+    pub(super) bytes: Vec<u8>,
     /// When it was written down, in milliseconds since 1970; only of a log on disk.
-    pub(crate) time: Option<u64>,
+    pub(super) time: Option<u64>,
 }
 
 /// What one request brought.
 #[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) pieces: Vec<Piece>,
+pub(super) struct Page {
+    pub(super) pieces: Vec<Piece>,
     /// Bytes before them that are gone.
-    pub(crate) lost: u64,
+    pub(super) lost: u64,
     /// Nothing more is there now.
-    pub(crate) at_end: bool,
+    pub(super) at_end: bool,
     /// Nothing more will ever come.
-    pub(crate) over: bool,
+    pub(super) over: bool,
     /// Why nobody knows how the program ended, for people.
-    pub(crate) failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
 /// What is read.
 #[derive(Debug, Clone)]
-pub(crate) enum From {
+pub(super) enum From {
     /// A program that the server knows.
     Process(Place),
     /// A log on disk, by its id.
@@ -52,7 +52,7 @@ enum Next {
 }
 
 /// A program's output, read on and on.
-pub(crate) struct Source<'a> {
+pub(super) struct Source<'a> {
     client: &'a Client,
     from: From,
     /// The stream that is looked at; none for all.
@@ -65,22 +65,22 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn new(client: &'a Client, from: From, only: Option<Stream>) -> Self {
+    pub(super) fn new(client: &'a Client, from: From, only: Option<Stream>) -> Self {
         Self { client, from, only, next: Next::Offset(0), offset: 0, totals: StreamTotals::default() }
     }
 
     /// Goes on at this byte of all streams together.
-    pub(crate) fn seek(&mut self, offset: u64) {
+    pub(super) fn seek(&mut self, offset: u64) {
         self.next = Next::Offset(offset);
     }
 
     /// Where the page behind a seek has ended, over all streams.
-    pub(crate) fn offset(&self) -> u64 {
+    pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
     /// The total of what is looked at, as far as the last page told it.
-    pub(crate) fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         match self.only {
             Some(Stream::Stdout) => self.totals.stdout,
             Some(Stream::Stderr) => self.totals.stderr,
@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
     }
 
     /// What stands behind the last page; `wait` for it if nothing does.
-    pub(crate) async fn page(&mut self, wait: bool) -> Result<Page, ClientError> {
+    pub(super) async fn page(&mut self, wait: bool) -> Result<Page, ClientError> {
         let (process_id, session_id, log_id) = match &self.from {
             From::Process(place) => (place.process.clone(), Some(place.session.clone()), None),
             From::Log(id) => (Default::default(), None, Some(id.clone())),

@@ -9,6 +9,17 @@ use codex_exec_server::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+/// What is asked of a server that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To end.
+    End,
+    /// To let its clients go, since another server is ready to take over.
+    Suspend,
+    /// To go on: the other server could not.
+    GoOn,
+}
+
 /// SIGTERM, SIGINT, SIGHUP unless it was ignored at the start, as under nohup, and the keeper's death.
 pub(super) struct Signals {
     terminate: Signal,
@@ -29,34 +40,47 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) {
+    /// Waits until somebody asks for the end, for a server whose clients come back by themselves when another takes its place.
+    pub(super) async fn end(&mut self) {
+        loop {
+            match self.next().await {
+                Asked::End => return,
+                Asked::Suspend => self.suspended(),
+                Asked::GoOn => {}
+            }
+        }
+    }
+
+    /// The next thing that is asked for. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Asked {
         let hung_up = async {
             match &mut self.hangup {
                 Some(hangup) => drop(hangup.recv().await),
                 None => std::future::pending().await,
             }
         };
-        let keeper_died = async {
+        let keeper_speaks = async {
             while let Some(keeper) = &mut self.keeper {
                 match keeper.next().await {
                     Ok(Word::Gone) => {
                         self.keeper = None;
-                        return;
+                        return Asked::End;
                     }
-                    Ok(Word::Suspend | Word::GoOn | Word::Leave) => {}
+                    Ok(Word::Suspend) => return Asked::Suspend,
+                    Ok(Word::GoOn) => return Asked::GoOn,
                     Err(error) => {
                         tracing::warn!(%error, "can't listen to the keeper any more");
                         break;
                     }
                 }
             }
-            std::future::pending::<()>().await;
+            std::future::pending().await
         };
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            () = hung_up => {}
-            () = keeper_died => {}
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            () = hung_up => Asked::End,
+            asked = keeper_speaks => asked,
         }
     }
 
@@ -64,6 +88,13 @@ impl Signals {
     pub(super) fn serves(&self) {
         if let Some(keeper) = &self.keeper {
             keeper.serves();
+        }
+    }
+
+    /// This server has let its clients go.
+    fn suspended(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.suspended();
         }
     }
 
@@ -78,6 +109,26 @@ impl Signals {
 /// How long connections may take to say goodbye, those in their handshake included.
 const GOODBYE: Duration = Duration::from_millis(300);
 
+/// Gives way to another server: lets all clients go, and says so; then the keeper ends this process, with nothing of what runs.
+/// Comes back when the other server could not take over, and with what else was asked meanwhile.
+pub(super) async fn give_way(
+    server: &Arc<Server>,
+    connections: &mut JoinSet<()>,
+    signals: &mut Signals,
+) -> Asked {
+    server.suspend();
+    let goodbye = async { while connections.join_next().await.is_some() {} };
+    let asked = tokio::select! {
+        _ = tokio::time::timeout(GOODBYE, goodbye) => {
+            signals.suspended();
+            signals.next().await
+        }
+        asked = signals.next() => asked,
+    };
+    server.go_on();
+    asked
+}
+
 /// Ends every program and says goodbye on every connection; a signal meanwhile cuts it short.
 pub(super) async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, signals: &mut Signals) {
     signals.announce_end();
@@ -85,6 +136,6 @@ pub(super) async fn end(server: &Arc<Server>, mut connections: JoinSet<()>, sign
     let all = async { tokio::join!(server.end(), tokio::time::timeout(GOODBYE, goodbye)) };
     tokio::select! {
         _ = all => {}
-        () = signals.next() => {}
+        () = signals.end() => {}
     }
 }

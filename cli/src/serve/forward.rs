@@ -72,7 +72,7 @@ pub(crate) async fn forward(
         }
     };
     let mut signals = Signals::new(None).context("can't listen for signals")?;
-    Ok(remote::attach(plan, &home, &settings, Lent::Forward(forward), signals.next()).await)
+    Ok(remote::attach(plan, &home, &settings, Lent::Forward(forward), signals.end()).await)
 }
 
 /// The token of the server, from the file or else from the environment.

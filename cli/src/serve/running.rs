@@ -15,9 +15,9 @@ use codex_exec_server::transport::{Bound, Listener};
 use tokio::task::JoinSet;
 
 use super::args::ServeArgs;
-use super::ending::{Signals, end};
+use super::ending::{Asked, Signals, end, give_way};
 use super::kept::Below;
-use super::{allow_many_descriptors, auth, config, observing, reaping, stdio, supervise_beside, supervision};
+use super::{allow_many_descriptors, auth, config, reaping, stdio, supervise_beside, supervision};
 use crate::remote::{self, Plan};
 use crate::setup::Setup;
 use crate::{output, resident_memory};
@@ -33,22 +33,19 @@ pub(super) async fn attach(
 ) -> anyhow::Result<u8> {
     let Below { keeper, entries, children } = below;
     let survival = survival(keeper.as_ref());
-    let follows = keeper.as_ref().is_some_and(keeper::Server::follows);
     let mut signals = Signals::new(keeper).context("can't listen for signals")?;
     let _goodbye = supervision();
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let observer = observing::observer(&args, &limits, plan.environment())?;
-    let mut config = config(&args, limits, groups, Some(home.clone()), &observer)?;
+    let mut config = config(&args, limits, groups, Some(home.clone()))?;
     config.host.survival = survival;
-    let server = Server::observed(config, observer);
-    let _figures = observing::show_figures(&args, &server, follows)?;
+    let server = Server::new(config);
     server.take_over(entries);
     signals.serves();
     supervise_beside();
     let code =
-        remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.next()).await;
+        remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.end()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
 }
@@ -70,9 +67,7 @@ pub(super) async fn serve_stdio(
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let observer = observing::observer(&args, &limits, None)?;
-    let server = Server::observed(config(&args, limits, groups, setup.own_home(), &observer)?, observer);
-    let _figures = observing::show_figures(&args, &server, false)?;
+    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
     supervise_beside();
     stdio::serve(&server, &mut signals).await?;
     Ok(0)
@@ -95,13 +90,10 @@ pub(super) async fn listen(
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let observer = observing::observer(&args, &limits, None)?;
-    let mut config = config(&args, limits, groups, setup.own_home(), &observer)?;
+    let mut config = config(&args, limits, groups, setup.own_home())?;
     config.host.survival = survival;
-    let server = Server::observed(config, observer);
-    let shown = observing::for_clients(&args, server.observer());
-    let listener = Listener::observed(bound, auth, server.limits(), shown)?;
-    let _figures = observing::show_figures(&args, &server, follows)?;
+    let server = Server::new(config);
+    let listener = Listener::new(bound, auth, server.limits())?;
     server.take_over(entries);
     if !follows {
         output::line(&listener.local_address()).context("can't print the address on stdout")?;
@@ -127,7 +119,16 @@ async fn accept(server: &Arc<Server>, mut listener: Listener, signals: &mut Sign
                 });
             }
             Some(_) = connections.join_next() => {}
-            () = signals.next() => break,
+            asked = signals.next() => match asked {
+                Asked::Suspend => {
+                    if give_way(server, &mut connections, signals).await == Asked::End {
+                        break;
+                    }
+                }
+                Asked::End => break,
+                // Of an upgrade that came to nothing.
+                Asked::GoOn => {}
+            },
         }
     }
     drop(listener);

@@ -24,7 +24,7 @@ pub(super) async fn serve(server: &Arc<Server>, signals: &mut Signals) -> anyhow
     carrier.sink = Box::new(Watched { sink: carrier.sink, failure: Arc::clone(&failure) });
     tokio::select! {
         () = server.serve(carrier) => {}
-        () = signals.next() => {}
+        () = signals.end() => {}
     }
     end(server, JoinSet::new(), signals).await;
     match failure.get() {

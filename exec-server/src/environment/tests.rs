@@ -73,7 +73,6 @@ fn config() -> LocalConfig {
         upstream: Default::default(),
         logs: Default::default(),
         survival: Default::default(),
-        figures: None,
     };
     LocalConfig {
         limits: Limits::default(),

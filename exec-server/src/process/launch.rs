@@ -28,7 +28,6 @@ use super::survival::{self, Safe};
 use crate::Limits;
 use crate::blocking;
 use crate::network::{SessionNetwork, proxy};
-use crate::observe::Figures;
 
 /// Starts the program and the task that watches it; `closed` is told when that is over.
 ///
@@ -112,25 +111,18 @@ pub(super) fn launch(
         staged: Bytes::new(),
         safe,
     };
-    Ok(watch_until_closed(process, watched, context.figures.as_ref(), closed))
+    Ok(watch_until_closed(process, watched, closed))
 }
 
-/// Watches a program, counts it, and tells `closed` when that is over.
+/// Watches a program, and tells `closed` when that is over.
 pub(super) fn watch_until_closed(
     process: &Arc<Process>,
     watched: Watched,
-    figures: Option<&Arc<Figures>>,
     closed: impl FnOnce() + Send + 'static,
 ) -> AbortHandle {
     let pumping = pump::run(Arc::clone(process), watched);
-    let (running, ended) = (figures.map(Figures::started), Arc::clone(process));
     let watching = tokio::spawn(async move {
         pumping.await;
-        if let Some(running) = running
-            && let Some(end) = ended.lock().log.exit()
-        {
-            running.ended(end.code, end.details.signal.is_some());
-        }
         closed();
     });
     watching.abort_handle()

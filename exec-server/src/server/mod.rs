@@ -19,9 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Limits;
-use crate::blocking;
 use crate::environment::LocalConfig;
-use crate::observe::Observer;
 use crate::process::Handed;
 use crate::transport::Carrier;
 use codex_children::keeper::Entry;
@@ -38,18 +36,7 @@ pub struct Server {
 impl Server {
     /// A server without connections; does no I/O.
     pub fn new(config: LocalConfig) -> Arc<Self> {
-        Self::observed(config, Observer::default())
-    }
-
-    /// A server whose requests are recorded and counted. Its programs are counted where [`LocalConfig::host`] says.
-    pub fn observed(config: LocalConfig, observer: Observer) -> Arc<Self> {
-        let shared = Arc::new(Shared::new(config, observer));
-        Arc::new(Self { shared, connections: AtomicU64::new(0) })
-    }
-
-    /// Who looks on.
-    pub fn observer(&self) -> &Observer {
-        &self.shared.observer
+        Arc::new(Self { shared: Arc::new(Shared::new(config)), connections: AtomicU64::new(0) })
     }
 
     /// The bounds of this server, shared by all of its connections.
@@ -77,14 +64,21 @@ impl Server {
         connection::serve(Arc::clone(&self.shared), id, carrier).await;
     }
 
+    /// Lets all clients go, since another server is about to take this one's place: they are told to come back. Sessions
+    /// stay, and [`Self::serve`] returns soon for each connection, also for those that come later.
+    pub fn suspend(&self) {
+        self.shared.stopping.send_replace(Stopping::Restart);
+    }
+
+    /// No other server came: goes on as before.
+    pub fn go_on(&self) {
+        self.shared.stopping.send_replace(Stopping::No);
+    }
+
     /// Ends every session and everything they own, and says goodbye on every connection: [`Self::serve`] returns soon
     /// for each, also for those that come later.
     pub async fn end(&self) {
         self.shared.stopping.send_replace(Stopping::End);
         self.shared.sessions.end().await;
-        let observer = self.shared.observer.clone();
-        if observer.has_last_words() && blocking::spawn(move || observer.flush()).await.is_err() {
-            tracing::warn!("some audit records may not be written");
-        }
     }
 }

@@ -50,7 +50,6 @@ pub fn config(grants: Vec<Grant>) -> Config {
         grants,
         store: None,
         allow_plain: true,
-        audit: None,
         open_metrics: true,
         limits: Limits::default(),
         threads: 1,

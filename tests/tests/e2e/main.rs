@@ -1,6 +1,5 @@
 //! End-to-end tests over the built binary; one module for each topic.
 
-mod audit;
 mod backpressure;
 mod capabilities;
 mod cgroups;
@@ -40,13 +39,11 @@ mod login_state;
 mod login_status;
 mod logout;
 mod mcp;
-mod metrics;
 mod network;
 mod order;
 mod port_forward;
 mod process;
 mod programs;
-mod recording;
 mod remote;
 mod rendezvous;
 mod resume;
@@ -65,5 +62,6 @@ mod terminal;
 mod transfer;
 mod triangle;
 mod unix;
+mod upgrade;
 mod vectors;
 mod verbs;

@@ -67,7 +67,6 @@ proptest! {
             Message::Suspend,
             Message::Suspended,
             Message::GoOn,
-            Message::Leave,
         ];
         for message in all {
             let packet = packet(&message);
