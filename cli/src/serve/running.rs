@@ -44,8 +44,7 @@ pub(super) async fn attach(
     server.take_over(entries);
     signals.serves();
     supervise_beside();
-    let code =
-        remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.end()).await;
+    let code = remote::attach(plan, &home, &settings, Lent::Server(Arc::clone(&server)), signals.end()).await;
     end(&server, JoinSet::new(), &mut signals).await;
     Ok(code)
 }
