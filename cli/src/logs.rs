@@ -1,9 +1,9 @@
 //! `codex exec-server logs`: what a program has printed.
 
-mod find;
+pub(crate) mod find;
 mod lines;
 mod since;
-mod source;
+pub(crate) mod source;
 
 use codex_exec_server::client::Client;
 use codex_exec_server::protocol::process::Stream;

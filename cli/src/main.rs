@@ -24,11 +24,13 @@ mod ls;
 mod man;
 mod mcp;
 mod output;
+mod play;
 mod port_forward;
 mod probe;
 mod programs;
 mod ps;
 mod reach;
+mod rec;
 mod remote;
 mod rendezvous;
 mod resident;
@@ -139,6 +141,10 @@ enum ExecServerCommand {
     Top(top::TopArgs),
     /// Print what a program has printed.
     Logs(logs::LogsArgs),
+    /// Record what a program has printed, for `play` and asciinema.
+    Rec(rec::RecArgs),
+    /// Play a recording.
+    Play(play::PlayArgs),
     /// Wait until programs have ended.
     Wait(wait::WaitArgs),
     /// End programs, or send them a signal.
@@ -313,6 +319,13 @@ fn dispatch(cli: Cli, surroundings: Surroundings) -> ExitCode {
                 Some(ExecServerCommand::Logs(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));
                     start(config, strict_config, surroundings, |setup| logs::logs(args, setup))
+                }
+                Some(ExecServerCommand::Rec(mut args)) => {
+                    config.extend(std::mem::take(&mut args.config));
+                    start(config, strict_config, surroundings, |setup| rec::rec(args, setup))
+                }
+                Some(ExecServerCommand::Play(args)) => {
+                    start(config, strict_config, surroundings, |_| play::play(args))
                 }
                 Some(ExecServerCommand::Wait(mut args)) => {
                     config.extend(std::mem::take(&mut args.config));

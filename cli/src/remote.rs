@@ -136,6 +136,11 @@ impl Plan {
     pub(crate) fn takes_a_secret_from_stdin(&self) -> bool {
         self.stdin_secret.is_some()
     }
+
+    /// The id under which this machine is lent, if it was given one.
+    pub(crate) fn environment(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
 }
 
 /// What the first line of stdin is.

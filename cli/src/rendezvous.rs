@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use codex_children::descriptor_limit;
 use codex_config::RendezvousConfig;
+use codex_observe::{Audit, Bounds, WithoutRoom};
 use codex_outgoing::is_loopback;
+use codex_rendezvous::audit::Record;
 use codex_rendezvous::tokens::{self, Role, Scope};
 use codex_rendezvous::{Config, Limits, MOST_THREADS, Rendezvous, StartError, TlsFiles};
 use codex_secret::Secret;
@@ -67,6 +69,13 @@ pub(crate) struct RendezvousArgs {
     /// File that keeps registrations, so that a restart loses none; made when missing. Needs --tokens or --shared-tokens.
     #[arg(long, value_name = "PATH", requires = "grants")]
     store: Option<PathBuf>,
+    /// Append a line of JSON to this file for each request, and for each socket that comes and goes: who, what, and what came
+    /// of it. See docs/audit.md.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Refuse a request when there is no room for its audit record, as when the disk is full, instead of counting it.
+    #[arg(long, requires = "audit")]
+    audit_required: bool,
     /// Carry plain relays as well (executors of releases 0.131 to 0.140). This process can read all they say.
     #[arg(long)]
     allow_plain: bool,
@@ -190,6 +199,7 @@ async fn serve(args: RendezvousArgs, setup: &Setup) -> anyhow::Result<u8> {
     if let Some(problem) = args.problem_of_cluster(loopback && tls.is_none()) {
         return wrong_usage(&anyhow::anyhow!(problem));
     }
+    let audit = audit(&args, &limits)?;
     let cluster = args.broker.cluster(args.node_url.clone(), args.shared_tokens)?;
     let secrets = args.broker.secret_file().filter(|_| cluster.is_some()).map(Path::to_owned);
     let (grants, token) = match &args.tokens {
@@ -209,6 +219,7 @@ async fn serve(args: RendezvousArgs, setup: &Setup) -> anyhow::Result<u8> {
         allow_plain: args.allow_plain,
         // Behind a proxy everybody comes from loopback.
         open_metrics: loopback && args.public_url.is_none(),
+        audit,
         public_url: args.public_url,
         limits,
         threads: args.threads.map_or_else(threads, usize::from),
@@ -243,6 +254,17 @@ async fn serve(args: RendezvousArgs, setup: &Setup) -> anyhow::Result<u8> {
     }
     rendezvous.drain().await;
     Ok(0)
+}
+
+/// The audit file, if the flags name one.
+fn audit(args: &RendezvousArgs, limits: &Limits) -> anyhow::Result<Option<Audit<Record>>> {
+    let bounds = Bounds {
+        file_bytes: limits.audit.audit_file_bytes,
+        old_files: limits.audit.audit_old_files,
+        waiting: limits.audit.audit_records,
+    };
+    let without_room = if args.audit_required { WithoutRoom::Refuse } else { WithoutRoom::Count };
+    Ok(args.audit.as_deref().map(|path| Audit::open(path, bounds, without_room)).transpose()?)
 }
 
 /// As many threads as there are cores, up to where more would rather wait for each other.

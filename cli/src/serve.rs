@@ -7,6 +7,7 @@ mod ending;
 mod forward;
 mod handed_over;
 mod kept;
+mod observing;
 mod running;
 mod stdio;
 
@@ -29,6 +30,7 @@ use codex_children::supervision::{self, Goodbye, Wanted};
 use codex_exec_server::environment::LocalConfig;
 use codex_exec_server::environment::info::{self, MachineFacts};
 use codex_exec_server::network::Upstream;
+use codex_exec_server::observe::Observer;
 use codex_exec_server::process::{
     Groups, LaunchContext, Leftovers, LoginStates, Survival, login_shell, passwd,
 };
@@ -79,6 +81,7 @@ pub(crate) fn serve(
     };
     let limits = configured::limits(&settings)?;
     let args = args.or(settings);
+    let limits = args.bounded(limits)?;
     if args.own_session {
         // Whoever leads its group leads no other session; then it stays where it is.
         let _ = rustix::process::setsid();
@@ -128,6 +131,7 @@ fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8>
     settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let limits = configured::limits(&settings.exec_server)?;
     let args = args.or(settings.exec_server.clone());
+    let limits = args.bounded(limits)?;
     if let Some(kept) = kept::handed_over()? {
         let below = Below::new(Some(kept))?;
         return event_loop(running::attach(plan, args, limits, home, settings, below));
@@ -145,18 +149,11 @@ fn serve_remote(plan: Plan, args: ServeArgs, setup: Setup) -> anyhow::Result<u8>
 
 fn config(
     args: &ServeArgs,
-    mut limits: Limits,
+    limits: Limits,
     groups: Groups,
     home: Option<PathBuf>,
+    observer: &Observer,
 ) -> anyhow::Result<LocalConfig> {
-    if let Some(requests) = args.concurrent_requests {
-        limits.connection.concurrent_requests = requests as usize;
-    }
-    for limit in &args.limit {
-        let (name, value) =
-            limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
-        limits.set_text(name, value)?;
-    }
     let account = passwd::account().unwrap_or_else(|error| {
         tracing::warn!(%error, "can't read the user's entry in the passwd database");
         None
@@ -176,6 +173,7 @@ fn config(
         upstream: upstream(args),
         logs: logs(args, &limits),
         survival: Survival::default(),
+        figures: observer.figures.clone(),
     };
     let facts = MachineFacts {
         shell: Some(shells.announced),

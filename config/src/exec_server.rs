@@ -1,5 +1,6 @@
 //! `[exec_server]`: where the server listens, who may connect, and its bounds. Released programs do not know this table.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[cfg(test)]
@@ -46,6 +47,15 @@ pub struct ExecServerConfig {
     /// Directory for the output of programs that is kept on disk; default `codex-exec-server` in `XDG_STATE_HOME`, or in
     /// `.local/state` of the home directory. A relative path starts at the file that names it.
     pub state_dir: Option<PathBuf>,
+    /// File to which each act is appended as a line of JSON. A relative path starts at the file that names it.
+    pub audit: Option<PathBuf>,
+    /// Whether a request is refused when there is no room for its record in `audit`; otherwise it is counted as not recorded.
+    pub audit_required: Option<bool>,
+    /// Whether `GET /metrics` is answered where the server listens, to who may connect.
+    pub metrics: Option<bool>,
+    /// An address on loopback, as `IP:PORT`, where `GET /metrics` is answered besides.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub metrics_listen: Option<SocketAddr>,
     /// Sandboxes of programs and file calls.
     pub sandbox: SandboxConfig,
     /// What a rendezvous of many nodes shares.
@@ -56,7 +66,7 @@ pub struct ExecServerConfig {
 
 impl ExecServerConfig {
     /// Keys of this table whose relative paths start at the directory of the file that names them.
-    pub(crate) const PATHS: [&str; 3] = ["ws_token_file", "ws_shared_secret_file", "state_dir"];
+    pub(crate) const PATHS: [&str; 4] = ["ws_token_file", "ws_shared_secret_file", "state_dir", "audit"];
 }
 
 /// `[exec_server.rendezvous]`: how `codex exec-server rendezvous` is one of several nodes (`docs/scale.md`).

@@ -12,6 +12,7 @@ pub mod http;
 pub mod interactive;
 mod logs;
 pub mod network;
+pub mod observe;
 mod own_port;
 pub mod process;
 mod registry;

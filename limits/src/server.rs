@@ -107,6 +107,17 @@ crate::limits! {
             /// Logs listed in one answer; the rest is for the next.
             listed_logs: usize = 1000, 1..=65_536;
         }
+        /// The audit file.
+        audit: AuditLimits {
+            /// Size of the audit file; before it grows beyond, it becomes `FILE.1`, and a new one is begun. A longer line gets a
+            /// file of its own.
+            audit_file_bytes: u64 = 64 * MIB, { 4 * KIB }..={ 1024 * GIB };
+            /// Renamed audit files that are kept; for one more the oldest goes.
+            audit_old_files: usize = 8, 1..=1_000;
+            /// Records that wait for the audit file, with those of requests that are under way; a request beyond is counted as
+            /// not recorded, or refused with `-32603` where records are required.
+            audit_records: usize = 4096, 1..=1_000_000;
+        }
         /// The `fs/*` methods.
         files: FileLimits {
             /// Open file handles of one connection (10.10); one more is refused with `-32600`.

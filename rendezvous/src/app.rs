@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use codex_exec_protocol::registry::PublicKey;
+use codex_observe::Audit;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use url::Url;
@@ -31,6 +32,8 @@ use crate::tokens::{Grant, Role};
 pub(crate) struct App {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where acts are recorded, if anywhere.
+    pub(crate) audit: Option<Audit<crate::audit::Record>>,
     pub(crate) accounts: Accounts,
     pub(crate) signer: Signer,
     pub(crate) allow_plain: bool,
@@ -80,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) shared_grants: Vec<Grant>,
     pub(crate) allow_plain: bool,
     pub(crate) open_metrics: bool,
+    pub(crate) audit: Option<Audit<crate::audit::Record>>,
     pub(crate) switch: Arc<dyn Switch>,
     pub(crate) threads: Threads,
     pub(crate) store: Option<(Store, Vec<Record>)>,
@@ -122,6 +126,7 @@ impl App {
             accounts: Accounts::new(sources.all(), Arc::clone(&limits)),
             limits,
             metrics: Arc::new(Metrics::new()),
+            audit: parts.audit,
             signer: parts.signer,
             allow_plain: parts.allow_plain,
             open_metrics: parts.open_metrics,

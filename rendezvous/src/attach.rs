@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::{self, SocketEvent};
 use crate::clock::now;
 use crate::limits::{NOISE_MESSAGE_BYTES, PLAIN_MESSAGE_BYTES};
 use crate::metrics::Direction;
@@ -225,8 +227,10 @@ impl App {
         } else if !self.accounts.still_allows(&account.grant.hash, role, &environment) {
             outlet.close(Closing::Revoked);
         }
+        let since = Instant::now();
         let closing = match stream.await {
             Some(stream) => {
+                self.record(&account, (&environment, &registration), role, SocketEvent::Attached);
                 tracing::info!(%environment, %registration, role = role.word(), "attached");
                 let (limits, metrics) = (Arc::clone(&self.limits), Arc::clone(&self.metrics));
                 Socket { outlet, port, direction, message_bytes, limits, metrics }.serve(stream).await
@@ -246,6 +250,15 @@ impl App {
                 self.directory.lost(&environment, &registration);
             }
         }
+        let detached = SocketEvent::Detached(closing.word(), since.elapsed());
+        self.record(&account, (&environment, &registration), role, detached);
         tracing::info!(%environment, %registration, role = role.word(), reason = closing.word(), "detached");
+    }
+
+    /// Records what became of a socket of this environment and registration.
+    fn record(&self, account: &Account, place: (&str, &str), role: Role, event: SocketEvent) {
+        if let Some(audit) = &self.audit {
+            audit.note(audit::Record::socket(&account.grant, place, role.word(), event));
+        }
     }
 }

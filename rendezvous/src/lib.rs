@@ -8,6 +8,7 @@ mod acceptor;
 pub mod accounts;
 mod app;
 mod attach;
+pub mod audit;
 mod clock;
 pub mod cluster;
 pub mod file;

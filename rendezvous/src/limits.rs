@@ -76,6 +76,16 @@ codex_limits::limits! {
             /// How long the last words of a socket may take, at its close and at the end of the program.
             farewell: Duration = 2 * SECOND, 1..={ 365 * DAY };
         }
+        /// The audit file.
+        audit: AuditLimits {
+            /// Size of the audit file in bytes; before it grows beyond, it becomes `FILE.1`, and a new one is begun.
+            audit_file_bytes: u64 = 64 * MIB, 4096..=MANY;
+            /// Renamed audit files that are kept; for one more the oldest goes.
+            audit_old_files: usize = 8, 1..=1_000;
+            /// Records that wait for the audit file, with those of requests under way; a request beyond is counted as not
+            /// recorded, or refused with 503 where records are required.
+            audit_records: usize = 4_096, 1..=1_000_000;
+        }
         /// What is on its way to the disk.
         store: StoreLimits {
             /// How long a registration waits for the disk before it is answered all the same.

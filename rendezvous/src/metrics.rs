@@ -2,7 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use codex_observe::figures::openmetrics;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -158,10 +159,7 @@ impl Metrics {
         ] {
             gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
         }
-        let mut out = String::new();
-        // Writing to a string does not fail.
-        let _ = text::encode(&mut out, &self.registry);
-        out
+        openmetrics(&self.registry)
     }
 }
 

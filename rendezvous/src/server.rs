@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
+use axum::middleware::AddExtension;
 use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use codex_observe::Audit;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::pki_types::pem::PemObject;
@@ -20,6 +23,7 @@ use url::Url;
 
 use crate::acceptor::BoundedAcceptor;
 use crate::app::{App, Parts};
+use crate::audit::Record;
 use crate::cluster::{
     Alone, ClusterConfig, ClusterSecrets, Directory, Nats, NodeStatus, Owner, SharedTokensError,
 };
@@ -56,6 +60,8 @@ pub struct Config {
     pub allow_plain: bool,
     /// Answer `/metrics` without a token.
     pub open_metrics: bool,
+    /// Where requests and sockets are recorded, if anywhere.
+    pub audit: Option<Audit<Record>>,
     /// Bounds of memory, sockets and time.
     pub limits: Limits,
     /// Threads that sockets are spread over, from 1 to [`MOST_THREADS`]; those of one environment stay on one. With 1 all is
@@ -202,6 +208,7 @@ impl Rendezvous {
             shared_grants: cluster.as_ref().map(|nats| nats.shared_tokens()).unwrap_or_default(),
             allow_plain: config.allow_plain && config.cluster.is_none(),
             open_metrics: config.open_metrics,
+            audit: config.audit,
             switch,
             threads: Threads::new(&workers),
             store,
@@ -299,7 +306,13 @@ impl Rendezvous {
         let mut server = self.server;
         let _ = (&mut server.0).await;
         let app = Arc::clone(&self.app.0);
-        let _ = tokio::task::spawn_blocking(move || app.close_store()).await;
+        let ended = move || {
+            app.close_store();
+            if let Some(audit) = &app.audit {
+                audit.flush();
+            }
+        };
+        let _ = tokio::task::spawn_blocking(ended).await;
     }
 }
 
@@ -309,7 +322,7 @@ fn serve<A>(
     request_time: Duration,
 ) -> Task<io::Result<()>>
 where
-    A: Accept<TcpStream, axum::Router> + Clone + Send + Sync + 'static,
+    A: Accept<TcpStream, AddExtension<axum::Router, ConnectInfo<SocketAddr>>> + Clone + Send + Sync + 'static,
     A::Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
     A::Service: axum_server::service::SendService<axum::http::Request<hyper::body::Incoming>> + Send,
     A::Future: Send,
@@ -318,7 +331,9 @@ where
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(request_time).max_buf_size(HEAD_BYTES);
     *server.http_builder() = builder;
-    Task(tokio::spawn(server.serve(http::routes(Arc::clone(app)).into_make_service())))
+    Task(tokio::spawn(
+        server.serve(http::routes(Arc::clone(app)).into_make_service_with_connect_info::<SocketAddr>()),
+    ))
 }
 
 async fn sweep(app: Arc<App>) {

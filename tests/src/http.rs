@@ -16,6 +16,15 @@ pub async fn ask(address: SocketAddr, request: &str) -> String {
     String::from_utf8_lossy(&read_head(&mut stream).await).into()
 }
 
+/// Sends a request as it stands and reads all that comes until the server hangs up.
+pub async fn ask_for_all(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    stream.write_all(request.as_bytes()).await.expect("the server takes a request");
+    let mut answer = Vec::new();
+    guarded("the whole answer", stream.read_to_end(&mut answer)).await.expect("the answer is readable");
+    String::from_utf8_lossy(&answer).into()
+}
+
 /// Shakes hands for a websocket and returns the bare stream, for frames made by hand.
 pub async fn upgraded(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");

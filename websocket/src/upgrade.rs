@@ -1,5 +1,6 @@
 //! The head of an HTTP/1.1 request that may become a websocket, and the answers to it.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use httparse::{EMPTY_HEADER, Header, Request, Status};
@@ -143,7 +144,9 @@ pub struct HttpAnswer {
     /// The methods that `Allow` lists.
     pub allow: Option<&'static str>,
     /// The body of the answer, if it has one.
-    pub text: Option<&'static str>,
+    pub text: Option<Cow<'static, str>>,
+    /// What the body is, where it is not plain text.
+    pub content_type: Option<&'static str>,
     /// Whether the request was `HEAD`.
     pub head_only: bool,
 }
@@ -156,7 +159,8 @@ impl HttpAnswer {
             out += &format!("allow: {methods}\r\n");
         }
         if self.text.is_some() {
-            out += "content-type: text/plain; charset=utf-8\r\n";
+            let kind = self.content_type.unwrap_or("text/plain; charset=utf-8");
+            out += &format!("content-type: {kind}\r\n");
         }
         let text = self.text.unwrap_or_default();
         // As the released program: a 404 to HEAD says nothing of a length.
@@ -165,7 +169,7 @@ impl HttpAnswer {
         }
         out += &format!("connection: close\r\ndate: {}\r\n\r\n", date(now));
         if !self.head_only {
-            out += text;
+            out += &text;
         }
         out.into_bytes()
     }

@@ -44,10 +44,6 @@ fn at_least_1(size: u16) -> NonZero<u16> {
     NonZero::new(size).unwrap_or(NonZero::<u16>::MIN)
 }
 
-/// What gives a terminal back to the shell that it belongs to, whatever modes a program has left on.
-pub(super) const GIVEN_BACK: &[u8] =
-    b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b>\x1b[?25h\x1b[m";
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,11 +18,11 @@ use tokio::sync::mpsc;
 
 use super::escape::{Escapes, Typed};
 use super::keys::HELP;
-use super::screen::{GIVEN_BACK, Screen};
+use super::screen::Screen;
 use crate::codes::UNREACHABLE;
 use crate::console::io::{self, Input, Out, Output};
 use crate::console::signals::{Asked, Signals};
-use crate::console::terminal::{self, RawMode};
+use crate::console::terminal::{self, GIVEN_BACK, RawMode};
 use crate::programs::Place;
 
 /// How long one request waits for output; then another is sent. Our own pace: nothing outside depends on it.

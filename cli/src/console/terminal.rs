@@ -40,3 +40,10 @@ impl Drop for RawMode {
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
     }
 }
+
+/// Leaves the second screen that full-screen programs use.
+pub(crate) const LEAVE_ALTERNATE: &[u8] = b"\x1b[?1049l";
+/// What gives a terminal back to the shell that it belongs to, whatever modes a program has left on; begins with
+/// [`LEAVE_ALTERNATE`].
+pub(crate) const GIVEN_BACK: &[u8] =
+    b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b>\x1b[?25h\x1b[m";

@@ -47,7 +47,7 @@ pub(super) async fn find(client: &Client, id: &str, timed: bool) -> Result<Found
 }
 
 /// The newest log on disk that is meant.
-async fn newest(client: &Client, id: &str) -> Result<Option<LogInfo>, ProgramError> {
+pub(crate) async fn newest(client: &Client, id: &str) -> Result<Option<LogInfo>, ProgramError> {
     let (mut before, mut like) = (None, Vec::<LogInfo>::new());
     loop {
         let page = match client.call::<ListLogs>(&ListLogsParams { before, limit: None }).await {

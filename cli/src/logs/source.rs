@@ -12,30 +12,30 @@ const TURN_MS: u64 = 60_000;
 
 /// Some output of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) stream: Stream,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Piece {
+    pub(crate) stream: Stream,
+    pub(crate) bytes: Vec<u8>,
     /// When it was written down, in milliseconds since 1970; only of a log on disk.
-    pub(super) time: Option<u64>,
+    pub(crate) time: Option<u64>,
 }
 
 /// What one request brought.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) pieces: Vec<Piece>,
+pub(crate) struct Page {
+    pub(crate) pieces: Vec<Piece>,
     /// Bytes before them that are gone.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
     /// Nothing more is there now.
-    pub(super) at_end: bool,
+    pub(crate) at_end: bool,
     /// Nothing more will ever come.
-    pub(super) over: bool,
+    pub(crate) over: bool,
     /// Why nobody knows how the program ended, for people.
-    pub(super) failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 /// What is read.
 #[derive(Debug, Clone)]
-pub(super) enum From {
+pub(crate) enum From {
     /// A program that the server knows.
     Process(Place),
     /// A log on disk, by its id.
@@ -52,7 +52,7 @@ enum Next {
 }
 
 /// A program's output, read on and on.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     client: &'a Client,
     from: From,
     /// The stream that is looked at; none for all.
@@ -65,22 +65,22 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(client: &'a Client, from: From, only: Option<Stream>) -> Self {
+    pub(crate) fn new(client: &'a Client, from: From, only: Option<Stream>) -> Self {
         Self { client, from, only, next: Next::Offset(0), offset: 0, totals: StreamTotals::default() }
     }
 
     /// Goes on at this byte of all streams together.
-    pub(super) fn seek(&mut self, offset: u64) {
+    pub(crate) fn seek(&mut self, offset: u64) {
         self.next = Next::Offset(offset);
     }
 
     /// Where the page behind a seek has ended, over all streams.
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
     /// The total of what is looked at, as far as the last page told it.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         match self.only {
             Some(Stream::Stdout) => self.totals.stdout,
             Some(Stream::Stderr) => self.totals.stderr,
@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
     }
 
     /// What stands behind the last page; `wait` for it if nothing does.
-    pub(super) async fn page(&mut self, wait: bool) -> Result<Page, ClientError> {
+    pub(crate) async fn page(&mut self, wait: bool) -> Result<Page, ClientError> {
         let (process_id, session_id, log_id) = match &self.from {
             From::Process(place) => (place.process.clone(), Some(place.session.clone()), None),
             From::Log(id) => (Default::default(), None, Some(id.clone())),

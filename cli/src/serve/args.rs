@@ -1,5 +1,6 @@
 //! The flags of `codex exec-server`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -38,6 +39,20 @@ pub(crate) struct ServeArgs {
     /// How far the clocks of both sides may differ, in seconds [default: 30].
     #[arg(long, conflicts_with = "remote", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LARGEST_CLOCK_SKEW))]
     pub(super) ws_max_clock_skew_seconds: Option<u64>,
+    /// Append a line of JSON to this file for each request that does something: who, what, where, and what came of it; no
+    /// argument, variable, input or output. See docs/audit.md.
+    #[arg(long, value_name = "FILE")]
+    pub(super) audit: Option<PathBuf>,
+    /// Refuse a request when there is no room for its audit record, as when the disk is full, instead of counting it.
+    #[arg(long, requires = "audit")]
+    pub(super) audit_required: bool,
+    /// Answer GET /metrics where the server listens, to who may connect. See docs/metrics.md.
+    #[arg(long, conflicts_with = "remote")]
+    pub(super) metrics: bool,
+    /// Answer GET /metrics at an address on loopback as well, also with --remote and over stdio; port 0 picks one, which
+    /// stderr tells.
+    #[arg(long, value_name = "IP:PORT", value_parser = on_loopback)]
+    pub(super) metrics_listen: Option<SocketAddr>,
     /// How many slow requests (files, HTTP) of one connection run at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) concurrent_requests: Option<u32>,
@@ -95,6 +110,21 @@ pub(super) enum LeftoversArg {
     Keep,
     /// They are killed.
     Kill,
+}
+
+/// An address that no other machine reaches.
+pub(super) fn on_loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "it is an IP address and a port, like 127.0.0.1:9464 or [::1]:0".to_owned())?;
+    match address.ip().to_canonical().is_loopback() {
+        true => Ok(address),
+        false => Err(
+            "other machines reach it, and nobody is asked for a token there; use an address on loopback, or \
+                      --metrics, which asks for what --ws-auth asks for"
+                .to_owned(),
+        ),
+    }
 }
 
 /// A host name or address, and a port.

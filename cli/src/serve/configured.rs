@@ -1,5 +1,6 @@
 //! Lays the flags of `codex exec-server` over `[exec_server]` of the configuration.
 
+use anyhow::Context;
 use codex_config::{ExecServerConfig, Leftovers, WsAuth};
 use codex_exec_server::Limits;
 use codex_exec_server::transport::ListenAddress;
@@ -27,6 +28,10 @@ impl ServeArgs {
         self.listen = self.listen.or(settings.listen.clone());
         self.prepend_path_dirs = settings.prepend_path_dirs.clone();
         self.state_dir = settings.state_dir.clone();
+        self.audit = self.audit.or(settings.audit.clone());
+        self.audit_required |= settings.audit_required.unwrap_or(false);
+        self.metrics |= settings.metrics.unwrap_or(false);
+        self.metrics_listen = self.metrics_listen.or(settings.metrics_listen);
         self.leftovers = self.leftovers.or(settings.leftovers.map(|leftovers| match leftovers {
             Leftovers::Keep => LeftoversArg::Keep,
             Leftovers::Kill => LeftoversArg::Kill,
@@ -41,6 +46,19 @@ impl ServeArgs {
             self.fill_access(settings);
         }
         self
+    }
+
+    /// The bounds, with those that the flags set.
+    pub(super) fn bounded(&self, mut limits: Limits) -> anyhow::Result<Limits> {
+        if let Some(requests) = self.concurrent_requests {
+            limits.connection.concurrent_requests = requests as usize;
+        }
+        for limit in &self.limit {
+            let (name, value) =
+                limit.split_once('=').with_context(|| format!("--limit takes NAME=VALUE, not {limit:?}"))?;
+            limits.set_text(name, value)?;
+        }
+        Ok(limits)
     }
 
     /// The configuration's ways to connect count as a whole, or not at all when the flags choose another kind.

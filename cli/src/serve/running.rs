@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::args::ServeArgs;
 use super::ending::{Asked, Signals, end, give_way};
 use super::kept::Below;
-use super::{allow_many_descriptors, auth, config, reaping, stdio, supervise_beside, supervision};
+use super::{allow_many_descriptors, auth, config, observing, reaping, stdio, supervise_beside, supervision};
 use crate::remote::{self, Plan};
 use crate::setup::Setup;
 use crate::{output, resident_memory};
@@ -33,14 +33,17 @@ pub(super) async fn attach(
 ) -> anyhow::Result<u8> {
     let Below { keeper, entries, children } = below;
     let survival = survival(keeper.as_ref());
+    let follows = keeper.as_ref().is_some_and(keeper::Server::follows);
     let mut signals = Signals::new(keeper).context("can't listen for signals")?;
     let _goodbye = supervision();
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let mut config = config(&args, limits, groups, Some(home.clone()))?;
+    let observer = observing::observer(&args, &limits, plan.environment())?;
+    let mut config = config(&args, limits, groups, Some(home.clone()), &observer)?;
     config.host.survival = survival;
-    let server = Server::new(config);
+    let server = Server::observed(config, observer);
+    let _figures = observing::show_figures(&args, &server, follows)?;
     server.take_over(entries);
     signals.serves();
     supervise_beside();
@@ -66,7 +69,9 @@ pub(super) async fn serve_stdio(
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let server = Server::new(config(&args, limits, groups, setup.own_home())?);
+    let observer = observing::observer(&args, &limits, None)?;
+    let server = Server::observed(config(&args, limits, groups, setup.own_home(), &observer)?, observer);
+    let _figures = observing::show_figures(&args, &server, false)?;
     supervise_beside();
     stdio::serve(&server, &mut signals).await?;
     Ok(0)
@@ -89,10 +94,13 @@ pub(super) async fn listen(
     allow_many_descriptors();
     let groups = Groups::when_needed();
     let _orphans = reaping(children, &groups)?;
-    let mut config = config(&args, limits, groups, setup.own_home())?;
+    let observer = observing::observer(&args, &limits, None)?;
+    let mut config = config(&args, limits, groups, setup.own_home(), &observer)?;
     config.host.survival = survival;
-    let server = Server::new(config);
-    let listener = Listener::new(bound, auth, server.limits())?;
+    let server = Server::observed(config, observer);
+    let shown = observing::for_clients(&args, server.observer());
+    let listener = Listener::observed(bound, auth, server.limits(), shown)?;
+    let _figures = observing::show_figures(&args, &server, follows)?;
     server.take_over(entries);
     if !follows {
         output::line(&listener.local_address()).context("can't print the address on stdout")?;

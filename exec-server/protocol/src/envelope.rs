@@ -33,6 +33,8 @@ pub enum Incoming<'a> {
         method: Cow<'a, str>,
         /// Raw JSON, `null` when missing.
         params: &'a str,
+        /// Raw JSON of the client's trace context, which [`TraceContext::read`] reads.
+        trace: Option<&'a str>,
     },
     /// Has `method` and no `id`.
     Notification {
@@ -57,22 +59,27 @@ pub enum Incoming<'a> {
     },
 }
 
-/// W3C trace context; read for its type only.
-#[derive(Deserialize)]
-struct Trace {
-    #[serde(default, rename = "traceparent")]
-    _traceparent: Option<String>,
-    #[serde(default, rename = "tracestate")]
-    _tracestate: Option<String>,
+/// W3C trace context of a request. The texts are as the client sent them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TraceContext {
+    /// The trace and the span that the request belongs to.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// What tracing systems say to each other.
+    #[serde(default)]
+    pub tracestate: Option<String>,
 }
 
-impl Trace {
-    /// An array is refused by hand, since a derived reader would take one.
-    fn check(raw: &RawValue) -> Result<(), String> {
-        if !raw.get().starts_with('{') {
+impl TraceContext {
+    /// Reads the `trace` member of a request.
+    ///
+    /// # Errors
+    /// What is wrong with it. An array is refused by hand, since a derived reader would take one.
+    pub fn read(raw: &str) -> Result<Self, String> {
+        if !raw.starts_with('{') {
             return Err("trace must be an object".into());
         }
-        serde_json::from_str::<Self>(raw.get()).map(drop).map_err(|e| format!("trace: {e}"))
+        serde_json::from_str(raw).map_err(|e| format!("trace: {e}"))
     }
 }
 
@@ -111,7 +118,8 @@ impl<'a> Incoming<'a> {
             return Err(malformed("expected one JSON object".into()));
         }
         let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
-        envelope.trace.map_or(Ok(()), Trace::check).map_err(malformed)?;
+        let trace = envelope.trace.map(RawValue::get);
+        trace.map_or(Ok(()), |trace| TraceContext::read(trace).map(drop)).map_err(malformed)?;
         let id = envelope
             .id
             .map(|raw| {
@@ -121,7 +129,7 @@ impl<'a> Incoming<'a> {
             .transpose()?;
         let params = envelope.params.map_or("null", RawValue::get);
         match (envelope.method, id, envelope.result, envelope.error) {
-            (Some(method), Some(id), _, _) => Ok(Self::Request { id, method, params }),
+            (Some(method), Some(id), _, _) => Ok(Self::Request { id, method, params, trace }),
             (Some(method), None, _, _) => Ok(Self::Notification { method, params }),
             (None, Some(id), Some(result), _) => Ok(Self::Answer { id, result: result.get() }),
             (None, Some(id), None, Some(error)) => Ok(Self::Failure { id, error }),

@@ -73,6 +73,7 @@ fn config() -> LocalConfig {
         upstream: Default::default(),
         logs: Default::default(),
         survival: Default::default(),
+        figures: None,
     };
     LocalConfig {
         limits: Limits::default(),

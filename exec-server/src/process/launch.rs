@@ -28,6 +28,7 @@ use super::survival::{self, Safe};
 use crate::Limits;
 use crate::blocking;
 use crate::network::{SessionNetwork, proxy};
+use crate::observe::Figures;
 
 /// Starts the program and the task that watches it; `closed` is told when that is over.
 ///
@@ -121,8 +122,14 @@ pub(super) fn watch_until_closed(
     closed: impl FnOnce() + Send + 'static,
 ) -> AbortHandle {
     let pumping = pump::run(Arc::clone(process), watched);
+    let (running, ended) = (context.figures.as_ref().map(Figures::started), Arc::clone(process));
     let watching = tokio::spawn(async move {
         pumping.await;
+        if let Some(running) = running
+            && let Some(end) = ended.lock().log.exit()
+        {
+            running.ended(end.code, end.details.signal.is_some());
+        }
         closed();
     });
     watching.abort_handle()

@@ -25,6 +25,7 @@ use crate::limits::ProcessLimits;
 use crate::logs::Logs;
 use crate::network::transparent::Stack;
 use crate::network::{Upstream, variables};
+use crate::observe::Figures;
 use crate::sandbox::{self, Confined, ConfinedProgram, Confiner, PolicyError, StartError, stack};
 
 /// What programs are started from: facts of this machine that the binary has found.
@@ -48,6 +49,8 @@ pub struct LaunchContext {
     pub logs: Logs,
     /// Where what is to outlive the server is kept; by default nowhere.
     pub survival: Survival,
+    /// Where programs are counted, if anywhere.
+    pub figures: Option<Arc<Figures>>,
 }
 
 /// Refuses what this server can't enforce (ARCHITECTURE.md, invariant 13), as far as the request alone tells.

@@ -22,6 +22,8 @@ struct LoggedStart {
     argv: Vec<String>,
     cwd: String,
     tty: bool,
+    rows: Option<u16>,
+    cols: Option<u16>,
 }
 
 /// Begins the log on disk of a program that is to be started, if one is asked for. Blocks then.
@@ -37,6 +39,8 @@ pub(super) fn begin(logs: &Logs, params: &StartParams) -> Result<Option<Arc<Disk
         argv: params.argv.clone(),
         cwd: params.cwd.0.to_string_lossy().into_owned(),
         tty: params.tty,
+        rows: params.rows.filter(|_| params.tty),
+        cols: params.cols.filter(|_| params.tty),
     };
     let about = serde_json::to_vec(&about).unwrap_or_default();
     let begun = logs.open().and_then(|open| open.map(|open| open.begin(&about)).transpose());
@@ -170,6 +174,8 @@ fn info(id: LogId, about: &[u8], started_ms: u64) -> LogInfo {
         argv: said.argv,
         cwd: said.cwd,
         tty: said.tty,
+        rows: said.rows,
+        cols: said.cols,
         started_ms,
         ended_ms: None,
         exit_code: None,

@@ -111,7 +111,7 @@ impl std::fmt::Debug for Forward {
 
 /// Carries messages both ways. Why the server's connection ended; none if the stream did.
 async fn carry(socket: Socket, carrier: Carrier, limits: &Limits) -> Option<String> {
-    let Carrier { reader, sink, framing, owner: _ } = carrier;
+    let Carrier { reader, sink, framing, owner: _, peer: _ } = carrier;
     let (mut to_server, from_server) = socket.split();
     let (alive, pings) = mpsc::channel(1);
     let ended = tokio::select! {

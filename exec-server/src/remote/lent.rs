@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::forward::Forward;
 use crate::Limits;
+use crate::observe::Figures;
 use crate::server::Server;
 use crate::transport::Carrier;
 
@@ -17,6 +18,14 @@ pub enum Lent {
 }
 
 impl Lent {
+    /// Where attempts to be attached are counted, if anywhere.
+    pub(super) fn figures(&self) -> Option<&Figures> {
+        match self {
+            Self::Server(server) => server.observer().figures.as_deref(),
+            Self::Forward(_) => None,
+        }
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         match self {
             Self::Server(server) => server.limits(),

@@ -14,7 +14,7 @@ mod socket;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codex_outgoing::Outgoing;
 use codex_relay::{ExecutorStreams, Identity, RelayLimits};
@@ -29,6 +29,7 @@ pub use lent::Lent;
 pub use status::Status;
 
 use crate::Limits;
+use crate::observe::{Attempt, Reconnect};
 use crate::registry::{DirectRegistry, ExecutorRegistry, Socket};
 use attach::{Policy, Steps};
 use outcome::{Ended, Unattached};
@@ -148,10 +149,13 @@ impl Steps for Attachment {
     type Socket = Socket;
 
     async fn register(&mut self) -> Result<Registration, RemoteError> {
-        match &self.registrar {
+        let since = Instant::now();
+        let registered = match &self.registrar {
             Registrar::Bearer(registry) => registry.register().await,
             Registrar::Aws(registry) => registry.register().await,
-        }
+        };
+        self.count(Attempt::Registration, &registered, since);
+        registered
     }
 
     async fn connect(&mut self, registration: &Registration) -> Result<Socket, Unattached> {
@@ -161,7 +165,14 @@ impl Steps for Attachment {
         };
         let way =
             Way { contract: self.contract, secure_base: self.secure, outgoing: &self.outgoing, signing };
-        let socket = way.connect(&registration.url).await?;
+        let since = Instant::now();
+        let connected = way.connect(&registration.url).await;
+        self.count(Attempt::Rendezvous, &connected, since);
+        let socket = connected.inspect_err(|unattached| {
+            if unattached.forgotten {
+                self.again(Reconnect::RegistrationRejected);
+            }
+        })?;
         self.tell(Status::Attached { rendezvous: socket::address(&registration.url) });
         Ok(socket)
     }
@@ -191,7 +202,24 @@ impl Steps for Attachment {
     }
 
     fn tell(&mut self, status: Status) {
+        if let Status::Lost { .. } | Status::Superseded { .. } = status {
+            self.again(Reconnect::Disconnected);
+        }
         (self.tell)(status);
+    }
+}
+
+impl Attachment {
+    fn count<T, E>(&self, attempt: Attempt, result: &Result<T, E>, since: Instant) {
+        if let Some(figures) = self.lent.figures() {
+            figures.tried(attempt, result.is_ok(), since.elapsed());
+        }
+    }
+
+    fn again(&self, why: Reconnect) {
+        if let Some(figures) = self.lent.figures() {
+            figures.reconnect(why);
+        }
     }
 }
 

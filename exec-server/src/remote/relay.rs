@@ -20,6 +20,7 @@ use super::lent::Lent;
 use super::outcome::Ended;
 use super::shutdown::Shutdown;
 use super::socket::{CLOSED, farewell, sentence};
+use crate::observe::Address;
 use crate::registry::ExecutorRegistry;
 use crate::registry::Socket;
 use crate::server::{Due, Liveness};
@@ -121,7 +122,8 @@ impl Relay<'_> {
         match event {
             RelayEvent::Opened { stream, id } => {
                 tracing::debug!(%id, "stream opened");
-                let carrier = lanes.open(stream);
+                let mut carrier = lanes.open(stream);
+                carrier.peer = Address::Relay { stream: Some(id.to_string().into()) }.into();
                 let lent = self.lent.clone();
                 let task = work.connections.spawn(async move { lent.serve(carrier).await });
                 work.served.insert(task.id(), stream);

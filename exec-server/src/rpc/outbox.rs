@@ -120,11 +120,11 @@ impl Outbox {
         self.queue.lock()
     }
 
-    /// Appends one message or control frame.
-    pub fn put(&self, encode: impl FnOnce(&mut FrameBuffer)) {
+    /// Appends one message or control frame; how many bytes were appended.
+    pub fn put(&self, encode: impl FnOnce(&mut FrameBuffer)) -> usize {
         let mut queue = self.lock();
         if queue.closed {
-            return;
+            return 0;
         }
         let added = match queue.frames.back_mut().and_then(Queued::open) {
             Some(frame) => {
@@ -143,6 +143,7 @@ impl Outbox {
         queue.bytes += added;
         drop(queue);
         self.wake.notify_one();
+        added
     }
 
     /// Appends a buffer that was encoded elsewhere, without copying it. `hold` is dropped once the socket took it all.
@@ -181,9 +182,9 @@ impl Outbox {
         self.answer_any(id, result);
     }
 
-    /// Answers a request with anything that encodes as the result should.
-    pub fn answer_any(&self, id: &RequestId, result: Result<impl WireEncode, RpcError>) {
-        self.put(|frame| encode_answer(frame, id, result));
+    /// Answers a request with anything that encodes as the result should; the answer's bytes.
+    pub fn answer_any(&self, id: &RequestId, result: Result<impl WireEncode, RpcError>) -> usize {
+        self.put(|frame| encode_answer(frame, id, result))
     }
 
     /// Sends a notification.
@@ -191,16 +192,18 @@ impl Outbox {
         self.put(|frame| frame.message(256, |out| envelope::notification::<N>(params, out)));
     }
 
-    /// Answers a request; `hold` is dropped once the socket took the answer.
+    /// Answers a request; the answer's bytes. `hold` is dropped once the socket took the answer.
     pub fn answer_holding(
         &self,
         id: &RequestId,
         result: Result<impl WireEncode, RpcError>,
         hold: impl Send + 'static,
-    ) {
+    ) -> usize {
         let mut frame = FrameBuffer::new(self.framing);
         encode_answer(&mut frame, id, result);
+        let bytes = frame.len();
         self.put_frame(frame, hold);
+        bytes
     }
 
     /// Appends a control frame: to the others, or, while a large message is being sent, between its fragments.

@@ -18,6 +18,7 @@ use super::shared::{Shared, Stopping};
 use super::{announcing, routes, sending};
 use crate::environment::machine::Machine;
 use crate::network::Overseer;
+use crate::observe::{Begun, Caller};
 use crate::rpc::{Message, Outbox};
 use crate::transport::{Carrier, FrameBuffer, Framing, MessageReader, Owner, PeerEvent, ReadError};
 
@@ -49,6 +50,8 @@ pub(super) struct Connection {
     kimi: OnceLock<Box<Kimi>>,
     oversight: Arc<Oversight>,
     receipts: Mutex<Receipts>,
+    /// Only on an observed server.
+    caller: Option<Box<Caller>>,
 }
 
 /// What the handshake gives a connection.
@@ -71,7 +74,7 @@ enum End {
 
 /// Serves a connection until it ends, then detaches its session.
 pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrier) {
-    let Carrier { mut reader, sink, framing, owner } = carrier;
+    let Carrier { mut reader, sink, framing, owner, peer } = carrier;
     let limits = &server.common.limits;
     let outbox = Outbox::new(framing, limits);
     let connection = Arc::new(Connection {
@@ -83,6 +86,7 @@ pub(super) async fn serve(server: Arc<Shared>, id: ConnectionId, carrier: Carrie
         initialized: OnceLock::new(),
         kimi: OnceLock::new(),
         receipts: Mutex::new(Receipts::new(framing, limits.process.retained_output_bytes)),
+        caller: Caller::new(&server.observer, peer, id.0).map(Box::new),
         server: Arc::clone(&server),
     });
     let mut guard = Detach { connection: Arc::clone(&connection), orderly: false };
@@ -255,9 +259,19 @@ async fn challenged(session: Option<&Arc<Session>>) {
 
 fn receive(connection: &Arc<Connection>, message: &[u8]) -> Result<(), End> {
     match Incoming::parse(message) {
-        Ok(Incoming::Request { id, method, params }) => {
+        Ok(Incoming::Request { id, method, params, trace }) => {
             let in_flight = connection.outbox.begin(message.len());
-            let answer = AnswerSlot { outbox: Arc::clone(&connection.outbox), id, in_flight };
+            let mut answer =
+                AnswerSlot { outbox: Arc::clone(&connection.outbox), id, in_flight, observed: None };
+            if let Some(caller) = &connection.caller {
+                match caller.begin(Begun { method: &method, params, trace, bytes: message.len() }) {
+                    Ok(observed) => answer.observed = Some(observed),
+                    Err(error) => {
+                        answer.fail(error);
+                        return Ok(());
+                    }
+                }
+            }
             routes::dispatch(connection, Request { params, answer }, &method);
             Ok(())
         }
@@ -385,6 +399,9 @@ impl Connection {
 
     /// Lends the machine to this connection, in a session.
     pub(super) fn lend(&self, session: Arc<Session>) {
+        if let Some(caller) = &self.caller {
+            caller.has(session.id());
+        }
         session.processes.network().oversee(Arc::clone(&self.oversight) as _);
         let outbox = Arc::clone(&self.outbox);
         let fired =

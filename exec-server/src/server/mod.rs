@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Limits;
+use crate::blocking;
 use crate::environment::LocalConfig;
+use crate::observe::Observer;
 use crate::process::Handed;
 use crate::transport::Carrier;
 use codex_children::keeper::Entry;
@@ -36,7 +38,18 @@ pub struct Server {
 impl Server {
     /// A server without connections; does no I/O.
     pub fn new(config: LocalConfig) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::new(Shared::new(config)), connections: AtomicU64::new(0) })
+        Self::observed(config, Observer::default())
+    }
+
+    /// A server whose requests are recorded and counted. Its programs are counted where [`LocalConfig::host`] says.
+    pub fn observed(config: LocalConfig, observer: Observer) -> Arc<Self> {
+        let shared = Arc::new(Shared::new(config, observer));
+        Arc::new(Self { shared, connections: AtomicU64::new(0) })
+    }
+
+    /// Who looks on.
+    pub fn observer(&self) -> &Observer {
+        &self.shared.observer
     }
 
     /// The bounds of this server, shared by all of its connections.
@@ -80,5 +93,9 @@ impl Server {
     pub async fn end(&self) {
         self.shared.stopping.send_replace(Stopping::End);
         self.shared.sessions.end().await;
+        let observer = self.shared.observer.clone();
+        if observer.has_last_words() && blocking::spawn(move || observer.flush()).await.is_err() {
+            tracing::warn!("some audit records may not be written");
+        }
     }
 }

@@ -8,7 +8,7 @@ use codex_exec_protocol::{
     Method, RpcError, discovery, environment, filesystem as fs, http, process, session, tcp,
 };
 
-use super::answer::{AnswerSlot, Request};
+use super::answer::{AnswerSlot, Request, tell};
 use super::connection::Connection;
 use super::{http_bodies, kimi, sending};
 use crate::environment::machine::{Machine, Reading, Reply};
@@ -48,9 +48,15 @@ pub(super) fn dispatch(c: &Arc<Connection>, request: Request<'_>, method: &str) 
             machine.read(params, ReadAnswer { connection: Arc::clone(c), answer });
         }),
         fs::ReadFile::NAME => begin::<fs::ReadFile>(c, request, FILES, |machine, params, answer| {
-            machine.send_file(params, answer, |AnswerSlot { outbox, id, in_flight }, blocks, hold| {
-                outbox.pour(&id, sending::file_answer(&id, blocks), (hold, in_flight));
-            });
+            machine.send_file(
+                params,
+                answer,
+                |AnswerSlot { outbox, id, in_flight, observed }, blocks, hold| {
+                    let answer = sending::file_answer(&id, blocks);
+                    tell(observed, None, answer.length());
+                    outbox.pour(&id, answer, (hold, in_flight));
+                },
+            );
         }),
         http::Request::NAME => {
             begin::<http::Request>(c, request, "http", |m, params, answer| match params.stream_response {

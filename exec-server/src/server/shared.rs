@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::session::Sessions;
 use crate::environment::LocalConfig;
 use crate::environment::machine::Common;
+use crate::observe::Observer;
 
 /// The machine that is lent, the sessions on it, and whether that goes on.
 pub(super) struct Shared {
@@ -15,6 +16,8 @@ pub(super) struct Shared {
     pub(super) sessions: Arc<Sessions>,
     /// Whether connections go on.
     pub(super) stopping: watch::Sender<Stopping>,
+    /// Who looks on.
+    pub(super) observer: Observer,
 }
 
 /// Whether a server's connections go on.
@@ -30,10 +33,10 @@ pub(super) enum Stopping {
 
 impl Shared {
     /// Without sessions; does no I/O.
-    pub(super) fn new(config: LocalConfig) -> Self {
+    pub(super) fn new(config: LocalConfig, observer: Observer) -> Self {
         let common = Common::new(config);
         let sessions = Arc::new(Sessions::new(Arc::clone(&common)));
-        Self { common, sessions, stopping: watch::Sender::new(Stopping::No) }
+        Self { common, sessions, stopping: watch::Sender::new(Stopping::No), observer }
     }
 
     /// What this machine is.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use codex_outgoing::file;
@@ -166,6 +167,15 @@ impl Auth {
 }
 
 impl Auth {
+    /// The name of the token in a header that [`Self::check`] let in.
+    pub(super) fn token_name(&self, header: Option<&[u8]>) -> Option<Arc<str>> {
+        match &self.0 {
+            Mode::Open => None,
+            Mode::Capability(_) => Some("capability-token".into()),
+            Mode::Signed(_) => jwt::subject(bearer_token(header?).ok()?).map(Into::into),
+        }
+    }
+
     /// Whose connection it is that [`Self::check`] let in with this header.
     pub(super) fn owner(&self, header: Option<&[u8]>) -> Owner {
         let Mode::Signed(_) = &self.0 else { return Owner::default() };

@@ -4,6 +4,7 @@ use tokio::io::AsyncWrite;
 
 use super::frame::Framing;
 use super::reader::MessageReader;
+use crate::observe::Peer;
 
 /// One connection that carries text messages, ready for the server.
 pub struct Carrier {
@@ -15,6 +16,8 @@ pub struct Carrier {
     pub framing: Framing,
     /// Whose connection it is.
     pub owner: Owner,
+    /// Who is at the other end.
+    pub peer: Peer,
 }
 
 /// Who a connection belongs to: those of one owner may see each other's sessions. Where one token lets in, or none is asked

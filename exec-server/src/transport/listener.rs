@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::address::ListenAddress;
 use super::auth::Auth;
 use super::bind_error::BindError;
-use super::bound::{Address, Bound};
+use super::bound::{Address as BoundAddress, Bound};
 use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::http::{self, Outcome};
@@ -24,6 +25,7 @@ use super::reader::MessageReader;
 use super::socket_file::SocketFile;
 use super::waiting_room::{Origin, Waiting, WaitingRoom};
 use crate::Limits;
+use crate::observe::{Address, Observer, Peer};
 use crate::own_port::OwnPort;
 use crate::protocol::{RequestId, RpcError, envelope};
 
@@ -59,12 +61,14 @@ struct Shared {
     /// Places of those that are served. Who only waits for its handshake has none.
     connections: Arc<Semaphore>,
     waiting: Arc<WaitingRoom>,
+    observer: Observer,
 }
 
 /// An accepted connection that has said nothing yet.
 #[derive(Debug)]
 pub struct Pending {
     stream: Stream,
+    address: Address,
     waiting: Waiting,
     shared: Arc<Shared>,
 }
@@ -89,32 +93,47 @@ impl Listener {
     /// # Errors
     /// When the event loop can't watch it.
     pub fn new(bound: Bound, auth: Auth, limits: &Limits) -> Result<Self, BindError> {
+        Self::observed(bound, auth, limits, Observer::default())
+    }
+
+    /// As [`Self::new`], with somebody who hears of connections that are not let in. Where there are figures, `GET /metrics` is
+    /// answered with them, to who may connect.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn observed(
+        bound: Bound,
+        auth: Auth,
+        limits: &Limits,
+        observer: Observer,
+    ) -> Result<Self, BindError> {
         let Bound { socket, address } = bound;
         let socket = match address {
-            Address::Tcp(address) => {
+            BoundAddress::Tcp(address) => {
                 let listener = TcpListener::from_std(socket.into())
                     .map_err(|source| BindError::Tcp { address, source })?;
                 Socket::Tcp(listener, address, OwnPort::register(address.port()))
             }
-            Address::Unix(file) => {
+            BoundAddress::Unix(file) => {
                 let failed = |source| BindError::Unix { path: file.path().to_owned(), source };
                 Socket::Unix(UnixListener::from_std(socket.into()).map_err(failed)?, file)
             }
-            Address::InheritedUnix(path) => {
+            BoundAddress::InheritedUnix(path) => {
                 let listener = UnixListener::from_std(socket.into()).map_err(BindError::Inherited)?;
                 Socket::InheritedUnix(listener, path)
             }
         };
-        Ok(Self::over(socket, auth, limits))
+        Ok(Self::over(socket, auth, limits, observer))
     }
 
-    fn over(socket: Socket, auth: Auth, limits: &Limits) -> Self {
+    fn over(socket: Socket, auth: Auth, limits: &Limits, observer: Observer) -> Self {
         let places = limits.transport.connections.min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             auth,
             limits: limits.clone(),
             connections: Arc::new(Semaphore::new(places)),
             waiting: Arc::new(WaitingRoom::new(limits.transport.waiting_connections)),
+            observer,
         };
         Self { socket, shared: Arc::new(shared) }
     }
@@ -135,9 +154,9 @@ impl Listener {
     pub async fn accept(&mut self) -> io::Result<Pending> {
         loop {
             match self.socket.accept().await {
-                Ok((stream, origin)) => {
-                    let waiting = self.shared.waiting.enter(origin);
-                    return Ok(Pending { stream, waiting, shared: Arc::clone(&self.shared) });
+                Ok((stream, address)) => {
+                    let waiting = self.shared.waiting.enter(Origin::of(&address));
+                    return Ok(Pending { stream, address, waiting, shared: Arc::clone(&self.shared) });
                 }
                 Err(error) => survive(error).await?,
             }
@@ -146,7 +165,7 @@ impl Listener {
 }
 
 impl Socket {
-    async fn accept(&self) -> io::Result<(Stream, Origin)> {
+    async fn accept(&self) -> io::Result<(Stream, Address)> {
         match self {
             Self::Tcp(listener, ..) => {
                 let (stream, peer) = listener.accept().await?;
@@ -154,10 +173,15 @@ impl Socket {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY refused; the peer is probably gone");
                 }
-                Ok((Stream::Tcp(stream), peer.ip().into()))
+                Ok((Stream::Tcp(stream), Address::Tcp(peer)))
             }
             Self::Unix(listener, _) | Self::InheritedUnix(listener, _) => {
-                Ok((Stream::Unix(listener.accept().await?.0), Origin::Unix))
+                let (stream, _) = listener.accept().await?;
+                // Of a peer that is gone nothing more is heard.
+                let credentials = stream.peer_cred().ok();
+                let user = credentials.as_ref().map_or(u32::MAX, UCred::uid);
+                let process = credentials.and_then(|credentials| credentials.pid());
+                Ok((Stream::Unix(stream), Address::Unix { user, process }))
             }
         }
     }
@@ -183,16 +207,16 @@ impl Pending {
     /// Does the HTTP upgrade, or finds a Unix peer's first line. `None`: answered and ended, as section 2.2
     /// says, or ended for taking longer than `handshake_time`, or for a newer connection when too many wait.
     pub async fn handshake(self) -> Option<Carrier> {
-        let Self { stream, mut waiting, shared } = self;
+        let Self { stream, address, mut waiting, shared } = self;
         let shaking = async {
             match stream {
                 Stream::Tcp(stream) => {
                     let (read, write) = stream.into_split();
-                    Handshake { read, write, shared: &shared, lines: false }.run().await
+                    Handshake { read, write, address, shared: &shared, lines: false }.run().await
                 }
                 Stream::Unix(stream) => {
                     let (read, write) = stream.into_split();
-                    Handshake { read, write, shared: &shared, lines: true }.run().await
+                    Handshake { read, write, address, shared: &shared, lines: true }.run().await
                 }
             }
         };
@@ -209,7 +233,7 @@ impl Pending {
 /// What the first bytes of a connection ask for.
 enum Wish {
     Lines(Vec<u8>),
-    WebSocket { answer: Vec<u8>, rest: Vec<u8>, owner: Owner },
+    WebSocket { answer: Vec<u8>, rest: Vec<u8>, owner: Owner, token: Option<Arc<str>> },
     Refused(Vec<u8>),
     Gone,
 }
@@ -217,6 +241,7 @@ enum Wish {
 struct Handshake<'a, R, W> {
     read: R,
     write: W,
+    address: Address,
     shared: &'a Shared,
     /// Whether this kind of socket also carries lines.
     lines: bool,
@@ -242,9 +267,10 @@ where
                     return self.refuse(&refusal_line(&full)).await.map(|()| None);
                 };
                 let reader = MessageReader::lines(self.read, read, limits);
-                Ok(Some(carrier(reader, self.write, place, Framing::Lines, Owner::default())))
+                let peer = self.address.into();
+                Ok(Some(carrier(reader, self.write, place, Framing::Lines, (Owner::default(), peer))))
             }
-            Wish::WebSocket { answer, rest, owner } => {
+            Wish::WebSocket { answer, rest, owner, token } => {
                 let Some(place) = self.place() else {
                     return self.refuse(&http::full(SystemTime::now())).await.map(|()| None);
                 };
@@ -253,7 +279,8 @@ where
                 if !self.lines && self.shared.auth.is_open() {
                     reader = reader.of_stranger();
                 }
-                Ok(Some(carrier(reader, self.write, place, Framing::WebSocket, owner)))
+                let peer = Peer { address: self.address, token };
+                Ok(Some(carrier(reader, self.write, place, Framing::WebSocket, (owner, peer))))
             }
         }
     }
@@ -270,7 +297,10 @@ where
         let lines = self.lines && (bytes[0] == b'{' || bytes[0].is_ascii_whitespace());
         match lines {
             // A token can't be shown on lines, so they would be a way around it.
-            true if !self.shared.auth.is_open() => Ok(Wish::Refused(refusal_line(&RpcError::token_wanted()))),
+            true if !self.shared.auth.is_open() => {
+                self.shared.observer.refused(self.address.clone().into(), "lines carry no token");
+                Ok(Wish::Refused(refusal_line(&RpcError::token_wanted())))
+            }
             true => Ok(Wish::Lines(bytes)),
             false => self.upgrade(bytes).await,
         }
@@ -283,15 +313,20 @@ where
             // The first bytes are parsed at once, so that what is not HTTP is told early.
             if scanned == 0 || http::has_head_end(&bytes, scanned) {
                 let now = SystemTime::now();
-                match http::respond(&bytes, &self.shared.auth, now) {
+                match http::respond(&bytes, &self.shared.auth, &self.shared.observer, now) {
                     Outcome::Upgrade { head, .. } | Outcome::Answer { head, .. } if head > limit => {
                         return Ok(Wish::Refused(http::head_too_large(now)));
                     }
-                    Outcome::Upgrade { answer, head, owner } => {
+                    Outcome::Upgrade { answer, head, owner, token } => {
                         let rest = bytes.split_off(head);
-                        return Ok(Wish::WebSocket { answer, rest, owner });
+                        return Ok(Wish::WebSocket { answer, rest, owner, token });
                     }
-                    Outcome::Answer { answer, .. } => return Ok(Wish::Refused(answer)),
+                    Outcome::Answer { answer, why, .. } => {
+                        if let Some(why) = why {
+                            self.shared.observer.refused(self.address.clone().into(), why);
+                        }
+                        return Ok(Wish::Refused(answer));
+                    }
                     Outcome::Partial => {}
                 }
             }
@@ -322,9 +357,9 @@ fn carrier(
     sink: impl AsyncWrite + Send + Unpin + 'static,
     place: OwnedSemaphorePermit,
     framing: Framing,
-    owner: Owner,
+    (owner, peer): (Owner, Peer),
 ) -> Carrier {
-    Carrier { reader, sink: Box::new(Counted { sink, _place: place }), framing, owner }
+    Carrier { reader, sink: Box::new(Counted { sink, _place: place }), framing, owner, peer }
 }
 
 /// A refusal for a peer that speaks lines (4.3).

@@ -6,6 +6,7 @@ use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::reader::MessageReader;
 use crate::Limits;
+use crate::observe::Peer;
 
 /// What either direction holds before its writer waits. Chosen for speed.
 const PIPE_BYTES: usize = 64 << 10;
@@ -20,5 +21,6 @@ pub fn pair_with(limits: &Limits) -> (Carrier, DuplexStream) {
     let (server, client) = duplex(PIPE_BYTES);
     let (read, write) = split(server);
     let reader = MessageReader::lines(read, Vec::new(), limits);
-    (Carrier { reader, sink: Box::new(write), framing: Framing::Lines, owner: Owner::default() }, client)
+    let (sink, owner, peer) = (Box::new(write), Owner::default(), Peer::default());
+    (Carrier { reader, sink, framing: Framing::Lines, owner, peer }, client)
 }

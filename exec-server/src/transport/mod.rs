@@ -36,11 +36,14 @@ pub use parts::Parts;
 pub use reader::MessageReader;
 pub use stream::{Outbound, Outlet, StreamBounds};
 
+#[cfg(feature = "fuzzing")]
+use crate::observe::Observer;
+
 /// For fuzzing: what a listener that lets everybody in answers to the first bytes of a connection, and how many of them
 /// that answers; none as long as it waits for more.
 #[cfg(feature = "fuzzing")]
 pub fn first_answer(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
-    match http::respond(bytes, &Auth::open(), std::time::SystemTime::UNIX_EPOCH) {
+    match http::respond(bytes, &Auth::open(), &Observer::default(), std::time::SystemTime::UNIX_EPOCH) {
         http::Outcome::Upgrade { answer, head, .. } | http::Outcome::Answer { answer, head, .. } => {
             Some((answer, head))
         }

@@ -22,6 +22,7 @@ use super::carrier::{Carrier, Owner};
 use super::frame::Framing;
 use super::reader::MessageReader;
 use crate::Limits;
+use crate::observe::Address;
 
 /// Most bytes of one read from a socket or terminal; the room is zeroed first, so it is kept small. Chosen for speed.
 const READ_BYTES: usize = 64 << 10;
@@ -50,7 +51,13 @@ pub fn over(input: BorrowedFd<'_>, output: BorrowedFd<'_>, limits: &Limits) -> i
         }
         Way::Blocking(fd) => MessageReader::lines(file(fd), Vec::new(), limits),
     };
-    Ok(Carrier { reader, sink, framing: Framing::Lines, owner: Owner::default() })
+    Ok(Carrier {
+        reader,
+        sink,
+        framing: Framing::Lines,
+        owner: Owner::default(),
+        peer: Address::Stdio.into(),
+    })
 }
 
 fn sink(output: BorrowedFd<'_>) -> io::Result<Box<dyn AsyncWrite + Send + Unpin>> {

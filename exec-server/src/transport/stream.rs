@@ -17,6 +17,7 @@ use super::carrier::{Carrier, Owner};
 use super::frame::{Framing, LENGTH_BYTES, Prefix};
 use super::inlet::{Inlet, inlet};
 use super::reader::MessageReader;
+use crate::observe::Address;
 
 /// The bounds of one stream.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,7 @@ pub fn stream(bounds: StreamBounds, news: impl Fn() + Send + Sync + 'static) -> 
         framing: Framing::Stream { longest_message: bounds.longest_message },
         // Whoever the registry lets through to this executor may do on the machine what any other may.
         owner: Owner::default(),
+        peer: Address::Relay { stream: None }.into(),
     };
     (carrier, inlet, Outlet { outgoing })
 }

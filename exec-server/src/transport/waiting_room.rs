@@ -8,6 +8,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
+use crate::observe::Address;
+
 /// Where a connection comes from, as far as one party can be told from another: an IPv4 address, an IPv6 network of 64
 /// bits, of which one party has all addresses, or this machine by a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +17,15 @@ pub(super) enum Origin {
     V4([u8; 4]),
     V6([u8; 8]),
     Unix,
+}
+
+impl Origin {
+    pub(super) fn of(address: &Address) -> Self {
+        match address {
+            Address::Tcp(address) => address.ip().into(),
+            Address::Here | Address::Stdio | Address::Unix { .. } | Address::Relay { .. } => Self::Unix,
+        }
+    }
 }
 
 impl From<IpAddr> for Origin {

@@ -1,6 +1,7 @@
 //! The rendezvous over real sockets, with scripted executors and harnesses, following `remote.md` section 10.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+mod audit;
 mod broker;
 mod cluster;
 mod limits;

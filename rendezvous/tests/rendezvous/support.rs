@@ -50,6 +50,7 @@ pub fn config(grants: Vec<Grant>) -> Config {
         grants,
         store: None,
         allow_plain: true,
+        audit: None,
         open_metrics: true,
         limits: Limits::default(),
         threads: 1,

@@ -1,5 +1,6 @@
 //! End-to-end tests over the built binary; one module for each topic.
 
+mod audit;
 mod backpressure;
 mod capabilities;
 mod cgroups;
@@ -39,11 +40,13 @@ mod login_state;
 mod login_status;
 mod logout;
 mod mcp;
+mod metrics;
 mod network;
 mod order;
 mod port_forward;
 mod process;
 mod programs;
+mod recording;
 mod remote;
 mod rendezvous;
 mod resume;

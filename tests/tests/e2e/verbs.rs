@@ -12,13 +12,14 @@ use codex_e2e::pty::Pty;
 use tokio::process::Command;
 
 /// Verbs that print something and end. `p` is a program that runs, `q` one that has ended.
-const PRINTING: [&[&str]; 20] = [
+const PRINTING: [&[&str]; 21] = [
     &["ps"],
     &["ps", "-q"],
     &["ps", "-a", "--json"],
     &["ps", "--format", "{{.ID}}"],
     &["logs", "q"],
     &["logs", "-t", "q"],
+    &["rec", "q", "-"],
     &["wait", "q"],
     &["kill", "-s", "WINCH", "p"],
     &["run", "--", "echo", "here"],
@@ -36,10 +37,11 @@ const PRINTING: [&[&str]; 20] = [
 ];
 
 /// Verbs that go on until they are interrupted, what they print once they do, and whether that is their way to end well.
-const WAITING: [(&[&str], &str, bool); 7] = [
+const WAITING: [(&[&str], &str, bool); 8] = [
     // Not a shell: one that is about to execute something may lose a Ctrl-C.
     (&["run", "--", "tail", "-n", "+1", "-f", "/etc/passwd"], "root:", false),
     (&["logs", "-f", "p"], "here", false),
+    (&["rec", "-f", "p", "-"], "here", false),
     // The first has ended, so it waits for the second from then on.
     (&["wait", "q", "p"], "0\n", false),
     (&["ps", "--watch"], "p\t", false),

@@ -68,6 +68,12 @@ pub struct LogInfo {
     /// Whether it runs on a terminal.
     #[serde(default)]
     pub tty: bool,
+    /// The rows of its terminal at the start, where the client said them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u16>,
+    /// Its columns, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cols: Option<u16>,
     /// When it was started, in milliseconds since 1970.
     pub started_ms: u64,
     /// When the log ended, likewise; null before.

@@ -92,7 +92,7 @@ fn a_message_is_what_its_members_say() {
 
 #[test]
 fn names_and_params_come_out_as_they_went_in() {
-    let Ok(Incoming::Request { id, method, params }) =
+    let Ok(Incoming::Request { id, method, params, .. }) =
         Incoming::parse(br#"{"params": {"a" : [1,2]} ,"id":"7","method":"p\u002Fq"}"#)
     else {
         panic!("no request")

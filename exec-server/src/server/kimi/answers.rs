@@ -4,7 +4,7 @@ use codex_exec_protocol::{RpcError, WireEncode, kimi};
 use rustix::io::Errno;
 
 use crate::environment::machine::Reply;
-use crate::server::answer::AnswerSlot;
+use crate::server::answer::{AnswerSlot, tell};
 
 /// What a request was about: by it clients of this dialect sort errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +61,14 @@ impl<R: 'static, K: WireEncode + 'static> Reply<R> for Spoken<R, K> {
         let Self { answer, subject, say } = self;
         match say(result) {
             Ok(said) => answer.answer_holding(Ok(said), hold),
-            Err(error) => answer.outbox.put(|frame| {
-                let word = subject.domain_code(&error);
-                frame.message(256, |out| kimi::encode_failure(&answer.id, &error, word, out));
-            }),
+            Err(error) => {
+                let AnswerSlot { outbox, id, in_flight: _in_flight, observed } = answer;
+                let bytes = outbox.put(|frame| {
+                    let word = subject.domain_code(&error);
+                    frame.message(256, |out| kimi::encode_failure(&id, &error, word, out));
+                });
+                tell(observed, Some(error.code), bytes);
+            }
         }
     }
 
