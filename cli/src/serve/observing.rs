@@ -9,8 +9,8 @@ use codex_exec_server::observe::{Figures, Observer};
 use codex_exec_server::server::Server;
 use codex_exec_server::transport::{Auth, Bound, ListenAddress, Listener};
 use codex_observe::{Audit, Bounds, WithoutRoom};
+use tokio::task::JoinSet;
 
-use super::AbortOnDrop;
 use super::args::{ServeArgs, on_loopback};
 use crate::output;
 
@@ -51,12 +51,8 @@ const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 
 /// Answers `GET /metrics` at an address of its own, if the flags name one. A server that `follows` another waits until that has
 /// left the address.
-pub(super) fn show_figures(
-    args: &ServeArgs,
-    server: &Server,
-    follows: bool,
-) -> anyhow::Result<Option<AbortOnDrop>> {
-    let Some(address) = args.metrics_listen else { return Ok(None) };
+pub(super) fn show_figures(args: &ServeArgs, server: &Server, follows: bool) -> anyhow::Result<JoinSet<()>> {
+    let Some(address) = args.metrics_listen else { return Ok(JoinSet::new()) };
     // Also where the configuration names it.
     if let Err(wrong) = on_loopback(&address.to_string()) {
         bail!("can't show metrics at {address}: {wrong}");
@@ -76,7 +72,9 @@ pub(super) fn show_figures(
             listener.local_address().trim_start_matches("ws")
         ));
     }
-    Ok(Some(AbortOnDrop(tokio::spawn(async move {
+    // Ends with its owner.
+    let mut task = JoinSet::new();
+    task.spawn(async move {
         let mut listener = first;
         let mut listener = loop {
             match listener.take() {
@@ -91,5 +89,6 @@ pub(super) fn show_figures(
                 drop(pending.handshake().await);
             });
         }
-    }))))
+    });
+    Ok(task)
 }
