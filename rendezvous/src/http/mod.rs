@@ -25,7 +25,7 @@ use crate::audit::{Asked, Record};
 use crate::cluster::Health;
 use crate::limits::BODY_BYTES;
 use crate::ticket;
-use bearer::observer;
+use bearer::{account, observer};
 use refusal::{Refusal, Refused};
 
 /// Everything the rendezvous answers.
