@@ -112,17 +112,18 @@ pub(super) fn launch(
         staged: Bytes::new(),
         safe,
     };
-    Ok(watch_until_closed(process, watched, closed))
+    Ok(watch_until_closed(process, watched, context.figures.as_ref(), closed))
 }
 
-/// Watches a program, and tells `closed` when that is over.
+/// Watches a program, counts it, and tells `closed` when that is over.
 pub(super) fn watch_until_closed(
     process: &Arc<Process>,
     watched: Watched,
+    figures: Option<&Arc<Figures>>,
     closed: impl FnOnce() + Send + 'static,
 ) -> AbortHandle {
     let pumping = pump::run(Arc::clone(process), watched);
-    let (running, ended) = (context.figures.as_ref().map(Figures::started), Arc::clone(process));
+    let (running, ended) = (figures.map(Figures::started), Arc::clone(process));
     let watching = tokio::spawn(async move {
         pumping.await;
         if let Some(running) = running

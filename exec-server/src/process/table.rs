@@ -181,7 +181,7 @@ impl ProcessTable {
         match watched {
             None => closed(),
             Some(watched) => {
-                let pump = watch_until_closed(&process, watched, closed);
+                let pump = watch_until_closed(&process, watched, self.context.figures.as_ref(), closed);
                 if let Some(entry) = self.lock().numbered(process.id(), number) {
                     entry.pump = Some(pump).filter(|_| !process.is_closed());
                 }
