@@ -60,21 +60,14 @@ impl Signals {
             }
         };
         let keeper_speaks = async {
-            while let Some(keeper) = &mut self.keeper {
-                match keeper.next().await {
-                    Ok(Word::Gone) => {
-                        self.keeper = None;
-                        return Asked::End;
-                    }
-                    Ok(Word::Suspend) => return Asked::Suspend,
-                    Ok(Word::GoOn) => return Asked::GoOn,
-                    Err(error) => {
-                        tracing::warn!(%error, "can't listen to the keeper any more");
-                        break;
-                    }
+            match Self::word_of(self.keeper.as_mut()).await {
+                Word::Gone => {
+                    self.keeper = None;
+                    Asked::End
                 }
+                Word::Suspend => Asked::Suspend,
+                Word::GoOn => Asked::GoOn,
             }
-            std::future::pending().await
         };
         tokio::select! {
             _ = self.terminate.recv() => Asked::End,
@@ -82,6 +75,17 @@ impl Signals {
             () = hung_up => Asked::End,
             asked = keeper_speaks => asked,
         }
+    }
+
+    /// What the keeper says; for ever, where there is none or it can't be heard. Cancel-safe.
+    async fn word_of(keeper: Option<&mut keeper::Server>) -> Word {
+        if let Some(keeper) = keeper {
+            match keeper.next().await {
+                Ok(word) => return word,
+                Err(error) => tracing::warn!(%error, "can't listen to the keeper any more"),
+            }
+        }
+        std::future::pending().await
     }
 
     /// This server has what those before it have left, and serves.
