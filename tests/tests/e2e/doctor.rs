@@ -163,6 +163,9 @@ async fn the_hop_that_breaks_is_named_and_none_behind_it_is_tried() {
     answering.abort();
 }
 
+/// Arguments, variables, the check that fails, and what its remedy says.
+type Staged<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[tokio::test]
 async fn a_broken_proxy_certificate_registry_or_executor_is_named_and_comes_right_when_it_is_mended() {
     let server = Server::start().await;
@@ -178,7 +181,7 @@ async fn a_broken_proxy_certificate_registry_or_executor_is_named_and_comes_righ
     let (dead, dead_proxy) = (format!("http://{nobody}"), format!("http://{nobody}"));
     const TOKEN: &str = "CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN";
     let through = |url| ["--registry", url, "--environment-id", id.as_str()];
-    let cases: [(&[&str], &[(&str, &str)], &str, &str); 5] = [
+    let cases: [Staged; 5] = [
         (
             &["--url", "ws://box.example:4500"],
             &[("HTTP_PROXY", &dead_proxy), ("HTTPS_PROXY", &dead_proxy), ("ALL_PROXY", &dead_proxy)],
