@@ -73,8 +73,8 @@ fn only_a_plain_file_is_written_to() {
 fn the_file_rotates_by_size_and_old_ones_go() {
     let place = TempDir::new().unwrap();
     let path = place.path().join("audit");
-    // A line has 13 bytes: three fit.
-    let audit = audit(&path, Bounds { file_bytes: 40, ..BOUNDS }, WithoutRoom::Count);
+    // A line has 14 bytes: three fit.
+    let audit = audit(&path, Bounds { file_bytes: 45, ..BOUNDS }, WithoutRoom::Count);
     for number in 10..30 {
         audit.note(json!({"number": number}));
     }

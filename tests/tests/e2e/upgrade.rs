@@ -124,7 +124,11 @@ async fn a_signal_without_a_request_is_nothing() {
 #[tokio::test]
 async fn a_service_is_reloaded_by_sighup() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = server_with(directory.path()).env("INVOCATION_ID", "e2e").start().await;
+    let mut server = server_with(directory.path())
+        .under(["env", "--default-signal=HUP"])
+        .env("INVOCATION_ID", "e2e")
+        .start()
+        .await;
     let mut client = server.client().await;
     let before = server.pid();
     server.signal(Signal::HUP);
