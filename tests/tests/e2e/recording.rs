@@ -163,16 +163,12 @@ async fn a_signal_ends_a_player_with_its_code() {
     assert_eq!(guarded("its end", player.wait()).await.unwrap().code(), Some(143));
 }
 
-/// asciinema's own program, where a version is installed that knows the format.
+/// asciinema's own program.
 #[tokio::test]
+#[ignore = "needs asciinema 3, which neither Debian nor PyPI has"]
 async fn asciinema_reads_a_recording() {
-    let known = std::process::Command::new("asciinema").arg("--version").output();
-    let Some(version) = known.ok().map(|out| String::from_utf8_lossy(&out.stdout).into_owned()) else {
-        return;
-    };
-    if !version.contains(" 3.") {
-        return;
-    }
+    let version = Command::new("asciinema").arg("--version").output().await.unwrap().stdout;
+    assert!(String::from_utf8_lossy(&version).contains(" 3."), "older ones don't know the format");
     let (_server, home) = place().await;
     ok(&home, &["run", "-d", "--name", "it", "--tty", "--", "sh", "-c", SCRIPT]).await;
     let _ = home.run(&["exec-server", "wait", "it"]).await;
