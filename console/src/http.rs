@@ -41,7 +41,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/links/{id}", delete(links::revoke))
         .route("/api/environments", get(environments::list))
         .route("/api/environments/{environment}", get(environments::describe))
-        .route("/api/environments/{environment}/connection", post(environments::connect))
+        .route("/api/environments/{environment}/connection", post(environments::describe))
         .route("/api/environments/{environment}/processes", get(processes::list).post(processes::start))
         .route(&of_process("/signal"), post(processes::signal))
         .route(&of_process("/terminal"), get(terminal::open))

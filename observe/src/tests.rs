@@ -1,3 +1,5 @@
+//! The audit file: what is written, by whom it can be read, how it rotates, and what happens where there is no room.
+
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;

@@ -36,18 +36,7 @@ fn connect_soon(app: &Arc<App>, name: &str) {
     });
 }
 
-/// Tries to connect to it now.
-pub(super) async fn connect(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(environment): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    caller.reaches(&environment)?;
-    let client = programs::client(&app.environments, &environment).await?;
-    machine(&client).await.map(Json)
-}
-
-/// What its machine is.
+/// What its machine is; connects to it now, if there is no connection.
 pub(super) async fn describe(
     State(app): State<Arc<App>>,
     caller: Caller,

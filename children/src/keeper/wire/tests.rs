@@ -1,3 +1,5 @@
+//! Packets of keeper and server are read as they were written, by older and newer builds too; any other bytes are refused.
+
 use proptest::prelude::*;
 
 use super::*;
